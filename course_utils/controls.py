@@ -1,0 +1,127 @@
+"""Controls for sweeps that need the model: the slider asks the kernel, which computes on release and can be stopped."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+import threading
+from collections.abc import Callable, Iterable
+
+__all__ = ["GenerateControl", "generate_control"]
+
+
+class GenerateControl:
+    """A labelled λ slider with Generate and Cancel; see ``generate_control``.
+
+    ``text`` is the last text, ``state`` is "ready", "busy", "done", "cancelled" or "failed". ``wait()`` joins the run.
+    """
+
+    def __init__(self, generate_fn, lam_range, value, label, description) -> None:
+        import ipywidgets as widgets  # only here, so that the charts do not need it
+
+        low, high, step = lam_range
+        if not (low < high and step > 0 and low <= value <= high):
+            raise ValueError(f"lam_range must be (low, high, step) with value in it, got {lam_range} and {value}")
+        self._generate, self._thread, self._stop = generate_fn, None, threading.Event()
+        self._lock = threading.Lock()
+        self.label, self.description, self.text, self.state = label, description, "", "ready"
+        style, wide, narrow = (
+            {"description_width": "initial"},
+            widgets.Layout(width="380px"),
+            widgets.Layout(width="auto"),
+        )
+        self.slider = widgets.FloatSlider(
+            value=value,
+            min=low,
+            max=high,
+            step=step,
+            description=label,
+            style=style,
+            layout=wide,
+            continuous_update=False,
+            readout=False,
+        )
+        # ipywidgets ties its label to a number box, but not to the handle of its slider: this is the way for screen readers.
+        self.number = widgets.BoundedFloatText(
+            value=value, min=low, max=high, step=step, description=f"{label} =", style=style, layout=narrow
+        )
+        self._link = widgets.link((self.slider, "value"), (self.number, "value"))
+        self.start_button = widgets.Button(description="Generate", tooltip=f"Generate with the chosen {label}")
+        self.cancel_button = widgets.Button(description="Cancel", tooltip="Stop after the next token", disabled=True)
+        # role=status: a screen reader says what changes here without moving the focus.
+        self.output = widgets.HTML(self._page())
+        self.box = widgets.VBox(
+            [widgets.HBox([self.slider, self.number, self.start_button, self.cancel_button]), self.output]
+        )
+        self.slider.observe(lambda _: self.start(), names="value")
+        self.start_button.on_click(lambda _: self.start())
+        self.cancel_button.on_click(lambda _: self.cancel())
+
+    def start(self) -> None:
+        """Generate with the slider's value, in a thread; a run that is under way is cancelled first."""
+        with self._lock:
+            self.cancel()
+            self.wait()  # two threads in one model (and its KV cache) would mix their tokens
+            self._stop = threading.Event()
+            self._thread = threading.Thread(target=self._run, args=(self.slider.value, self._stop), daemon=True)
+            self._set("busy", "")
+            self._thread.start()
+
+    def cancel(self) -> None:
+        """Ask the run to stop; it does so before the next token."""
+        self._stop.set()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return when no run is under way."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _run(self, lam: float, stop: threading.Event) -> None:
+        text = ""
+        try:
+            for piece in self._generate(lam, stop.is_set):
+                if stop.is_set():
+                    break
+                text += piece
+                self._set("busy", text)
+            self._set("cancelled" if stop.is_set() else "done", text)
+        except Exception as error:  # noqa: BLE001  shown in the control: a traceback of a thread would land in no cell
+            self._set("failed", f"{type(error).__name__}: {error}")
+
+    def _set(self, state: str, text: str) -> None:
+        self.state, self.text = state, text
+        self.start_button.disabled, self.cancel_button.disabled = state == "busy", state != "busy"
+        self.output.value = self._page()
+
+    def _page(self) -> str:
+        said = {"ready": "ready", "busy": "generating …", "done": "done", "cancelled": "cancelled", "failed": "failed"}
+        body = html.escape(self.text).replace("\n", "<br>")
+        return (
+            f'<div role="status" aria-live="polite"><i>{said[self.state]}</i><p style="max-width:70ch">{body}</p></div>'
+        )
+
+    def __repr__(self) -> str:
+        return textwrap.fill(f"{self.description} Slider: {self.label}. It needs a running kernel.", 100)
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        bundle = self.box._repr_mimebundle_() or {}
+        view = {k: v for k, v in bundle.items() if k == "application/vnd.jupyter.widget-view+json"}
+        return {**view, "text/plain": repr(self)}  # the widget's own text holds the slider's state; this one is stable
+
+
+def generate_control(
+    generate_fn: Callable[[float, Callable[[], bool]], Iterable[str]],
+    lam_range: tuple[float, float, float] = (0.0, 1.0, 0.05),
+    *,
+    value: float = 0.5,
+    label: str = "λ",
+    description: str = "Generate a continuation with the chosen λ.",
+) -> GenerateControl:
+    """A control for what the browser cannot compute: one run of the model for each release of the slider.
+
+    ``generate_fn(lam, should_stop)`` yields pieces of text as they are generated; it is not asked for another piece
+    after Cancel or after the slider moved, and may itself look at ``should_stop()`` between two tokens. lam_range is
+    (low, high, step). The run has its own thread, so that the notebook stays usable.
+    Raises ValueError: an empty range, a value outside it.
+    """
+    return GenerateControl(generate_fn, lam_range, value, label, description)

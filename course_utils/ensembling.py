@@ -1,0 +1,224 @@
+"""Combine the next-token distributions of several models: pure functions of log-probabilities.
+
+Notation (Neubig, CMU 11-711, "Ensembling and Mixture of Experts"): M members, vocabulary of V tokens, P_m(y | c) the
+probability of token y after the context c. ``log_probs`` is (M, ..., V), natural logarithms, -inf for probability zero;
+a list of M tensors (..., V) is taken too. Weights are (M,), or (M, ...) when they depend on the context.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Members = Tensor | Sequence[Tensor]
+
+
+def linear_interpolation(log_probs: Members, weights: Tensor | Sequence[float]) -> Tensor:
+    """log P(y|c) = log sum_m w_m P_m(y|c): the mixture, a logical OR.
+
+    log_probs (M, ..., V); weights on the simplex, (M,) or (M, ...) following the dimensions between M and V.
+    Returns (..., V) log-probabilities. It averages probabilities, so every member must be normalised: not logits.
+    Raises ValueError: wrong number of weights, weights off the simplex (1e-4), vocabularies that differ, logits.
+    Source: Jelinek & Mercer (1980).
+    """
+    log_probs = _stack(log_probs)
+    if log_probs.detach().amax() > 1e-3:
+        raise ValueError("linear interpolation needs log-probabilities, got values above 0: apply log_softmax first")
+    weights = _align(weights, log_probs, "weights")
+    _check_simplex(weights, "weights")
+    scores = _safe_log(weights) + log_probs
+    impossible = scores.isneginf().all(dim=0)  # kept out of logsumexp, whose gradient there would be NaN
+    return scores.masked_fill(impossible, 0.0).logsumexp(dim=0).masked_fill(impossible, -torch.inf)
+
+
+def loglinear_interpolation(log_probs: Members, lam: Tensor | Sequence[float]) -> Tensor:
+    """P(y|c) = prod_m P_m(y|c)^lam_m / Z(c), that is softmax(sum_m lam_m log P_m): a logical AND.
+
+    log_probs (M, ..., V), logits allowed; lam (M,) or (M, ...), any sign, any sum (a sum above 1 sharpens, a negative
+    one repels). Returns (..., V) log-probabilities. A probability of zero under a member with lam > 0 vetoes the token,
+    whatever the others say; 0 * -inf counts as 0.
+    Raises ValueError: wrong number of lam, vocabularies that differ, every token vetoed, or a token that nobody vetoes
+    whose probability is zero under a member with lam < 0 (0^lam is infinite).
+    Source: Hinton (2002), "Training products of experts"; Klakow (1998), "Log-linear interpolation of language models".
+    """
+    log_probs = _stack(log_probs)
+    lam = _align(lam, log_probs, "lam")
+    zero = log_probs.isneginf()  # (M, ..., V)
+    vetoed = (zero & (lam > 0)).any(dim=0)  # (..., V)
+    if vetoed.all(dim=-1).any():
+        raise ValueError("every token is vetoed: no token has P_m > 0 under all members with lam > 0, smooth a member")
+    if (zero & (lam < 0) & ~vetoed).any():
+        raise ValueError("a member with lam < 0 gives a token probability 0, and 0 ** lam is infinite: smooth it")
+    # The zeros are taken out before the product, for 0 * -inf is NaN, also in the gradient.
+    scores = (lam * log_probs.masked_fill(zero, 0.0)).sum(dim=0)  # (..., V)
+    return scores.masked_fill(vetoed, -torch.inf).log_softmax(dim=-1)
+
+
+def em_weights(
+    probs: Tensor, n_iter: int = 1000, tol: float = 1e-9, return_history: bool = False
+) -> Tensor | tuple[Tensor, Tensor]:
+    """Constant weights of the linear interpolation that maximise the likelihood of held-out tokens, by EM.
+
+    E: r_mi = w_m P_m(y_i) / sum_k w_k P_k(y_i);  M: w_m = mean_i r_mi, from uniform weights. The likelihood is concave
+    in w, so EM reaches the global optimum and never goes down. It stops when the mean log-likelihood is proven to be
+    within ``tol`` nats a token of the optimum (concavity: the gap is at most max_m mean_i P_m(y_i)/P(y_i) - 1).
+
+    probs (M, N): probabilities (not logs) that the M members gave to the N observed tokens. Returns w (M,) in float64;
+    with ``return_history`` also the weights before the first and after every iteration, (iterations + 1, M).
+    Raises ValueError: not (M, N), not probabilities, a token that is impossible under every member.
+    Source: Dempster, Laird & Rubin (1977), section 4.3; Jelinek & Mercer (1980).
+    """
+    probs = torch.as_tensor(probs).detach().double()  # the last digits of float32 would break "never goes down"
+    if probs.dim() != 2 or probs.numel() == 0:
+        raise ValueError(f"probs must be (members, tokens) and not empty, got shape {tuple(probs.shape)}")
+    if not ((probs >= 0) & (probs <= 1 + 1e-4)).all():
+        raise ValueError("probs must be probabilities between 0 and 1: call .exp() on log-probabilities first")
+    if (probs.amax(dim=0) == 0).any():
+        raise ValueError("a token has probability 0 under every member: smooth one of them before fitting weights")
+    weights = torch.full_like(probs[:, 0], 1 / len(probs))
+    history = [weights]
+    for _ in range(n_iter):
+        gain = (probs / (weights @ probs)).mean(dim=1)  # (M,): mean responsibility is w_m * gain_m
+        if gain.max() - 1 < tol:
+            break
+        weights = weights * gain
+        weights = weights / weights.sum()  # already 1 up to rounding
+        history.append(weights)
+    return (weights, torch.stack(history)) if return_history else weights
+
+
+def posterior_weights(token_log_probs: Members, prior: Tensor | Sequence[float], temper: float = 1.0) -> Tensor:
+    """Context-dependent weights by Bayes' rule: w_m(t) = P(m | y_<t), proportional to prior_m prod_{s<t} P_m(y_s)^beta.
+
+    token_log_probs (M, ..., T): log P_m(y_s | y_<s) of the observed tokens, 0.0 at padding (which changes no weight);
+    prior (M,) on the simplex; ``temper`` is beta >= 0: below 1 each token counts for less, so that the weights leave
+    the prior more slowly and are less sure of one member. Returns (M, ..., T), summing to 1 over M; position t uses
+    tokens before t only.
+    Raises ValueError: wrong number of priors, prior off the simplex, temper < 0, a history that every member with a
+    prior above 0 holds impossible.
+    """
+    token_log_probs = _stack(token_log_probs)
+    prior = _align(prior, token_log_probs, "prior")
+    _check_simplex(prior, "prior")
+    if temper < 0:
+        raise ValueError(f"temper must be at least 0, got {temper}")
+    evidence = token_log_probs[..., :-1].double() if temper else torch.zeros_like(token_log_probs[..., :-1]).double()
+    # Exclusive cumulative sum by a shift; cumsum(x) - x would be NaN after a -inf.
+    history = torch.nn.functional.pad(evidence.cumsum(dim=-1), (1, 0))  # (M, ..., T)
+    scores = _safe_log(prior.double()) + temper * history
+    if scores.isneginf().all(dim=0).any():
+        raise ValueError("a history has probability 0 under every member with a prior above 0: smooth one of them")
+    return scores.softmax(dim=0).to(token_log_probs.dtype)
+
+
+def fit_loglinear_weights(log_probs: Members, targets: Tensor, n_iter: int = 100) -> Tensor:
+    """lam of the log-linear interpolation with the lowest mean negative log-likelihood of ``targets``, by L-BFGS.
+
+    The NLL is convex in lam (log-sum-exp minus linear), so this is the global optimum, where the gradient vanishes:
+    E_data[log P_m] = E_model[log P_m] for every m (the moments match). lam is unconstrained.
+
+    log_probs (M, N, V), targets (N,) token ids. Returns (M,). A token with probability zero under some member is left
+    out for every lam (lam <= 0 would bring it back with 0 or infinite weight).
+    Raises ValueError: shapes that do not fit, a target with probability zero under some member.
+    """
+    log_probs = _stack(log_probs).detach()
+    if log_probs.dim() != 3 or targets.shape != log_probs.shape[1:2]:
+        raise ValueError(
+            f"expected log_probs (M, N, V) and targets (N,), got {tuple(log_probs.shape)} and {tuple(targets.shape)}"
+        )
+    if not 0 <= targets.min() <= targets.max() < log_probs.shape[-1]:
+        raise ValueError(f"targets must be token ids below the vocabulary size {log_probs.shape[-1]}")
+    zero = log_probs.isneginf()
+    vetoed = zero.any(dim=0)  # (N, V)
+    if vetoed.gather(1, targets[:, None]).any():
+        raise ValueError("a target has probability 0 under some member: smooth that member before fitting lam")
+    scores = log_probs.masked_fill(zero, 0.0)
+    lam = torch.full_like(log_probs[:, 0, 0], 1 / len(log_probs)).requires_grad_()
+    optimiser = torch.optim.LBFGS([lam], max_iter=n_iter, line_search_fn="strong_wolfe", tolerance_grad=1e-6)
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        logits = torch.tensordot(lam, scores, dims=1).masked_fill(vetoed, -torch.inf)  # (N, V)
+        loss = torch.nn.functional.cross_entropy(logits, targets)
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        optimiser.step(closure)
+    return lam.detach()
+
+
+def negative_evidence(
+    core: Tensor, positive: Tensor | None, negative: Tensor | None, lam: float | Tensor, top_p: float | None = None
+) -> Tensor:
+    """softmax(log P_core + lam (log P_pos - log P_neg)): the log-linear interpolation with weights (1, lam, -lam).
+
+    core, positive, negative (..., V) log-probabilities or logits; a missing (None) positive or negative is the core.
+    With ``top_p`` the nucleus of the CORE is taken FIRST and nothing else can be emitted. lam is a number or (...);
+    below 0 it swaps the roles. Returns (..., V) log-probabilities; lam = 0 gives the (truncated) core back.
+    Raises ValueError: vocabularies that differ, top_p outside (0, 1], and as ``loglinear_interpolation``.
+    Source: Liu et al. (2021), DExperts, section 2; Dou et al. (2019) for the same difference in machine translation.
+    """
+    positive = core if positive is None else positive
+    negative = core if negative is None else negative
+    if top_p is not None:
+        core = core.masked_fill(~_nucleus(core, top_p), -torch.inf)
+    lam = torch.as_tensor(lam, dtype=core.dtype, device=core.device)
+    return loglinear_interpolation([core, positive, negative], torch.stack([torch.ones_like(lam), lam, -lam]))
+
+
+def plausible_mask(log_probs: Tensor, alpha: float) -> Tensor:
+    """True where P(y) >= alpha max_y' P(y'): the tokens the expert itself finds plausible.
+
+    log_probs (..., V), alpha in (0, 1]. Returns (..., V) booleans, True for at least the most probable token.
+    Raises ValueError: alpha outside (0, 1]. Source: Li et al. (2023), contrastive decoding, equation 2.
+    """
+    if not 0 < alpha <= 1:
+        raise ValueError(f"alpha must be above 0 and at most 1, got {alpha}")
+    return log_probs >= log_probs.amax(dim=-1, keepdim=True) + torch.tensor(alpha, dtype=torch.float64).log().item()
+
+
+def _nucleus(logits: Tensor, top_p: float) -> Tensor:
+    """True for the smallest set of most probable tokens with mass >= top_p (Holtzman et al. 2020, section 3.1)."""
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p must be above 0 and at most 1, got {top_p}")
+    probs, order = logits.softmax(dim=-1).sort(dim=-1, descending=True)
+    keep = (probs.cumsum(dim=-1) - probs < top_p) | (top_p == 1)  # mass BEFORE the token: the first always stays
+    return torch.zeros_like(keep).scatter(-1, order, keep)
+
+
+def _stack(members: Members) -> Tensor:
+    """(M, ..., V) from a tensor or a list of tensors (..., V) over one vocabulary."""
+    if not isinstance(members, Tensor):
+        sizes = [m.shape[-1] for m in members]
+        if len(set(sizes)) > 1:
+            raise ValueError(f"the members have different vocabularies {sizes}: use models with the same tokenizer")
+        members = torch.stack(torch.broadcast_tensors(*members))
+    if members.dim() < 2:
+        raise ValueError(f"expected (members, ..., vocabulary), got shape {tuple(members.shape)}")
+    return members
+
+
+def _align(weights: Tensor | Sequence[float], log_probs: Tensor, name: str) -> Tensor:
+    """weights (M,) or (M, ...) with ones appended, so that they broadcast against log_probs (M, ..., V)."""
+    weights = torch.as_tensor(weights, dtype=log_probs.dtype, device=log_probs.device)
+    if weights.dim() == 0 or len(weights) != len(log_probs):
+        got = len(weights) if weights.dim() else "one number"
+        raise ValueError(f"{name} must hold one value for each of the {len(log_probs)} members, got {got}")
+    middle = log_probs.shape[1:-1][: weights.dim() - 1]
+    if weights.dim() >= log_probs.dim() or any(w not in (1, s) for w, s in zip(weights.shape[1:], middle, strict=True)):
+        raise ValueError(f"{name} of shape {tuple(weights.shape)} do not fit log_probs {tuple(log_probs.shape)}")
+    return weights.reshape(weights.shape + (1,) * (log_probs.dim() - weights.dim()))
+
+
+def _check_simplex(weights: Tensor, name: str) -> None:
+    if (weights < 0).any():
+        raise ValueError(f"{name} must not be negative: a mixture cannot subtract, use log-linear interpolation")
+    if not ((weights.sum(dim=0) - 1).abs() <= 1e-4).all():
+        raise ValueError(f"{name} must sum to 1 over the members: divide them by their sum")
+
+
+def _safe_log(weights: Tensor) -> Tensor:
+    """log w with log 0 = -inf, and gradient 0 instead of NaN there."""
+    positive = weights > 0
+    return torch.where(positive, weights.where(positive, 1.0).log(), -torch.inf)

@@ -1,0 +1,244 @@
+"""Exercises: `check` an answer, ask for a `hint`, see the `solution`, follow one's `progress`.
+
+A topic's module registers its exercises, and they are found by name ("interpolation.linear" is in interpolation.py):
+
+    def sums_to_one(answer):
+        '''The probabilities of the result sum to one.'''
+        close(answer(LOG_P, LOG_Q).exp().sum(), 1.0, what="the sum of the probabilities", known={"You forgot ...": 0.8})
+
+    register(Exercise("interpolation.linear", linear_interpolation, tests=[sums_to_one], hints=["...", "..."]))
+
+`check` never raises and never hangs: see sandbox.py for the time limit and the state that is put back, answers.py for
+how an answer is called and compared.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from course_utils.exercises.answers import Mistake, NotAttempted, StudentError, call, clone, close, guard, is_stub
+from course_utils.exercises.messages import Message, code_message, table_message
+from course_utils.exercises.registry import Exercise, all_exercises, find, register, registered
+from course_utils.exercises.sandbox import Captured, TimeUp, UserInterrupt, run
+from course_utils.exercises.solutions import solution_source
+
+__all__ = [
+    "Exercise",
+    "Mistake",
+    "NotAttempted",
+    "Report",
+    "all_exercises",
+    "call",
+    "check",
+    "clone",
+    "close",
+    "find",
+    "hint",
+    "progress",
+    "register",
+    "run_check",
+    "solution",
+]
+
+PASSED, WRONG, OPEN = "passed", "not right yet", "not attempted yet"
+
+
+@dataclass(repr=False)
+class Report(Message):
+    """What `check` found out: `status` is one of PASSED, WRONG, OPEN; shown as text and as HTML."""
+
+    status: str = OPEN
+    n_passed: int = 0
+    n_tests: int = 0
+
+
+@dataclass
+class _Session:
+    """What this kernel has seen so far."""
+
+    status: dict[str, str] = field(default_factory=dict)
+    hints_given: dict[str, int] = field(default_factory=dict)
+
+
+_SESSION = _Session()
+
+
+def check(name: str, answer: Any) -> None:
+    """Say whether `answer` (a function or a value) solves the exercise and, if not, why. Never raises, never hangs."""
+    run_check(name, answer).show()
+
+
+def run_check(name: str, answer: Any) -> Report:
+    """`check` without showing: the Report."""
+    try:
+        exercise = find(name)
+    except Exception as error:
+        return Report(title=str(name), headline=_scrub(str(error)), role="wrong", status=WRONG)
+    report = _run_tests(exercise, answer)
+    _SESSION.status[exercise.name] = report.status
+    return report
+
+
+def _run_tests(exercise: Exercise, answer: Any) -> Report:
+    n_tests, deadline, printed = len(exercise.tests), time.monotonic() + exercise.seconds, Captured()
+    if answer is None or answer is Ellipsis or answer is NotImplemented:
+        return _not_attempted(exercise)
+    if exercise.is_function and not callable(answer):
+        return _wrong(
+            exercise,
+            0,
+            [
+                f'check needs the function itself, not its result: write check("{exercise.name}", '
+                f"the_function), without brackets after its name. It got {type(answer).__name__}."
+            ],
+            printed,
+        )
+    if callable(answer) and not exercise.is_function:
+        return _wrong(
+            exercise, 0, ["The answer to this exercise is a value, not a function: give the value itself."], printed
+        )
+    n_passed, first_failure = 0, None
+    for test in exercise.tests:
+        try:
+            run(partial(test, guard(answer)), max(deadline - time.monotonic(), 0.01), printed)
+            n_passed += 1
+            continue
+        except NotAttempted:
+            return _not_attempted(exercise)
+        except UserInterrupt:
+            raise KeyboardInterrupt from None
+        except TimeUp:
+            why = (
+                f"It was stopped after {exercise.seconds:g} seconds. Is there a loop that never ends, "
+                "or a Python loop over what one tensor operation can do?"
+            )
+        except StudentError as wrapped:
+            why = _explain(wrapped.error, answer)
+        except Mistake as mistake:
+            why = str(mistake)
+        except AssertionError as error:
+            why = str(error).split("\n")[0] or "This does not hold."
+        except BaseException as error:
+            if is_stub(error):  # a method of a class, which is called as it is
+                return _not_attempted(exercise)
+            why = f"The result of your answer could not be used: {type(error).__name__}: {_scrub(str(error))}"
+        first_failure = first_failure or [_described(test), why]
+        if time.monotonic() >= deadline:
+            break
+    if first_failure:
+        return _wrong(exercise, n_passed, first_failure, printed)
+    return Report(
+        title=exercise.name,
+        headline=f"{n_passed} of {n_tests} passed",
+        role="passed",
+        status=PASSED,
+        n_passed=n_passed,
+        n_tests=n_tests,
+    )
+
+
+def _not_attempted(exercise: Exercise) -> Report:
+    lines = [f'Write your answer in the cell above and run both cells. If you are stuck: hint("{exercise.name}").']
+    return Report(
+        title=exercise.name, headline=OPEN, lines=lines, role="open", status=OPEN, n_tests=len(exercise.tests)
+    )
+
+
+def _wrong(exercise: Exercise, n_passed: int, lines: list[str], printed: Captured) -> Report:
+    lines = list(lines)
+    if len(lines) == 2:
+        lines[0] = f"What was tested: {lines[0]}"
+    if printed.text.strip():
+        lines.append(f"Your code printed: {printed.text.strip()}")
+    if _SESSION.hints_given.get(exercise.name, 0) < len(exercise.hints):
+        lines.append(f'For a hint: hint("{exercise.name}").')
+    return Report(
+        title=exercise.name,
+        headline=f"{WRONG}, {n_passed} of {len(exercise.tests)} passed",
+        lines=lines,
+        role="wrong",
+        status=WRONG,
+        n_passed=n_passed,
+        n_tests=len(exercise.tests),
+    )
+
+
+def _described(test: Callable) -> str:
+    return (test.__doc__ or test.__name__).strip().split("\n")[0]
+
+
+def _explain(error: BaseException, answer: Any) -> str:
+    kind, said = type(error).__name__, _scrub(str(error))
+    if isinstance(error, RecursionError):
+        return "Your function calls itself without end (RecursionError)."
+    if isinstance(error, (SystemExit, KeyboardInterrupt)):
+        return f"Your function tried to stop the program ({kind}): end it with `return`."
+    line = _line_of(error, answer)
+    return f"Your function raised {kind}" + (f": {said}" if said else "") + (f"\nat the line: {line}" if line else "")
+
+
+def _line_of(error: BaseException, answer: Any) -> str:
+    """The source of the last line of the student's own code that the error passed through."""
+    filename, line, step = getattr(getattr(answer, "__code__", None), "co_filename", None), "", error.__traceback__
+    while step is not None and filename:
+        if step.tb_frame.f_code.co_filename == filename:
+            line = linecache.getline(filename, step.tb_lineno).strip() or line
+        step = step.tb_next
+    return line
+
+
+def _scrub(text: str) -> str:
+    """Short, and the same in every run: no memory addresses."""
+    text = re.sub(r"0x[0-9a-fA-F]+", "0x...", text)
+    return text if len(text) <= 400 else text[:397] + "..."
+
+
+def hint(name: str) -> None:
+    """One more hint for the exercise at each call."""
+    _hint(name).show()
+
+
+def _hint(name: str) -> Message:
+    try:
+        exercise = find(name)
+    except Exception as error:
+        return Message(title=str(name), headline=_scrub(str(error)), role="wrong")
+    given, total = _SESSION.hints_given.get(exercise.name, 0), len(exercise.hints)
+    if given >= total:
+        lines = [f'To see how the course does it: solution("{exercise.name}").']
+        return Message(title=exercise.name, headline="there are no more hints", lines=lines, role="open")
+    _SESSION.hints_given[exercise.name] = given + 1
+    return Message(
+        title=exercise.name, headline=f"hint {given + 1} of {total}", lines=[exercise.hints[given]], role="hint"
+    )
+
+
+def solution(name: str) -> None:
+    """Show the source of the reference function, or the reference value."""
+    try:
+        exercise = find(name)
+        message = code_message(exercise.name, solution_source(exercise.reference))
+    except Exception as error:
+        message = Message(title=str(name), headline=_scrub(str(error)), role="wrong")
+    message.show()
+
+
+def progress() -> None:
+    """A table of the exercises of the topics that this session has worked on, each with its state."""
+    _progress().show()
+
+
+def _progress() -> Message:
+    topics = {name.split(".")[0] for name in _SESSION.status}
+    if not topics:
+        return Message(title="progress", headline="no exercise checked in this session yet", role="open")
+    others = [e.name for e in registered().values() if e.topic in topics and e.name not in _SESSION.status]
+    rows = [(name, _SESSION.status.get(name, OPEN)) for name in [*_SESSION.status, *others]]  # in the notebook's order
+    done = sum(status == PASSED for _, status in rows)
+    return table_message("progress", f"{done} of {len(rows)} exercises passed", rows)

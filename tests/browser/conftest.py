@@ -1,0 +1,171 @@
+"""A real JupyterLab on a copy of the notebooks, driven through Debian's chromium. Without a browser these tests are skipped."""
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+LOCAL = {"127.0.0.1", "localhost", ""}  # "": data: and blob: addresses
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: install it (apt-get install chromium) to run the browser tests")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory, browser):
+    """Address and token of a running JupyterLab; the repository is not touched, nor the user's Jupyter settings."""
+    home = tmp_path_factory.mktemp("lab")
+    notebooks = home / "notebooks"
+    shutil.copytree(ROOT / "notebooks", notebooks, ignore=shutil.ignore_patterns(".*"))
+    nbformat.write(_charts_notebook(), notebooks / "charts.ipynb")
+    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime", "JUPYTERLAB_SETTINGS_DIR": "settings",
+              "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython"}
+    python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, **{name: str(home / folder) for name, folder in places.items()}, "PYTHONPATH": python_path}
+    token = secrets.token_hex(16)
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", "--allow-root",
+               f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={home}", "--LabApp.expose_app_in_browser=True",
+               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url=None"]
+    log = (home / "lab.log").open("w+")
+    server = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log)
+    try:
+        yield _address(home / "runtime", server, log), token
+    finally:
+        server.terminate()  # JupyterLab shuts its kernels down
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+        log.close()
+
+
+def _address(runtime: Path, server: subprocess.Popen, log) -> str:
+    """Wait until the server answers; it writes the port that it chose into its runtime folder."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and server.poll() is None:
+        for found in runtime.glob("jpserver-*.json"):
+            try:
+                url = json.loads(found.read_text())["url"]
+                urlopen(f"{url}login", timeout=5).close()
+                return url
+            except (OSError, ValueError):  # not listening yet, or the file is half written
+                pass
+        time.sleep(0.2)
+    log.seek(0)
+    raise RuntimeError(f"JupyterLab did not start in 60 s:\n{log.read()[-2000:]}")
+
+
+@pytest.fixture
+def open_notebook(lab, browser):
+    """open_notebook(name) -> page with that notebook, ready; ``sent`` collects what the page tells the kernel.
+
+    At the end: no page error, no console error, no request to another machine.
+    """
+    url, token = lab
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    problems: list[str] = []
+
+    def visit(address: str) -> None:
+        if urlsplit(address).scheme not in ("data", "blob") and urlsplit(address).hostname not in LOCAL:
+            problems.append(f"a request left the machine: {address}")
+
+    def console(message) -> None:
+        if message.type == "error":
+            problems.append(f"console error: {message.text} ({message.location.get('url', '')})")
+
+    context.on("request", lambda request: visit(request.url))
+
+    def opener(name: str, sent: list[str] | None = None):
+        page = context.new_page()
+
+        def websocket(socket) -> None:
+            visit(socket.url)
+            if sent is not None:  # what the page sends to the kernel; the protocol has binary frames with JSON inside
+                socket.on("framesent", lambda frame: sent.append(frame if isinstance(frame, str) else frame.decode("utf-8", "replace")))
+
+        page.on("websocket", websocket)
+        page.on("pageerror", lambda error: problems.append(f"page error: {error.stack or error}"))
+        page.on("console", console)
+        page.goto(f"{url}lab/tree/notebooks/{name}?token={token}&reset")
+        page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.content?.widgets?.length > 0", timeout=60_000)
+        page.evaluate("async () => { const p = jupyterapp.shell.currentWidget; await p.context.ready; await p.sessionContext.ready; }")
+        return page
+
+    yield opener
+    context.close()
+    assert not problems, "\n".join(dict.fromkeys(problems))
+
+
+CHARTS = [
+    """
+import torch
+from course_utils.explore import LAMBDAS, RULES, generate_control, next_token_explorer, or_and_explorer, weight_strip
+
+generator = torch.Generator().manual_seed(0)
+logits = torch.randn(2, 5000, generator=generator, dtype=torch.float64) * 2
+logits[0, :12] = torch.linspace(13, 9, 12)
+logits[1, 5:17] = torch.linspace(13.5, 9, 12)
+core, verses = logits.log_softmax(-1)
+words = " the| earth| light| sea| firmament| heaven| waters| day| beginning|,|\\n| and| God| LORD| children| king| behold".split("|")
+words += [f" word{i}" for i in range(len(words), 5000)]
+heldout = [{"lam": lam, "rule": rule, "temperature": 1.0, "ppl": 22 + 9 * lam - 14 * lam * (1 - lam) * (1 if rule == "linear" else 0.8)}
+           for lam in LAMBDAS for rule in RULES]
+""",
+    """
+next_token_explorer({"SmolLM2": core, "verse n-gram": verses}, words, heldout=heldout, context="In the beginning God created the …")
+""",
+    """
+or_and_explorer([0.4, 0.3, 0.1, 0.1, 0.1, 0, 0, 0], [0, 0.05, 0.05, 0.3, 0, 0.4, 0.1, 0.1],
+                ["cat", "dog", "cow", "ant", "bee", "fly", "elk", "emu"])
+""",
+    """
+text = "And the LORD said unto him , Go thy way . Loved this movie , the acting was great and the plot was fun ! what a day lol".split(" ")
+first = torch.cat([torch.linspace(0.5, 0.95, 12), torch.linspace(0.9, 0.1, len(text) - 12)])
+weight_strip([" " + word for word in text], torch.stack([first, 1 - first]), ["verse LM", "review LM"])
+""",
+    """
+import time
+
+def count(lam, should_stop):
+    for i in range(200):
+        time.sleep(0.05)
+        yield f"{lam:g}:{i} "
+
+generate_control(count)
+""",
+]
+
+
+def _charts_notebook():
+    """All charts and controls on made-up numbers: what the browser shows does not wait for a model here."""
+    cells = [nbformat.v4.new_code_cell(source.strip()) for source in CHARTS]
+    for i, cell in enumerate(cells):
+        cell["id"] = f"cell-{i}"
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    return nbformat.v4.new_notebook(cells=cells, metadata=kernel)

@@ -1,0 +1,97 @@
+"""What a saved notebook must be like, as functions that return a list of complaints (empty: all is well)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from editions import calls, code_cells, tags, tasks
+from nbformat import NotebookNode
+
+ROOMS = ["Why", "Build it", "See it live", "On real models", "Exercises", "Where it breaks", "Read on"]
+MAX_CODE_LINES = 18
+MIN_EXERCISES, MIN_QUIZZES = 4, 1
+SLIDE_TYPES = {"slide", "subslide", "fragment", "skip", "notes", "-"}
+PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
+MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:home|root|tmp|Users|work|mnt)/\w")
+
+
+def saved_problems(nb: NotebookNode) -> list[str]:
+    """Outputs: every cell was run, once, from top to bottom, without errors or warnings; every figure has its text."""
+    found = []
+    for number, cell in enumerate(cell for cell in code_cells(nb) if cell.source.strip()):
+        here = f"code cell {number} ({cell.source.strip().splitlines()[0][:40]})"
+        if cell.execution_count != number + 1:
+            found.append(
+                f"{here}: "
+                + ("was never run" if cell.execution_count is None else "was not run from top to bottom in one go")
+            )
+        if re.search(r"NBVAL_(SKIP|IGNORE)", cell.source) or {"nbval-skip", "nbval-ignore-output"} & set(tags(cell)):
+            found.append(f"{here}: is kept from the comparison of outputs")
+        for output in cell.outputs:
+            found += [f"{here}: {problem}" for problem in _output_problems(output, tags(cell))]
+    return found
+
+
+def _output_problems(output: NotebookNode, cell_tags: list[str]) -> list[str]:
+    if output.output_type == "error":
+        return [] if "raises-exception" in cell_tags else [f"ends with an error ({output.ename})"]
+    if output.output_type == "stream":
+        found = (
+            [f"shows a warning or another stderr text: {output.text.strip()[:80]}"] if output.name == "stderr" else []
+        )
+        return found + (["shows a path of this machine"] if MACHINE_PATHS.search(output.text) else [])
+    found, text = [], output.data.get("text/plain", "")
+    for mime, content in output.data.items():
+        if mime.startswith(("application/vnd.vegalite", "application/vnd.vega.")):
+            if not str(content.get("description", "")).strip():
+                found.append("has a chart without a description")
+        elif mime in PICTURES:
+            alt = output.metadata.get(mime, {}).get("alt") or output.metadata.get("alt") or ""
+            if not alt.strip() and (not text.strip() or text.startswith("<")):
+                found.append("has a picture without alternative text")
+    return found + (["shows a path of this machine"] if MACHINE_PATHS.search(text) else [])
+
+
+def style_problems(nb: NotebookNode) -> list[str]:
+    """Form: the seven rooms in order, short cells, slide metadata, enough exercises and quizzes, a claim."""
+    found = []
+    headings = [
+        line.lstrip("#").strip()
+        for cell in nb.cells
+        if cell.cell_type == "markdown"
+        for line in cell.source.splitlines()
+        if re.match(r"#{1,3} ", line)
+    ]
+    rooms = [heading for heading in headings if heading in ROOMS]
+    if rooms != ROOMS:
+        found.append(f"the rooms are {rooms}, they should be {ROOMS}")
+    for number, cell in enumerate(code_cells(nb)):
+        here = f"code cell {number} ({(cell.source.strip().splitlines() or [''])[0][:40]})"
+        if len(cell.source.strip().splitlines()) > MAX_CODE_LINES:
+            found.append(
+                f"{here}: has {len(cell.source.strip().splitlines())} lines, at most {MAX_CODE_LINES} fit a slide"
+            )
+        if cell.metadata.get("slideshow", {}).get("slide_type") not in SLIDE_TYPES:
+            found.append(f"{here}: has no slide type (metadata.slideshow.slide_type)")
+    functions = [task for task in tasks(nb) if "NotImplementedError" in task.stub]
+    if len(functions) < MIN_EXERCISES:
+        found.append(f"there are {len(functions)} code exercises, at least {MIN_EXERCISES} are needed")
+    found += [f"the stub of {task.name} has no docstring" for task in functions if '"""' not in task.stub]
+    if sum(len(calls(cell.source, "quiz")) for cell in code_cells(nb)) < MIN_QUIZZES:
+        found.append("there is no quiz")
+    if not any("claim" in tags(cell) for cell in nb.cells):
+        found.append('no cell is tagged "claim"')
+    return found
+
+
+def long_modules(folder: Path, limit: int = 300) -> list[str]:
+    """Modules with more than `limit` lines."""
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in sorted(folder.rglob("*.py"))}
+    return [f"{path.relative_to(folder)}: {length} lines" for path, length in lengths.items() if length > limit]
+
+
+def imports_of(path: Path) -> set[str]:
+    """The modules that a Python file imports at any level, as dotted names."""
+    text = path.read_text(encoding="utf-8")
+    return set(re.findall(r"^\s*(?:from|import)\s+([\w.]+)", text, flags=re.MULTILINE))

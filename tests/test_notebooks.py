@@ -1,0 +1,285 @@
+"""The notebooks as shipped (edition 1), and proof that the machinery which tests notebooks fails where it must.
+
+The comparison of outputs itself is nbval's (`pytest --nbval notebooks`), made stricter by conftest.py. Here: what the
+saved file must be like, and toy notebooks with every fault that nbval, the editions and the rules have to find."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import test_exercises
+from editions import (
+    NOTEBOOKS,
+    ROOT,
+    Task,
+    defined_names,
+    read,
+    solved_answers,
+    tasks,
+    topic_of,
+    under_the_name,
+    wrong_answers,
+)
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from notebook_rules import saved_problems
+from wrong_answers import WrongAnswer
+
+CHART = "application/vnd.vegalite.v5+json"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=topic_of)
+def test_saved_notebook_is_complete(path):
+    nb = read(path)
+    nbformat.validate(nb)
+    assert saved_problems(nb) == []
+
+
+# --- edition 1: what nbval must find ----------------------------------------------------------------------------------
+
+
+def stream(text, name="stdout"):
+    return new_output("stream", name=name, text=text)
+
+
+def display(**data):
+    return new_output("display_data", data={mime.replace("_", "/"): value for mime, value in data.items()})
+
+
+def chart(value, title="mixture", text="chart"):
+    return new_output(
+        "display_data",
+        data={CHART: {"description": "d", "title": title, "data": [{"x": 1, "y": value}]}, "text/plain": text},
+    )
+
+
+def show_chart(value, title="mixture", x=1):
+    return f"""display({{"{CHART}": {{"description": "d", "title": "{title}", "data": [{{"x": {x}, "y": {value}}}]}},
+         "text/plain": "chart"}}, raw=True)"""
+
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+CELLS = [  # what the cell does, its source, its saved outputs, does nbval accept it?
+    ("same text", "print('a')", [stream("a\n")], True),
+    ("other text", "print('b')", [stream("a\n")], False),
+    ("last digit of a printed number", "print(0.1234)", [stream("0.1235\n")], False),
+    ("output not saved", "print('a')", [], False),
+    ("output gone", "pass", [stream("a\n")], False),
+    ("never run", "x = 1", None, False),
+    ("address", "print(object())", [stream("<object object at 0x7f01a2b3c4d0>\n")], True),
+    ("timing", "print('took 3.1 s')", [stream("took 12 s\n")], True),
+    ("percent is no timing", "print('3 %')", [stream("4 %\n")], False),
+    ("warning that was not saved", "import warnings; warnings.warn('old')", [], False),
+    ("error", "1 / 0", [], False),
+    ("chart, last digits", show_chart(0.50001), [chart(0.5)], True),
+    ("chart, whole for broken", show_chart(1), [chart(1.0)], True),
+    ("chart, other figure", show_chart(0.6), [chart(0.5)], False),
+    ("chart, other whole number", show_chart(0.5, x=2), [chart(0.5)], False),
+    ("chart, other title", show_chart(0.5, title="member"), [chart(0.5)], False),
+    ("chart, other text", show_chart(0.5), [chart(0.5, text="graph")], False),
+    ("chart gone", "display({'text/plain': 'chart'}, raw=True)", [chart(0.5)], False),
+    (
+        "picture, other pixels",
+        f"display({{'image/png': '{PIXEL}', 'text/plain': 'p'}}, raw=True)",
+        [display(image_png=PIXEL.replace("Wj", "Wk"), text_plain="p")],
+        True,
+    ),
+    ("picture gone", "display({'text/plain': 'p'}, raw=True)", [display(image_png=PIXEL, text_plain="p")], False),
+]
+
+
+@pytest.fixture(scope="module")
+def nbval_outcomes(tmp_path_factory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("nbval")
+    cells = [
+        new_code_cell(source, outputs=outputs or [], execution_count=None if outputs is None else number)
+        for number, (_, source, outputs, _) in enumerate(CELLS, start=1)
+    ]
+    nbformat.write(
+        new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}}),
+        folder / "toy.ipynb",
+    )
+    (folder / "conftest.py").write_text((ROOT / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    sanitize = f"--nbval-sanitize-with={ROOT / 'tests' / 'nbval_sanitize.cfg'}"
+    options = ["-c", "pytest.ini", "--rootdir", ".", "-rA", "--tb=no", "-p", "no:cacheprovider", "--color=no"]
+    command = [sys.executable, "-m", "pytest", *options, "--nbval", sanitize, "toy.ipynb"]
+    said = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300).stdout
+    found = {
+        int(number): word
+        for word, number in re.findall(r"^(PASSED|FAILED|ERROR) \S*::Cell (\d+)", said, flags=re.MULTILINE)
+    }
+    assert len(found) == len(CELLS), said
+    return {label: found[number] for number, (label, *_) in enumerate(CELLS)}
+
+
+@pytest.mark.parametrize(("label", "accepted"), [(label, accepted) for label, _, _, accepted in CELLS])
+def test_nbval_judges(nbval_outcomes, label, accepted):
+    assert nbval_outcomes[label] == ("PASSED" if accepted else "FAILED")
+
+
+# --- edition 1: what the rules about saved notebooks must find --------------------------------------------------------
+
+
+def saved(*outputs, source="f()", execution_count=1, tags=()):
+    return new_notebook(
+        cells=[
+            new_code_cell(source, outputs=list(outputs), execution_count=execution_count, metadata={"tags": list(tags)})
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    "nb",
+    [
+        saved(),
+        saved(stream("3.5 nats a token\n")),
+        saved(chart(1.0)),
+        saved(display(text_plain="p", image_png=PIXEL)),
+        saved(source="", execution_count=None),
+        saved(new_output("display_data", data={"image/png": PIXEL}, metadata={"image/png": {"alt": "two bars"}})),
+        saved(new_output("error", ename="ValueError", evalue="no", traceback=[]), tags=["raises-exception"]),
+    ],
+)
+def test_saved_rules_accept(nb):
+    assert saved_problems(nb) == []
+
+
+@pytest.mark.parametrize(
+    ("nb", "complaint"),
+    [
+        (saved(execution_count=None), "was never run"),
+        (saved(execution_count=7), "not run from top to bottom"),
+        (saved(stream("UserWarning: old", "stderr")), "shows a warning"),
+        (saved(stream("wrote /home/ann/x\n")), "a path of this machine"),
+        (saved(display(text_plain="/tmp/cell.py")), "a path of this machine"),
+        (saved(new_output("error", ename="ValueError", evalue="no", traceback=[])), "ends with an error"),
+        (saved(source="f()  # NBVAL_IGNORE_OUTPUT"), "kept from the comparison"),
+        (saved(tags=["nbval-skip"]), "kept from the comparison"),
+        (
+            saved(new_output("display_data", data={CHART: {"mark": "bar"}, "text/plain": "chart"})),
+            "chart without a description",
+        ),
+        (
+            saved(display(text_plain="<Figure size 640x480 with 1 Axes>", image_png=PIXEL)),
+            "picture without alternative text",
+        ),
+        (saved(display(image_png=PIXEL)), "picture without alternative text"),
+    ],
+)
+def test_saved_rules_notice(nb, complaint):
+    assert any(complaint in problem for problem in saved_problems(nb)), saved_problems(nb)
+
+
+# --- editions 2 and 3 on a toy notebook ------------------------------------------------------------------------------
+
+STUBS = {"average": "average_distributions(log_p, log_q)", "perplexity": "perplexity(token_log_probs)"}
+
+
+def toy(setup="import torch\nfrom course_utils.exercises import check", stubs=STUBS) -> nbformat.NotebookNode:
+    cells = [
+        new_markdown_cell("# Toy"),
+        new_code_cell(setup, metadata={"tags": ["setup"]}),
+        new_code_cell("raise SystemError('not in editions 2, 3')"),
+    ]
+    for name, signature in stubs.items():
+        cells += [
+            new_code_cell(
+                f'def {signature}:\n    """Formula."""\n    raise NotImplementedError', metadata={"tags": ["exercise"]}
+            ),
+            new_markdown_cell("Text between."),
+            new_code_cell(f'check("start_here.{name}", {signature.split("(")[0]})', metadata={"tags": ["check"]}),
+        ]
+    return new_notebook(cells=cells)
+
+
+def toy_wrongs() -> list[WrongAnswer]:
+    return [wrong for wrong in wrong_answers("start_here") if wrong.exercise.split(".")[1] in STUBS]
+
+
+def test_editions_accept_a_good_notebook(tmp_path):
+    test_exercises.check_solved(toy(), tmp_path)
+    test_exercises.check_wrong(toy(), toy_wrongs(), tmp_path)
+
+
+def test_editions_run_in_a_kernel_that_has_only_the_setup(tmp_path):
+    with pytest.raises(AssertionError, match="set-up cell fails"):
+        test_exercises.check_wrong(
+            toy(setup="import torch\nfrom course_utils.exercises import chekc"), toy_wrongs(), tmp_path
+        )
+
+
+RIGHT = "def perplexity(token_log_probs):\n    return torch.exp(-token_log_probs.mean())"
+
+
+def test_edition_3_fails_on_a_right_answer_and_on_another_hint(tmp_path):
+    with pytest.raises(AssertionError, match='"right" was not rejected'):
+        test_exercises.check_wrong(
+            toy(), [WrongAnswer("start_here.perplexity", "right", RIGHT, "no such hint")], tmp_path
+        )
+    with pytest.raises(AssertionError, match="should be told"):
+        test_exercises.check_wrong(
+            toy(), [WrongAnswer("start_here.perplexity", "sign", RIGHT.replace("-", ""), "no such hint")], tmp_path
+        )
+
+
+def test_a_wrong_answer_gets_the_notebooks_name():
+    code = "def helper(x):\n    return x\n\ndef mix(p, q):\n    return p"
+    assert under_the_name("mix", code) == code
+    assert under_the_name("my_mix", code) == code + "\n\nmy_mix = mix"
+
+
+def test_edition_3_fails_on_a_stub_that_is_no_stub(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        test_exercises,
+        "run_edition",
+        lambda nb, answers, folder: ["start_here.average: not right yet, 0 of 4 passed"] * 2,
+    )
+    with pytest.raises(AssertionError, match="the stub of start_here.average"):
+        test_exercises.check_wrong(toy(), [], tmp_path)
+
+
+def test_edition_2_fails_on_a_solution_that_is_not_accepted(monkeypatch, tmp_path):
+    monkeypatch.setattr(
+        test_exercises,
+        "run_edition",
+        lambda nb, answers, folder: ["start_here.average: not right yet, 3 of 4 passed"] * 2,
+    )
+    with pytest.raises(AssertionError, match="the solution of start_here.average is not accepted"):
+        test_exercises.check_solved(toy(), tmp_path)
+
+
+def test_the_solution_takes_the_notebooks_name():
+    nb = toy(stubs={"average": "mean_of_two(log_p, log_q)"})
+    ((task, code),) = solved_answers(nb)
+    assert task == Task("start_here.average", "mean_of_two", nb.cells[3].source, nb.cells[5].source)
+    assert "mean_of_two" in defined_names(code) and "average_distributions" in defined_names(code)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda cells: cells[5].metadata.update(tags=[]), 'not followed by a code cell tagged "check"'),
+        (lambda cells: cells[3].metadata.update(tags=[]), "they go in pairs"),
+        (lambda cells: cells[5].update(source="1 + 1"), "should hold one call check"),
+        (lambda cells: cells[5].update(source='check("start_here.average")'), "should hold one call check"),
+        (
+            lambda cells: cells[5].update(source='check("start_here.average", other)'),
+            "the name that the cell before it defines",
+        ),
+        (lambda cells: cells.insert(4, new_code_cell("x = 1")), 'not followed by a code cell tagged "check"'),
+    ],
+)
+def test_broken_conventions_are_noticed(spoil, complaint):
+    nb = toy()
+    spoil(nb.cells)
+    with pytest.raises(ValueError, match=re.escape(complaint)):
+        tasks(nb)
+
+
+def test_no_notebook_is_overlooked():
+    found = [path for path in (ROOT / "notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
+    assert sorted(found) == NOTEBOOKS

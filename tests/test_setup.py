@@ -1,0 +1,57 @@
+"""What the two commands rely on: one dependency list, an environment and a lock that follow it, no stray files."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CARD = {"jupyterlab", "torch", "transformers", "matplotlib", "ipywidgets", "datasets", "nbval"}
+
+
+def pinned() -> dict[str, str]:
+    return dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().split())
+
+
+def test_the_lock_pins_the_dependency_list():
+    lock = {name.lower().replace("_", "-"): version for name, version in pinned().items()}
+    for line in PROJECT["dependencies"]:
+        requirement = Requirement(line)
+        assert lock[requirement.name.lower()] in requirement.specifier, line
+    assert CARD <= {Requirement(line).name for line in PROJECT["dependencies"]}
+
+
+def test_conda_environment_installs_this_project_and_nothing_else():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, inner = environment["dependencies"]
+    assert pip == "pip" and inner == {"pip": ["-e ."]}
+    assert python == "python=" + re.match(r">=([\d.]+)", PROJECT["requires-python"]).group(1)
+
+
+def test_data_stays_small_and_every_model_has_its_report():
+    files = [path for path in (ROOT / "data").rglob("*") if path.is_file() and ".training" not in path.parts]
+    assert sum(path.stat().st_size for path in files) < 90e6
+    for folder in (ROOT / "data" / "models").iterdir():
+        assert folder.name == "tokenizer" or (folder / "training.json").exists(), folder.name
+
+
+def test_the_datasheet_has_the_checksum_of_every_data_file():
+    import hashlib
+
+    sheet = (ROOT / "data" / "README.md").read_text()
+    paths = [*(ROOT / "data").glob("*.parquet"), *(ROOT / "data" / "models").glob("*/model.safetensors")]
+    assert paths
+    for path in paths:
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in sheet, f"data/README.md lacks the SHA-256 of {path}"
+
+
+def test_nothing_that_is_made_is_committed():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    assert not [path for path in tracked if re.search(r"(^|/)(\.venv|__pycache__|\.ipynb_checkpoints|\.training)(/|$)|\.pt$", path)]

@@ -1,0 +1,100 @@
+"""The form that DESIGN asks of notebooks and modules, and that the rules notice when it is missing."""
+
+from __future__ import annotations
+
+import nbformat
+import pytest
+from editions import NOTEBOOKS, ROOT, read, topic_of
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from notebook_rules import ROOMS, imports_of, long_modules, style_problems
+
+PACKAGE = ROOT / "course_utils"
+# Concept modules: what a student would write after the lecture. They know no widget, no plot, no exercise.
+SERVANTS = {"explore", "livechart", "strips", "controls", "plots", "exercises"}
+DRAWING = {"matplotlib", "ipywidgets", "altair", "anywidget", "IPython"}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=topic_of)
+def test_notebook_has_the_form_of_the_course(path):
+    assert style_problems(read(path)) == []
+
+
+def test_no_module_is_too_long():
+    assert long_modules(PACKAGE) == []
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def test_imports_run_one_way(path):
+    if path.stem in SERVANTS or path.stem == "__init__":
+        return
+    for name in imports_of(path):
+        assert name.split(".")[0] not in DRAWING, f"{path.name} imports {name}: concept modules draw nothing"
+        assert not (name.startswith("course_utils.") and name.split(".")[1] in SERVANTS), f"{path.name} imports {name}"
+
+
+def good_notebook() -> nbformat.NotebookNode:
+    """A tiny notebook that keeps every rule of form."""
+    slide = {"slideshow": {"slide_type": "slide"}}
+
+    def code(source, *tags):
+        return new_code_cell(source, metadata={**slide, "tags": list(tags)})
+
+    cells = []
+    for room in ROOMS:
+        cells.append(new_markdown_cell(f"## {room}\nText."))
+        if room == "Build it":
+            cells.append(code("import torch\nfrom course_utils.exercises import check, quiz", "setup"))
+        if room == "On real models":
+            cells.append(code("assert True", "claim"))
+        if room == "Exercises":
+            for i in range(4):
+                cells.append(code(f'def f{i}(x):\n    """Does it."""\n    raise NotImplementedError', "exercise"))
+                cells.append(code(f'check("toy.f{i}", f{i})', "check"))
+            cells.append(code('quiz("toy.q")'))
+    return new_notebook(cells=cells)
+
+
+def test_the_rules_accept_a_good_notebook():
+    assert style_problems(good_notebook()) == []
+
+
+def _without(nb, index):
+    del nb.cells[index]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda nb: _without(nb, 0), "the rooms are"),
+        (lambda nb: nb.cells.insert(0, nb.cells.pop()), "the rooms are"),
+        (lambda nb: nb.cells[2].update(source="x = 1\n" * 19), "has 19 lines"),
+        (lambda nb: nb.cells[2].metadata.pop("slideshow"), "no slide type"),
+        (
+            lambda nb: [
+                cell.update(source="pass")
+                for cell in nb.cells
+                if "quiz(" in cell.source and "import" not in cell.source
+            ],
+            "no quiz",
+        ),
+        (
+            lambda nb: [cell.metadata.update(tags=[]) for cell in nb.cells if "claim" in cell.metadata.get("tags", [])],
+            '"claim"',
+        ),
+        (lambda nb: [cell.update(source=cell.source.replace('"""', "#")) for cell in nb.cells], "no docstring"),
+        (
+            lambda nb: [cell.update(source="def f3(x):\n    return x") for cell in nb.cells if "def f3" in cell.source],
+            "3 code exercises",
+        ),
+    ],
+)
+def test_the_rules_notice(spoil, complaint):
+    nb = good_notebook()
+    spoil(nb)
+    assert any(complaint in problem for problem in style_problems(nb)), style_problems(nb)
+
+
+def test_long_modules_are_found(tmp_path):
+    (tmp_path / "short.py").write_text("x = 1\n" * 300)
+    (tmp_path / "long.py").write_text("x = 1\n" * 301)
+    assert long_modules(tmp_path) == ["long.py: 301 lines"]
