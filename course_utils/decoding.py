@@ -1,79 +1,19 @@
 """Decoding from ANY next-token distribution: one model, or a combination of several, with a KV cache for each member.
 
 Everything here speaks to one kind of callable: next_log_probs(ids), token ids (B, T) -> log-probabilities (B, V) of the
-next token. It may have a method ``reorder(rows)``, which beam search calls when the row i of the next ids will continue
-the row rows[i] of the last ones.
+next token (see ``members``, whose classes are at hand here too).
 """
 
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
-NextLogProbs = Callable[[Tensor], Tensor]
+from course_utils.members import AdapterEnsemble, CachedLM, Ensemble, NextLogProbs, reorder
+
+__all__ = ["AdapterEnsemble", "CachedLM", "Ensemble", "NextLogProbs", "generate", "stream", "truncate"]
+
 UNREACHABLE = -1e9  # the score of a place that holds no hypothesis; finite, so that differences stay defined
-
-
-class CachedLM:
-    """next_log_probs of a transformers causal language model that feeds every token to the model once.
-
-    Keys and values of past tokens stay in the cache; a call whose ids extend those of the last call feeds the new
-    tokens only. Any other ids (another prompt, another batch size) start afresh, so no reset is needed. Rows must have
-    equal length without padding. ``fed`` counts the token positions fed to the model (rows do not count).
-    """
-
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.model = model.eval()
-        self.fed = 0
-        self._seen = self._log_probs = self._cache = None
-
-    @torch.no_grad()
-    def __call__(self, ids: Tensor) -> Tensor:
-        """ids (B, T) -> log-probabilities (B, V), float32."""
-        past = self._seen.shape[1] if self._seen is not None else 0
-        if past == 0 or len(ids) != len(self._seen) or not torch.equal(ids[:, :past], self._seen):
-            past, self._cache = 0, DynamicCache(config=self.model.config)
-        if past < ids.shape[1]:  # else these very ids were asked for before
-            new = ids[:, past:]
-            self._seen = None  # an interruption must not leave a cache that knows more than it says
-            logits = self.model(input_ids=new, past_key_values=self._cache, use_cache=True, logits_to_keep=1).logits
-            self._seen, self._log_probs = ids.clone(), logits[:, -1].float().log_softmax(dim=-1)
-            self.fed += new.shape[1]
-        return self._log_probs
-
-    def reorder(self, rows: Tensor) -> None:
-        """Let row i continue what row rows[i] has seen; rows (B',) may repeat rows and change their number."""
-        if self._seen is not None:
-            self._cache.reorder_cache(rows)
-            self._seen, self._log_probs = self._seen[rows], self._log_probs[rows]
-
-
-class Ensemble:
-    """next_log_probs of several members: combine(log_probs (M, B, V)) -> (B, V), for example
-
-    Ensemble([CachedLM(a), CachedLM(b)], lambda log_probs: linear_interpolation(log_probs, [0.5, 0.5])).
-    Members are next_log_probs callables over one vocabulary; plain functions need no ``reorder``.
-    Raises ValueError: no members; when called, vocabularies of different sizes.
-    """
-
-    def __init__(self, members: Sequence[NextLogProbs], combine: Callable[[Tensor], Tensor]) -> None:
-        if not members:
-            raise ValueError("an ensemble needs at least one member")
-        self.members, self.combine = list(members), combine
-
-    def __call__(self, ids: Tensor) -> Tensor:
-        """ids (B, T) -> (B, V)."""
-        log_probs = [member(ids) for member in self.members]
-        sizes = [lp.shape[-1] for lp in log_probs]
-        if len(set(sizes)) > 1:
-            raise ValueError(f"the members have different vocabularies {sizes}: use models with the same tokenizer")
-        return self.combine(torch.stack(log_probs))
-
-    def reorder(self, rows: Tensor) -> None:
-        """Pass rows on to every member that keeps a state, once."""
-        for member in {id(member): member for member in self.members}.values():
-            _reorder(member, rows)
 
 
 @torch.no_grad()
@@ -211,7 +151,7 @@ def _beam_search(
 
     # The prompt is read once; then its distribution and caches are copied to the beams.
     log_probs = _distribution(next_log_probs, prompt).repeat_interleave(num_beams, dim=0)  # (B K, V)
-    _reorder(next_log_probs, torch.arange(batch).repeat_interleave(num_beams))
+    reorder(next_log_probs, torch.arange(batch).repeat_interleave(num_beams))
     for length in range(1, max_new_tokens + 1):
         vocab = log_probs.shape[-1]
         scores = open_scores[:, :, None] + log_probs.view(batch, num_beams, vocab).float()
@@ -236,7 +176,7 @@ def _beam_search(
         alive = alive & (open_scores[:, :1] / length**length_penalty > worst)
         if length == max_new_tokens or not alive.any():
             break
-        _reorder(next_log_probs, rows)
+        reorder(next_log_probs, rows)
         log_probs = _distribution(next_log_probs, open_ids.flatten(0, 1))
     return done_ids[:, 0, : start + done_lengths[:, 0].max()]
 
@@ -244,11 +184,6 @@ def _beam_search(
 def _take(values: Tensor, index: Tensor) -> Tensor:
     """values (B, N, ...), index (B, n) -> (B, n, ...)."""
     return values[torch.arange(len(values))[:, None], index]
-
-
-def _reorder(next_log_probs: NextLogProbs, rows: Tensor) -> None:
-    if hasattr(next_log_probs, "reorder"):
-        next_log_probs.reorder(rows)
 
 
 def _distribution(next_log_probs: NextLogProbs, ids: Tensor) -> Tensor:

@@ -11,17 +11,40 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from course_utils.contrast import negative_evidence_explorer
 from course_utils.controls import generate_control
-from course_utils.livechart import OTHERS, LiveChart, bars, calculate, row_names, slider, token_label
+from course_utils.livechart import (
+    OTHERS,
+    ZERO,
+    LiveChart,
+    bars,
+    calculate,
+    describe,
+    distributions,
+    entropy_bits,
+    json_log,
+    row_names,
+    short,
+    slider,
+    token_label,
+    token_labels,
+)
 from course_utils.plots import INK, ROLE_COLOURS
 from course_utils.strips import or_and_explorer, weight_strip
 
-__all__ = ["LiveChart", "generate_control", "next_token_explorer", "or_and_explorer", "token_label", "weight_strip"]
+__all__ = [
+    "LiveChart",
+    "generate_control",
+    "negative_evidence_explorer",
+    "next_token_explorer",
+    "or_and_explorer",
+    "token_label",
+    "weight_strip",
+]
 
 RULES = ("linear", "log-linear")
 LAMBDAS = tuple(round(0.025 * i, 3) for i in range(41))  # the positions of the λ slider
 TEMPERATURES = tuple(round(0.5 + 0.1 * i, 1) for i in range(16))
-ZERO = -1e9  # log 0 in JSON, which has no infinity: exp() of any positive multiple is 0, and 0 times it is 0
 COLOURS = (ROLE_COLOURS["core"], ROLE_COLOURS["positive"], ROLE_COLOURS["result"])
 NAMES_WIDTH, PANEL, GAP = 112, 196, 14  # pixels
 
@@ -48,14 +71,14 @@ def next_token_explorer(
     what is shown is exact. Raises ValueError: not two members, vocabularies that differ, logits, a heldout grid with
     holes.
     """
-    names, log_probs = list(members), _two_distributions(members)  # (2, V) float64
+    names, log_probs = list(members), distributions(members, 2)  # (2, V) float64
     ids = _sent_tokens(log_probs, n_union, top)
     rest_mass, rest_log_mass, widest = _rest_tables(log_probs, ids)
-    labels = _labels(tokenizer_or_labels, ids, log_probs.shape[1])
-    rows = [{"t": t, "a": _json(a), "b": _json(b)} for t, a, b in zip(labels, *log_probs[:, ids].tolist())]
+    labels = token_labels(tokenizer_or_labels, ids, log_probs.shape[1])
+    rows = [{"t": t, "a": json_log(a), "b": json_log(b)} for t, a, b in zip(labels, *log_probs[:, ids].tolist())]
     # The tokens that stay behind travel as one row: the mass the members give them; "rest" reads the tables.
-    kept = 1 - log_probs[:, ids].exp().sum(dim=1)
-    rows.append({"t": "", "a": _json(math.log(max(kept[0], 1e-9))), "b": _json(math.log(max(kept[1], 1e-9))), "r": 1})
+    kept = (1 - log_probs[:, ids].exp().sum(dim=1)).clamp(min=1e-9).log().tolist()
+    rows.append({"t": "", "a": json_log(kept[0]), "b": json_log(kept[1]), "r": 1})
 
     combined = (
         "loglinear ? exp(((1 - lam) * datum.a + lam * datum.b) / temperature)"
@@ -79,7 +102,7 @@ def next_token_explorer(
             "groupby": ["row", "label", "H"],
         },
     ]
-    entropies = [_entropy_bits(member) for member in log_probs]
+    entropies = [entropy_bits(member) for member in log_probs]
     notes = [f"'entropy {h:.2f} bits'" for h in entropies]
     bits = "datum.H < 0 ? 'both exclude every token' : 'entropy ' + format(datum.H, '.2f') + ' bits'"
     notes.append(f"({bits}) + ', T = ' + format(temperature, '.1f')")
@@ -99,34 +122,13 @@ def next_token_explorer(
         {"name": "restLogMass", "value": rest_log_mass},
     ]
     chart = {"data": {"values": rows}, "transform": transform, "hconcat": panels, "spacing": GAP}
-    text = _next_token_text(title, context, names, log_probs, entropies, ids, labels)
+    text = _next_token_text(title, context, names, log_probs, ids, labels)
     if heldout is not None:
         curve, nearest, best = _perplexity_panel(heldout, names)
         params += [{"name": "nearest", "value": nearest}, {"name": "hi", "expr": "nearest[ti]"}]
         chart, text = {"vconcat": [chart, curve], "spacing": 22}, f"{text} {best}"
     heading = {"text": title, "subtitle": context, "offset": 14} if context else {"text": title, "offset": 14}
     return LiveChart({"title": heading, "params": params, **chart}, text)
-
-
-def _two_distributions(members: dict[str, Tensor]) -> Tensor:
-    if len(members) != 2:
-        raise ValueError(f"next_token_explorer compares two members, got {len(members)}: pass a dict of two")
-    stacked = [torch.as_tensor(member).detach().double() for member in members.values()]
-    if stacked[0].dim() != 1 or stacked[0].shape != stacked[1].shape:
-        shapes = [tuple(member.shape) for member in stacked]
-        raise ValueError(f"members must be (V,) log-probabilities over one vocabulary, got shapes {shapes}")
-    log_probs = torch.stack(stacked)
-    if not ((log_probs.exp().sum(dim=1) - 1).abs() < 1e-3).all():
-        raise ValueError("members must be log-probabilities that sum to 1: apply log_softmax to logits first")
-    return log_probs - log_probs.logsumexp(dim=1, keepdim=True)  # float32 sums to 1 only to about 1e-6
-
-
-def _labels(tokenizer_or_labels, ids: Tensor, vocabulary: int) -> list[str]:
-    if hasattr(tokenizer_or_labels, "decode"):
-        return [token_label(tokenizer_or_labels.decode([i])) for i in ids.tolist()]
-    if len(tokenizer_or_labels) != vocabulary:
-        raise ValueError(f"{len(tokenizer_or_labels)} labels for {vocabulary} tokens: give one label for each token")
-    return [token_label(tokenizer_or_labels[i]) for i in ids.tolist()]
 
 
 def _scores(log_probs: Tensor, rule: str, lam: float) -> Tensor:
@@ -164,7 +166,7 @@ def _rest_tables(log_probs: Tensor, ids: Tensor) -> tuple[list[float], list[floa
             mass += weights.sum(dim=1).tolist()
             log_mass += (weights * outside.clamp(min=ZERO)).sum(dim=1).tolist()  # 0 log 0 = 0
             widest = max(widest, float(peak))
-    return [_short(x) for x in mass], [_short(x) for x in log_mass], min(1.0, math.ceil(widest * 20) / 20)
+    return [short(x) for x in mass], [short(x) for x in log_mass], min(1.0, math.ceil(widest * 20) / 20)
 
 
 def _perplexity_panel(heldout: Sequence[dict], names: list[str]) -> tuple[dict, list[int], str]:
@@ -177,7 +179,7 @@ def _perplexity_panel(heldout: Sequence[dict], names: list[str]) -> tuple[dict, 
         hole = f", for example {missing[0]}" if missing else ""
         raise ValueError(f"heldout needs a record for each rule, temperature and lam of explore.LAMBDAS{hole}")
     rows = [
-        {"i": i, "lam": lam, "ppl": _short(table[r, t, lam]), "g": RULES.index(r) * len(temperatures) + h, "T": t}
+        {"i": i, "lam": lam, "ppl": short(table[r, t, lam]), "g": RULES.index(r) * len(temperatures) + h, "T": t}
         for r in RULES
         for h, t in enumerate(temperatures)
         for i, lam in enumerate(LAMBDAS)
@@ -187,7 +189,7 @@ def _perplexity_panel(heldout: Sequence[dict], names: list[str]) -> tuple[dict, 
     alone = [table["linear", plain, 0.0], table["linear", plain, 1.0]]
     # Perplexities far above the members are cut off: they would flatten what the slider is there to show.
     low, high = min(table.values()), max(alone) * 1.2
-    domain = [_short(low * (low / high) ** 0.2), _short(high)]  # room below for the number under the dot
+    domain = [short(low * (low / high) ** 0.2), short(high)]  # room below for the number under the dot
     width = NAMES_WIDTH + 3 * PANEL + 3 * GAP
     x = {
         "field": "lam",
@@ -206,7 +208,7 @@ def _perplexity_panel(heldout: Sequence[dict], names: list[str]) -> tuple[dict, 
         "axis": {"title": None, "tickCount": 4, "format": "~g"},
     }
     members = [
-        {"ppl": _short(value), "label": f"{name} alone {value:.3g}", "colour": colour, "lam": at, "dy": -8}
+        {"ppl": short(value), "label": f"{name} alone {value:.3g}", "colour": colour, "lam": at, "dy": -8}
         for name, value, colour, at in zip(names, alone, COLOURS, (0.9, 0.1))  # labelled where the curve is far away
     ]
     if math.log(max(alone) / min(alone)) < 0.15 * math.log(domain[1] / domain[0]):  # the two labels would touch
@@ -257,24 +259,9 @@ def _perplexity_panel(heldout: Sequence[dict], names: list[str]) -> tuple[dict, 
     return panel, nearest, text
 
 
-def _next_token_text(title, context, names, log_probs, entropies, ids, labels) -> str:
+def _next_token_text(title, context, names, log_probs, ids, labels) -> str:
     parts = [f"{title}." if not context else f"{title}: {context}"]
     half = _scores(log_probs, "linear", 0.5)
-    shown = [*zip(names, log_probs, entropies), ("linear combination at λ = 0.5", half, _entropy_bits(half))]
-    for name, member, entropy in shown:
-        values, best = member[ids].exp().topk(min(3, len(ids)))
-        tokens = ", ".join(f"{labels[i]} {p:.2f}" for i, p in zip(best.tolist(), values.tolist()))
-        parts.append(f"{name}: {tokens}; entropy {entropy:.1f} bits.")
+    shown = [*zip(names, log_probs), ("linear combination at λ = 0.5", half)]
+    parts += [describe(name, member, ids, labels) for name, member in shown]
     return " ".join(parts) + " Sliders: λ, rule, temperature."
-
-
-def _entropy_bits(log_probs: Tensor) -> float:
-    return float(-(log_probs.exp() * log_probs.clamp(min=ZERO)).sum()) / math.log(2)
-
-
-def _json(log_prob: float) -> float:
-    return round(max(log_prob, ZERO), 4)
-
-
-def _short(x: float) -> float:
-    return float(f"{x:.5g}")

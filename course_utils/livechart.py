@@ -1,18 +1,24 @@
-"""A chart that runs in the page, and the few Vega-Lite pieces that the charts in ``explore`` are made of.
+"""A chart that runs in the page, and the few pieces of Vega-Lite and of data that the charts in ``explore`` share.
 
 Only features of Vega-Lite 5.6 are used, the version that JupyterLab 4.6 carries.
 """
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
+
+import torch
+from torch import Tensor
 
 from course_utils.plots import FAINT, INK
 
 ROW = 19  # pixels: height of a row of bars
 BAR_SPACE = 46  # pixels kept free after the longest bar, for its number
+PALE = "#767676"  # grey text that can still be read on white
 OTHERS = "all others"  # the name of the row that sums the tokens not shown: drawn paler
+ZERO = -1e9  # log 0 in JSON, which has no infinity: exp() of any positive multiple is 0, and 0 times it is 0
 
 
 class LiveChart:
@@ -140,3 +146,89 @@ def bars(
             },
         ],
     }
+
+
+def distributions(members: dict[str, Tensor], count: int) -> Tensor:
+    """The (count, V) log-probabilities of ``members`` in float64. Raises ValueError if that is not what they are."""
+    if len(members) != count:
+        number = {2: "two", 3: "three"}[count]
+        raise ValueError(f"this chart compares {number} members, got {len(members)}: pass a dict of {number}")
+    stacked = [torch.as_tensor(member).detach().double() for member in members.values()]
+    if stacked[0].dim() != 1 or any(member.shape != stacked[0].shape for member in stacked):
+        shapes = [tuple(member.shape) for member in stacked]
+        raise ValueError(f"members must be (V,) log-probabilities over one vocabulary, got shapes {shapes}")
+    log_probs = torch.stack(stacked)
+    if not ((log_probs.exp().sum(dim=1) - 1).abs() < 1e-3).all():
+        raise ValueError("members must be log-probabilities that sum to 1: apply log_softmax to logits first")
+    return log_probs - log_probs.logsumexp(dim=1, keepdim=True)  # float32 sums to 1 only to about 1e-6
+
+
+def token_labels(tokenizer_or_labels, ids: Tensor, vocabulary: int) -> list[str]:
+    """The labels of ``ids``, from a tokenizer or from one string for each token of the vocabulary."""
+    if hasattr(tokenizer_or_labels, "decode"):
+        return [token_label(tokenizer_or_labels.decode([i])) for i in ids.tolist()]
+    if len(tokenizer_or_labels) != vocabulary:
+        raise ValueError(f"{len(tokenizer_or_labels)} labels for {vocabulary} tokens: give one label for each token")
+    return [token_label(tokenizer_or_labels[i]) for i in ids.tolist()]
+
+
+def describe(name: str, log_probs: Tensor, ids: Tensor, labels: list[str]) -> str:
+    """A distribution in words: its three best tokens among ``ids``, and its entropy."""
+    values, best = log_probs[ids].exp().topk(min(3, len(ids)))
+    tokens = ", ".join(f"{labels[i]} {p:.2f}" for i, p in zip(best.tolist(), values.tolist()))
+    return f"{name}: {tokens}; entropy {entropy_bits(log_probs):.1f} bits."
+
+
+def entropy_bits(log_probs: Tensor) -> float:
+    return float(-(log_probs.exp() * log_probs.clamp(min=ZERO)).sum()) / math.log(2)
+
+
+def json_log(log_prob: float, digits: int = 4) -> float:
+    return round(max(log_prob, ZERO), digits)
+
+
+def short(x: float) -> float:
+    return float(f"{x:.5g}")
+
+
+def seen_points(corners: Tensor, size: Tensor) -> Tensor:
+    """(points, 2) close together on the curve through ``corners`` (n, 2), as far as it lies in a panel of ``size``."""
+    steps = torch.linspace(0, 1, 50, dtype=corners.dtype)[:, None]
+    line = torch.cat([a + steps * (b - a) for a, b in zip(corners[:-1], corners[1:])] or [corners])
+    return line[((line >= 0) & (line <= size)).all(dim=1)]
+
+
+def name_spots(curves: Sequence[Tensor], names: Sequence[str], size: Tensor) -> list[Tensor]:
+    """The middle of each curve's name: beside its own curve, where it covers none and the others are far away.
+
+    curves: for each name its ``seen_points``, in pixels; size (2,): width and height of the panel.
+    """
+    around = torch.tensor([(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y], dtype=size.dtype)
+    places: list[Tensor] = []
+    for k, name in enumerate(names):
+        half = torch.tensor([3.6 * len(name) + 4, 9], dtype=size.dtype)  # of the text's box
+        spots = (curves[k][:, None] + 1.25 * half * around).flatten(0, 1)  # (spots, 2)
+        spots = spots[((spots >= half) & (spots <= size - half)).all(dim=1)]
+        others = torch.cat([*curves[:k], *curves[k + 1 :], *(place[None] for place in places)])
+        own, other = _clearance(spots, curves[k], half), _clearance(spots, others, half)
+        places.append(spots[(3 * own.clamp(max=1.25) + other.clamp(max=4)).argmax()])
+    return places
+
+
+def label_side(point: Tensor, label: str, curve: Tensor, others: Tensor, size: Tensor) -> tuple[int, int]:
+    """Where a label beside ``point`` (2,) covers least of its curve, and then of the others, all as ``seen_points``.
+
+    Returns 1 or -1 for right or left of the point, and 1 or -1 for below or above it.
+    """
+    sides = torch.tensor([(1, -1), (-1, -1), (1, 1), (-1, 1)])
+    half = torch.tensor([3.9 * len(label), 8], dtype=size.dtype)
+    spots = point + sides * torch.stack([half[0] + 12, torch.tensor(11)])  # (4, 2)
+    inside = ((spots >= half) & (spots <= size - half)).all(dim=1)
+    own, other = (_clearance(spots, line, half).clamp(max=1.3) for line in (curve, others))
+    x, y = sides[(2 * own + other + 10 * inside).argmax()].tolist()
+    return x, y
+
+
+def _clearance(spots: Tensor, obstacles: Tensor, half: Tensor) -> Tensor:
+    """The distance from each spot to the nearest obstacle, in halves of a box: below 1 the box covers it."""
+    return ((spots[:, None] - obstacles).abs() / half).amax(dim=2).amin(dim=1)

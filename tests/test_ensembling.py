@@ -460,3 +460,44 @@ def test_plausible_mask():
     for alpha in (0.0, 1.5):
         with pytest.raises(ValueError, match="alpha"):
             plausible_mask(log_probs, alpha)
+
+
+# ---------------------------------------------------------------- one function, five papers
+
+
+def their_top_p(logits: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The nucleus filter as the code of DExperts has it (from early transformers): sort, cut, shift by one, scatter."""
+    ordered, indices = torch.sort(logits, descending=True)
+    remove = ordered.softmax(dim=-1).cumsum(dim=-1) > top_p
+    remove[..., 1:] = remove[..., :-1].clone()
+    remove[..., 0] = False
+    return logits.masked_fill(remove.scatter(-1, indices, remove), -INF)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_papers_formula_is_one_vector_of_coefficients(seed):
+    generator = torch.Generator().manual_seed(seed)
+    members = (torch.randn(3, 4, 50, generator=generator, dtype=torch.float64) * 2).log_softmax(-1)
+    core, positive, negative = members
+    close = torch.testing.assert_close
+    for lam in (-1.0, 0.5, 3.2):
+        # Liu et al. (2021), equation 1, with the filter of their code before the sum
+        close(negative_evidence(core, positive, negative, lam), (core + lam * (positive - negative)).log_softmax(-1))
+        paper = (their_top_p(core, 0.9) + lam * (positive - negative)).log_softmax(-1)
+        close(negative_evidence(core, positive, negative, lam, top_p=0.9), paper)
+        # the same, anti-expert only: the missing expert is the core
+        paper = ((1 + lam) * core - lam * negative).log_softmax(-1)
+        close(negative_evidence(core, None, negative, lam), paper)
+        close(loglinear_interpolation(members, [1 + lam, 0, -lam]), paper)
+        # Dou et al. (2019), section 2.1: translator, LM of the new domain, LM of the old one, in probabilities
+        product = core.exp() * (positive.exp() / negative.exp()) ** lam
+        close(negative_evidence(core, positive, negative, lam).exp(), product / product.sum(-1, keepdim=True))
+        # Ho & Salimans (2022), equation 6: (1 + w) conditional - w unconditional
+        paper = ((1 + lam) * positive - lam * negative).log_softmax(-1)
+        close(loglinear_interpolation(members, [0, 1 + lam, -lam]), paper)
+        close(negative_evidence(positive, None, negative, lam), paper)
+    # Li et al. (2023), equations 1 and 2: log p_exp - log p_ama on the plausible tokens, no core
+    head = positive.exp() >= 0.1 * positive.exp().amax(-1, keepdim=True)
+    paper = (positive.exp() / negative.exp()).masked_fill(~head, 0.0)
+    ours = loglinear_interpolation(members, [0, 1, -1]).masked_fill(~plausible_mask(positive, 0.1), -INF).log_softmax(-1)
+    close(ours.exp(), paper / paper.sum(-1, keepdim=True))

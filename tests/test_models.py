@@ -163,13 +163,13 @@ def test_threads(monkeypatch):
     try:
         for wanted in ("1", "2"):
             monkeypatch.setenv("MANY_MODELS_THREADS", wanted)
-            course_models._set_threads.cache_clear()
-            course_models._set_threads()
+            course_models.set_threads.cache_clear()
+            course_models.set_threads()
             assert torch.get_num_threads() == int(wanted)
         monkeypatch.setenv("MANY_MODELS_THREADS", "many")
-        course_models._set_threads.cache_clear()
+        course_models.set_threads.cache_clear()
         with pytest.raises(ModelError, match="MANY_MODELS_THREADS is 'many'"):
-            course_models._set_threads()
+            course_models.set_threads()
     finally:
         torch.set_num_threads(before)
 

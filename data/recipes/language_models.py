@@ -15,6 +15,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -42,17 +43,22 @@ def texts(domain: str, split: str) -> list[str]:
     return frame.loc[(frame.split == split) & (frame.domain == domain), "text"].tolist()
 
 
-def train_tokenizer() -> None:
-    """Byte-level BPE with 4,096 entries, trained on the training split of all six domains."""
+def train_bpe(texts: Iterable[str], name: str) -> None:
+    """Byte-level BPE with 4,096 entries; `<s>` stands before every text."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=VOCAB, special_tokens=["<s>", "</s>", "<pad>"], show_progress=False,
                                   initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
-    tokenizer.train_from_iterator((t for domain in DOMAINS for t in texts(domain, "train")), trainer)
+    tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>",
-                            model_max_length=256).save_pretrained(MODELS / "tokenizer")
+                            model_max_length=256).save_pretrained(MODELS / name)
+
+
+def train_tokenizer() -> None:
+    """The family's tokenizer, trained on the training split of all six domains."""
+    train_bpe((t for domain in DOMAINS for t in texts(domain, "train")), "tokenizer")
 
 
 def load_tokenizer() -> PreTrainedTokenizerFast:
@@ -85,8 +91,8 @@ def perplexity(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, doma
     return math.exp(total / count)
 
 
-def save_checkpoint(path: Path, model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, step: int, seconds: float) -> None:
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds},
+def save_checkpoint(path: Path, weights: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer, step: int, seconds: float) -> None:
+    torch.save({"model": weights, "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds},
                path.with_suffix(".partial"))
     path.with_suffix(".partial").replace(path)
 
@@ -127,7 +133,7 @@ def train(name: str) -> None:
         if (step + 1) % 50 == 0 or step + 1 == steps:
             seconds = time.perf_counter() - started
             print(f"{name} step {step + 1}/{steps} loss {loss.item():.3f} {seconds / 60:.1f} min", flush=True)
-            save_checkpoint(checkpoint, model, optimizer, step + 1, seconds)
+            save_checkpoint(checkpoint, model.state_dict(), optimizer, step + 1, seconds)
     model.eval()
     model.to(torch.float16).save_pretrained(MODELS / name)
     tokenizer.save_pretrained(MODELS / name)

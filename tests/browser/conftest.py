@@ -125,7 +125,8 @@ def open_notebook(lab, browser):
 CHARTS = [
     """
 import torch
-from course_utils.explore import LAMBDAS, RULES, generate_control, next_token_explorer, or_and_explorer, weight_strip
+from course_utils.explore import (LAMBDAS, RULES, generate_control, negative_evidence_explorer, next_token_explorer,
+                                  or_and_explorer, weight_strip)
 
 generator = torch.Generator().manual_seed(0)
 logits = torch.randn(2, 5000, generator=generator, dtype=torch.float64) * 2
@@ -148,6 +149,15 @@ or_and_explorer([0.4, 0.3, 0.1, 0.1, 0.1, 0, 0, 0], [0, 0.05, 0.05, 0.3, 0, 0.4,
 text = "And the LORD said unto him , Go thy way . Loved this movie , the acting was great and the plot was fun ! what a day lol".split(" ")
 first = torch.cat([torch.linspace(0.5, 0.95, 12), torch.linspace(0.9, 0.1, len(text) - 12)])
 weight_strip([" " + word for word in text], torch.stack([first, 1 - first]), ["verse LM", "review LM"])
+""",
+    """
+kind, rude = core.clone(), core.clone()
+kind[:6] += torch.linspace(1, -1, 6)
+rude[:6] += torch.linspace(-1, 1, 6)
+experts = {"SmolLM2": core, "kind LM": kind.log_softmax(-1), "rude LM": rude.log_softmax(-1)}
+curve = [{"lam": lam, "filtered": on, "attribute": 0.4 / (1 + (lam + 2) ** 2), "text": f"A sample with {lam}, " + "and so on " * 20,
+          "perplexity": 22 + lam / 4 if on else 26 * 1.6 ** abs(lam)} for lam in (-2, -1, 0, 0.5, 1, 2, 4, 8) for on in (False, True)]
+negative_evidence_explorer(experts, words, top_p=0.5, curve=curve, attribute_name="rude words", context="In the beginning God …")
 """,
     """
 import time

@@ -16,7 +16,7 @@ pytest.importorskip("playwright")
 
 ROOT = Path(__file__).parents[2]
 LAMBDA = re.compile("λ")
-SHIPPED = ["00_start_here.ipynb", "01_interpolation.ipynb"]
+SHIPPED = ["00_start_here.ipynb", "01_interpolation.ipynb", "02_negative_evidence.ipynb"]
 RUN_ALL = "async () => { await jupyterapp.commands.execute('notebook:run-all-cells'); }"
 ERRORS = """() => jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, i) => (cell.model.outputs?.toJSON() ?? [])
     .filter(output => output.output_type === 'error').map(output => `cell ${i}: ${output.ename}: ${output.evalue}`))"""
@@ -112,7 +112,8 @@ def _latency(slider, what: str, capsys) -> float:
 
 
 def test_every_chart_follows_its_slider(charts):
-    for name in ("λ, weight of verse n-gram", "λ₁, weight of P₁", "λ₂, weight of P₂", "position t in the text"):
+    names = ("λ, weight of verse n-gram", "λ₁, weight of P₁", "λ₂, weight of P₂", "position t in the text")
+    for name in (*names, "λ, weight of kind LM against rude LM"):
         slider = _sliders(charts, re.compile(re.escape(name)))
         assert slider.count() == 1, f"no slider is labelled {name}"
         _move_by_keyboard_and_mouse(slider)
@@ -120,7 +121,7 @@ def test_every_chart_follows_its_slider(charts):
 
 def test_charts_have_alt_text_fit_the_page_and_link_nowhere(charts):
     embeds = charts.locator(".vega-embed[role='graphics-document']")
-    assert embeds.count() == 3
+    assert embeds.count() == 4
     room = charts.locator(".jp-OutputArea-output").first.bounding_box()["width"]
     for chart in embeds.all():
         assert len(chart.get_attribute("aria-label")) > 50
@@ -128,11 +129,12 @@ def test_charts_have_alt_text_fit_the_page_and_link_nowhere(charts):
         assert chart.locator("canvas").bounding_box()["width"] <= room
 
 
-def test_the_rule_changes_by_keyboard(charts):
-    rule = _sliders(charts, re.compile("rule"))
-    before = _picture(rule)
-    rule.press("ArrowRight")
-    _wait_for_change(rule, before)
+@pytest.mark.parametrize(("name", "key"), [("rule: linear", "ArrowRight"), ("nucleus filter: off", "ArrowLeft")])
+def test_the_charts_switches_change_by_keyboard(charts, name, key):
+    switch = _sliders(charts, re.compile(name))
+    before = _picture(switch)
+    switch.press(key)
+    _wait_for_change(switch, before)
 
 
 def test_a_saved_notebook_is_live_without_running_it(open_notebook, lab):

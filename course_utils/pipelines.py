@@ -1,0 +1,140 @@
+"""Translators behind one small interface: a target distribution for each prefix, so that `decoding` can combine them.
+
+    nmt = load_translator("nmt-0")
+    nmt.translate(["In the beginning"], strategy="beam")
+    nmt.translate(verses, members=[CachedLM(lm_in.model), CachedLM(lm_out.model)],
+                  combine=lambda log_probs: negative_evidence(*log_probs, lam))
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, DynamicCache, EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
+
+from course_utils.decoding import CachedLM, Ensemble, NextLogProbs, generate
+from course_utils.models import ModelError, data_dir, set_threads
+
+BATCH = 32  # sentences decoded together
+
+
+class CachedTranslator(CachedLM):
+    """next_log_probs of an encoder-decoder for fixed source sentences: target ids (B, T) -> log P(. | source, ids), (B, V).
+
+    source_ids (B, S), mask (B, S) with 1 for tokens and 0 for padding. The sources are encoded once; keys and values of
+    the target tokens stay in the cache, as in ``CachedLM``. Raises ValueError: as many rows of ids as sources are needed.
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: torch.nn.Module, source_ids: Tensor, mask: Tensor) -> None:
+        super().__init__(model)
+        self._sources = model.get_encoder()(input_ids=source_ids, attention_mask=mask).last_hidden_state, mask
+        self._encoded, self._mask = self._sources
+
+    def _new_cache(self, rows: int) -> EncoderDecoderCache:
+        self._encoded, self._mask = self._sources
+        if rows != len(self._encoded):
+            raise ValueError(f"{rows} rows of target ids for {len(self._encoded)} sources: give one row for each source")
+        return EncoderDecoderCache(DynamicCache(), DynamicCache())
+
+    def _logits(self, new: Tensor, **inputs: object) -> Tensor:
+        encoded = BaseModelOutput(last_hidden_state=self._encoded)
+        return self.model(decoder_input_ids=new, encoder_outputs=encoded, attention_mask=self._mask,
+                          past_key_values=self._cache, use_cache=True, **inputs).logits
+
+    def reorder(self, rows: Tensor) -> None:
+        """Let row i continue what row rows[i] has seen, with that row's source."""
+        if self._seen is not None:
+            self._encoded, self._mask = self._encoded[rows], self._mask[rows]
+        super().reorder(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Translator:
+    """An encoder-decoder: P(target token | source sentence, target so far)."""
+
+    name: str
+    model: Any
+    tokenizer: Any
+
+    def encode(self, sources: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Source ids (B, S), each sentence ending in `</s>`, padded on the right; mask (B, S)."""
+        if isinstance(sources, str):
+            raise ModelError("translate wants a list of sentences, not one: put it in [ ]")
+        rows = [ids + [self.tokenizer.eos_token_id]
+                for ids in self.tokenizer(list(sources), add_special_tokens=False, verbose=False).input_ids]
+        batch = self.tokenizer.pad({"input_ids": rows}, padding_side="right", return_tensors="pt")
+        return batch.input_ids, batch.attention_mask
+
+    def next_log_probs(self, sources: Sequence[str]) -> CachedTranslator:
+        """The ``decoding`` callable for these sources. The target starts with the token `<s>`, as in the Spanish LMs."""
+        return CachedTranslator(self.model, *self.encode(sources))
+
+    def target_ids(self, targets: Sequence[str]) -> list[Tensor]:
+        """`<s>` target `</s>` of each sentence, (T,)."""
+        start, end = self.model.config.decoder_start_token_id, self.tokenizer.eos_token_id
+        encoded = self.tokenizer(list(targets), add_special_tokens=False, verbose=False).input_ids
+        return [torch.tensor([start, *ids, end]) for ids in encoded]
+
+    @torch.inference_mode()
+    def log_probs(self, sources: Sequence[str], targets: Sequence[str]) -> Tensor:
+        """Teacher forcing: log P(. | source, target tokens before t), (B, T - 1, V), for targets padded to T ids."""
+        ids, mask = self.encode(sources)
+        target = torch.nn.utils.rnn.pad_sequence(self.target_ids(targets), True, self.tokenizer.pad_token_id)  # (B, T)
+        logits = self.model(input_ids=ids, attention_mask=mask, decoder_input_ids=target[:, :-1]).logits
+        return logits.log_softmax(dim=-1)
+
+    def translate(
+        self,
+        sources: Sequence[str],
+        members: Sequence[NextLogProbs] = (),
+        combine: Callable[[Tensor], Tensor] | None = None,
+        **decoding: Any,
+    ) -> list[str]:
+        """Translations of the sources, in their order; ``decoding`` are options of ``decoding.generate``.
+
+        With members (next_log_probs callables over the target vocabulary, such as ``CachedLM`` of a target-side LM)
+        every step's distribution is combine(log_probs (1 + members, B, V)), this translator first.
+        Raises ValueError: members without combine.
+        """
+        if members and combine is None:
+            raise ValueError("members need combine: a function of log_probs (1 + members, B, V) that returns (B, V)")
+        self.encode(sources[:1])
+        order, found = sorted(range(len(sources)), key=lambda i: len(sources[i])), {}
+        for start in range(0, len(order), BATCH):
+            batch = order[start:start + BATCH]
+            step = self.next_log_probs([sources[i] for i in batch])
+            longest = step._encoded.shape[1]
+            step = Ensemble([step, *members], combine) if combine is not None else step
+            first = torch.full((len(batch), 1), self.model.config.decoder_start_token_id)
+            options = {"max_new_tokens": 2 * longest + 10, "eos_token_id": self.tokenizer.eos_token_id, **decoding}
+            ids = generate(step, first, **options)
+            texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
+            found |= dict(zip(batch, texts, strict=True))
+        return [found[i] for i in range(len(sources))]
+
+
+@functools.cache
+def load_translator(name: str = "nmt-0") -> Translator:
+    """A translator of data/models in float32 and evaluation mode; the same object at the second call.
+
+    Raises ModelError (one line) for a name that is not there or a folder that cannot be read.
+    """
+    folder = data_dir() / "models" / name
+    if not (folder / "config.json").is_file():
+        known = sorted(path.parent.name for path in folder.parent.glob("nmt-*/config.json"))
+        raise ModelError(f"there is no translator {name!r} in {folder.parent}: choose one of {', '.join(known)}")
+    set_threads()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+    except Exception as error:  # a missing or damaged file: many classes
+        raise ModelError(f"{name} cannot be loaded from {folder} ({type(error).__name__}: {str(error)[:200]}): restore it"
+                         " with `git checkout data/models`") from error
+    return Translator(name, model.requires_grad_(False), tokenizer)

@@ -1,0 +1,103 @@
+"""The translator behind `decoding`: equal to transformers' own forward pass and search, alone and with language models."""
+from __future__ import annotations
+
+import pytest
+import torch
+
+from course_utils.corpora import verses
+from course_utils.decoding import CachedLM
+from course_utils.ensembling import negative_evidence
+from course_utils.models import ModelError, load
+from course_utils.pipelines import Translator, load_translator
+
+
+@pytest.fixture(scope="module")
+def nmt() -> Translator:
+    return load_translator("nmt-0")
+
+
+@pytest.fixture(scope="module")
+def pairs() -> tuple[list[str], list[str]]:
+    """Held-out verses of quite different lengths."""
+    rows = verses()["test"].select(range(0, 60, 6))
+    return list(rows["web"]), list(rows["es"])
+
+
+def test_step_by_step_equals_teacher_forcing(nmt, pairs):
+    sources, targets = pairs
+    expected = nmt.log_probs(sources[:3], targets[:3])  # (3, T - 1, V)
+    assert torch.allclose(expected.exp().sum(-1), torch.ones(expected.shape[:2]), atol=1e-4)
+    for row in range(3):
+        step, ids = nmt.next_log_probs([sources[row]]), nmt.target_ids([targets[row]])[0]
+        for t in range(1, min(12, len(ids))):
+            assert torch.allclose(step(ids[None, :t])[0], expected[row, t - 1], atol=2e-4)
+        assert step.fed == min(12, len(ids)) - 1  # every token was fed once
+
+
+@pytest.mark.parametrize("options, theirs", [
+    ({"strategy": "greedy"}, {"num_beams": 1}),
+    ({"strategy": "beam", "num_beams": 4}, {"num_beams": 4, "early_stopping": False, "length_penalty": 1.0}),
+], ids=["greedy", "beam"])
+def test_translations_equal_those_of_transformers(nmt, pairs, options, theirs):
+    sources = pairs[0]
+    got = nmt.translate(sources, max_new_tokens=40, **options)
+    for source, translation in zip(sources, got, strict=True):  # one by one: their batches are padded
+        ids, mask = nmt.encode([source])
+        out = nmt.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=40, do_sample=False, **theirs)
+        assert translation == nmt.tokenizer.decode(out[0], skip_special_tokens=True)
+
+
+def test_padding_and_order_of_the_batch_change_nothing(nmt, pairs):
+    sources = pairs[0]
+    together = nmt.translate(sources, max_new_tokens=30)
+    assert together == [nmt.translate([source], max_new_tokens=30)[0] for source in sources]
+    assert nmt.translate(sources[::-1], max_new_tokens=30) == together[::-1]
+
+
+@pytest.mark.parametrize("strategy", ["greedy", "beam"])
+def test_lam_zero_is_the_translator_and_a_large_lam_is_not(nmt, pairs, strategy):
+    sources = pairs[0][:5]
+    members = [CachedLM(load(name).model) for name in ("es-poetry", "es-prose")]
+
+    def translated(lam: float) -> list[str]:
+        return nmt.translate(sources, members, lambda lp: negative_evidence(*lp, lam), strategy=strategy, max_new_tokens=30)
+
+    alone = nmt.translate(sources, strategy=strategy, max_new_tokens=30)
+    assert translated(0.0) == alone
+    assert translated(2.0) != alone
+
+
+def test_language_models_read_the_target_as_the_translator_does(nmt):
+    """One vocabulary and one start token: the differences of the LMs line up with the translator's distribution."""
+    for name in ("es-prose", "es-poetry"):
+        lm = load(name)
+        assert lm.vocab_size == nmt.model.config.vocab_size and lm.context_id == nmt.model.config.decoder_start_token_id
+        assert lm.tokenizer.get_vocab() == nmt.tokenizer.get_vocab()
+    (ids,) = nmt.target_ids(["Bendito sea Jehová."])
+    assert nmt.tokenizer.decode(ids, skip_special_tokens=True) == "Bendito sea Jehová."
+
+
+def test_bad_input_is_one_line(nmt):
+    with pytest.raises(ModelError, match="put it in"):
+        nmt.translate("In the beginning")
+    with pytest.raises(ValueError, match="members need combine"):
+        nmt.translate(["In the beginning"], members=[nmt.next_log_probs(["a"])])
+    with pytest.raises(ValueError, match="2 rows of target ids for 1 sources"):
+        nmt.next_log_probs(["In the beginning"])(torch.zeros(2, 1, dtype=torch.long))
+    with pytest.raises(ModelError, match="there is no translator 'nmt-9' .*choose one of nmt-0"):
+        load_translator("nmt-9")
+
+
+def test_it_translates_rather_than_writes(nmt):
+    """Held-out prose: the right sources give the references a far higher probability than shuffled sources do."""
+    frame = verses()["test"].to_pandas()
+    frame = frame[(frame.book == "Judges") & (frame.web.str.split().str.len() < 20)].head(40)
+    sources, targets = list(frame.web), list(frame.es)
+
+    def score(sources: list[str]) -> float:
+        log_probs, total = nmt.log_probs(sources, targets), 0.0
+        for row, ids in zip(log_probs, nmt.target_ids(targets), strict=True):
+            total += row[:len(ids) - 1].gather(1, ids[1:, None]).sum().item()
+        return total / sum(len(ids) - 1 for ids in nmt.target_ids(targets))
+
+    assert score(sources) > score(sources[1:] + sources[:1]) + 0.5
