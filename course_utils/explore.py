@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from course_utils.contrast import negative_evidence_explorer
-from course_utils.controls import generate_control
+from course_utils.controls import choice_control, generate_control
 from course_utils.livechart import (
     OTHERS,
     ZERO,
@@ -29,15 +29,18 @@ from course_utils.livechart import (
     token_label,
     token_labels,
 )
+from course_utils.paths import path_explorer
 from course_utils.plots import INK, ROLE_COLOURS
 from course_utils.strips import or_and_explorer, weight_strip
 
 __all__ = [
     "LiveChart",
+    "choice_control",
     "generate_control",
     "negative_evidence_explorer",
     "next_token_explorer",
     "or_and_explorer",
+    "path_explorer",
     "token_label",
     "weight_strip",
 ]

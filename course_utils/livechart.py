@@ -209,7 +209,8 @@ def name_spots(curves: Sequence[Tensor], names: Sequence[str], size: Tensor) -> 
         half = torch.tensor([3.6 * len(name) + 4, 9], dtype=size.dtype)  # of the text's box
         spots = (curves[k][:, None] + 1.25 * half * around).flatten(0, 1)  # (spots, 2)
         spots = spots[((spots >= half) & (spots <= size - half)).all(dim=1)]
-        others = torch.cat([*curves[:k], *curves[k + 1 :], *(place[None] for place in places)])
+        others = [*curves[:k], *curves[k + 1 :], *(place[None] for place in places)]
+        others = torch.cat(others or [-9 * size[None]])  # nobody else: an obstacle far away
         own, other = _clearance(spots, curves[k], half), _clearance(spots, others, half)
         places.append(spots[(3 * own.clamp(max=1.25) + other.clamp(max=4)).argmax()])
     return places

@@ -93,14 +93,15 @@ class Translator:
     def translate(
         self,
         sources: Sequence[str],
-        members: Sequence[NextLogProbs] = (),
+        members: Sequence[NextLogProbs | Translator] = (),
         combine: Callable[[Tensor], Tensor] | None = None,
         **decoding: Any,
     ) -> list[str]:
         """Translations of the sources, in their order; ``decoding`` are options of ``decoding.generate``.
 
-        With members (next_log_probs callables over the target vocabulary, such as ``CachedLM`` of a target-side LM)
-        every step's distribution is combine(log_probs (1 + members, B, V)), this translator first.
+        With members (next_log_probs callables over the target vocabulary, such as ``CachedLM`` of a target-side LM, or
+        other translators, which get the same sources) every step's distribution is combine(log_probs (1 + members, B, V)),
+        this translator first.
         Raises ValueError: members without combine.
         """
         if members and combine is None:
@@ -109,9 +110,12 @@ class Translator:
         order, found = sorted(range(len(sources)), key=lambda i: len(sources[i])), {}
         for start in range(0, len(order), BATCH):
             batch = order[start:start + BATCH]
-            step = self.next_log_probs([sources[i] for i in batch])
+            texts = [sources[i] for i in batch]
+            step = self.next_log_probs(texts)
             longest = step._encoded.shape[1]
-            step = Ensemble([step, *members], combine) if combine is not None else step
+            if combine is not None:
+                others = [m.next_log_probs(texts) if isinstance(m, Translator) else m for m in members]
+                step = Ensemble([step, *others], combine)
             first = torch.full((len(batch), 1), self.model.config.decoder_start_token_id)
             options = {"max_new_tokens": 2 * longest + 10, "eos_token_id": self.tokenizer.eos_token_id, **decoding}
             ids = generate(step, first, **options)

@@ -6,7 +6,7 @@ import torch
 
 from course_utils.corpora import verses
 from course_utils.decoding import CachedLM
-from course_utils.ensembling import negative_evidence
+from course_utils.ensembling import linear_interpolation, negative_evidence
 from course_utils.models import ModelError, load
 from course_utils.pipelines import Translator, load_translator
 
@@ -65,6 +65,15 @@ def test_lam_zero_is_the_translator_and_a_large_lam_is_not(nmt, pairs, strategy)
     alone = nmt.translate(sources, strategy=strategy, max_new_tokens=30)
     assert translated(0.0) == alone
     assert translated(2.0) != alone
+
+
+@pytest.mark.parametrize("strategy", ["greedy", "beam"])
+def test_an_ensemble_of_one_translator_with_itself_is_that_translator(nmt, pairs, strategy):
+    sources = pairs[0][:4]
+    twice = nmt.translate(sources, [nmt], lambda lp: linear_interpolation(lp, [0.5, 0.5]), strategy=strategy, max_new_tokens=30)
+    assert twice == nmt.translate(sources, strategy=strategy, max_new_tokens=30)
+    other = nmt.translate(sources, [load_translator("nmt-1")], lambda lp: lp[1], strategy=strategy, max_new_tokens=30)
+    assert other == load_translator("nmt-1").translate(sources, strategy=strategy, max_new_tokens=30)
 
 
 def test_language_models_read_the_target_as_the_translator_does(nmt):
