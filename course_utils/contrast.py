@@ -21,14 +21,12 @@ from course_utils.livechart import (
     distributions,
     entropy_bits,
     json_log,
-    label_side,
-    name_spots,
     row_names,
-    seen_points,
     short,
     slider,
     token_labels,
 )
+from course_utils.placement import label_side, name_spots, seen_points
 from course_utils.plots import INK, ROLE_COLOURS
 
 LAMBDAS = tuple(-2 + 0.25 * i for i in range(41))  # the positions of the λ slider

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from course_utils.contrast import negative_evidence_explorer
 from course_utils.controls import choice_control, generate_control
+from course_utils.grids import grid_explorer
 from course_utils.livechart import (
     OTHERS,
     ZERO,
@@ -31,16 +32,23 @@ from course_utils.livechart import (
 )
 from course_utils.paths import path_explorer
 from course_utils.plots import INK, ROLE_COLOURS
+from course_utils.softening import Example, distillation_explorer
 from course_utils.strips import or_and_explorer, weight_strip
+from course_utils.voting import thresholds, ties_explorer
 
 __all__ = [
+    "Example",
     "LiveChart",
     "choice_control",
+    "distillation_explorer",
     "generate_control",
+    "grid_explorer",
     "negative_evidence_explorer",
     "next_token_explorer",
     "or_and_explorer",
     "path_explorer",
+    "thresholds",
+    "ties_explorer",
     "token_label",
     "weight_strip",
 ]

@@ -18,6 +18,8 @@ ROW = 19  # pixels: height of a row of bars
 BAR_SPACE = 46  # pixels kept free after the longest bar, for its number
 PALE = "#767676"  # grey text that can still be read on white
 OTHERS = "all others"  # the name of the row that sums the tokens not shown: drawn paler
+# The members' colours, darkened until they can be read as text on white.
+TEXT_COLOURS = ["#0072B2", "#007A59", "#B34700", "#A04A7C", "#2A6F9E", "#756B00"]
 ZERO = -1e9  # log 0 in JSON, which has no infinity: exp() of any positive multiple is 0, and 0 times it is 0
 
 
@@ -84,6 +86,23 @@ def slider(name: str, label: str, low: float, high: float, step: float, value: f
         "style": f"width: {width}px; margin-left: 8px; vertical-align: middle",
     }
     return [{"name": f"{name}_input", "value": value, "bind": bind}, {"name": name, "expr": f"toNumber({name}_input)"}]
+
+
+def stop_slider(name: str, label: str, stops: Sequence[float], start: int) -> list[dict]:
+    """A slider over ``stops`` (at least two, in order), at first on the one with the index ``start``.
+
+    Its parameters: ``name``_i, the index of the stop that it stands on, and ``name``, that stop. Even spaces are told to
+    a screen reader as the numbers that they are; uneven ones would be torn by a step, and the index is told.
+    """
+    first, last, n = stops[0], stops[-1], len(stops)
+    step = round((last - first) / (n - 1), 10)
+    table = {"name": f"{name}_stops", "value": list(stops)}
+    now = {"name": name, "expr": f"{name}_stops[{name}_i]"}
+    if step > 0 and all(abs(first + i * step - stop) < 1e-6 * step for i, stop in enumerate(stops)):
+        index = {"name": f"{name}_i", "expr": f"round(({name}_at - {first}) / {step})"}
+        return [*slider(f"{name}_at", label, first, last, step, stops[start]), index, table, now]
+    label = f"{label}, from {first:g} (left) to {last:g} (right)"
+    return [*slider(f"{name}_i", label, 0, n - 1, 1, start), table, now]
 
 
 def calculate(name: str, expression: str) -> dict:
@@ -191,45 +210,16 @@ def short(x: float) -> float:
     return float(f"{x:.5g}")
 
 
-def seen_points(corners: Tensor, size: Tensor) -> Tensor:
-    """(points, 2) close together on the curve through ``corners`` (n, 2), as far as it lies in a panel of ``size``."""
-    steps = torch.linspace(0, 1, 50, dtype=corners.dtype)[:, None]
-    line = torch.cat([a + steps * (b - a) for a, b in zip(corners[:-1], corners[1:])] or [corners])
-    return line[((line >= 0) & (line <= size)).all(dim=1)]
+def decimals(values: Tensor) -> int:
+    """Decimals that show a hundredth of the range of ``values``."""
+    span = (values.max() - values.min()).item() or 1.0
+    return min(max(2 - math.floor(math.log10(span)), 0), 6)
 
 
-def name_spots(curves: Sequence[Tensor], names: Sequence[str], size: Tensor) -> list[Tensor]:
-    """The middle of each curve's name: beside its own curve, where it covers none and the others are far away.
-
-    curves: for each name its ``seen_points``, in pixels; size (2,): width and height of the panel.
-    """
-    around = torch.tensor([(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y], dtype=size.dtype)
-    places: list[Tensor] = []
-    for k, name in enumerate(names):
-        half = torch.tensor([3.6 * len(name) + 4, 9], dtype=size.dtype)  # of the text's box
-        spots = (curves[k][:, None] + 1.25 * half * around).flatten(0, 1)  # (spots, 2)
-        spots = spots[((spots >= half) & (spots <= size - half)).all(dim=1)]
-        others = [*curves[:k], *curves[k + 1 :], *(place[None] for place in places)]
-        others = torch.cat(others or [-9 * size[None]])  # nobody else: an obstacle far away
-        own, other = _clearance(spots, curves[k], half), _clearance(spots, others, half)
-        places.append(spots[(3 * own.clamp(max=1.25) + other.clamp(max=4)).argmax()])
-    return places
-
-
-def label_side(point: Tensor, label: str, curve: Tensor, others: Tensor, size: Tensor) -> tuple[int, int]:
-    """Where a label beside ``point`` (2,) covers least of its curve, and then of the others, all as ``seen_points``.
-
-    Returns 1 or -1 for right or left of the point, and 1 or -1 for below or above it.
-    """
-    sides = torch.tensor([(1, -1), (-1, -1), (1, 1), (-1, 1)])
-    half = torch.tensor([3.9 * len(label), 8], dtype=size.dtype)
-    spots = point + sides * torch.stack([half[0] + 12, torch.tensor(11)])  # (4, 2)
-    inside = ((spots >= half) & (spots <= size - half)).all(dim=1)
-    own, other = (_clearance(spots, line, half).clamp(max=1.3) for line in (curve, others))
-    x, y = sides[(2 * own + other + 10 * inside).argmax()].tolist()
-    return x, y
-
-
-def _clearance(spots: Tensor, obstacles: Tensor, half: Tensor) -> Tensor:
-    """The distance from each spot to the nearest obstacle, in halves of a box: below 1 the box covers it."""
-    return ((spots[:, None] - obstacles).abs() / half).amax(dim=2).amin(dim=1)
+def text_lines(texts: Sequence[str], width: int) -> dict:
+    """Lines of text, each a Vega expression, the first one bold."""
+    layers = []
+    for i, text in enumerate(texts):
+        mark = {"type": "text", "align": "left", "x": 0, "y": ROW * i + ROW // 2, "fontSize": 12, "limit": width}
+        layers.append({"mark": {**mark, "fontWeight": "normal" if i else "bold", "text": {"expr": text}}})
+    return {"width": width, "height": ROW * len(texts), "data": {"values": [{}]}, "layer": layers}

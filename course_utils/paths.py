@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from course_utils.livechart import LiveChart, calculate, name_spots, seen_points, short, slider
+from course_utils.livechart import TEXT_COLOURS, LiveChart, calculate, decimals, short, slider
+from course_utils.placement import LINE, name_spots, seen_points, stacked_numbers
 from course_utils.plots import INK, MEMBER_COLOURS
 
-# The members' colours, darkened until they can be read as text on white.
-TEXT_COLOURS = ["#0072B2", "#007A59", "#B34700", "#A04A7C", "#2A6F9E", "#756B00"]
 WIDTH, HEIGHT, SECOND_HEIGHT = 660, 230, 130  # pixels
-LINE = 14  # pixels between two numbers, one above the other
 
 
 def path_explorer(
@@ -43,7 +40,7 @@ def path_explorer(
     if len(ends) != 2:
         raise ValueError(f"labels are the names of the two ends of the path, got {len(ends)}")
     barriers = [loss_barrier(curve) for curve in losses]
-    digits = _digits(losses)
+    digits = decimals(losses)
     written = [f"{name}: barrier {barrier:.{digits}f}" for name, barrier in zip(names, barriers)]
     axis = f"t, position on the path:  (1 − t) {ends[0]} + t {ends[1]}"
     panels = [_panel(losses, names, written, "losses", measure, HEIGHT, axis if second is None else None, digits)]
@@ -95,12 +92,6 @@ def _shorts(values: Tensor) -> list[list[float]]:
     return [[short(value) for value in row] for row in values.tolist()]
 
 
-def _digits(values: Tensor) -> int:
-    """Decimals that show a hundredth of the range of ``values``."""
-    span = (values.max() - values.min()).item() or 1.0
-    return min(max(2 - math.floor(math.log10(span)), 0), 6)
-
-
 def _domain(values: Tensor, height: int) -> list[float]:
     """The ends of the vertical axis: all values, and room for a line of text above and below them."""
     low, high = values.min().item(), values.max().item()
@@ -134,30 +125,12 @@ def _panel(
     y["axis"] = {"title": None, "tickCount": 5 if height == HEIGHT else 4, "minExtent": 34, "format": "~g"}
     colour = {"field": "colour", "type": "nominal", "scale": None}
     at = [{"c": c, "name": n, "colour": MEMBER_COLOURS[c], "text": TEXT_COLOURS[c]} for c, n in enumerate(names)]
-    gap = LINE * (high - low) / height
     moving = [
         calculate("t", "t"),
         calculate("y", f"{param}[datum.c][k] * (1 - f) + {param}[datum.c][k + 1] * f"),
         calculate("described", "datum.name + ' ' + format(datum.y, '.5f') + ' at t = ' + format(t, '.2f')"),
     ]
-    # Numbers that would cover each other are pushed up, and down again where that leaves the panel: in the order of
-    # the values, each stands at least one line above the one below it.
-    stacked = [
-        *moving,
-        {"window": [{"op": "row_number", "as": "place"}], "sort": [{"field": "y", "order": "ascending"}]},
-        calculate("free", f"datum.y - {gap} * datum.place"),
-        {
-            "window": [{"op": "max", "field": "free", "as": "pushed"}],
-            "frame": [None, 0],
-            "sort": [{"field": "place", "order": "ascending"}],
-        },
-        calculate("at", f"min(datum.pushed + {gap} * datum.place, {high} - {gap} * ({len(names)} - datum.place + 0.5))"),
-        calculate("number", f"format(datum.y, '.{digits}f')"),
-    ]
-    aside = {"align": {"expr": "t > 0.92 ? 'right' : 'left'"}, "dx": {"expr": "t > 0.92 ? -10 : 10"}}
-    number = {"type": "text", "fontWeight": "bold", "fontSize": 12, **aside}
-    place = {"x": x, "y": {**y, "field": "at"}, "text": {"field": "number", "type": "nominal"}}
-    ink = {"color": {"field": "text", "type": "nominal", "scale": None}}
+    number = f"format(datum.y, '.{digits}f')"
     layers = [
         {
             "data": {"values": _points(values)},
@@ -177,13 +150,7 @@ def _panel(
             "mark": {"type": "point", "filled": True, "size": 120, "stroke": INK, "opacity": 1},
             "encoding": {"x": x, "y": y, "color": colour, "description": {"field": "described", "type": "nominal"}},
         },
-        {
-            "data": {"values": at},
-            "transform": stacked,
-            "mark": {**number, "stroke": "white", "strokeWidth": 5, "strokeJoin": "round"},
-            "encoding": place,
-        },
-        {"data": {"values": at}, "transform": stacked, "mark": number, "encoding": {**place, **ink}},
+        *stacked_numbers({"data": {"values": at}, "transform": moving}, x, y, number, len(names), height, "t > 0.92"),
     ]
     heading = {"text": measure, "frame": "group", "offset": 4}
     return {"title": heading, "width": WIDTH, "height": height, "layer": layers}

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
+from course_utils.assets import quiet_transformers
 from course_utils.decoding import CachedLM, Ensemble, NextLogProbs, generate
 from course_utils.models import ModelError, data_dir, set_threads
 
@@ -135,6 +136,7 @@ def load_translator(name: str = "nmt-0") -> Translator:
         known = sorted(path.parent.name for path in folder.parent.glob("nmt-*/config.json"))
         raise ModelError(f"there is no translator {name!r} in {folder.parent}: choose one of {', '.join(known)}")
     set_threads()
+    quiet_transformers()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from test_explore import _bars, _draw, _texts
 
-from course_utils import contrast, explore, livechart
+from course_utils import contrast, explore, livechart, placement
 from course_utils.ensembling import negative_evidence
 
 V, TOP, TOP_P = 49_152, 12, 0.9
@@ -201,9 +201,9 @@ def test_a_curve_of_one_point_is_drawn(small):
 def test_names_stand_beside_their_own_curve_and_cover_none():
     size = torch.tensor([750.0, 150])
     corners = [[(100, 10), (80, 60), (90, 140), (700, 145)], [(140, 12), (120, 60), (125, 130), (900, 20)]]
-    seen = [livechart.seen_points(torch.tensor(c).float(), size) for c in corners]
+    seen = [placement.seen_points(torch.tensor(c).float(), size) for c in corners]
     assert all((line <= size).all() for line in seen)
-    for k, (x, y) in enumerate(livechart.name_spots(seen, ["filter off", "filter on"], size)):
+    for k, (x, y) in enumerate(placement.name_spots(seen, ["filter off", "filter on"], size)):
         for line in seen:
             assert not (((line[:, 0] - x).abs() < 33) & ((line[:, 1] - y).abs() < 7)).any()
         middle = torch.stack([x, y])
@@ -214,8 +214,8 @@ def test_labels_stay_inside_and_off_their_curve():
     label, size = "λ = 1, perplexity 3", torch.tensor([750.0, 150])
     half = torch.tensor([3.9 * len(label), 8])
     corners = torch.tensor([(80, 130), (90, 100), (130, 60), (400, 20), (742, 19)]).float()
-    curve, nowhere = livechart.seen_points(corners, size), torch.tensor([[-999.0, -999]])
-    sides = [livechart.label_side(point, label, curve, nowhere, size) for point in corners]
+    curve, nowhere = placement.seen_points(corners, size), torch.tensor([[-999.0, -999]])
+    sides = [placement.label_side(point, label, curve, nowhere, size) for point in corners]
     for point, (x, y) in zip(corners, sides):
         middle = point + torch.tensor([x, y]) * torch.stack([half[0] + 12, torch.tensor(11)])
         assert ((middle >= half) & (middle <= size - half)).all()

@@ -13,6 +13,7 @@ import argparse
 import json
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -72,7 +73,12 @@ def settings(number: int) -> dict:
             "weight_decay": rng.choice([0.0, 0.1]), "label_smoothing": rng.choice([0.0, 0.1]), "seed": number}
 
 
-def fine_tune(model: LlamaForSequenceClassification, rows: list[torch.Tensor], labels: torch.Tensor, options: dict) -> None:
+def labelled(labels: torch.Tensor, options: dict) -> Callable:
+    return lambda logits, batch: cross_entropy(logits, labels[batch], label_smoothing=options["label_smoothing"])
+
+
+def fine_tune(model: LlamaForSequenceClassification, rows: list[torch.Tensor], loss_of: Callable, options: dict) -> None:
+    """Train on loss_of(logits (32, 2), numbers of the texts in the batch)."""
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=options["learning_rate"], weight_decay=options["weight_decay"])
     generator, steps = torch.Generator().manual_seed(options["seed"]), options["steps"]
@@ -81,8 +87,7 @@ def fine_tune(model: LlamaForSequenceClassification, rows: list[torch.Tensor], l
         for group in optimizer.param_groups:  # linear warm-up, then linear decay to zero
             group["lr"] = options["learning_rate"] * min((step + 1) / 10, (steps - step) / (steps - 10))
         batch = order[step * BATCH:(step + 1) * BATCH]
-        loss = cross_entropy(model(input_ids=pad([rows[i] for i in batch])).logits, labels[batch],
-                             label_smoothing=options["label_smoothing"])
+        loss = loss_of(model(input_ids=pad([rows[i] for i in batch])).logits, batch)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -113,7 +118,7 @@ def main() -> None:
         if not part.exists():
             model, options = fresh(), settings(number)
             model.load_state_dict(theta)
-            fine_tune(model, rows, labels, options)
+            fine_tune(model, rows, labelled(labels, options), options)
             saved = {name: (SCALE * (tensor - theta[name])).to(torch.float8_e4m3fn) for name, tensor in model.state_dict().items()}
             model.load_state_dict(restored(theta, saved))
             accuracy = {f"{domain} {split}": balanced_accuracy(logits_of(model, encode(texts, tokenizer)), wanted)

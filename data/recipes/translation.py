@@ -14,6 +14,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -139,19 +140,23 @@ def resume(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) 
     return saved["step"], saved["seconds"]
 
 
-def train_translator(name: str, epochs: int = EPOCHS) -> None:
-    seed = int(name.removeprefix("nmt-"))
-    tokenizer = load_tokenizer()
+def train_translator(name: str) -> None:
+    examples = pairs(verses(prose=True, longest=LONGEST), load_tokenizer())
+    fit(name, int(name.removeprefix("nmt-")), examples, lambda model, batch: translation_loss(model, [examples[j] for j in batch], 0.1))
+
+
+def fit(name: str, seed: int, examples: list[tuple[list[int], list[int]]], loss_of: Callable, **facts) -> None:
+    """Train a translator on loss_of(model, numbers of the examples in a batch), and save it with its test scores."""
+    tokenizer, epochs = load_tokenizer(), EPOCHS
     torch.manual_seed(seed)
     model = new_translator()
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK, betas=(0.9, 0.98), weight_decay=0.01)
-    examples = pairs(verses(prose=True, longest=LONGEST), tokenizer)
     lengths = [len(s) + len(t) for s, t in examples]
     a_epoch = len(epoch_batches(lengths, seed, 0))
     done, seconds = resume(name, model, optimizer)
     started = time.perf_counter() - seconds
     report = {"what": "English-Spanish translator", "domains": ["prose verses"], "seed": seed, "pairs": len(examples),
-              "peak_learning_rate": PEAK, "licence": "MIT (text: public domain)"}
+              "peak_learning_rate": PEAK, **facts, "licence": "MIT (text: public domain)"}
     for epoch in range(done // a_epoch, epochs):
         torch.manual_seed(1000 * seed + epoch)  # dropout: the same when the run was cut off before this epoch
         model.train()
@@ -159,7 +164,7 @@ def train_translator(name: str, epochs: int = EPOCHS) -> None:
         for i, batch in enumerate(epoch_batches(lengths, seed, epoch), epoch * a_epoch + 1):
             for group in optimizer.param_groups:  # linear warm-up, then 1 / sqrt(step): Vaswani et al. (2017), section 5.3
                 group["lr"] = PEAK * min(i / WARMUP, (WARMUP / i) ** 0.5)
-            loss = translation_loss(model, [examples[j] for j in batch], 0.1)
+            loss = loss_of(model, batch)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -171,8 +176,8 @@ def train_translator(name: str, epochs: int = EPOCHS) -> None:
         print(f"{name} epoch {epoch + 1}/{epochs} loss {total / a_epoch:.3f} {scores} {seconds / 60:.1f} min", flush=True)
         save_checkpoint(SCRATCH / f"{name}.pt", model.state_dict(), optimizer, (epoch + 1) * a_epoch, seconds)
         report |= {"epochs": epoch + 1, "steps": (epoch + 1) * a_epoch, "minutes": round(seconds / 60, 1)}
-        if seed == 0 and epochs - KEEP <= epoch < epochs - 1:
-            save(model, tokenizer, f"nmt-0-epoch-{epoch + 1}", report | {"validation": scores})
+        if name == "nmt-0" and epochs - KEEP <= epoch < epochs - 1:
+            save(model, tokenizer, f"{name}-epoch-{epoch + 1}", report | {"validation": scores})
     scores = {domain: held_out(model, tokenizer, domain, "test") for domain in HELD_OUT}
     save(model, tokenizer, name, report | {"test": scores})
     (SCRATCH / f"{name}.pt").unlink()

@@ -1,0 +1,87 @@
+"""Where the charts in ``explore`` write names and numbers, so that they cover neither each other nor the curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from course_utils.livechart import calculate
+
+LINE = 14  # pixels between two numbers, one above the other
+
+
+def seen_points(corners: Tensor, size: Tensor) -> Tensor:
+    """(points, 2) close together on the curve through ``corners`` (n, 2), as far as it lies in a panel of ``size``."""
+    steps = torch.linspace(0, 1, 50, dtype=corners.dtype)[:, None]
+    line = torch.cat([a + steps * (b - a) for a, b in zip(corners[:-1], corners[1:])] or [corners])
+    return line[((line >= 0) & (line <= size)).all(dim=1)]
+
+
+def name_spots(curves: Sequence[Tensor], names: Sequence[str], size: Tensor) -> list[Tensor]:
+    """The middle of each curve's name: beside its own curve, where it covers none and the others are far away.
+
+    curves: for each name its ``seen_points``, in pixels; size (2,): width and height of the panel.
+    """
+    around = torch.tensor([(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if x or y], dtype=size.dtype)
+    places: list[Tensor] = []
+    for k, name in enumerate(names):
+        half = torch.tensor([3.6 * len(name) + 4, 9], dtype=size.dtype)  # of the text's box
+        spots = (curves[k][:, None] + 1.25 * half * around).flatten(0, 1)  # (spots, 2)
+        spots = spots[((spots >= half) & (spots <= size - half)).all(dim=1)]
+        others = [*curves[:k], *curves[k + 1 :], *(place[None] for place in places)]
+        others = torch.cat(others or [-9 * size[None]])  # nobody else: an obstacle far away
+        own, other = _clearance(spots, curves[k], half), _clearance(spots, others, half)
+        places.append(spots[(3 * own.clamp(max=1.25) + other.clamp(max=4)).argmax()])
+    return places
+
+
+def label_side(point: Tensor, label: str, curve: Tensor, others: Tensor, size: Tensor) -> tuple[int, int]:
+    """Where a label beside ``point`` (2,) covers least of its curve, and then of the others, all as ``seen_points``.
+
+    Returns 1 or -1 for right or left of the point, and 1 or -1 for below or above it.
+    """
+    sides = torch.tensor([(1, -1), (-1, -1), (1, 1), (-1, 1)])
+    half = torch.tensor([3.9 * len(label), 8], dtype=size.dtype)
+    spots = point + sides * torch.stack([half[0] + 12, torch.tensor(11)])  # (4, 2)
+    inside = ((spots >= half) & (spots <= size - half)).all(dim=1)
+    own, other = (_clearance(spots, line, half).clamp(max=1.3) for line in (curve, others))
+    x, y = sides[(2 * own + other + 10 * inside).argmax()].tolist()
+    return x, y
+
+
+def _clearance(spots: Tensor, obstacles: Tensor, half: Tensor) -> Tensor:
+    """The distance from each spot to the nearest obstacle, in halves of a box: below 1 the box covers it."""
+    return ((spots[:, None] - obstacles).abs() / half).amax(dim=2).amin(dim=1)
+
+
+def stacked_numbers(dots: dict, x: dict, y: dict, number: str, count: int, height: int, aside: str) -> list[dict]:
+    """Two layers: the number of each of ``count`` dots beside it, in the colour of the field "text", on a white halo.
+
+    dots: data and transform that give each dot its x and y; y: the encoding of y, with the domain and no more in its
+    scale; number: a Vega expression; aside: another one, true where the numbers stand left of their dots. Numbers that
+    would cover each other are pushed up, and down again where that leaves the panel: in the order of the values, each
+    stands at least one line above the one below it.
+    """
+    low, high = y["scale"]["domain"]
+    gap = LINE * (high - low) / height
+    transform = [
+        *dots["transform"],
+        {"window": [{"op": "row_number", "as": "place"}], "sort": [{"field": "y", "order": "ascending"}]},
+        calculate("free", f"datum.y - {gap} * datum.place"),
+        {
+            "window": [{"op": "max", "field": "free", "as": "pushed"}],
+            "frame": [None, 0],
+            "sort": [{"field": "place", "order": "ascending"}],
+        },
+        calculate("at", f"min(datum.pushed + {gap} * datum.place, {high} - {gap} * ({count} - datum.place + 0.5))"),
+        calculate("number", number),
+    ]
+    mark = {"type": "text", "fontWeight": "bold", "fontSize": 12}
+    mark |= {"align": {"expr": f"{aside} ? 'right' : 'left'"}, "dx": {"expr": f"{aside} ? -10 : 10"}}
+    place = {"x": x, "y": {**y, "field": "at"}, "text": {"field": "number", "type": "nominal"}}
+    ink = {"color": {"field": "text", "type": "nominal", "scale": None}}
+    layer = {"data": dots["data"], "transform": transform}
+    halo = {"stroke": "white", "strokeWidth": 5, "strokeJoin": "round"}
+    return [{**layer, "mark": {**mark, **halo}, "encoding": place}, {**layer, "mark": mark, "encoding": {**place, **ink}}]
