@@ -2,6 +2,9 @@
 
 A state dict maps names to tensors. The inputs are never changed, floats are computed in float32 (float64 if they are) and
 come back in the first model's dtype; whole numbers and booleans (counters, masks) cannot be averaged: they have to be equal in all models.
+
+Here are averages and soups of whole models. What is made of the differences from a common base (TIES, DARE, …) is in
+``merge_methods``, its pieces in ``task_vectors``; both can be used from here: ``merging.METHODS``, ``merging.ties``, ``merging.trim``.
 """
 
 from __future__ import annotations
@@ -11,7 +14,38 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-StateDict = dict[str, Tensor]
+from course_utils.merge_methods import (
+    MERGEKIT,
+    METHODS,
+    dare_linear,
+    dare_ties,
+    linear,
+    passthrough,
+    slerp,
+    task_arithmetic,
+    ties,
+)
+from course_utils.task_vectors import (
+    StateDict,
+    add,
+    analogy,
+    apply_task_vectors,
+    check_alike,
+    dare,
+    disjoint_mean,
+    edit,
+    elect_sign,
+    negate,
+    slerp_tensors,
+    task_vector,
+    trim,
+)
+
+__all__ = [
+    "MERGEKIT", "METHODS", "StateDict", "add", "analogy", "apply_task_vectors", "average", "dare", "dare_linear", "dare_ties",
+    "disjoint_mean", "edit", "elect_sign", "greedy_soup", "interpolate", "linear", "negate", "passthrough", "slerp", "slerp_tensors",
+    "task_arithmetic", "task_vector", "ties", "trim", "uniform_soup",
+]
 
 
 def average(models: Sequence[Mapping[str, Tensor]], weights: Sequence[float] | None = None) -> StateDict:
@@ -76,11 +110,5 @@ def _checked(models: Sequence[Mapping[str, Tensor]], weights: Sequence[float] | 
         raise ValueError(f"{len(weights)} weights for {len(models)} models: give one weight for each model")
     if abs(sum(weights)) < 1e-8:
         raise ValueError("the weights sum to 0: they cannot be normalised")
-    for number, model in enumerate(models[1:], 2):
-        if odd := models[0].keys() ^ model.keys():
-            raise ValueError(f"model {number} and model 1 have different tensors, for example {sorted(odd)[0]}")
-        for name, tensor in model.items():
-            if tensor.shape != models[0][name].shape:
-                raise ValueError(f"{name} has shape {tuple(tensor.shape)} in model {number} and "
-                                 f"{tuple(models[0][name].shape)} in model 1: only models of one architecture can be merged")
+    check_alike(models, [f"model {number}" for number in range(1, len(models) + 1)])
     return [weight / sum(weights) for weight in weights]

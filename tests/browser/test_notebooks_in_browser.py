@@ -17,7 +17,8 @@ pytest.importorskip("playwright")
 ROOT = Path(__file__).parents[2]
 LAMBDA = re.compile("λ")
 SHIPPED = {"00_start_here.ipynb": LAMBDA, "01_interpolation.ipynb": LAMBDA, "02_negative_evidence.ipynb": LAMBDA,
-           "03_parameter_averaging.ipynb": re.compile("position t from"), "05_distillation.ipynb": re.compile("temperature T")}
+           "03_parameter_averaging.ipynb": re.compile("position t from"),
+           "04_task_vectors_and_merging.ipynb": LAMBDA, "05_distillation.ipynb": re.compile("temperature T")}
 RUN_ALL = "async () => { await jupyterapp.commands.execute('notebook:run-all-cells'); }"
 ERRORS = """() => jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, i) => (cell.model.outputs?.toJSON() ?? [])
     .filter(output => output.output_type === 'error').map(output => `cell ${i}: ${output.ename}: ${output.evalue}`))"""
@@ -91,7 +92,7 @@ def _move_by_keyboard_and_mouse(slider) -> None:
     mouse, y, thumb = slider.page.mouse, box["y"] + box["height"] / 2, 16
     mouse.move(box["x"] + thumb / 2 + at * (box["width"] - thumb), y)
     mouse.down()
-    for share in (0.7, 0.8, 0.9):
+    for share in (0.7, 0.85, 0.99):
         mouse.move(box["x"] + share * box["width"], y)
     mouse.up()
     assert float(slider.input_value()) > value + 3 * step
