@@ -35,7 +35,7 @@ def trim(tau: Tensor, density: float) -> Tensor:
     Raises ValueError: density outside [0, 1]. Source: Yadav et al. (2023), TIES-Merging, section 4, step 1, and
     algorithm 1 (their code keeps every entry >= the threshold, which is at least one more).
     """
-    _check_share("density", density)
+    check_share("density", density)
     k = keep_count(density, tau.shape[-1])
     kept = tau.abs().topk(k, dim=-1).indices  # (n, k)
     return torch.zeros_like(tau).scatter(-1, kept, tau.gather(-1, kept))
@@ -55,8 +55,8 @@ def elect_sign(tau: Tensor, by: str = "mass", zero: str = "majority") -> Tensor:
     Source: Yadav et al. (2023), section 4, step 2; the majority is their code's `resolve_zero_signs`; "count" and "plus"
     are mergekit's `consensus_method` and its `>= 0`.
     """
-    _check_choice("by", by, ("mass", "count"))
-    _check_choice("zero", zero, ("majority", "plus"))
+    check_choice("by", by, ("mass", "count"))
+    check_choice("zero", zero, ("majority", "plus"))
     votes = tau if by == "mass" else tau.sign()
     sign = votes.sum(0).sign()  # (d,)
     undecided = sign.sum().sign() if zero == "majority" else torch.ones((), dtype=sign.dtype)
@@ -85,8 +85,8 @@ def dare(tau: Tensor, p: float, generator: Generator | None = None, rescale: str
     magnitudes that it had before; None does not rescale. Raises ValueError: p outside [0, 1], another rescale.
     Source: Yu et al. (2024), "Language models are super Mario", section 3.1; "l1" is what mergekit does.
     """
-    _check_share("p", p)
-    _check_choice("rescale", rescale, ("inverse", "l1", None))
+    check_share("p", p)
+    check_choice("rescale", rescale, ("inverse", "l1", None))
     kept = tau * (torch.rand(tau.shape, generator=generator, device=tau.device) >= p)
     if rescale == "inverse" and p < 1:
         return kept / (1 - p)
@@ -196,11 +196,11 @@ def check_alike(states: Sequence[Mapping[str, Tensor]], labels: Sequence[str]) -
                                  f"in {labels[0]}: only models of one architecture can be merged")
 
 
-def _check_share(name: str, value: float) -> None:
+def check_share(name: str, value: float) -> None:
     if not 0 <= value <= 1:
         raise ValueError(f"{name} is {value}: it is a share, from 0 to 1")
 
 
-def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     if value not in choices:
         raise ValueError(f"{name} is {value!r}: choose one of {', '.join(map(repr, choices))}")

@@ -94,13 +94,6 @@ def _named(answer: Callable, value: float, given: Inputs, T: float, alpha: float
         if all(math.isclose(mine, loss, rel_tol=3e-5, abs_tol=2e-6) for (_, mine), (_, loss) in zip(tasks, losses)):
             return losses[0][0]
     return ""
-    rights = [kd_loss(*inputs, T, alpha).item() for inputs, _ in tasks]
-    by_mistake = zip(*(wrong.losses(s.double(), z.double(), labels, T, alpha) for (s, z, labels), _ in tasks))
-    for losses in by_mistake:
-        same = all(math.isclose(mine, loss, rel_tol=3e-5, abs_tol=2e-6) for (_, mine), (_, loss) in zip(tasks, losses))
-        if same and not all(math.isclose(loss, right, rel_tol=1e-4) for (_, loss), right in zip(losses, rights)):
-            return losses[0][0]
-    return ""
 
 
 def _shape(got: Any, s: Tensor, z: Tensor) -> None:

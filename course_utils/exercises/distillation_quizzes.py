@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from course_utils.exercises.quizzes import register_quiz
-
-Options = list[tuple[str, str]]  # (answer, feedback), the right one first; register_quiz shuffles them
-
-
-def _question(text: str, options: Options) -> dict:
-    answers = [
-        {"answer": answer, "correct": i == 0, "feedback": feedback} for i, (answer, feedback) in enumerate(options)
-    ]
-    return {"question": text, "type": "multiple_choice", "answers": answers}
-
+from course_utils.exercises.quizzes import choice, register_quiz
 
 register_quiz(
     "distillation.quiz",
     [
-        _question(
+        choice(
             "Why can a student learn more from the teachers' soft targets than from the labels of the same examples?",
             [
                 (
@@ -50,7 +40,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             "Why is the soft part of the loss multiplied by T²?",
             [
                 (
@@ -83,7 +73,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             "Each teacher is softened first, and then their probabilities are averaged. Why not average their logits?",
             [
                 (
@@ -120,7 +110,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             (
                 "In sequence-level distillation the student's targets are the teacher's own beam translations. Kim &"
                 " Rush's student had a perplexity of 22.7 where ordinary training had 8.2, and a higher BLEU. Why?"
@@ -160,7 +150,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             "Eight teachers become one, by distillation or by averaging their parameters. What is true?",
             [
                 (

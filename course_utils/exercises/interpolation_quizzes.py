@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from course_utils.exercises.quizzes import register_quiz
-
-Options = list[tuple[str, str]]  # (answer, feedback), the right one first; register_quiz shuffles them
-
-
-def _question(text: str, options: Options) -> dict:
-    answers = [
-        {"answer": answer, "correct": i == 0, "feedback": feedback} for i, (answer, feedback) in enumerate(options)
-    ]
-    return {"question": text, "type": "multiple_choice", "answers": answers}
-
+from course_utils.exercises.quizzes import choice, register_quiz
 
 register_quiz(
     "interpolation.rules",
     [
-        _question(
+        choice(
             "On held-out text model A has perplexity 40 and model B has 60. What can their linear mixture, with good"
             " weights, have?",
             [
@@ -47,7 +37,7 @@ register_quiz(
                 ("Exactly 50", "50 is the mean of the two perplexities. Nothing in the rule averages perplexities."),
             ],
         ),
-        _question(
+        choice(
             "Which rule lets ONE member forbid a token, whatever the others say?",
             [
                 (
@@ -68,7 +58,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             "The members' raw logits may go into log-linear interpolation in place of log-probabilities. Why not into"
             " linear interpolation?",
             [
@@ -108,7 +98,7 @@ register_quiz(
 register_quiz(
     "interpolation.weights",
     [
-        _question(
+        choice(
             "On which data should the weights w be fitted?",
             [
                 (
@@ -141,7 +131,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             "A mixture of whole texts is Σ_m w_m Π_t P_m(y_t | y_<t). A mixture of tokens is Π_t Σ_m w_m P_m(y_t |"
             " y_<t). How are they related?",
             [
@@ -172,7 +162,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             "What does EM need to find the best constant weights?",
             [
                 (

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from course_utils.exercises.quizzes import register_quiz
-
-Options = list[tuple[str, str]]  # (answer, feedback), the right one first; register_quiz shuffles them
-
-
-def _question(text: str, options: Options) -> dict:
-    answers = [
-        {"answer": answer, "correct": i == 0, "feedback": feedback} for i, (answer, feedback) in enumerate(options)
-    ]
-    return {"question": text, "type": "multiple_choice", "answers": answers}
-
+from course_utils.exercises.quizzes import choice, register_quiz
 
 register_quiz(
     "negative_evidence.quiz",
     [
-        _question(
+        choice(
             "DExperts takes the core's nucleus first and adds λ (log P_pos − log P_neg) afterwards. Why in this order?",
             [
                 (
@@ -50,7 +40,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             "Translation: P_NMT · (P_LM-in / P_LM-out)^λ. What goes wrong if the out-of-domain LM is left out?",
             [
                 (
@@ -87,7 +77,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             "Can experts of 135 million parameters steer a core that is a hundred times larger?",
             [
                 (
@@ -120,7 +110,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             "The positive expert knows kind text, the negative one rude text. What does λ = −1 do?",
             [
                 (

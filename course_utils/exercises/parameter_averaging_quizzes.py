@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from course_utils.exercises.quizzes import register_quiz
-
-Options = list[tuple[str, str]]  # (answer, feedback), the right one first; register_quiz shuffles them
-
-
-def _question(text: str, options: Options) -> dict:
-    answers = [
-        {"answer": answer, "correct": i == 0, "feedback": feedback} for i, (answer, feedback) in enumerate(options)
-    ]
-    return {"question": text, "type": "multiple_choice", "answers": answers}
-
+from course_utils.exercises.quizzes import choice, register_quiz
 
 register_quiz(
     "parameter_averaging.quiz",
     [
-        _question(
+        choice(
             "Why can the parameters of models with a common start be averaged, and those of unrelated models cannot?",
             [
                 (
@@ -53,7 +43,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             "Which cost of an ensemble of M models does averaging their parameters save at inference?",
             [
                 (
@@ -83,7 +73,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             "On which data is the greedy soup never worse than the best single model?",
             [
                 (
@@ -116,7 +106,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             "A soup is often about as accurate as the ensemble of its ingredients. When does it fall behind?",
             [
                 (

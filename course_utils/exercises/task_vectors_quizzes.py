@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from course_utils.exercises.quizzes import register_quiz
-
-Options = list[tuple[str, str]]  # (answer, feedback), the right one first; register_quiz shuffles them
-
-
-def _question(text: str, options: Options) -> dict:
-    answers = [
-        {"answer": answer, "correct": i == 0, "feedback": feedback} for i, (answer, feedback) in enumerate(options)
-    ]
-    return {"question": text, "type": "multiple_choice", "answers": answers}
-
+from course_utils.exercises.quizzes import choice, register_quiz
 
 register_quiz(
     "task_vectors_and_merging.quiz",
     [
-        _question(
+        choice(
             "Task addition is θ₀ + λ Σ τᵢ with τᵢ = θᵢ - θ₀. Why a sum with ONE λ, and not a mean or a λ for each task?",
             [
                 (
@@ -54,7 +44,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             "When do negation (θ₀ - λ τ) and DARE with a high drop rate work?",
             [
                 (
@@ -91,7 +81,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             "Which trouble of adding task vectors does TIES resolve, and how does it decide?",
             [
                 (
@@ -127,7 +117,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             "Why does the disjoint mean divide by the number of contributors, and not by the number n of tasks?",
             [
                 (
@@ -163,7 +153,7 @@ register_quiz(
                 ),
             ],
         ),
-        _question(
+        choice(
             "Which of mergekit's methods computes no new weight at all?",
             [
                 (
