@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from course_utils.livechart import calculate
+from course_utils.livechart import calculate, short
 
 LINE = 14  # pixels between two numbers, one above the other
 
@@ -65,7 +65,8 @@ def stacked_numbers(dots: dict, x: dict, y: dict, number: str, count: int, heigh
     stands at least one line above the one below it.
     """
     low, high = y["scale"]["domain"]
-    gap = LINE * (high - low) / height
+    # Rounded: they stand inside expressions, which nbval compares as texts, and last digits vary from run to run.
+    gap, high = short(LINE * (high - low) / height), short(high)
     transform = [
         *dots["transform"],
         {"window": [{"op": "row_number", "as": "place"}], "sort": [{"field": "y", "order": "ascending"}]},
