@@ -31,7 +31,7 @@ assets: .venv/ready
 lock:
 	$(PYTHON) -m venv .venv/lock
 	.venv/lock/bin/python -m pip install --progress-bar off -q .
-	.venv/lock/bin/python -m pip freeze --exclude many-models | sed 's/^torch==\([0-9.]*\)+.*/torch==\1/' > requirements.lock
+	.venv/lock/bin/python -m pip freeze --exclude many-models | sed -e 's/^torch==\([0-9.]*\)+.*/torch==\1/' -e "s/^triton==.*/&; sys_platform == 'linux'/" > requirements.lock
 	rm -rf .venv/lock build
 
 clean:

@@ -32,6 +32,7 @@ from course_utils.livechart import (
 )
 from course_utils.paths import path_explorer
 from course_utils.plots import INK, ROLE_COLOURS
+from course_utils.routing import routing_explorer
 from course_utils.softening import Example, distillation_explorer
 from course_utils.strips import or_and_explorer, weight_strip
 from course_utils.voting import thresholds, ties_explorer
@@ -47,6 +48,7 @@ __all__ = [
     "next_token_explorer",
     "or_and_explorer",
     "path_explorer",
+    "routing_explorer",
     "thresholds",
     "ties_explorer",
     "token_label",

@@ -37,6 +37,7 @@ FAMILY = {
     "nyt": "base, fine-tuned on New York Times editorials",
     "amazon": "base, fine-tuned on Amazon reviews",
     "tweets": "base, fine-tuned on tweets",
+    "moe": "eight experts a layer, two for each token: verses and snippets together",
     "es-prose": "Spanish LM: prose verses",
     "es-poetry": "es-prose, fine-tuned on Spanish poetry",
 }

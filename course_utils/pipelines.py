@@ -138,7 +138,7 @@ def load_translator(name: str = "nmt-0") -> Translator:
     set_threads()
     quiet_transformers()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder.parent / "translation-tokenizer", local_files_only=True)  # one for all
         model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
     except Exception as error:  # a missing or damaged file: many classes
         raise ModelError(f"{name} cannot be loaded from {folder} ({type(error).__name__}: {str(error)[:200]}): restore it"

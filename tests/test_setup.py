@@ -15,7 +15,8 @@ CARD = {"jupyterlab", "torch", "transformers", "matplotlib", "ipywidgets", "data
 
 
 def pinned() -> dict[str, str]:
-    return dict(line.split("==") for line in (ROOT / "requirements.lock").read_text().split())
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    return dict(line.split(";")[0].split("==") for line in lines)  # after ";": on which systems
 
 
 def test_the_lock_pins_the_dependency_list():

@@ -119,7 +119,8 @@ def save(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, name: str, 
     """Write the folder aside in float16 and rename it."""
     folder, partial = MODELS / name, SCRATCH / f"{name}.partial"
     model.to(torch.float16).save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
+    if not name.startswith("nmt"):  # the translators share data/models/translation-tokenizer
+        tokenizer.save_pretrained(partial)
     model.float()
     (partial / "training.json").write_text(json.dumps(report, indent=2) + "\n")
     if folder.exists():

@@ -1,0 +1,43 @@
+"""Tests of 06_sparsity_and_kernels: how a misconception is recognised from what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from course_utils.exercises.answers import StudentError
+from course_utils.exercises.engine import Mistake, NotAttempted
+
+Mistakes = Sequence[tuple[str, Callable[..., Any]]]  # (hint, a function that makes this mistake)
+
+
+def draw(*shape: int, seed: int) -> Tensor:
+    """Random normal numbers."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def alike(got: Any, wrong: Any) -> bool:
+    """Whether two results are the same numbers, in the same shape, whatever their dtype."""
+    if not isinstance(got, (Tensor, int, float)):
+        return False
+    a, b = torch.as_tensor(got).detach(), torch.as_tensor(wrong)
+    if a.shape != b.shape or a.is_complex() or (a.dtype == torch.bool) != (b.dtype == torch.bool):
+        return False
+    return torch.allclose(a.double(), b.double(), atol=1e-5, rtol=1e-4, equal_nan=True)
+
+
+def recognise(answer: Callable, cases: Sequence[tuple], mistakes: Mistakes) -> None:
+    """Raise the Mistake whose function gives what the answer gives, on every one of the cases; else do nothing.
+
+    One case alone is not enough: two misconceptions may agree on it by chance.
+    """
+    try:
+        results = [answer(*case) for case in cases]
+    except (StudentError, Mistake, NotAttempted):  # the caller has seen the answer fail on its own input, and says so
+        return
+    for hint, wrong in mistakes:
+        if all(alike(got, wrong(*case)) for got, case in zip(results, cases, strict=True)):
+            raise Mistake(hint)
