@@ -25,7 +25,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 DATA = Path(__file__).parents[1]
 MODELS, SCRATCH = DATA / "models", DATA / ".training"
-VOCAB, WINDOW, BATCH = 4096, 128, 16
+VOCAB, WINDOW, BATCH, PAD = 4096, 128, 16, 2
 DOMAINS = ["web", "kjv", "movies", "nyt", "amazon", "tweets"]
 # name -> (parent, domains, seed, passes over the training text, peak learning rate, most steps)
 RUNS = {
@@ -75,17 +75,20 @@ def windows(domains: list[str], tokenizer: PreTrainedTokenizerFast, passes: int,
     return torch.tensor(stream[: n * WINDOW + 1]).unfold(0, WINDOW + 1, WINDOW)
 
 
+def pad(rows: list[list[int]]) -> torch.Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
+
+
 @torch.inference_mode()
 def perplexity(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, domain: str, split: str) -> float:
     """exp of the mean negative log-likelihood a token, `</s>` included, over the first 300 documents."""
     documents = sorted((ids + [1] for ids in tokenizer(texts(domain, split)[:300])["input_ids"]), key=len)
     total = count = 0
     for i in range(0, len(documents), 32):
-        batch = [d[:256] for d in documents[i : i + 32]]
-        longest = max(map(len, batch))
-        ids = torch.tensor([d + [2] * (longest - len(d)) for d in batch])
+        ids = pad([d[:256] for d in documents[i : i + 32]])
         logits = model(input_ids=ids[:, :-1]).logits
-        labels = ids[:, 1:].masked_fill(ids[:, 1:] == 2, -100)
+        labels = ids[:, 1:].masked_fill(ids[:, 1:] == PAD, -100)
         total += torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum").item()
         count += (labels != -100).sum().item()
     return math.exp(total / count)
@@ -95,6 +98,38 @@ def save_checkpoint(path: Path, weights: dict[str, torch.Tensor], optimizer: tor
     torch.save({"model": weights, "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds},
                path.with_suffix(".partial"))
     path.with_suffix(".partial").replace(path)
+
+
+def resume(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
+    """Steps done and seconds spent; model and optimizer as they were then."""
+    SCRATCH.mkdir(exist_ok=True)
+    if not (path := SCRATCH / f"{name}.pt").exists():
+        return 0, 0.0
+    saved = torch.load(path, weights_only=True)  # weights_only: nothing but tensors and numbers is read
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return saved["step"], saved["seconds"]
+
+
+def save(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast | None, name: str, report: dict) -> None:
+    """Write data/models/NAME aside in float16 and rename it; no tokenizer (None) where models share one."""
+    folder, partial = MODELS / name, SCRATCH / f"{name}.partial"
+    model.to(torch.float16).save_pretrained(partial)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(partial)
+    model.float()
+    (partial / "training.json").write_text(json.dumps(report, indent=2) + "\n")
+    if folder.exists():
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+    partial.rename(folder)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, step: int, steps: int, warmup: int, peak: float) -> None:
+    """The learning rate after `step` of `steps` steps: linear warm-up, then linear decay to zero."""
+    for group in optimizer.param_groups:
+        group["lr"] = peak * min((step + 1) / warmup, (steps - step) / (steps - warmup))
 
 
 def train(name: str) -> None:
@@ -112,17 +147,11 @@ def train(name: str) -> None:
     steps, warmup = min(most_steps, len(data) // BATCH), 40 if parent is None else 10
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.95), weight_decay=0.1)
-    SCRATCH.mkdir(exist_ok=True)
-    checkpoint, first, seconds = SCRATCH / f"{name}.pt", 0, 0.0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)  # weights_only: nothing but tensors and numbers is read
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        first, seconds = saved["step"], saved["seconds"]
+    checkpoint = SCRATCH / f"{name}.pt"
+    first, seconds = resume(name, model, optimizer)
     started = time.perf_counter() - seconds
     for step in range(first, steps):
-        for group in optimizer.param_groups:  # linear warm-up, then linear decay to zero
-            group["lr"] = peak * min((step + 1) / warmup, (steps - step) / (steps - warmup))
+        set_rate(optimizer, step, steps, warmup, peak)
         ids = data[order[step * BATCH : (step + 1) * BATCH]]
         logits = model(input_ids=ids[:, :-1]).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())

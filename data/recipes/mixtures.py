@@ -25,14 +25,30 @@ from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-from language_models import BATCH, DATA, DOMAINS, MODELS, SCRATCH, VOCAB, load_tokenizer, save_checkpoint, texts, windows  # noqa: E402
+from language_models import (  # noqa: E402
+    BATCH,
+    DATA,
+    DOMAINS,
+    PAD,
+    SCRATCH,
+    VOCAB,
+    WINDOW,
+    load_tokenizer,
+    pad,
+    resume,
+    save,
+    save_checkpoint,
+    set_rate,
+    texts,
+    windows,
+)
 
 from course_utils.moe import MixtureOfExperts, cv_squared, switch_balance_loss  # noqa: E402
 
 EXPERTS, TOP_K, D_FF = 8, 2, 128
 PASSES, STEPS, PEAK, WARMUP, BALANCE = 3, 3600, 6e-3, 40, 0.01
 SHAPE = dict(vocab_size=VOCAB, hidden_size=128, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=4,
-             max_position_embeddings=256, tie_word_embeddings=True, bos_token_id=0, eos_token_id=1, pad_token_id=2)
+             max_position_embeddings=256, tie_word_embeddings=True, bos_token_id=0, eos_token_id=1, pad_token_id=PAD)
 RUNS = {  # name -> (width of the feed-forward layers, weight of the balance loss or None for a dense model)
     "dense-active": (TOP_K * D_FF, None),
     "moe": (D_FF, BALANCE),
@@ -69,13 +85,9 @@ class Router:
 
 
 def heldout(tokenizer, split: str, count: int) -> dict[str, torch.Tensor]:
-    """For each domain its first `count` texts of the split, padded with 2: (count, at most 129)."""
-    result = {}
-    for domain in DOMAINS:
-        documents = [(ids + [1])[:129] for ids in tokenizer(texts(domain, split)[:count])["input_ids"]]
-        longest = max(map(len, documents))
-        result[domain] = torch.tensor([d + [2] * (longest - len(d)) for d in documents])
-    return result
+    """For each domain its first `count` texts of the split, padded: (count, at most 129)."""
+    documents = {domain: tokenizer(texts(domain, split)[:count])["input_ids"] for domain in DOMAINS}
+    return {domain: pad([(ids + [1])[: WINDOW + 1] for ids in rows]) for domain, rows in documents.items()}
 
 
 @torch.inference_mode()
@@ -84,7 +96,7 @@ def measure(model: torch.nn.Module, router: Router, documents: dict[str, torch.T
     losses, loads = [], []
     for domain, ids in documents.items():
         router.take()
-        labels = ids[:, 1:].masked_fill(ids[:, 1:] == 2, -100)
+        labels = ids[:, 1:].masked_fill(ids[:, 1:] == PAD, -100)
         loss = cross_entropy(model(input_ids=ids[:, :-1]).logits.flatten(0, 1), labels.flatten())
         losses.append({"domain": domain, "loss": loss.item(), "tokens": int((labels != -100).sum())})
         real = (labels != -100).flatten()
@@ -114,19 +126,13 @@ def train(name: str, seed: int) -> None:
     data = windows(DOMAINS, tokenizer, PASSES, seed)  # pass after pass, the documents in a new order each time
     validation = heldout(tokenizer, "validation", 24)
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK, betas=(0.9, 0.95), weight_decay=0.1)
-    SCRATCH.mkdir(exist_ok=True)
-    checkpoint, first, seconds, curve = SCRATCH / f"{run}.pt", 0, 0.0, []
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)  # weights_only: nothing but tensors and numbers is read
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        first, seconds = saved["step"], saved["seconds"]
-        curve = json.loads(checkpoint.with_suffix(".json").read_text())
-        curve = [row for row in curve if row["step"] <= first]
+    checkpoint = SCRATCH / f"{run}.pt"
+    first, seconds = resume(run, model, optimizer)
+    curve = json.loads(checkpoint.with_suffix(".json").read_text()) if first else []
+    curve = [row for row in curve if row["step"] <= first]
     started = time.perf_counter() - seconds
     for step in range(first, STEPS):
-        for group in optimizer.param_groups:  # linear warm-up, then linear decay to zero
-            group["lr"] = PEAK * min((step + 1) / WARMUP, (STEPS - step) / (STEPS - WARMUP))
+        set_rate(optimizer, step, STEPS, WARMUP, PEAK)
         ids = data[step * BATCH : (step + 1) * BATCH]
         router.take()
         loss = cross_entropy(model(input_ids=ids[:, :-1]).logits.flatten(0, 1), ids[:, 1:].flatten())
@@ -147,26 +153,24 @@ def train(name: str, seed: int) -> None:
     losses, loads = measure(model, router, heldout(tokenizer, "test", 100))
     n = sum(p.numel() for p in model.parameters())
     idle = 0 if balance is None else SHAPE["num_hidden_layers"] * (EXPERTS - TOP_K) * 3 * SHAPE["hidden_size"] * D_FF
-    report = {"model": name, "seed": seed, "steps": STEPS, "tokens": STEPS * BATCH * 128, "minutes": round(seconds / 60, 1),
+    report = {"model": name, "seed": seed, "steps": STEPS, "tokens": STEPS * BATCH * WINDOW, "minutes": round(seconds / 60, 1),
               "peak_learning_rate": PEAK, "balance": balance, "parameters": n, "active_parameters": n - idle,
               "test_loss": round(mean_loss(losses), 4), "curve": curve, "losses": losses, "loads": loads}
     (SCRATCH / f"{run}.report.json").write_text(json.dumps(report))
     print(run, report["test_loss"], report["minutes"], flush=True)
 
 
-def save(seed: int = 0) -> None:
+def save_mixture(seed: int = 0) -> None:
     """data/models/moe: the weights of the last checkpoint in half precision, as transformers' Mixtral."""
     report = json.loads((SCRATCH / f"moe-seed-{seed}.report.json").read_text())
     model = build("moe")
     model.load_state_dict(torch.load(SCRATCH / f"moe-seed-{seed}.pt", weights_only=True)["model"])
     mixtral = MixtralForCausalLM(model.config)
     mixtral.load_state_dict(model.state_dict())
-    mixtral.to(torch.float16).save_pretrained(MODELS / "moe")
-    load_tokenizer().save_pretrained(MODELS / "moe")
     facts = {key: value for key, value in report.items() if not isinstance(value, list) and key != "model"}
     facts |= {"parent": None, "domains": DOMAINS, "licence": "MIT (text: public domain verses, MIT snippets)", "heldout_perplexity": None,
               "test_loss_by_domain": {row["domain"]: round(row["loss"], 3) for row in report["losses"]}}
-    (MODELS / "moe" / "training.json").write_text(json.dumps(facts, indent=2) + "\n")
+    save(mixtral, load_tokenizer(), "moe", facts)
 
 
 def table() -> None:
@@ -178,7 +182,8 @@ def table() -> None:
         for kind, part in (("curve", "curve"), ("test", "losses"), ("load", "loads")):
             rows += [{**facts, "kind": kind, **row} for row in report[part]]
     frame = pd.DataFrame(rows).astype({name: "Int32" for name in ("step", "tokens", "layer", "expert", "choices")})
-    frame.to_parquet(DATA / "mixtures.parquet", index=False, compression="zstd")
+    frame.to_parquet(DATA / "mixtures.parquet.partial", index=False, compression="zstd")
+    (DATA / "mixtures.parquet.partial").replace(DATA / "mixtures.parquet")
     print(frame[frame.kind == "test"].groupby(["model", "seed"]).loss.mean().round(4))
 
 
@@ -191,7 +196,7 @@ if __name__ == "__main__":
     torch.set_num_threads(options.threads)
     for what in options.what:
         if what == "table":
-            save()
+            save_mixture()
             table()
         else:
             train(what, options.seed)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from language_models import MODELS, SCRATCH, save_checkpoint
+from language_models import MODELS, SCRATCH, save_checkpoint, set_rate
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from torch.nn.functional import cross_entropy
 
@@ -80,8 +80,7 @@ def adapt(name: str) -> None:
     model.train()
     for step in range(first, STEPS):
         torch.manual_seed(step)  # dropout: the same when the run was cut off before this step
-        for group in optimizer.param_groups:
-            group["lr"] = PEAK * min((step + 1) / WARMUP, (STEPS - step) / (STEPS - WARMUP))
+        set_rate(optimizer, step, STEPS, WARMUP, PEAK)
         loss = loss_of(model, [examples[i] for i in order[step * BATCH:(step + 1) * BATCH]])
         optimizer.zero_grad()
         loss.backward()

@@ -20,12 +20,12 @@ from pathlib import Path
 import pandas as pd
 import sacrebleu
 import torch
-from language_models import MODELS, SCRATCH, save_checkpoint, train_bpe
+from language_models import MODELS, PAD, SCRATCH, pad, resume, save, save_checkpoint, set_rate, train_bpe
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, MarianConfig, MarianMTModel, PreTrainedTokenizerFast
 
 DATA = Path(__file__).parents[1]
-BOS, EOS, PAD = 0, 1, 2
+BOS, EOS = 0, 1
 POETRY = ["Job", "Psalms", "Proverbs", "Isaiah", "Hosea", "Amos", "Obadiah", "Micah", "Nahum", "Zephaniah"]
 NEITHER = ["Jeremiah", "Ezekiel", "Haggai", "Zechariah", "Malachi", "Revelation of John"]  # half prose, half poetry
 LONGEST = 28  # words of a training verse, English or Spanish
@@ -55,11 +55,6 @@ def train_tokenizer() -> None:
 
 def load_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast.from_pretrained(MODELS / "translation-tokenizer")
-
-
-def pad(rows: list[list[int]]) -> torch.Tensor:
-    longest = max(map(len, rows))
-    return torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
 
 
 def pairs(frame: pd.DataFrame, tokenizer: PreTrainedTokenizerFast) -> list[tuple[list[int], list[int]]]:
@@ -115,32 +110,6 @@ def held_out(model: MarianMTModel, tokenizer: PreTrainedTokenizerFast, domain: s
     return scores
 
 
-def save(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, name: str, report: dict) -> None:
-    """Write the folder aside in float16 and rename it."""
-    folder, partial = MODELS / name, SCRATCH / f"{name}.partial"
-    model.to(torch.float16).save_pretrained(partial)
-    if not name.startswith("nmt"):  # the translators share data/models/translation-tokenizer
-        tokenizer.save_pretrained(partial)
-    model.float()
-    (partial / "training.json").write_text(json.dumps(report, indent=2) + "\n")
-    if folder.exists():
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
-    partial.rename(folder)
-
-
-def resume(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    """Steps done and seconds spent; model and optimizer as they were then."""
-    SCRATCH.mkdir(exist_ok=True)
-    if not (path := SCRATCH / f"{name}.pt").exists():
-        return 0, 0.0
-    saved = torch.load(path, weights_only=True)  # weights_only: nothing but tensors and numbers is read
-    model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    return saved["step"], saved["seconds"]
-
-
 def train_translator(name: str) -> None:
     examples = pairs(verses(prose=True, longest=LONGEST), load_tokenizer())
     fit(name, int(name.removeprefix("nmt-")), examples, lambda model, batch: translation_loss(model, [examples[j] for j in batch], 0.1))
@@ -178,9 +147,9 @@ def fit(name: str, seed: int, examples: list[tuple[list[int], list[int]]], loss_
         save_checkpoint(SCRATCH / f"{name}.pt", model.state_dict(), optimizer, (epoch + 1) * a_epoch, seconds)
         report |= {"epochs": epoch + 1, "steps": (epoch + 1) * a_epoch, "minutes": round(seconds / 60, 1)}
         if name == "nmt-0" and epochs - KEEP <= epoch < epochs - 1:
-            save(model, tokenizer, f"{name}-epoch-{epoch + 1}", report | {"validation": scores})
+            save(model, None, f"{name}-epoch-{epoch + 1}", report | {"validation": scores})
     scores = {domain: held_out(model, tokenizer, domain, "test") for domain in HELD_OUT}
-    save(model, tokenizer, name, report | {"test": scores})
+    save(model, None, name, report | {"test": scores})  # the translators share data/models/translation-tokenizer
     (SCRATCH / f"{name}.pt").unlink()
     print(name, scores, flush=True)
 
@@ -221,8 +190,7 @@ def train_lm(name: str) -> None:
     started = time.perf_counter() - seconds
     warmup = len(batches) // 20
     for step, batch in enumerate(batches[first:], first + 1):
-        for group in optimizer.param_groups:  # linear warm-up, then linear decay to zero
-            group["lr"] = peak * min(step / warmup, (len(batches) - step + 1) / (len(batches) - warmup))
+        set_rate(optimizer, step - 1, len(batches), warmup, peak)
         ids = pad([rows[j] for j in batch])
         loss = cross_entropy(model(input_ids=ids[:, :-1]).logits.flatten(0, 1), ids[:, 1:].flatten(), ignore_index=PAD)
         optimizer.zero_grad()
