@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_utils.livechart import ROW, TEXT_COLOURS, LiveChart, calculate, decimals, row_axis, short, stop_slider
+from course_utils.livechart import ROW, TEXT_COLOURS, LiveChart, calculate, decimals, heading, opening, row_axis, short, stop_slider
 from course_utils.placement import LINE, name_spots, seen_points, stacked_numbers
 from course_utils.plots import INK, MEMBER_COLOURS
 
@@ -78,12 +78,11 @@ def grid_explorer(
         "height": HEIGHT,
         "layer": _layers(grid, digits, low, high),
     }
-    text = [": ".join(filter(None, (title, context))).rstrip(".") + ".", f"{measure.capitalize()}, {better} is better."]
+    text = [opening(title, context), f"{measure.capitalize()}, {better} is better."]
     text.append(_in_words(grid, digits))
     sliders = ", ".join(_symbol(name) for name in axes)
     said = f"{BEST} best {x_symbol} of a method" + ("; dashed: for comparison" if grid.marks else "")
-    heading = {"text": title, "subtitle": [line for line in (context, said) if line], "offset": 12}
-    spec = {"title": heading, "params": params, "vconcat": [panel, _bests(grid, digits)], "spacing": 12}
+    spec = {"title": heading(title, context, said), "params": params, "vconcat": [panel, _bests(grid, digits)], "spacing": 12}
     return LiveChart(spec, " ".join([*text, f"Slider{'s' if grid.outer else ''}: {sliders}."]))
 
 

@@ -223,3 +223,13 @@ def text_lines(texts: Sequence[str], width: int) -> dict:
         mark = {"type": "text", "align": "left", "x": 0, "y": ROW * i + ROW // 2, "fontSize": 12, "limit": width}
         layers.append({"mark": {**mark, "fontWeight": "normal" if i else "bold", "text": {"expr": text}}})
     return {"width": width, "height": ROW * len(texts), "data": {"values": [{}]}, "layer": layers}
+
+
+def heading(title: str, context: str, said: str) -> dict:
+    """A chart's title, and under it what it is about and what its marks mean; empty ones are left out."""
+    return {"text": title, "subtitle": [line for line in (context, said) if line], "offset": 12}
+
+
+def opening(title: str, context: str) -> str:
+    """The first sentence of a chart's text form."""
+    return ": ".join(filter(None, (title, context))).rstrip(".") + "."

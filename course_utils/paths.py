@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from course_utils.livechart import TEXT_COLOURS, LiveChart, calculate, decimals, short, slider
+from course_utils.livechart import TEXT_COLOURS, LiveChart, calculate, decimals, heading, opening, short, slider
 from course_utils.placement import LINE, name_spots, seen_points, stacked_numbers
 from course_utils.plots import INK, MEMBER_COLOURS
 
@@ -53,7 +53,7 @@ def path_explorer(
         {"name": "f", "expr": f"t * {n - 1} - k"},
         {"name": "losses", "value": _shorts(losses)},
     ]
-    text = [": ".join(filter(None, (title, context))).rstrip(".") + "."]
+    text = [opening(title, context)]
     text.append(f"{measure.capitalize()} on the straight path from {ends[0]} (t = 0) to {ends[1]} (t = 1):")
     text.append(_in_words(names, losses, barriers, digits))
     if second is not None:
@@ -69,8 +69,7 @@ def path_explorer(
         lowest = ", ".join(f"{name} {low:.2f}" for name, low in zip(names, accuracies.amin(dim=1).tolist()))
         text.append(f"Lowest accuracy on the path: {lowest}.")
     said = "dashed: the straight line between a curve's ends; barrier: how far the curve rises above it"
-    heading = {"text": title, "subtitle": [line for line in (context, said) if line], "offset": 12}
-    spec = {"title": heading, "params": params, "vconcat": panels, "spacing": 16}
+    spec = {"title": heading(title, context, said), "params": params, "vconcat": panels, "spacing": 16}
     return LiveChart(spec, " ".join([*text, "Slider: position t."]))
 
 

@@ -7,7 +7,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from course_utils.livechart import ROW, LiveChart, calculate, row_axis, row_names, short, slider, stop_slider, text_lines, token_label
+from course_utils.livechart import (
+    ROW,
+    LiveChart,
+    calculate,
+    heading,
+    opening,
+    row_axis,
+    row_names,
+    short,
+    slider,
+    stop_slider,
+    text_lines,
+    token_label,
+)
 from course_utils.moe import cv_squared
 from course_utils.plots import FAINT, INK, ROLE_COLOURS
 
@@ -64,18 +77,16 @@ def routing_explorer(
     names = row_names("name", N, names_width)
     names |= {"data": {"values": [{"row": n + 1, "name": name} for n, name in enumerate(labels)]}}
     said = "blue: chosen, the darker the larger the gate; hollow: not chosen; the gates of a row add up to 1"
-    heading = {"text": title, "subtitle": [line for line in (context, said) if line], "offset": 12}
     setting = f"places[layer - 1] + ': top-' + k + ' of {E} experts, noise ' + format(a, '.1f') + ', T = ' + format(T, '~g')"
-    spec = {"title": heading, "params": params, "data": {"values": rows}, "transform": _steps(N, E), "spacing": 12}
+    spec = {"title": heading(title, context, said), "params": params, "data": {"values": rows}, "transform": _steps(N, E), "spacing": 12}
     spec["vconcat"] = [
         text_lines([setting], WIDTH),
         {"hconcat": [names, _gates(N, E, cell)], "spacing": GAP, "bounds": "flush"},
         {"hconcat": [_even(N, E, names_width), _loads(N, E, cell)], "spacing": GAP, "bounds": "flush"},
         _summary(N, E),
     ]
-    opening = ": ".join(filter(None, (title, context))).rstrip(".") + "."
     sliders = f"Sliders: {'layer, ' if L > 1 else ''}top-k, noise, T."
-    return LiveChart(spec, f"{opening} {_in_words(clean[0], int(top_k), labels, places[0])} {sliders}")
+    return LiveChart(spec, f"{opening(title, context)} {_in_words(clean[0], int(top_k), labels, places[0])} {sliders}")
 
 
 def _checked(logits, noise, std, tokens, top_k, layers) -> tuple[Tensor, Tensor]:
@@ -160,9 +171,9 @@ def _gates(N: int, E: int, cell: int) -> dict:
         },
         {"data": {"values": [{"c": c + 1} for c in range(E)]}, "mark": {"type": "text", "aria": False}, "encoding": heads},
     ]
-    heading = {"text": "gate of each expert", "frame": "group", "offset": 18}
+    caption = {"text": "gate of each expert", "frame": "group", "offset": 18}
     size = {"width": E * cell, "height": N * ROW}
-    return {"title": heading, **size, "transform": [calculate("strength", strength)], "layer": layers}
+    return {"title": caption, **size, "transform": [calculate("strength", strength)], "layer": layers}
 
 
 def _height(field: str, N: int) -> dict:
@@ -203,8 +214,8 @@ def _loads(N: int, E: int, cell: int) -> dict:
         halo,
         number,
     ]
-    heading = {"text": "load: tokens of each expert", "frame": "group", "offset": 4}
-    return {"title": heading, "width": E * cell, "height": PLOT, "transform": [EACH_EXPERT], "layer": layers}
+    caption = {"text": "load: tokens of each expert", "frame": "group", "offset": 4}
+    return {"title": caption, "width": E * cell, "height": PLOT, "transform": [EACH_EXPERT], "layer": layers}
 
 
 def _summary(N: int, E: int) -> dict:

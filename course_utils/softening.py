@@ -17,7 +17,9 @@ from course_utils.livechart import (
     bars,
     calculate,
     describe,
+    heading,
     json_log,
+    opening,
     row_names,
     short,
     slider,
@@ -144,11 +146,10 @@ def distillation_explorer(
         {"name": "here", "expr": "tables[ex]"},
     ]
     said = "ticks: the single teachers; push: −∂ loss / ∂ logit = α T (p − q at T) + (1 − α) (truth − q at T = 1)"
-    heading = {"text": title, "subtitle": [line for line in (context, said) if line], "offset": 12}
     chart = {"data": {"values": rows}, "transform": transform, "hconcat": panels, "spacing": GAP, "bounds": "flush"}
-    spec = {"title": heading, "params": params, "spacing": 14}
+    spec = {"title": heading(title, context, said), "params": params, "spacing": 14}
     spec["vconcat"] = [text_lines(["here.name", "here.truth"], WIDTH), chart, text_lines([loss], WIDTH)]
-    text = [": ".join(filter(None, (title, context))).rstrip(".") + ".", *(one["text"] for one in made)]
+    text = [opening(title, context), *(one["text"] for one in made)]
     return LiveChart(spec, " ".join([*text, f"Sliders: {'example, ' if len(made) > 1 else ''}temperature T, α."]))
 
 

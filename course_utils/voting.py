@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from course_utils.ballots import RESULTS, VOTE, WIDTH, all_results, grid, number_text, results, spelled_out, steps, votes
-from course_utils.livechart import LiveChart, row_names, slider, stop_slider, text_lines
+from course_utils.livechart import LiveChart, heading, opening, row_names, slider, stop_slider, text_lines
 from course_utils.task_vectors import disjoint_mean, elect_sign, keep_count
 
 DENSITIES = (1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)  # the stops of the density slider
@@ -103,18 +103,16 @@ def ties_explorer(
     for panel in (above[0], below[0]):
         panel["mark"]["limit"] = names_width
     said = "solid: contributes; pale: outvoted; hollow: trimmed; thin line: the model's threshold; ▼ the chosen coordinate"
-    heading = {"text": title, "subtitle": [line for line in (context, said) if line], "offset": 12}
     setting = "'density ' + format(100 * density, '.4~g') + ' %, λ = ' + format(lam, '.2f')"
-    spec = {"title": heading, "params": params, "data": {"values": rows}, "transform": steps(), "spacing": 12}
+    spec = {"title": heading(title, context, said), "params": params, "data": {"values": rows}, "transform": steps(), "spacing": 12}
     spec["vconcat"] = [
         text_lines(["places[coord - 1]", setting], WIDTH),
         {"hconcat": above, "spacing": GAP, "bounds": "flush"},
         {"hconcat": below, "spacing": GAP, "bounds": "flush"},
         spelled_out(number),
     ]
-    opening = ": ".join(filter(None, (title, context))).rstrip(".") + "."
     words = _in_words(tau, found, magnitudes.stops[start], first, list(names), places)
-    return LiveChart(spec, f"{opening} {words} Sliders: density, coordinate, λ.")
+    return LiveChart(spec, f"{opening(title, context)} {words} Sliders: density, coordinate, λ.")
 
 
 def _checked(tau: Tensor, magnitudes: Thresholds, names: Sequence[str], coordinates: Sequence[str] | None) -> Tensor:
