@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from course_utils.moe_dispatch import fused_experts, plan_dispatch
+from course_utils.moe_dispatch import combine, fused_experts, plan_dispatch
 
 
 class _Exchange(torch.autograd.Function):
@@ -56,4 +56,4 @@ def expert_parallel_forward(x: Tensor, gates: Tensor, gate_up: Tensor, down: Ten
     expert = torch.arange(mine, device=x.device).repeat(world).repeat_interleave(got.flatten())  # (R,)
     outputs = fused_experts(rows, torch.nn.functional.one_hot(expert, mine).to(x.dtype), gate_up, down)  # (R, d), not weighted yet
     outputs = _Exchange.apply(outputs, n_got, n_sent, group)  # (S, d), in the order in which they were sent
-    return torch.zeros_like(x).index_add(0, plan.token, gates[plan.token, plan.expert][:, None] * outputs)
+    return combine(outputs, plan, gates)

@@ -81,13 +81,19 @@ def plan_dispatch(gates: Tensor) -> Plan:
     return Plan(token, expert, torch.bincount(expert, minlength=gates.shape[1]).tolist())
 
 
+def combine(outputs: Tensor, plan: Plan, gates: Tensor) -> Tensor:
+    """Each token's sum of its experts' outputs, weighted with their gates: outputs (S, d), gates (N, E) -> (N, d)."""
+    weighted = gates[plan.token, plan.expert][:, None] * outputs
+    return outputs.new_zeros(len(gates), outputs.shape[1]).index_add(0, plan.token, weighted)
+
+
 def grouped_experts(x: Tensor, gates: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     """Sort and group: gather the S rows sorted by expert, one contiguous slice an expert, add them back, (N, d) -> (N, d)."""
     check_shapes(x, gates, gate_up, down)
     plan = plan_dispatch(gates)
     rows = x.index_select(0, plan.token).split(plan.counts)  # E slices, (counts[i], d) each
     outputs = torch.cat([swiglu(*one) for one in zip(rows, gate_up.unbind(0), down.unbind(0)) if len(one[0])] or [x[:0]])  # (S, d)
-    return torch.zeros_like(x).index_add(0, plan.token, gates[plan.token, plan.expert][:, None] * outputs)
+    return combine(outputs, plan, gates)
 
 
 def fused_experts(x: Tensor, gates: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
