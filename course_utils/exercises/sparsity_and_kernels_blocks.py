@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from course_utils.exercises.answers import StudentError
 from course_utils.exercises.engine import Mistake, close
-from course_utils.exercises.sparsity_and_kernels_checks import recognise
+from course_utils.exercises.mistakes import recognise
 
 
 def live_blocks(h: Tensor, block: int) -> Tensor:

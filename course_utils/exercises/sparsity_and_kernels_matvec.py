@@ -12,7 +12,7 @@ from torch import Tensor
 from course_utils.exercises.answers import StudentError
 from course_utils.exercises.diagnose import attempt
 from course_utils.exercises.engine import Mistake, close
-from course_utils.exercises.sparsity_and_kernels_checks import draw, recognise
+from course_utils.exercises.mistakes import draw, recognise
 from course_utils.sparsity import sparse_matvec
 
 IN, OUT, LIVE = 8, 11, 5  # three different numbers: a shape then tells where it comes from
@@ -108,7 +108,12 @@ CASES = [inputs(611), inputs(613, 9, 9)]
 
 
 def _check(answer: Callable, weight_t: Tensor, h: Tensor) -> None:
-    expected, got = sparse_matvec(weight_t, h), _tried(answer, weight_t, h)
+    _judge(_tried(answer, weight_t, h), answer, weight_t, h)
+
+
+def _judge(got: Any, answer: Callable, weight_t: Tensor, h: Tensor) -> None:
+    """Raise the Mistake that explains `got`, which is answer(weight_t, h); return None if it is right."""
+    expected = sparse_matvec(weight_t, h)
     if isinstance(got, Tensor) and got.shape != expected.shape:
         _shape(got, len(h), len(expected), int((h != 0).sum()))
     if isinstance(got, Tensor) and got.isnan().any():
@@ -181,7 +186,7 @@ def matvec_poisoned(answer: Callable) -> None:
         got = _tried(answer, weight_t, h)
         if isinstance(got, Tensor) and got.shape == (OUT,) and (got == 0).all():
             raise Mistake(REPLACED)
-        _check(answer, weight_t, h)
+        _judge(got, answer, weight_t, h)
 
 
 def matvec_infinite(answer: Callable) -> None:
@@ -191,7 +196,7 @@ def matvec_infinite(answer: Callable) -> None:
     got = _tried(answer, weight_t, h)
     if isinstance(got, Tensor) and got.shape == (OUT,) and got[4].isfinite():
         raise Mistake(REPLACED)
-    _check(answer, weight_t, h)
+    _judge(got, answer, weight_t, h)
 
 
 def matvec_small(answer: Callable) -> None:
@@ -203,7 +208,7 @@ def matvec_small(answer: Callable) -> None:
     dropped[5] = 0
     if isinstance(got, Tensor) and got.shape == (OUT,) and torch.allclose(got.float(), dropped @ weight_t, atol=1e-4):
         raise Mistake(SMALL)
-    _check(answer, weight_t, h)
+    _judge(got, answer, weight_t, h)
     _check(answer, weight_t, h + (h == 0))
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from course_utils.exercises.engine import Mistake, close
-from course_utils.exercises.sparsity_and_kernels_checks import draw, recognise
+from course_utils.exercises.mistakes import draw, recognise
 from course_utils.sparsity import prune_2_4
 
 FOURS = "Reshape to (out, in/4, 4), choose two in each four by their magnitude, and reshape back."

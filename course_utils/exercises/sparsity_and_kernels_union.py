@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from course_utils.exercises.answers import StudentError
 from course_utils.exercises.engine import Mistake, close
-from course_utils.exercises.sparsity_and_kernels_checks import recognise
+from course_utils.exercises.mistakes import recognise
 from course_utils.sparsity import union_density
 
 RIGHT = "A column can be skipped only if it is 0 in ALL B rows, which has the chance s^B; the others must be read, 1 - s^B."

@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from course_utils.exercises.answers import StudentError
 from course_utils.exercises.diagnose import attempt
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.mistakes import draw, near
 
 Known = list[tuple[str, Tensor]]  # (hint, what this misconception computes)
 Complaints = Sequence[tuple[str, str]]  # (what Python or torch says, what to do)
@@ -43,13 +43,6 @@ def shaped(got: Any, expected: Tensor, told: Mapping[tuple[int, ...], str], clas
     return got.detach().double()
 
 
-def near(a: Tensor, b: Tensor) -> bool:
-    """Equal but for rounding; nan equals nan."""
-    if a.shape != b.shape:
-        return False
-    return bool(torch.isclose(a.double(), b.double(), atol=1e-5, rtol=1e-4, equal_nan=True).all())
-
-
 def named(results: Sequence[Tensor], rights: Sequence[Tensor], known: Sequence[Known]) -> str:
     """The hint of the first misconception that gives all of `results`, one for each input; "" if there is none."""
     for by_input in zip(*known, strict=True):
@@ -61,7 +54,7 @@ def named(results: Sequence[Tensor], rights: Sequence[Tensor], known: Sequence[K
 
 def vectors(n: int, d: int, seed: int) -> Tensor:
     """n random task vectors of d numbers: (n, d)."""
-    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+    return draw(n, d, seed=seed)
 
 
 def listed(values: Tensor) -> str:

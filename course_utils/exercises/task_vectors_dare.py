@@ -11,7 +11,8 @@ from torch import Generator, Tensor
 
 from course_utils.exercises import task_vectors_dare_mistakes as wrong
 from course_utils.exercises.engine import Mistake, close
-from course_utils.exercises.task_vectors_checks import near, shaped, tried, vectors
+from course_utils.exercises.mistakes import near
+from course_utils.exercises.task_vectors_checks import shaped, tried, vectors
 
 SIGMAS = 4.5  # how far chance may go: once in 150 000 times further
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from course_utils.exercises.engine import Mistake
-from course_utils.exercises.task_vectors_checks import Known, listed, named, near, plus_minus, shaped, tried, vectors
+from course_utils.exercises.mistakes import near
+from course_utils.exercises.task_vectors_checks import Known, listed, named, plus_minus, shaped, tried, vectors
 from course_utils.task_vectors import disjoint_mean, elect_sign
 
 ALL_TASKS = (

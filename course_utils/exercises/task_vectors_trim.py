@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from course_utils.exercises.engine import Mistake
-from course_utils.exercises.task_vectors_checks import Known, named, near, shaped, tried, vectors
+from course_utils.exercises.mistakes import near
+from course_utils.exercises.task_vectors_checks import Known, named, shaped, tried, vectors
 from course_utils.task_vectors import keep_count, trim
 
 ALL_TASKS = (
