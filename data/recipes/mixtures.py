@@ -3,7 +3,8 @@
     python data/recipes/mixtures.py dense-active moe dense-total moe-unbalanced    # 17 to 25 minutes each, one thread
     python data/recipes/mixtures.py table    # then: data/models/moe and data/mixtures.parquet
 
-Four models on the same windows in the same order, seed 0 (add `--seed 1` for another run, which only enters the table):
+Four models on the same windows in the same order, seed 0 (add `--seed 1` for another run, which only enters the table, beside
+the runs that it already holds):
 
     dense-active      feed-forward layers as wide as the two experts that a token uses: equal active parameters
     moe               eight experts, two for each token, with the balance loss of Fedus et al. (2022)
@@ -181,7 +182,12 @@ def table() -> None:
         facts = {key: report[key] for key in ("model", "seed", "parameters", "active_parameters")}
         for kind, part in (("curve", "curve"), ("test", "losses"), ("load", "loads")):
             rows += [{**facts, "kind": kind, **row} for row in report[part]]
-    frame = pd.DataFrame(rows).astype({name: "Int32" for name in ("step", "tokens", "layer", "expert", "choices")})
+    frame = pd.DataFrame(rows)
+    if (DATA / "mixtures.parquet").exists():  # runs of an earlier day, whose reports are gone, stay
+        before, made = pd.read_parquet(DATA / "mixtures.parquet"), set(zip(frame.model, frame.seed))
+        kept = [run not in made for run in zip(before.model, before.seed)]
+        frame = pd.concat([before[kept], frame], ignore_index=True).sort_values(["model", "seed"], kind="stable", ignore_index=True)
+    frame = frame.astype({name: "Int32" for name in ("step", "tokens", "layer", "expert", "choices")})
     frame.to_parquet(DATA / "mixtures.parquet.partial", index=False, compression="zstd")
     (DATA / "mixtures.parquet.partial").replace(DATA / "mixtures.parquet")
     print(frame[frame.kind == "test"].groupby(["model", "seed"]).loss.mean().round(4))
@@ -196,7 +202,8 @@ if __name__ == "__main__":
     torch.set_num_threads(options.threads)
     for what in options.what:
         if what == "table":
-            save_mixture()
+            if (SCRATCH / "moe-seed-0.report.json").exists():
+                save_mixture()
             table()
         else:
             train(what, options.seed)
