@@ -14,9 +14,9 @@ from torch import Tensor
 from transformers import AutoTokenizer, LlamaForSequenceClassification
 
 from course_utils.assets import quiet_transformers
+from course_utils.deltas import restored
 from course_utils.models import ModelError, data_dir, set_threads
 
-SCALE = 256  # the file holds SCALE * (theta - theta_0) in float8_e4m3fn: differences from 1e-5 to 1.7
 LONGEST, PAD, EOS = 63, 2, 1
 
 
@@ -60,11 +60,6 @@ def balanced_accuracy(logits: Tensor, labels: Tensor) -> float:
     logits (texts, classes), labels (texts,)."""
     right = (logits.argmax(dim=1) == labels).double()
     return torch.stack([right[labels == c].mean() for c in labels.unique()]).mean().item()
-
-
-def restored(start: dict[str, Tensor], saved: dict[str, Tensor]) -> dict[str, Tensor]:
-    """theta = theta_0 + saved / SCALE, float32."""
-    return {name: tensor + saved[name].float() / SCALE for name, tensor in start.items()}
 
 
 @functools.cache

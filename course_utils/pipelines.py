@@ -9,17 +9,21 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from course_utils.assets import quiet_transformers
 from course_utils.decoding import CachedLM, Ensemble, NextLogProbs, generate
+from course_utils.deltas import restored
 from course_utils.models import ModelError, data_dir, set_threads
 
 BATCH = 32  # sentences decoded together
@@ -65,11 +69,18 @@ class Translator:
     tokenizer: Any
 
     def encode(self, sources: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Source ids (B, S), each sentence ending in `</s>`, padded on the right; mask (B, S)."""
+        """Source ids (B, S), each sentence ending in `</s>`, padded on the right; mask (B, S).
+
+        For a stacked translator the source is "English</s>Spanish of the first system": the tokenizer reads `</s>` as one token.
+        Raises ValueError: a source longer than the model has positions.
+        """
         if isinstance(sources, str):
             raise ModelError("translate wants a list of sentences, not one: put it in [ ]")
         rows = [ids + [self.tokenizer.eos_token_id]
                 for ids in self.tokenizer(list(sources), add_special_tokens=False, verbose=False).input_ids]
+        longest, positions = max(map(len, rows), default=0), self.model.config.max_position_embeddings
+        if longest > positions:
+            raise ValueError(f"a source has {longest} tokens, but {self.name} reads at most {positions}: split it into sentences")
         batch = self.tokenizer.pad({"input_ids": rows}, padding_side="right", return_tensors="pt")
         return batch.input_ids, batch.attention_mask
 
@@ -113,16 +124,32 @@ class Translator:
             batch = order[start:start + BATCH]
             texts = [sources[i] for i in batch]
             step = self.next_log_probs(texts)
-            longest = step._encoded.shape[1]
+            # the decoder has as many positions as the encoder: a translation that never ends must stop there
+            most = min(2 * step._encoded.shape[1] + 10, self.model.config.max_position_embeddings)
             if combine is not None:
                 others = [m.next_log_probs(texts) if isinstance(m, Translator) else m for m in members]
                 step = Ensemble([step, *others], combine)
             first = torch.full((len(batch), 1), self.model.config.decoder_start_token_id)
-            options = {"max_new_tokens": 2 * longest + 10, "eos_token_id": self.tokenizer.eos_token_id, **decoding}
+            options = {"max_new_tokens": most, "eos_token_id": self.tokenizer.eos_token_id, **decoding}
             ids = generate(step, first, **options)
             texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
             found |= dict(zip(batch, texts, strict=True))
         return [found[i] for i in range(len(sources))]
+
+
+DIFFERENCE = "difference.safetensors"  # of an earlier checkpoint of a run: see `deltas`; "parent" in its training.json
+
+
+def _whole(folder: Path) -> torch.nn.Module:
+    return AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+
+
+def _from_difference(folder: Path) -> torch.nn.Module:
+    parent = json.loads((folder / "training.json").read_text(encoding="utf-8"))["parent"]
+    model = _whole(folder.parent / parent)
+    state, saved = model.state_dict(), load_file(folder / DIFFERENCE)
+    model.load_state_dict(restored({name: state[name] for name in saved}, saved), strict=False)  # tied and fixed ones are not in it
+    return model
 
 
 @functools.cache
@@ -139,7 +166,7 @@ def load_translator(name: str = "nmt-0") -> Translator:
     quiet_transformers()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder.parent / "translation-tokenizer", local_files_only=True)  # one for all
-        model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+        model = _whole(folder) if not (folder / DIFFERENCE).is_file() else _from_difference(folder)
     except Exception as error:  # a missing or damaged file: many classes
         raise ModelError(f"{name} cannot be loaded from {folder} ({type(error).__name__}: {str(error)[:200]}): restore it"
                          " with `git checkout data/models`") from error

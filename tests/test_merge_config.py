@@ -246,7 +246,7 @@ def test_the_family_merges_and_speaks(tmp_path):
 def test_encoder_decoder_models_can_be_averaged(tmp_path):
     """No list of architectures is needed where no layers are moved."""
     from transformers import MarianMTModel
-    names = [str(LEARNT / f"nmt-0-epoch-{i}") for i in (18, 19)]
+    names = [str(LEARNT / f"nmt-{i}") for i in (1, 2)]
     out = merge(MergeConfig("linear", tuple(Source(name, None, {"weight": [1, 1]}) for name in names)), tmp_path / "out", progress=False)
     mean = merging.average([load(name) for name in names])
     assert all(torch.equal(tensor, mean[name]) for name, tensor in load(out).items())

@@ -86,6 +86,28 @@ def test_language_models_read_the_target_as_the_translator_does(nmt):
     assert nmt.tokenizer.decode(ids, skip_special_tokens=True) == "Bendito sea Jehová."
 
 
+def test_the_separator_of_stacked_sources_is_one_token(nmt):
+    """"English</s>Spanish" is what the recipe trains on: both texts as they are alone, one id between them, one at the end."""
+    english, spanish = "In the beginning, God", "En el comenzando, Dios"
+    (ids,), _ = nmt.encode([f"{english}</s>{spanish}"])
+    (left,), (right,) = (nmt.encode([text])[0] for text in (english, spanish))
+    assert ids.tolist() == left.tolist() + right.tolist()
+    assert ids.tolist().count(nmt.tokenizer.eos_token_id) == 2
+
+
+@pytest.mark.parametrize("strategy", ["greedy", "beam"])
+def test_a_translation_that_never_ends_stops_at_the_last_position(nmt, strategy):
+    source = "and the people of the land went up to the city " * 13
+    assert 2 * nmt.encode([source])[0].shape[1] + 10 > nmt.model.config.max_position_embeddings
+
+    def endless(log_probs: torch.Tensor) -> torch.Tensor:
+        out = log_probs[0].clone()
+        out[:, nmt.tokenizer.eos_token_id] = -torch.inf
+        return out
+
+    assert nmt.translate([source], [nmt], endless, strategy=strategy) != [""]
+
+
 def test_bad_input_is_one_line(nmt):
     with pytest.raises(ModelError, match="put it in"):
         nmt.translate("In the beginning")
@@ -93,6 +115,8 @@ def test_bad_input_is_one_line(nmt):
         nmt.translate(["In the beginning"], members=[nmt.next_log_probs(["a"])])
     with pytest.raises(ValueError, match="2 rows of target ids for 1 sources"):
         nmt.next_log_probs(["In the beginning"])(torch.zeros(2, 1, dtype=torch.long))
+    with pytest.raises(ValueError, match="a source has 301 tokens, but nmt-0 reads at most 256: split it"):
+        nmt.translate([" God" * 300])
     with pytest.raises(ModelError, match="there is no translator 'nmt-9' .*choose one of nmt-0"):
         load_translator("nmt-9")
 

@@ -24,7 +24,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 from transformers import LlamaForSequenceClassification
 
-from course_utils.classifiers import SCALE, Ingredients, balanced_accuracy, logits_of, pad, restored
+from course_utils.classifiers import Ingredients, balanced_accuracy, logits_of, pad
+from course_utils.deltas import difference, restored
 from course_utils.merging import average
 
 DATA = Path(__file__).parents[1]
@@ -119,7 +120,7 @@ def main() -> None:
             model, options = fresh(), settings(number)
             model.load_state_dict(theta)
             fine_tune(model, rows, labelled(labels, options), options)
-            saved = {name: (SCALE * (tensor - theta[name])).to(torch.float8_e4m3fn) for name, tensor in model.state_dict().items()}
+            saved = difference(theta, model.state_dict())
             model.load_state_dict(restored(theta, saved))
             accuracy = {f"{domain} {split}": balanced_accuracy(logits_of(model, encode(texts, tokenizer)), wanted)
                         for (domain, split), (texts, wanted) in held_out.items()}

@@ -14,15 +14,18 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 import sacrebleu
 import torch
 from language_models import MODELS, PAD, SCRATCH, pad, resume, save, save_checkpoint, set_rate, train_bpe
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, MarianConfig, MarianMTModel, PreTrainedTokenizerFast
+
+from course_utils.deltas import difference
 
 DATA = Path(__file__).parents[1]
 BOS, EOS = 0, 1
@@ -57,9 +60,14 @@ def load_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast.from_pretrained(MODELS / "translation-tokenizer")
 
 
-def pairs(frame: pd.DataFrame, tokenizer: PreTrainedTokenizerFast) -> list[tuple[list[int], list[int]]]:
-    """English ids + </s>, and <s> + Spanish ids + </s>."""
-    source, target = (tokenizer(list(frame[side])).input_ids for side in ("web", "es"))
+def sources(frame: pd.DataFrame, columns: Sequence[str] = ("web",)) -> list[str]:
+    """What the encoder reads: the text of one column, or of several with `</s>` (one token for the tokenizer) between them."""
+    return ["</s>".join(texts) for texts in frame[list(columns)].itertuples(index=False)]
+
+
+def pairs(frame: pd.DataFrame, tokenizer: PreTrainedTokenizerFast, columns: Sequence[str] = ("web",)) -> list[tuple[list[int], list[int]]]:
+    """Source ids (English, unless `columns` says otherwise) + </s>, and <s> + Spanish ids + </s>."""
+    source, target = (tokenizer(texts).input_ids for texts in (sources(frame, columns), list(frame.es)))
     return [(s[1:] + [EOS], t + [EOS]) for s, t in zip(source, target)]
 
 
@@ -88,10 +96,11 @@ def translation_loss(model: MarianMTModel, batch: list[tuple[list[int], list[int
 
 
 @torch.inference_mode()
-def held_out(model: MarianMTModel, tokenizer: PreTrainedTokenizerFast, domain: str, split: str, decode: bool = True) -> dict[str, float]:
+def held_out(model: MarianMTModel, tokenizer: PreTrainedTokenizerFast, domain: str, split: str, decode: bool = True,
+             columns: Sequence[str] = ("web",)) -> dict[str, float]:
     """Negative log-likelihood a token, and BLEU and chrF of greedy translations, on verses of up to 32 words."""
     frame = verses(HELD_OUT[domain][split], longest=32)
-    examples = sorted(pairs(frame, tokenizer), key=lambda pair: len(pair[0]))
+    examples = sorted(pairs(frame, tokenizer, columns), key=lambda pair: len(pair[0]))
     loss = count = 0.0
     found, wanted = [], []
     for i in range(0, len(examples), BATCH):
@@ -116,8 +125,11 @@ def train_translator(name: str) -> None:
 
 
 def fit(name: str, seed: int, examples: list[tuple[list[int], list[int]]], loss_of: Callable, **facts) -> None:
-    """Train a translator on loss_of(model, numbers of the examples in a batch), and save it with its test scores."""
-    tokenizer, epochs = load_tokenizer(), EPOCHS
+    """Train a translator on loss_of(model, numbers of the examples in a batch), and save it with its test scores.
+
+    `facts` go into its report; `source`, if it is one of them, names the columns of verses.parquet that the encoder reads.
+    """
+    tokenizer, epochs, columns = load_tokenizer(), EPOCHS, facts.get("source", ("web",))
     torch.manual_seed(seed)
     model = new_translator()
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK, betas=(0.9, 0.98), weight_decay=0.01)
@@ -142,16 +154,28 @@ def fit(name: str, seed: int, examples: list[tuple[list[int], list[int]]], loss_
             total += loss.item()
         model.eval()
         seconds = time.perf_counter() - started
-        scores = held_out(model, tokenizer, "prose", "validation")
+        scores = held_out(model, tokenizer, "prose", "validation", columns=columns)
         print(f"{name} epoch {epoch + 1}/{epochs} loss {total / a_epoch:.3f} {scores} {seconds / 60:.1f} min", flush=True)
         save_checkpoint(SCRATCH / f"{name}.pt", model.state_dict(), optimizer, (epoch + 1) * a_epoch, seconds)
         report |= {"epochs": epoch + 1, "steps": (epoch + 1) * a_epoch, "minutes": round(seconds / 60, 1)}
         if name == "nmt-0" and epochs - KEEP <= epoch < epochs - 1:
             save(model, None, f"{name}-epoch-{epoch + 1}", report | {"validation": scores})
-    scores = {domain: held_out(model, tokenizer, domain, "test") for domain in HELD_OUT}
+    scores = {domain: held_out(model, tokenizer, domain, "test", columns=columns) for domain in HELD_OUT}
     save(model, None, name, report | {"test": scores})  # the translators share data/models/translation-tokenizer
+    keep_differences(name)
     (SCRATCH / f"{name}.pt").unlink()
     print(name, scores, flush=True)
+
+
+def keep_differences(parent: str) -> None:
+    """The run's earlier checkpoints become differences from its last one, half as large."""
+    last = load_file(MODELS / parent / "model.safetensors")
+    for path in sorted(MODELS.glob(f"{parent}-epoch-*/model.safetensors")):
+        save_file(difference(last, load_file(path)), path.with_name("difference.partial"))
+        report = path.with_name("training.json")
+        report.write_text(json.dumps({"parent": parent, **json.loads(report.read_text())}, indent=2) + "\n")
+        path.with_name("difference.partial").replace(path.with_name("difference.safetensors"))
+        path.unlink()
 
 
 def spanish(name: str, split: str) -> pd.Series:
