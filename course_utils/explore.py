@@ -35,11 +35,13 @@ from course_utils.plots import INK, ROLE_COLOURS
 from course_utils.routing import routing_explorer
 from course_utils.softening import Example, distillation_explorer
 from course_utils.strips import or_and_explorer, weight_strip
+from course_utils.tiers import cascade_explorer
 from course_utils.voting import thresholds, ties_explorer
 
 __all__ = [
     "Example",
     "LiveChart",
+    "cascade_explorer",
     "choice_control",
     "distillation_explorer",
     "generate_control",
