@@ -33,6 +33,7 @@ from course_utils.livechart import (
 from course_utils.paths import path_explorer
 from course_utils.plots import INK, ROLE_COLOURS
 from course_utils.routing import routing_explorer
+from course_utils.sidebyside import translation_viewer
 from course_utils.softening import Example, distillation_explorer
 from course_utils.strips import or_and_explorer, weight_strip
 from course_utils.tiers import cascade_explorer
@@ -54,6 +55,7 @@ __all__ = [
     "thresholds",
     "ties_explorer",
     "token_label",
+    "translation_viewer",
     "weight_strip",
 ]
 
