@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import json
+import re
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +137,27 @@ class Translator:
             texts = self.tokenizer.batch_decode(ids, skip_special_tokens=True)
             found |= dict(zip(batch, texts, strict=True))
         return [found[i] for i in range(len(sources))]
+
+
+STRAIGHT = str.maketrans("“”‘’", "\"\"''")  # curly quotes confuse Apertium's tokenizer
+
+
+def apertium(sentences: Sequence[str]) -> list[str]:
+    """Rule-based English -> Spanish by the program `apertium`, where it is installed; unknown words stay as they are.
+
+    Its tagger remembers what came before: a sentence may be translated a little differently in other company.
+    Raises ModelError (one line) if it is not there or fails: verses.parquet has its output (column `apertium`).
+    """
+    lines = [" ".join(text.translate(STRAIGHT).split()) for text in sentences]  # it reads and writes line by line
+    try:
+        said = subprocess.run(["apertium", "-u", "eng-spa"], input="\n".join(lines) + "\n", capture_output=True, check=True,
+                              text=True, encoding="utf-8").stdout.splitlines()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise ModelError("Apertium cannot be run here: install Debian's apertium-eng-spa, or use the column `apertium` of"
+                         " corpora.verses()") from error
+    if len(said) != len(lines):
+        raise ModelError(f"Apertium returned {len(said)} lines for {len(lines)} sentences")
+    return [re.sub(r"\s+([,.;:!?])", r"\1", " ".join(line.split())) for line in said]
 
 
 DIFFERENCE = "difference.safetensors"  # of an earlier checkpoint of a run: see `deltas`; "parent" in its training.json

@@ -1,6 +1,8 @@
 """The translator behind `decoding`: equal to transformers' own forward pass and search, alone and with language models."""
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 
@@ -8,7 +10,7 @@ from course_utils.corpora import verses
 from course_utils.decoding import CachedLM
 from course_utils.ensembling import linear_interpolation, negative_evidence
 from course_utils.models import ModelError, load
-from course_utils.pipelines import Translator, load_translator
+from course_utils.pipelines import Translator, apertium, load_translator
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +136,15 @@ def test_it_translates_rather_than_writes(nmt):
         return total / sum(len(ids) - 1 for ids in nmt.target_ids(targets))
 
     assert score(sources) > score(sources[1:] + sources[:1]) + 0.5
+
+
+def test_apertium_runs_where_it_is_installed_and_says_so_where_it_is_not():
+    rows = verses()["test"].select(range(40))
+    if shutil.which("apertium"):
+        # its tagger remembers the sentence before, so that a part of the text is not translated quite like the whole
+        pairs = [(said.split(), recorded.split()) for said, recorded in zip(apertium(rows["web"]), rows["apertium"], strict=True)]
+        same = sum(a == b for said, recorded in pairs for a, b in zip(said, recorded))
+        assert same > 0.8 * sum(len(recorded) for _, recorded in pairs)
+    else:
+        with pytest.raises(ModelError, match="apertium-eng-spa"):
+            apertium(["In the beginning"])

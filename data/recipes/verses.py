@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from course_utils.pipelines import apertium
+
 MODULES = {"web": "engWEB2015eb", "kjv": "engKJV2006eb", "es": "spaRV1909eb"}
 # Whole books are held out, so that no neighbouring verse leaks; none of them retells a training book verse by verse.
 SPLITS = {
@@ -77,15 +79,6 @@ def read_module(module: str) -> dict[str, str]:
     return verses
 
 
-def apertium(sentences: list[str]) -> list[str]:
-    """Rule-based English -> Spanish, one line a verse. `-u` prints unknown words without their asterisk."""
-    lines = subprocess.run(["apertium", "-u", "eng-spa"], input="\n".join(sentences) + "\n",
-                           capture_output=True, check=True, text=True, encoding="utf-8").stdout.splitlines()
-    if len(lines) != len(sentences):
-        raise SystemExit(f"apertium returned {len(lines)} lines for {len(sentences)} verses")
-    return [re.sub(r"\s+([,.;:!?])", r"\1", " ".join(line.split())) for line in lines]
-
-
 def main() -> None:
     texts = {column: read_module(module) for column, module in MODULES.items()}
     refs = [ref for ref in texts["web"] if all(ref in other for other in texts.values())]
@@ -94,8 +87,7 @@ def main() -> None:
     frame[["chapter", "verse"]] = frame[["chapter", "verse"]].astype("int32")
     for column in MODULES:
         frame[column] = [texts[column][ref] for ref in refs]
-    # Apertium knows straight quotes; curly ones confuse its tokenizer.
-    frame["apertium"] = apertium([t.translate(str.maketrans("“”‘’", "\"\"''")) for t in frame.web])
+    frame["apertium"] = apertium(frame.web.tolist())
     frame["split"] = [SPLIT_OF.get(book, "train") for book in frame.book]
     path = Path(__file__).parents[1] / "verses.parquet"
     partial = path.with_suffix(".partial")
