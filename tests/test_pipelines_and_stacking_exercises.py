@@ -20,7 +20,7 @@ from course_utils.exercises import pipelines_and_stacking_marginal as marginal
 from course_utils.exercises import pipelines_and_stacking_oof as oof
 from course_utils.exercises import pipelines_and_stacking_posterior as posterior
 from course_utils.exercises import pipelines_and_stacking_wer as wer
-from course_utils.exercises.cascades_and_routing_arrays import numbers
+from course_utils.exercises.arrays import numbers
 from course_utils.exercises.engine import PASSED, WRONG, find, run_check
 from course_utils.exercises.mistakes import alike
 from course_utils.exercises.quizzes import QUIZZES

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from course_utils.exercises.answers import Mistake, StudentError, close
-from course_utils.exercises.cascades_and_routing_arrays import CLOSE, numbers, tried
+from course_utils.exercises.arrays import CLOSE, pair, tried
 from course_utils.exercises.mistakes import recognise
 
 Array = np.ndarray
@@ -219,16 +219,7 @@ CASES = [
 
 def _pair(got: Any) -> Tensor:
     """(accuracy, mean cost) as a tensor (2,). Raises Mistake for anything else."""
-    if isinstance(got, (list, tuple)):
-        parts = [numbers(part) for part in got]
-        if len(parts) == 2 and any(part.numel() != 1 for part in parts):
-            raise Mistake(EACH.format(" and ".join(str(tuple(part.shape)) for part in parts)))
-        if len(parts) != 2:
-            raise Mistake(ONE if len(parts) == 1 else THREE.format(len(parts)))
-        return torch.stack([part.double().reshape(()) for part in parts])
-    found = numbers(got).double()
-    if found.numel() == 1:
-        raise Mistake(ONE)
+    found = pair(got, ONE, THREE, EACH)
     if found.shape != (2,):
         raise Mistake(EACH.format(tuple(found.shape)))
     return found

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from course_utils.exercises.answers import Mistake, StudentError
-from course_utils.exercises.cascades_and_routing_arrays import judge
+from course_utils.exercises.arrays import judge
 
 Array = np.ndarray
 

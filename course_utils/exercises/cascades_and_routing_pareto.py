@@ -10,7 +10,7 @@ from torch import Tensor
 
 from course_utils.cascades import pareto
 from course_utils.exercises.answers import Mistake
-from course_utils.exercises.cascades_and_routing_arrays import are_floats, judge, tried
+from course_utils.exercises.arrays import are_floats, judge, tried
 
 Array = np.ndarray
 

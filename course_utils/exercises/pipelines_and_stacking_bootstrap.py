@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from course_utils.exercises.answers import Mistake, StudentError
-from course_utils.exercises.cascades_and_routing_arrays import judge, numbers, tried
+from course_utils.exercises.arrays import judge, pair, tried
 from course_utils.exercises.mistakes import alike
 
 Array = np.ndarray
@@ -184,25 +183,10 @@ def inputs(seed: int, sentences: int, resamples: int, gain: float) -> tuple[Arra
 CASES = [inputs(951, 25, 150, 0.11), inputs(952, 18, 60, 0.02)]
 
 
-def _pair(got: Any) -> Tensor:
-    """(low, high) as a tensor (2,). Raises Mistake for anything else."""
-    if isinstance(got, (list, tuple)):
-        parts = [numbers(part) for part in got]
-        if len(parts) == 2 and any(part.numel() != 1 for part in parts):
-            raise Mistake(EACH.format(" and ".join(str(tuple(part.shape)) for part in parts)))
-        if len(parts) != 2:
-            raise Mistake(ONE if len(parts) == 1 else MANY.format(len(parts)))
-        return torch.stack([part.double().reshape(()) for part in parts])
-    found = numbers(got).double()
-    if found.numel() == 1:
-        raise Mistake(ONE)
-    return found
-
-
 def _paired(answer: Callable) -> Callable:
     def called(*case: Any) -> Tensor:
         try:
-            return _pair(tried(answer, *case))
+            return pair(tried(answer, *case), ONE, MANY, EACH)
         except StudentError as wrapped:
             said = str(wrapped.error).split("\n")[0]
             if isinstance(wrapped.error, ValueError) and ("uantiles must be" in said or "ercentiles must be" in said):

@@ -1,4 +1,4 @@
-"""What the tests of 08_cascades_and_routing share: NumPy arrays go in, and any kind of numbers may come out."""
+"""What the tests of the NumPy exercises (08 and 09) share: arrays go in, and any kind of numbers may come out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from course_utils.exercises.answers import Mistake, StudentError, close
 from course_utils.exercises.mistakes import Mistakes, recognise
 
-__all__ = ["are_floats", "judge", "numbers", "tried"]
+__all__ = ["are_floats", "judge", "numbers", "pair", "tried"]
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 CHANGED = (
@@ -66,6 +66,25 @@ def numbers(got: Any, what: str = "Your result") -> Tensor:
     if found.is_complex():
         raise Mistake(f"{what} is complex: real numbers are asked for.")
     return found if found.dtype == torch.bool else found.double()
+
+
+def pair(got: Any, one: str, many: str, each: str) -> Tensor:
+    """Two numbers, in a list, tuple, array or tensor, as a double tensor; an array of another length is returned as it is.
+
+    Raises Mistake: `one` for a single number, `many` with their count for a list of more, `each` with the shapes of two
+    entries that are no numbers.
+    """
+    if isinstance(got, (list, tuple)):
+        parts = [numbers(part) for part in got]
+        if len(parts) == 2 and any(part.numel() != 1 for part in parts):
+            raise Mistake(each.format(" and ".join(str(tuple(part.shape)) for part in parts)))
+        if len(parts) != 2:
+            raise Mistake(one if len(parts) == 1 else many.format(len(parts)))
+        return torch.stack([part.double().reshape(()) for part in parts])
+    found = numbers(got).double()
+    if found.numel() == 1:
+        raise Mistake(one)
+    return found
 
 
 def are_floats(got: Any) -> bool:
