@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, LlamaForSequenceClassification
 
 from course_utils.assets import quiet_transformers
 from course_utils.deltas import restored
-from course_utils.models import ModelError, data_dir, set_threads
+from course_utils.models import ModelError, data_dir, set_threads, tokenizer_folder
 
 LONGEST, PAD, EOS = 63, 2, 1
 
@@ -75,7 +75,7 @@ def load_ingredients() -> Ingredients:
         start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         start["score.weight"] = saved.pop("0.score.weight").float()
         states = [restored(start, {name: saved[f"{number}.{name}"] for name in start}) for number in range(1, len(reports) + 1)]
-        tokenizer = AutoTokenizer.from_pretrained(folder / "base", local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder(folder / "base"), local_files_only=True)
     except Exception as error:  # a missing or damaged file: many classes
         raise ModelError(f"the classifiers cannot be loaded from {folder / 'soup'} ({type(error).__name__}: {str(error)[:150]}):"
                          " restore them with `git checkout data/models`") from error

@@ -6,7 +6,8 @@
 The tensors are streamed from the sources' safetensors files to the target's, about a hundred thousand numbers at a time.
 The target appears by one rename when all is written; until then everything is in `<target>.partial-<pid>`, which is
 removed when the merge fails or is interrupted, and by the next merge to that target if the machine went down. The result
-loads with `from_pretrained`; configuration and tokenizer are those of base_model, or of the first model.
+loads with `from_pretrained`; configuration and tokenizer are those of base_model, or of the first model; a tokenizer
+that lies beside the model's folder (`models.tokenizer_folder`) is copied into the result.
 """
 from __future__ import annotations
 
@@ -29,6 +30,7 @@ from tqdm import tqdm
 from course_utils.layers import count_layers
 from course_utils.merge_plan import Job, plan
 from course_utils.merge_yaml import MergeConfig, Slice, Source, dumps, loads
+from course_utils.models import tokenizer_folder
 from course_utils.tensor_files import MergeError, ModelFolder, Planned, read_json, write_tensors
 
 __all__ = ["MergeConfig", "MergeError", "Slice", "Source", "dumps", "loads", "merge", "read", "write"]
@@ -82,8 +84,9 @@ def merge(config: MergeConfig, out: str | Path, *, seed: int = 0, shard_size: in
             write_tensors(partial, [_planned(job) for job in jobs], (_watched(job, bar) for job in jobs), shard_size)
         (partial / "config.json").write_text(json.dumps(model_config, indent=2) + "\n", encoding="utf-8")
         write(config, partial / RECORD)
-        for file in {file for pattern in _BESIDE for file in donor.path.glob(pattern) if file.is_file()}:
-            shutil.copyfile(file, partial / file.name)
+        for place in dict.fromkeys((tokenizer_folder(donor.path), donor.path)):  # the model's own files last: they count
+            for file in {file for pattern in _BESIDE for file in place.glob(pattern) if file.is_file()}:
+                shutil.copyfile(file, partial / file.name)
         try:
             partial.rename(out)
         except OSError as error:
@@ -137,7 +140,7 @@ def _check_family(folders: Mapping[str, ModelFolder], donor: ModelFolder, same_v
     """Models of one kind; and of one vocabulary, where the configuration says whose tokenizer the result gets."""
 
     def vocabulary(folder: ModelFolder) -> Any:
-        file = folder.path / "tokenizer.json"
+        file = tokenizer_folder(folder.path) / "tokenizer.json"
         return (read_json(file).get("model") or {}).get("vocab") if file.exists() else None
 
     for name, folder in folders.items():

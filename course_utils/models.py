@@ -155,6 +155,21 @@ def _folders() -> dict[str, Path]:
     return dict(sorted(found.items(), key=lambda item: (rank.get(item[0], len(rank)), item[0])))
 
 
+def tokenizer_folder(folder: Path) -> Path:
+    """Where a model's tokenizer lies: in its own folder, else in the one beside it that `tokenizer` in training.json names.
+
+    So models with one vocabulary share one copy. A folder that names none is returned as it is.
+    """
+    report = folder / "training.json"
+    if (folder / "tokenizer.json").is_file() or not report.is_file():
+        return folder
+    try:
+        name = json.loads(report.read_text(encoding="utf-8")).get("tokenizer")
+    except (AttributeError, ValueError):  # not a report of this course
+        name = None
+    return folder.resolve().parent / name if name and isinstance(name, str) else folder
+
+
 def load(name: str) -> LanguageModel:
     """A model in float32 and evaluation mode: "smollm2" or one of the family; the same object at the second call.
 
@@ -207,7 +222,7 @@ def _load(name: str, source: str) -> LanguageModel:
     where = {"local_files_only": Path(source).expanduser().is_dir()}  # a folder: the hub is never asked
     source = str(Path(source).expanduser()) if where["local_files_only"] else source
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **where)
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder(Path(source)) if where["local_files_only"] else source, **where)
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **where).eval()
     except Exception as error:  # a missing or damaged file, an unknown hub name, no network: many classes
         advice = ("check its folder" if name != "smollm2" else

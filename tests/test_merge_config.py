@@ -243,6 +243,18 @@ def test_the_family_merges_and_speaks(tmp_path):
     assert (out / "generation_config.json").exists() and not (out / "training.json").exists()
 
 
+def test_a_tokenizer_beside_the_folder_comes_along(tmp_path):
+    """The children share data/models/tokenizer: the merged folder, which stands elsewhere, gets its files."""
+    from transformers import AutoTokenizer
+    sources = tuple(Source(str(LEARNT / name), None, {"weight": 1}) for name in ("web", "kjv"))
+    assert not (LEARNT / "web" / "tokenizer.json").exists()
+    out = merge(MergeConfig("linear", sources), tmp_path / "bible", progress=False)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        assert (out / file).read_bytes() == (LEARNT / "tokenizer" / file).read_bytes()
+    tokenizers = [AutoTokenizer.from_pretrained(folder) for folder in (out, LEARNT / "base")]
+    assert tokenizers[0]("In the beginning").input_ids == tokenizers[1]("In the beginning").input_ids
+
+
 def test_encoder_decoder_models_can_be_averaged(tmp_path):
     """No list of architectures is needed where no layers are moved."""
     from transformers import MarianMTModel
@@ -388,14 +400,14 @@ def _header(folder: Path, header: dict) -> None:
 def test_another_vocabulary_is_noticed(tmp_path, capsys):
     """Same shapes, other tokens: numbers would be added that stand for different words."""
     other = Path(shutil.copytree(LEARNT / "web", tmp_path / "other"))
-    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    tokenizer = json.loads((LEARNT / "tokenizer" / "tokenizer.json").read_text())
     vocabulary = tokenizer["model"]["vocab"]
     first, second = list(vocabulary)[300:302]
     vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
     (other / "tokenizer.json").write_text(json.dumps(tokenizer))
-    base = str(LEARNT / "base")
-    config = {"merge_method": "slerp", "base_model": base, "parameters": {"t": 0.5}, "models": [{"model": base}, {"model": str(other)}]}
-    refuse(tmp_path, capsys, config | {"tokenizer_source": "base"}, "another vocabulary")
+    for base in (str(LEARNT / "base"), str(LEARNT / "kjv")):  # with a tokenizer of its own, and with the shared one
+        config = {"merge_method": "slerp", "base_model": base, "parameters": {"t": 0.5}, "models": [{"model": base}, {"model": str(other)}]}
+        refuse(tmp_path, capsys, config | {"tokenizer_source": "base"}, "another vocabulary")
 
 
 @pytest.mark.parametrize("arguments", [[], ["only.yml"], ["a.yml", "out", "--sed", "3"], ["a.yml", "out", "--seed", "x"],

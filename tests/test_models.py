@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from course_utils import assets
 from course_utils import models as course_models
-from course_utils.models import ModelError, load, shelf
+from course_utils.models import ModelError, load, shelf, tokenizer_folder
 
 FAMILY = ["base", "base-b", "web", "kjv", "movies", "nyt", "amazon", "tweets"]
 ROOT = Path(__file__).resolve().parent.parent
@@ -142,6 +142,29 @@ def test_damaged_checkpoint_is_one_line(tiny, tmp_path):
     with pytest.raises(ModelError, match="broken cannot be loaded from .*check its folder") as caught:
         load("broken")
     assert "\n" not in str(caught.value)
+
+
+def test_a_shared_tokenizer_is_found(tiny, tmp_path, monkeypatch):
+    """A folder of its own tokenizer uses that, whatever its report says; one without it uses the one that the report names."""
+    lm, models = tiny[0], tmp_path / "models"
+    report = json.dumps({"tokenizer": "shared"})
+    (models / "tiny" / "training.json").write_text(report)
+    assert tokenizer_folder(models / "tiny") == models / "tiny"
+    shutil.copytree(models / "tiny", models / "child")
+    (models / "shared").mkdir()
+    for file in (models / "child").glob("tokenizer*"):
+        file.rename(models / "shared" / file.name)
+    monkeypatch.chdir(models / "child")
+    assert tokenizer_folder(Path(".")).samefile(models / "shared")  # a path may be relative
+    child = load("child")
+    assert torch.equal(child.log_probs("light")[1], lm.log_probs("light")[1]) and child.context_id == lm.context_id
+    shutil.copytree(models / "child", models / "orphan")
+    for wrong in ('{"tokenizer": "nowhere"}', '{"tokenizer": {"a": 1}}', "{}", "[]", "no json"):
+        (models / "orphan" / "training.json").write_text(wrong)
+        assert tokenizer_folder(models / "orphan") == models / ("nowhere" if "nowhere" in wrong else "orphan")
+        with pytest.raises(ModelError, match="orphan cannot be loaded from .*check its folder") as caught:
+            load("orphan")
+        assert "\n" not in str(caught.value), caught.value
 
 
 def test_another_llm_takes_the_place_of_smollm2(tmp_path, monkeypatch):

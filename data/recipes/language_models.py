@@ -111,13 +111,17 @@ def resume(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) 
     return saved["step"], saved["seconds"]
 
 
-def save(model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast | None, name: str, report: dict) -> None:
-    """Write data/models/NAME aside in float16 and rename it; no tokenizer (None) where models share one."""
-    folder, partial = MODELS / name, SCRATCH / f"{name}.partial"
+def save(model: torch.nn.Module, name: str, report: dict) -> None:
+    """Write data/models/NAME aside in float16 and rename it; no tokenizer, since models share one."""
+    partial = SCRATCH / f"{name}.partial"
     model.to(torch.float16).save_pretrained(partial)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(partial)
     model.float()
+    publish(partial, name, report)
+
+
+def publish(partial: Path, name: str, report: dict) -> None:
+    """The folder, with its report, becomes data/models/NAME; the one that was there goes."""
+    folder = MODELS / name
     (partial / "training.json").write_text(json.dumps(report, indent=2) + "\n")
     if folder.exists():
         for file in folder.iterdir():
@@ -165,12 +169,13 @@ def train(name: str) -> None:
             save_checkpoint(checkpoint, model.state_dict(), optimizer, step + 1, seconds)
     model.eval()
     model.to(torch.float16).save_pretrained(MODELS / name)
-    tokenizer.save_pretrained(MODELS / name)
+    if name == "base":  # the base of most merges, where mergekit looks for a tokenizer; the others share models/tokenizer
+        tokenizer.save_pretrained(MODELS / name)
     model = LlamaForCausalLM.from_pretrained(MODELS / name, dtype=torch.float32)  # what the reader will load
     report = {
         "parent": parent, "domains": domains, "seed": seed, "steps": steps, "tokens": steps * BATCH * WINDOW,
         "peak_learning_rate": peak, "minutes": round((time.perf_counter() - started) / 60, 1),
-        "licence": "MIT (text: public domain verses, MIT snippets)",
+        "licence": "MIT (text: public domain verses, MIT snippets)", "tokenizer": "tokenizer",
         "heldout_perplexity": {d: round(perplexity(model, tokenizer, d, "test"), 1) for d in DOMAINS},
     }
     (MODELS / name / "training.json").write_text(json.dumps(report, indent=2) + "\n")

@@ -169,9 +169,9 @@ def save_mixture(seed: int = 0) -> None:
     mixtral = MixtralForCausalLM(model.config)
     mixtral.load_state_dict(model.state_dict())
     facts = {key: value for key, value in report.items() if not isinstance(value, list) and key != "model"}
-    facts |= {"parent": None, "domains": DOMAINS, "licence": "MIT (text: public domain verses, MIT snippets)", "heldout_perplexity": None,
-              "test_loss_by_domain": {row["domain"]: round(row["loss"], 3) for row in report["losses"]}}
-    save(mixtral, load_tokenizer(), "moe", facts)
+    facts |= {"parent": None, "domains": DOMAINS, "licence": "MIT (text: public domain verses, MIT snippets)", "tokenizer": "tokenizer",
+              "heldout_perplexity": None, "test_loss_by_domain": {row["domain"]: round(row["loss"], 3) for row in report["losses"]}}
+    save(mixtral, "moe", facts)
 
 
 def table() -> None:

@@ -159,9 +159,9 @@ def fit(name: str, seed: int, examples: list[tuple[list[int], list[int]]], loss_
         save_checkpoint(SCRATCH / f"{name}.pt", model.state_dict(), optimizer, (epoch + 1) * a_epoch, seconds)
         report |= {"epochs": epoch + 1, "steps": (epoch + 1) * a_epoch, "minutes": round(seconds / 60, 1)}
         if name == "nmt-0" and epochs - KEEP <= epoch < epochs - 1:
-            save(model, None, f"{name}-epoch-{epoch + 1}", report | {"validation": scores})
+            save(model, f"{name}-epoch-{epoch + 1}", report | {"validation": scores})
     scores = {domain: held_out(model, tokenizer, domain, "test", columns=columns) for domain in HELD_OUT}
-    save(model, None, name, report | {"test": scores})  # the translators share data/models/translation-tokenizer
+    save(model, name, report | {"test": scores})  # the translators share data/models/translation-tokenizer
     keep_differences(name)
     (SCRATCH / f"{name}.pt").unlink()
     print(name, scores, flush=True)
@@ -229,8 +229,9 @@ def train_lm(name: str) -> None:
     model.eval()
     report = {"what": "Spanish LM", "parent": parent, "domains": [name], "seed": 0, "steps": len(batches), "minutes": minutes,
               "peak_learning_rate": peak, "tokens": sum(len(rows[j]) for b in batches for j in b), "licence": "MIT (text: public domain)",
+              "tokenizer": "translation-tokenizer",
               "perplexity": {d: round(perplexity(model, tokenizer, spanish(f"es-{d}", "test")), 1) for d in HELD_OUT}}
-    save(model, tokenizer, name, report)
+    save(model, name, report)
     (SCRATCH / f"{name}.pt").unlink()
     print(name, report["perplexity"], flush=True)
 
