@@ -105,6 +105,40 @@ def apply_tags(draft: Sequence[Any], tags: Sequence[str], replacements: Sequence
     return result[1:]  # without the start
 
 
+def changes(draft: Sequence[Any], tags: Sequence[str], replacements: Sequence[Sequence[Any]]) -> list[tuple[str, list[Any]]]:
+    """The edits as runs to be shown: (KEEP, tokens), (DELETE, tokens), (INSERT, tokens), in the order of the text.
+
+    REPLACE is a DELETE before an INSERT; within one change all that goes stands before what comes. KEEP and DELETE give the draft,
+    KEEP and INSERT give `apply_tags`. Raises ValueError: as `apply_tags`.
+    """
+    apply_tags(draft, tags, replacements)
+    spans, runs = iter(replacements), []
+    gone, come = [], []
+
+    def close() -> None:
+        runs.extend((kind, list(tokens)) for kind, tokens in ((DELETE, gone), (INSERT, come)) if tokens)
+        gone.clear()
+        come.clear()
+
+    for token, tag in zip([None, *draft], tags):
+        if tag in (KEEP, INSERT):
+            close()
+            runs.append((KEEP, [token]))
+        else:
+            gone.append(token)
+        if tag in WRITES:
+            come.extend(next(spans))
+    close()
+    merged = []
+    for kind, tokens in runs:
+        tokens = tokens if merged or kind != KEEP else tokens[1:]  # without the start
+        if merged and merged[-1][0] == kind:
+            merged[-1][1].extend(tokens)
+        elif tokens or not merged:
+            merged.append((kind, tokens))
+    return [run for run in merged if run[1]]
+
+
 def edit_distance(draft: Sequence[Any], target: Sequence[Any]) -> int:
     """The smallest number of tokens to replace, insert or delete that turns the draft into the target (Levenshtein)."""
     return _distances(draft, target)[0][0]

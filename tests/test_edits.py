@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from course_utils.edits import DELETE, INSERT, KEEP, REPLACE, TAGS, Edits, apply_tags, corrupt, edit_distance, tags_between
+from course_utils.edits import DELETE, INSERT, KEEP, REPLACE, TAGS, Edits, apply_tags, changes, corrupt, edit_distance, tags_between
 
 TEXTS = st.lists(st.integers(0, 3), max_size=9)  # few kinds of tokens, so that much is alike
 
@@ -30,6 +30,21 @@ def distance(a: tuple, b: tuple) -> int:
 
 
 # ---- the way from one text to another
+
+
+@given(TEXTS, TEXTS)
+def test_changes_hold_both_texts_in_their_order(draft, target):
+    runs = changes(draft, *tags_between(draft, target))
+    assert sum((tokens for kind, tokens in runs if kind != INSERT), []) == draft
+    assert sum((tokens for kind, tokens in runs if kind != DELETE), []) == target
+    assert all(tokens for _, tokens in runs) and all(a[0] != b[0] for a, b in zip(runs, runs[1:]))
+
+
+def test_changes_by_hand_and_edits_that_do_not_fit():
+    runs = changes("the cat sat".split(), [INSERT, KEEP, REPLACE, DELETE], [["so"], ["dog", "ran"]])
+    assert runs == [(INSERT, ["so"]), (KEEP, ["the"]), (DELETE, ["cat", "sat"]), (INSERT, ["dog", "ran"])]
+    with pytest.raises(ValueError, match="4 tags"):
+        changes("the cat sat".split(), [KEEP], [])
 
 
 def test_each_tag_by_hand():
