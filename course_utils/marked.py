@@ -41,7 +41,7 @@ def marked_edits(lines: Sequence[tuple[str, Sequence[tuple[str, Any]]]], decode:
     """
     for _, runs in lines:
         if strange := {kind for kind, _ in runs} - SIGNS.keys():
-            raise ValueError(f"runs must be of {', '.join(SIGNS)}, as edits.changes returns them, got {', '.join(sorted(map(str, strange)))}")
+            raise ValueError(f"runs must be of {', '.join(SIGNS)}, as edits.changes returns them, got {sorted(map(str, strange))}")
     decode = decode or (lambda words: "".join(f"{word} " for word in words))
     return MarkedEdits([(label, [(kind, decode(tokens)) for kind, tokens in runs]) for label, runs in lines])
 

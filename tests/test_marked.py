@@ -22,7 +22,8 @@ def test_the_text_form_is_that_of_wdiff():
 
 def test_the_page_holds_both_texts_for_a_screen_reader_too():
     page = shown("the dog <b> sat", "a dog sat & ran")._repr_html_()
-    before, after = (" ".join(html.unescape(re.sub("<[^>]*>", "", re.sub(f"<{other} .*?</{other}>", "", page))).split()) for other in ("ins", "del"))
+    without = [re.sub(f"<{tag} .*?</{tag}>", "", page) for tag in ("ins", "del")]
+    before, after = (" ".join(html.unescape(re.sub("<[^>]*>", "", text)).split()) for text in without)
     assert before == "step 1the dog <b> sat" and after == "step 1a dog sat & ran"
     assert "<b>" not in page and '<th scope="row"' in page
 
@@ -38,6 +39,7 @@ def test_the_colours_can_be_read_on_white():
 
 
 def test_ids_are_decoded_run_by_run_and_strange_runs_are_refused():
-    assert repr(marked_edits([("a", [("KEEP", [1, 2]), ("INSERT", [3])])], decode=lambda ids: " " + "".join("abcd"[i] for i in ids))) == "a: bc {+d+}"
+    found = marked_edits([("a", [("KEEP", [1, 2]), ("INSERT", [3])])], decode=lambda ids: " " + "".join("abcd"[i] for i in ids))
+    assert repr(found) == "a: bc {+d+}"
     with pytest.raises(ValueError, match="REPLACE"):
         marked_edits([("a", [("REPLACE", ["x"])])])
