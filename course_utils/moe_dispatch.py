@@ -16,12 +16,13 @@ MegaBlocks, section 3 (sort and group).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import embedding_bag, linear, silu
+from torch.nn.functional import embedding_bag, grouped_mm, linear, silu
 
 
 def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
@@ -99,11 +100,37 @@ def grouped_experts(x: Tensor, gates: Tensor, gate_up: Tensor, down: Tensor) -> 
 def fused_experts(x: Tensor, gates: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     """`grouped_experts` with a gradient written by hand, (N, d) -> (N, d); it cannot be differentiated twice.
 
-    The products write straight into the slices of one buffer, forward and backward, and each token's rows are gathered,
-    weighted and added in one pass. The activation is computed again in the backward pass instead of being kept.
+    A grouped product (torch's `grouped_mm`, a loop over the experts in C++) does the slices of all experts, forward and
+    backward, and what lies between two products is one operation on all their rows; each token's rows are gathered, weighted
+    and added in one pass. The activation is computed again in the backward pass instead of being kept.
     """
     check_shapes(x, gates, gate_up, down)
     return _FusedExperts.apply(x, gates, gate_up, down)
+
+
+def grouped_product(a: Tensor, b: Tensor, counts: list[int]) -> Tensor:
+    """E products in one call, the i-th on the i-th slice, counts[i] of the S = sum(counts) rows; an empty slice gives zeros.
+
+    a (S, p), b (E, p, q) -> (S, q): each slice of rows times its expert's matrix. a (q, S), b (S, p) -> (E, q, p): the i-th
+    columns of a times the i-th rows of b, the gradient of the matrices.
+    """
+    if _fits(a) and _fits(b):
+        return grouped_mm(a, b, offs=torch.tensor(counts, device=a.device).cumsum(0, dtype=torch.int32))
+    if b.dim() == 3:
+        out = a.new_empty(len(a), b.shape[2])
+        slices = zip(a.split(counts), b.unbind(0), out.split(counts))
+    else:
+        out = a.new_empty(len(counts), len(a), b.shape[1])
+        slices = zip(a.split(counts, dim=1), b.split(counts), out.unbind(0))
+    for one, two, product in slices:
+        torch.mm(one, two, out=product)
+    return out
+
+
+def _fits(matrix: Tensor) -> bool:
+    """Whether torch's `grouped_mm` takes it: no float64, and rows (or columns) that lie multiples of 16 bytes apart."""
+    small, large = sorted(matrix.stride()[-2:])
+    return matrix.dtype in (torch.float32, torch.bfloat16, torch.float16) and small == 1 and not large * matrix.element_size() % 16
 
 
 def _gather_sum(rows: Tensor, order: Tensor, starts: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -111,15 +138,25 @@ def _gather_sum(rows: Tensor, order: Tensor, starts: Tensor, weights: Tensor | N
     return embedding_bag(order, rows, starts, mode="sum", per_sample_weights=weights)
 
 
-FEW = 48  # rows: up to there weight times rows is 1.3 times as fast as rows times weight (MKL, two cores), from 64 on it is slower
+BLOCK = 1024  # rows: buffers of more than 32 MB are new pages from the system at every call, a tenth of the time on a CPU
 
 
-def _linear_into(out: Tensor, rows: Tensor, weight: Tensor) -> None:
-    """out = rows weight^T: out (n, q), rows (n, p), weight (q, p)."""
-    if len(rows) <= FEW:
-        out.copy_((weight @ rows.T).T)
-    else:
-        torch.mm(rows, weight.T, out=out)
+def _blocks(counts: list[int]) -> Iterator[tuple[int, int, int, int]]:
+    """Experts first ... last - 1 with rows start ... stop - 1: at most BLOCK rows together, or one expert that has more."""
+    first = start = stop = 0
+    for i, count in enumerate(counts):
+        if first < i and stop + count - start > BLOCK:
+            yield first, i, start, stop
+            first, start = i, stop
+        stop += count
+    yield first, len(counts), start, stop
+
+
+def _evaluate(rows: Tensor, gate_up: Tensor, down: Tensor, counts: list[int], keep: bool = False) -> tuple[Tensor, Tensor]:
+    """swiglu of each expert on its slice of rows (S, d) -> outputs (S, d), inner (S, 2h), overwritten unless it is to be kept."""
+    inner = grouped_product(rows, gate_up.mT, counts)
+    gate, up = inner.chunk(2, dim=1)  # (S, h) each
+    return grouped_product(silu(gate, inplace=not keep).mul_(up), down.mT, counts), inner
 
 
 class _FusedExperts(torch.autograd.Function):
@@ -130,15 +167,13 @@ class _FusedExperts(torch.autograd.Function):
         per_token = torch.bincount(token, minlength=len(x))
         starts = per_token.cumsum(0) - per_token  # (N,)
         weight = gates[token, expert]  # (S,)
-        training, h = any(ctx.needs_input_grad), down.shape[2]
+        training = any(ctx.needs_input_grad)
         rows = x.index_select(0, token)  # (S, d)
-        outputs = torch.empty_like(rows)
-        inner = rows.new_empty(len(rows) if training else max(counts, default=0), 2 * h)  # kept only for a gradient
-        for i, start, stop in _slices(counts):
-            both = inner[start:stop] if training else inner[: stop - start]
-            _linear_into(both, rows[start:stop], gate_up[i])
-            gate, up = both[:, :h], both[:, h:]
-            _linear_into(outputs[start:stop], (silu(gate) if training else silu(gate, inplace=True)).mul_(up), down[i])
+        if training:
+            outputs, inner = _evaluate(rows, gate_up, down, counts, keep=True)
+        else:
+            outputs = torch.cat([_evaluate(rows[start:stop], gate_up[first:last], down[first:last], counts[first:last])[0]
+                                 for first, last, start, stop in _blocks(counts)])
         if training:
             ctx.counts = counts
             ctx.save_for_backward(gates, gate_up, down, token, expert, order, starts, weight, rows, inner, outputs)
@@ -149,40 +184,24 @@ class _FusedExperts(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         gates, gate_up, down, token, expert, order, starts, weight, rows, inner, outputs = ctx.saved_tensors
         want_x, want_gates, want_gate_up, want_down = ctx.needs_input_grad
+        grad_x = grad_gates = grad_gate_up = grad_down = None
         grad_rows = grad.index_select(0, token)  # (S, d)
-        grad_gates = torch.zeros_like(gates) if want_gates else None
         if want_gates:
+            grad_gates = torch.zeros_like(gates)
             grad_gates[token, expert] = (grad_rows * outputs).sum(-1)
         grad_rows.mul_(weight[:, None])
-        grad_x = torch.empty_like(rows) if want_x else None
-        grad_gate_up, grad_down = (torch.empty_like(w) if want else None for w, want in ((gate_up, want_gate_up), (down, want_down)))
-        h = down.shape[2]
-        for i, start, stop in _slices(ctx.counts):
-            gate, up = inner[start:stop, :h], inner[start:stop, h:]  # (n, h)
-            active = silu(gate)
-            if want_down:
-                torch.mm(grad_rows[start:stop].T, active * up, out=grad_down[i])
-            if not (want_x or want_gate_up):
-                continue
-            grad_hidden = grad_rows[start:stop] @ down[i]  # (n, h)
-            both = torch.empty_like(inner[start:stop])
-            torch.mul(grad_hidden, active, out=both[:, h:])
-            torch.ops.aten.silu_backward.grad_input(grad_hidden.mul_(up), gate, grad_input=both[:, :h])
-            if want_gate_up:
-                torch.mm(both.T, rows[start:stop], out=grad_gate_up[i])
-            if want_x:
-                torch.mm(both, gate_up[i], out=grad_x[start:stop])
-        for tensor in filter(lambda tensor: tensor is not None, (grad_gate_up, grad_down)):
-            for i, count in enumerate(ctx.counts):
-                if not count:
-                    tensor[i].zero_()
-        return _gather_sum(grad_x, order, starts) if want_x else None, grad_gates, grad_gate_up, grad_down
-
-
-def _slices(counts: list[int]):
-    """(expert, start, stop) for the experts that have rows; the others are not touched."""
-    start = 0
-    for i, count in enumerate(counts):
-        if count:
-            yield i, start, start + count
-        start += count
+        gate, up = inner.chunk(2, dim=1)  # (S, h) each
+        grad_inner = torch.empty_like(inner)
+        grad_gate, grad_up = grad_inner.chunk(2, dim=1)
+        active = torch.ops.aten.silu.out(gate, out=grad_up)
+        if want_down:
+            grad_down = grouped_product(grad_rows.T, active * up, ctx.counts)
+        if want_x or want_gate_up:
+            grad_hidden = grouped_product(grad_rows, down, ctx.counts)  # (S, h)
+            grad_up.mul_(grad_hidden)
+            torch.ops.aten.silu_backward.grad_input(grad_hidden.mul_(up), gate, grad_input=grad_gate)
+        if want_gate_up:
+            grad_gate_up = grouped_product(grad_inner.T, rows, ctx.counts)
+        if want_x:
+            grad_x = _gather_sum(grouped_product(grad_inner, gate_up, ctx.counts), order, starts)
+        return grad_x, grad_gates, grad_gate_up, grad_down

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from course_utils import moe
 from course_utils.expert_parallel import expert_parallel_forward
-from course_utils.moe_dispatch import FEW, fused_experts, grouped_experts, looped_experts, masked_experts, plan_dispatch
+from course_utils.moe_dispatch import BLOCK, fused_experts, grouped_experts, looped_experts, masked_experts, plan_dispatch
 
 STEPS = (looped_experts, grouped_experts, fused_experts)
 INF = math.inf
@@ -212,11 +212,39 @@ def test_every_step_equals_the_one_before(tokens, experts, k, seed):
         assert_same(with_gradients(step, tensors), expected)
 
 
-def test_fused_experts_with_few_and_with_many_rows():
-    tensors = layer(tokens=2 * FEW + 2, experts=3, k=1)
-    tensors[1] = torch.eye(3, dtype=torch.float64)[[0] * (FEW + 1) + [1] * FEW + [2]]  # both sides of the border
-    assert plan_dispatch(tensors[1]).counts == [FEW + 1, FEW, 1]
-    assert_same(with_gradients(fused_experts, tensors), with_gradients(masked_experts, tensors))
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("d", "h"), [(8, 16), (6, 4), (5, 3), (1, 1)])  # only the first has rows of a multiple of 16 bytes throughout
+@pytest.mark.parametrize("tokens", [0, 1, 13])
+def test_fused_experts_in_all_precisions_odd_sizes_and_without_rows(dtype, d, h, tokens):
+    tensors = [tensor.to(dtype) for tensor in layer(tokens, d=d, h=h)]
+    tensors[1][:, 2] = 0
+    tensors[2][2], tensors[3][2] = math.nan, math.nan  # never read: the gradients are 0
+    got = with_gradients(fused_experts, tensors)
+    assert not got[3][2].any() and not got[4][2].any()
+    exact = with_gradients(lambda *leaves: looped_experts(*(leaf.double() for leaf in leaves)).to(dtype), tensors)
+    for ours, expected in zip(got, exact, strict=True):
+        error = (ours.double() - expected.double()).abs().max() if ours.numel() else 0
+        assert error <= 8 * torch.finfo(dtype).eps * max(1, expected.double().abs().max().item() if ours.numel() else 0)
+
+
+def test_fused_experts_take_weights_in_any_layout():
+    tensors = [tensor.float() for tensor in layer(d=8, h=16)]
+    expected = with_gradients(masked_experts, tensors)
+    for view in (lambda w: w.mT.contiguous().mT, lambda w: torch.nn.functional.pad(w, (0, 1))[..., :-1],
+                 lambda w: torch.stack([w, w], -1)[..., 0]):
+        leaves = [*tensors[:2], *(view(w) for w in tensors[2:])]
+        y = fused_experts(*(leaf.requires_grad_() for leaf in leaves))
+        y.backward(randn(*y.shape, seed=9, dtype=y.dtype))
+        assert_same([y, *(leaf.grad for leaf in (leaves[0], *leaves[2:]))], [expected[0], expected[1], *expected[3:]], rtol=1e-4, atol=1e-4)
+        tensors = [tensor.detach() for tensor in tensors]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_blocks_of_experts_cover_all_rows_once(dtype):
+    counts = [0, BLOCK + 1, 3, 0, BLOCK - 3, 1, 0]
+    gates = torch.eye(7, dtype=dtype).repeat_interleave(torch.tensor(counts), dim=0)
+    x, gate_up, down = randn(len(gates), 8, dtype=dtype), randn(7, 8, 8, seed=1, dtype=dtype), randn(7, 8, 4, seed=2, dtype=dtype)
+    torch.testing.assert_close(fused_experts(x, gates, gate_up, down), looped_experts(x, gates, gate_up, down))
 
 
 @pytest.mark.parametrize("step", STEPS)
