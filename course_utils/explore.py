@@ -13,6 +13,8 @@ from torch import Tensor
 
 from course_utils.contrast import negative_evidence_explorer
 from course_utils.controls import choice_control, generate_control
+from course_utils.corruption import corruption_explorer
+from course_utils.decisions import decisions_viewer
 from course_utils.grids import grid_explorer
 from course_utils.livechart import (
     OTHERS,
@@ -32,6 +34,7 @@ from course_utils.livechart import (
 )
 from course_utils.paths import path_explorer
 from course_utils.plots import INK, ROLE_COLOURS
+from course_utils.rounds import refinement_explorer
 from course_utils.routing import routing_explorer
 from course_utils.sidebyside import translation_viewer
 from course_utils.softening import Example, distillation_explorer
@@ -44,6 +47,8 @@ __all__ = [
     "LiveChart",
     "cascade_explorer",
     "choice_control",
+    "corruption_explorer",
+    "decisions_viewer",
     "distillation_explorer",
     "generate_control",
     "grid_explorer",
@@ -51,6 +56,7 @@ __all__ = [
     "next_token_explorer",
     "or_and_explorer",
     "path_explorer",
+    "refinement_explorer",
     "routing_explorer",
     "thresholds",
     "ties_explorer",

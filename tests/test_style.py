@@ -11,7 +11,7 @@ from notebook_rules import ROOMS, imports_of, long_modules, style_problems
 PACKAGE = ROOT / "course_utils"
 # Concept modules: what a student would write after the lecture. They know no widget, no plot, no exercise.
 SERVANTS = {"explore", "livechart", "placement", "strips", "contrast", "paths", "softening", "voting", "ballots", "grids", "controls",
-            "routing", "tiers", "sidebyside"}
+            "routing", "tiers", "sidebyside", "marked", "corruption", "decisions", "rounds"}
 SERVANTS |= {"plots", "exercises"}
 DRAWING = {"matplotlib", "ipywidgets", "altair", "anywidget", "IPython"}
 
