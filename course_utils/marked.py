@@ -43,7 +43,12 @@ def marked_edits(lines: Sequence[tuple[str, Sequence[tuple[str, Any]]]], decode:
         if strange := {kind for kind, _ in runs} - SIGNS.keys():
             raise ValueError(f"runs must be of {', '.join(SIGNS)}, as edits.changes returns them, got {sorted(map(str, strange))}")
     decode = decode or (lambda words: "".join(f"{word} " for word in words))
-    return MarkedEdits([(label, [(kind, decode(tokens)) for kind, tokens in runs]) for label, runs in lines])
+    return MarkedEdits([(label, [(kind, _visible(kind, decode(tokens))) for kind, tokens in runs]) for label, runs in lines])
+
+
+def _visible(kind: str, text: str) -> str:
+    """A change of blanks alone, which nobody would see, is drawn as ␣."""
+    return text if kind == KEEP or text.strip() else "␣" * len(text)
 
 
 def _spaced(sign: str, text: str) -> str:

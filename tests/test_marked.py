@@ -20,6 +20,10 @@ def test_the_text_form_is_that_of_wdiff():
     assert repr(shown("as it was", "as it was")) == "step 1: as it was"
 
 
+def test_a_blank_that_comes_or_goes_can_be_seen():
+    assert repr(marked_edits([("a", [("KEEP", "b"), ("INSERT", " "), ("KEEP", "c ")])], decode="".join)) == "a: b{+␣+}c"
+
+
 def test_the_page_holds_both_texts_for_a_screen_reader_too():
     page = shown("the dog <b> sat", "a dog sat & ran")._repr_html_()
     without = [re.sub(f"<{tag} .*?</{tag}>", "", page) for tag in ("ins", "del")]

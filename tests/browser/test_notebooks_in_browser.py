@@ -21,7 +21,7 @@ SHIPPED = {"00_start_here.ipynb": LAMBDA, "01_interpolation.ipynb": LAMBDA, "02_
            "04_task_vectors_and_merging.ipynb": LAMBDA, "05_distillation.ipynb": re.compile("temperature T"),
            "06_sparsity_and_kernels.ipynb": re.compile("kept"), "07_mixture_of_experts.ipynb": re.compile("top-k"),
            "08_cascades_and_routing.ipynb": re.compile("τ1"), "09_pipelines_and_stacking.ipynb": re.compile("^sentence"),
-           "11_self_refine.ipynb": re.compile("a0, accuracy")}
+           "10_refinement_and_diffusion.ipynb": re.compile("nothing left"), "11_self_refine.ipynb": re.compile("a0, accuracy")}
 RUN_ALL = "async () => { await jupyterapp.commands.execute('notebook:run-all-cells'); }"
 ERRORS = """() => jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, i) => (cell.model.outputs?.toJSON() ?? [])
     .filter(output => output.output_type === 'error').map(output => `cell ${i}: ${output.ename}: ${output.evalue}`))"""
