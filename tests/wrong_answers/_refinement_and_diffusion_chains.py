@@ -143,7 +143,7 @@ POSTERIOR = [
     _posterior("inverse, column", "norm(torch.linalg.pinv(A).T[x_t] * B[x0])", "You invert the matrix Q"),
     _posterior("most probable", "(A.T[x_t] * B[x0]).argmax(-1)", "one token for each text"),
     _posterior("matrices", "norm(A.T[x_t][:, :, None] * B[x0][:, None, :])", "This is a matrix for each text"),
-    _posterior("matrix", "A.T * B", "matrix"),
+    _posterior("matrix", "A.T * B", "This is a matrix for each text"),
     _posterior("one-hot forgotten", "norm((x_t.float() @ A.T) * (x0.float() @ B))", "x_t and x0 are ids"),
     _posterior("ids times matrix", "norm((x_t @ A.T) * (x0 @ B))", "x_t and x0 are ids"),
     _posterior("column without transpose", "norm(A[:, x_t] * B[x0])", "The shapes do not line up"),

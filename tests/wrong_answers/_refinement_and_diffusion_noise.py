@@ -157,7 +157,7 @@ STEP = [
     _step("forward, all steps", "This is the way forward", end="bar.sqrt() * x_t + (1 - bar).sqrt() * noise"),
     _step(
         "DDIM",
-        "DDIM",
+        "the step of another sampler, DDIM",
         mean="(x_t - (1 - bar).sqrt() * eps) / bar.sqrt()",
         end="(bar / alpha).sqrt() * mean + (1 - bar / alpha).sqrt() * eps",
     ),
