@@ -1,17 +1,35 @@
-# Two commands: `make lab` opens the course, `make test` runs every test. Each sets up what it needs first.
+# Two commands: `make lab` opens the course, where you left off; `make test` runs every test. Each sets up what it needs first.
+# For a lecture: `make present` (JupyterLab, large, one notebook at a time), `make slides` and `make site` (no kernel needed).
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 # Idle threads of torch sleep instead of spinning: with anything else running, small steps are a hundred times faster.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: lab test assets lint lock clean
+.PHONY: lab present slides site handout test test-fast assets lint lock clean
+
+LAB := $(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None
 
 lab: assets
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb --ServerApp.ip=127.0.0.1 \
-		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --LabApp.news_url=None
+	$(LAB) $$($(BIN)/python -m course_utils.progress)
+
+# JupyterLab in its presentation mode (View > Presentation Mode, which no option starts: hence the extension), one document at a time.
+# Another notebook: make present NOTEBOOK=07_mixture_of_experts
+NOTEBOOK ?= 00_start_here
+present: assets
+	$(LAB) --LabApp.extra_labextensions_path=course_utils/static/lab --LabApp.default_url=/doc/tree/notebooks/$(NOTEBOOK).ipynb
+
+slides site: .venv/ready
+	$(BIN)/python -m course_utils.export $@
+
+handout: .venv/ready
+	$(BIN)/python -m course_utils.handout
 
 test: assets lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
+
+# While you work: no notebook is run, no browser opened, and no test that takes long.
+test-fast: lint
+	$(BIN)/python -m pytest -n auto tests --ignore tests/browser -m "not slow"
 
 lint: .venv/ready
 	$(BIN)/ruff check course_utils tests data/recipes

@@ -7,13 +7,19 @@ Three things change:
   digits of a float32 sum depend on the number of threads;
 - a picture (PNG, JPEG) has to be there, but its pixels are not compared: nbval would not even miss it;
 - a cell that was saved without having been run fails: nbval would pass it without comparing anything.
+
+And how the tests share the cores (`pytest -n auto`, which `make test` runs), and the time of each notebook at the end.
 """
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from typing import Any
 
+import pytest
 from nbval.plugin import IPyNbCell, IPyNbFile
+from xdist.scheduler import LoadScopeScheduling
 
 CHARTS = ("application/vnd.vegalite.v5+json", "application/vnd.vegalite.v6+json")
 PICTURES = ("image/png", "image/jpeg")
@@ -73,3 +79,48 @@ def _init_file(self: IPyNbFile, *args: Any, **kwargs: Any) -> None:
 
 
 IPyNbFile.__init__, IPyNbCell.compare_outputs, IPyNbCell.runtest = _init_file, _compare_outputs, _run_test
+
+
+# --- side by side -----------------------------------------------------------------------------------------------------
+
+WORKER_GB = 6  # a worker, its kernel, JupyterLab and a browser with the language model loaded
+BROWSER = "tests/browser/"
+
+if os.environ.get("PYTEST_XDIST_WORKER"):  # a core each: two times two threads on two cores would wait for each other
+    os.environ |= {"OMP_NUM_THREADS": "1", "MANY_MODELS_THREADS": "1"}
+
+
+class Pieces(LoadScopeScheduling):
+    """A file is never divided (a notebook is one kernel), but for the browser's tests of notebooks, which take a minute each."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(f"{BROWSER}test_notebooks") else nodeid.split("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Pieces:
+    config.option.loadscopereorder = False  # the order below, not: most tests first
+    return Pieces(config, log)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return max(1, min(os.cpu_count() or 1, int(memory // WORKER_GB)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first, so that no core waits for the last of them."""
+    items.sort(key=lambda item: (not item.nodeid.startswith(BROWSER), not item.nodeid.startswith("notebooks/")))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            place = getattr(report, "nodeid", "").split("::")[0]
+            if place.startswith("notebooks/"):
+                seconds[place] += getattr(report, "duration", 0)
+    if seconds:
+        terminalreporter.section("time of each notebook, as shipped")
+    for place in sorted(seconds):
+        terminalreporter.write_line(f"{seconds[place]:6.0f} s  {place}")

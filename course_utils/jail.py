@@ -19,6 +19,7 @@ import select
 import signal
 import struct
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 WORK, NOBODY = "/sandbox", 65534
@@ -80,11 +81,11 @@ def sources(interpreter: str) -> list[str]:
     return [path for path in dict.fromkeys(wanted) if os.path.exists(path)]
 
 
-def build_root(root: str, interpreter: str, job: dict) -> None:
-    """A file system in memory at `root`: the sources bound into it, everything read-only, and /sandbox, which is writable and small."""
+def build_root(root: str, interpreter: str, job: dict, also: Sequence[str] = ()) -> None:
+    """A file system in memory at `root`: the sources and `also` bound into it, read-only, and /sandbox, which is writable and small."""
     call("mount", "none", "/", None, MS_REC | MS_PRIVATE, None)
     call("mount", "tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m")
-    for path in sources(interpreter):
+    for path in dict.fromkeys([*sources(interpreter), *also]):
         target = root + path
         os.makedirs(os.path.dirname(target), exist_ok=True)
         if os.path.islink(path):  # /lib -> usr/lib

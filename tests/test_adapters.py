@@ -12,6 +12,8 @@ from course_utils.decoding import AdapterEnsemble, generate
 from course_utils.ensembling import negative_evidence
 from course_utils.models import ModelError, data_dir, load, load_with_adapters
 
+pytestmark = pytest.mark.slow
+
 ADAPTERS = ["__base__", "positive", "negative"]
 
 

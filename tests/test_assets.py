@@ -184,6 +184,7 @@ def test_fetch_then_cache(tiny, no_pip, capfd):
     assert capfd.readouterr() == ("", "")  # silent: notebook outputs stay the same
 
 
+@pytest.mark.slow
 def test_two_processes_convert_once(start, tmp_path):
     processes = [start(2), start(2)]
     results = [process.communicate(timeout=300) for process in processes]

@@ -211,6 +211,7 @@ def test_an_unreachable_server():
         remote_chat("http://no-such-host.invalid/v1", "m", KEY)("Hello")
 
 
+@pytest.mark.slow
 def test_a_real_server_answers_as_the_local_chat(tiny, tmp_path):
     """`transformers serve` with the tiny model: the same greedy answer, to the letter, and the same loop."""
     folder, lm = tiny

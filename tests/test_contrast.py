@@ -68,6 +68,7 @@ def _size(svg: str) -> list[str]:
 # ------------------------------------------------------------------------------------------- the arithmetic
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filtered", [0, 1])
 def test_what_the_page_computes_is_exact_over_the_whole_vocabulary(chart, members, filtered):
     for lam in contrast.LAMBDAS:

@@ -176,11 +176,13 @@ def test_every_topic_has_its_notebook():
     )
 
 
+@pytest.mark.slow
 @by_topic
 def test_edition_2_solved(path):
     check_solved(read(path), path.parent)
 
 
+@pytest.mark.slow
 @by_topic
 def test_edition_3_wrong_answers(path):
     check_wrong(read(path), wrong_answers(topic_of(path)), path.parent)

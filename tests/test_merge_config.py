@@ -505,6 +505,7 @@ print(peak(sys.argv[3], sys.argv[2]) - small)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="peak memory is read from Linux's /proc")
 def test_memory_does_not_grow_with_the_model(folders, tmp_path):
     """Three models of 75 MB each, two tensors of which have 33 MB: the merge needs a few MB more than that of tiny models."""

@@ -271,6 +271,7 @@ def test_document_separator_is_the_right_context(smollm2):
     assert sum(separator[i] - bos[i] for i in firsts) / len(firsts) > 1
 
 
+@pytest.mark.slow
 def test_loading_is_silent_and_asks_no_network(smollm2):
     """In a fresh process in which every connection fails: nothing printed but the answer, nothing on stderr."""
     code = """if True:

@@ -375,6 +375,7 @@ def share_of(rank: int) -> tuple[slice, slice]:
     return (slice(0, 9), slice(9, 13))[rank], slice(3 * rank, 3 * rank + 3)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", __file__, str(tmp_path)]

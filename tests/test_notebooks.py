@@ -116,6 +116,7 @@ def nbval_outcomes(tmp_path_factory) -> dict[str, str]:
     return {label: found[number] for number, (label, *_) in enumerate(CELLS)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("label", "accepted"), [(label, accepted) for label, _, _, accepted in CELLS])
 def test_nbval_judges(nbval_outcomes, label, accepted):
     assert nbval_outcomes[label] == ("PASSED" if accepted else "FAILED")
@@ -200,11 +201,13 @@ def toy_wrongs() -> list[WrongAnswer]:
     return [wrong for wrong in wrong_answers("start_here") if wrong.exercise.split(".")[1] in STUBS]
 
 
+@pytest.mark.slow
 def test_editions_accept_a_good_notebook(tmp_path):
     test_exercises.check_solved(toy(), tmp_path)
     test_exercises.check_wrong(toy(), toy_wrongs(), tmp_path)
 
 
+@pytest.mark.slow
 def test_editions_run_in_a_kernel_that_has_only_the_setup(tmp_path):
     with pytest.raises(AssertionError, match="set-up cell fails"):
         test_exercises.check_wrong(
@@ -215,6 +218,7 @@ def test_editions_run_in_a_kernel_that_has_only_the_setup(tmp_path):
 RIGHT = "def perplexity(token_log_probs):\n    return torch.exp(-token_log_probs.mean())"
 
 
+@pytest.mark.slow
 def test_edition_3_fails_on_a_right_answer_and_on_another_hint(tmp_path):
     with pytest.raises(AssertionError, match='"right" was not rejected'):
         test_exercises.check_wrong(

@@ -171,6 +171,7 @@ def test_the_image_is_drawn_dark_on_white_and_only_with_its_example(chart, examp
     assert len(bare.spec["vconcat"][1]["hconcat"]) == 4 and len(chart.spec["vconcat"][1]["hconcat"]) == 5
 
 
+@pytest.mark.slow
 def test_nothing_is_laid_out_again_when_a_slider_moves(chart):
     sizes = {re.search(r'<svg[^>]* width="([\d.]+)" height="([\d.]+)"', _at(chart, number, T, alpha)).groups()
              for number in (1, 2, 3, 4) for T in (0.5, 1, 4, 20) for alpha in (0, 0.5, 1)}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["Mistake", "NotAttempted", "StudentError", "call", "clone", "close", "guard", "is_stub", "same"]
+__all__ = ["Mistake", "NotAttempted", "StudentError", "call", "clone", "close", "fits", "guard", "is_stub", "same"]
 
 
 class Mistake(Exception):
@@ -80,7 +80,7 @@ def call(answer: Callable, *args: Any, **kwargs: Any) -> Any:
     NotAttempted if the stub is still there; StudentError around anything else that the function raises. `check` hands
     every test an answer that already does this, so a test may simply write `answer(x)`."""
     answer = getattr(answer, "_unguarded", answer)
-    _fits(answer, args, kwargs)
+    fits(answer, args, kwargs)
     given, given_named = clone(args), clone(kwargs)
     try:
         result = answer(*given, **given_named)
@@ -120,7 +120,8 @@ def is_stub(error: BaseException) -> bool:
     return step.tb_frame.f_code.co_code[step.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
-def _fits(answer: Callable, args: tuple, kwargs: dict) -> None:
+def fits(answer: Callable, args: tuple, kwargs: dict) -> None:
+    """Raises Mistake if `answer` does not take these arguments."""
     try:
         signature = inspect.signature(answer)
     except (TypeError, ValueError):  # some built-in functions do not tell

@@ -20,8 +20,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from course_utils import progress as kept
 from course_utils.exercises.answers import Mistake, NotAttempted, StudentError, call, clone, close, guard, is_stub
 from course_utils.exercises.messages import Message, code_message, table_message
 from course_utils.exercises.registry import Exercise, all_exercises, find, register, registered
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 PASSED, WRONG, OPEN = "passed", "not right yet", "not attempted yet"
+SWITCHED_OFF = Path(__file__).with_name("solutions.off")  # see handout.py
 
 
 @dataclass(repr=False)
@@ -82,6 +85,9 @@ def run_check(name: str, answer: Any) -> Report:
         return Report(title=str(name), headline=_scrub(str(error)), role="wrong", status=WRONG)
     report = _run_tests(exercise, answer)
     _SESSION.status[exercise.name] = report.status
+    note = kept.record(exercise.name, report.status)
+    if note:
+        report.lines.append(note)
     return report
 
 
@@ -220,9 +226,11 @@ def _hint(name: str) -> Message:
 
 
 def solution(name: str) -> None:
-    """Show the source of the reference function, or the reference value."""
+    """Show the source of the reference function, or the reference value; not where the hand-out says --no-solutions."""
     try:
         exercise = find(name)
+        if SWITCHED_OFF.exists():
+            raise ValueError(f'your instructor has switched solutions off: hint("{exercise.name}") still helps')
         message = code_message(exercise.name, solution_source(exercise.reference))
     except Exception as error:
         message = Message(title=str(name), headline=_scrub(str(error)), role="wrong")
@@ -230,15 +238,26 @@ def solution(name: str) -> None:
 
 
 def progress() -> None:
-    """A table of the exercises of the topics that this session has worked on, each with its state."""
+    """A table of the exercises of the topics that this session has worked on, each with its state.
+
+    Where progress is kept (see course_utils.progress) also what earlier sessions passed, and a row for each notebook."""
     _progress().show()
 
 
 def _progress() -> Message:
-    topics = {name.split(".")[0] for name in _SESSION.status}
-    if not topics:
-        return Message(title="progress", headline="no exercise checked in this session yet", role="open")
+    topics, path = {name.split(".")[0] for name in _SESSION.status}, kept.place()
+    states, _, note = kept.read(path) if path else ({}, "", "")
+    if not topics and not states:
+        headline = "no exercise checked in this session yet"
+        return Message(title="progress", headline=headline, lines=[note] * bool(note), role="open")
     others = [e.name for e in registered().values() if e.topic in topics and e.name not in _SESSION.status]
-    rows = [(name, _SESSION.status.get(name, OPEN)) for name in [*_SESSION.status, *others]]  # in the notebook's order
-    done = sum(status == PASSED for _, status in rows)
-    return table_message("progress", f"{done} of {len(rows)} exercises passed", rows)
+    passed = {name for name, status in [*states.items(), *_SESSION.status.items()] if status == PASSED}
+    names = [*_SESSION.status, *others]  # in the notebook's order
+    rows = [(name, PASSED if name in passed else _SESSION.status.get(name, OPEN)) for name in names]
+    if path:
+        books = kept.course_exercises()
+        rows += [(book, f"{len(passed.intersection(of))} of {len(of)} passed") for book, of in books.items()]
+        names = [name for of in books.values() for name in of] or names
+    message = table_message("progress", f"{len(passed.intersection(names))} of {len(names)} exercises passed", rows)
+    message.lines += [note] * bool(note)
+    return message
