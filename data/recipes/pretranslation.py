@@ -45,8 +45,7 @@ def table() -> None:
     print("apertium", scores(found.apertium.tolist(), references), flush=True)
     for system, (names, columns) in systems.items():
         if missing := [name for name in names if not (MODELS / name).exists()]:
-            print(f"{missing[0]} is not trained yet: left out")
-            continue
+            raise SystemExit(f"{missing[0]} is not there: train it first (python data/recipes/pretranslation.py {missing[0]})")
         for search in ({"strategy": "greedy"}, {"strategy": "beam", "num_beams": BEAMS}):  # beam last: its translations are kept
             if search["strategy"] == "greedy" and columns == ["web"]:
                 continue  # translation_scores.parquet has them
