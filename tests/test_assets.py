@@ -22,6 +22,8 @@ import pytest
 from course_utils import assets
 from course_utils.assets import ASSETS, AssetError, fetch, problem
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 WHEEL = "many_models_tiny-0.1-py3-none-any.whl"
 CONTENT = os.urandom(2_000_000)  # several of the pieces in which pip writes a download
@@ -184,7 +186,6 @@ def test_fetch_then_cache(tiny, no_pip, capfd):
     assert capfd.readouterr() == ("", "")  # silent: notebook outputs stay the same
 
 
-@pytest.mark.slow
 def test_two_processes_convert_once(start, tmp_path):
     processes = [start(2), start(2)]
     results = [process.communicate(timeout=300) for process in processes]

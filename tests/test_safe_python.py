@@ -19,6 +19,8 @@ import pytest
 from course_utils import safe_python
 from course_utils.safe_python import Ran, run_python, unavailable
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 REASON = unavailable()
 contained = pytest.mark.skipif(bool(REASON), reason=REASON or "-")
