@@ -34,6 +34,17 @@ def test_conda_environment_installs_this_project_and_nothing_else():
     assert python == "python=" + re.match(r">=([\d.]+)", PROJECT["requires-python"]).group(1)
 
 
+def test_repo2docker_would_build_from_the_conda_environment():
+    """Its own rules (repo2docker 2026.4: app.py, buildpacks/conda, utils.is_local_pip_requirement), restated: it takes the first build
+    pack that finds its file, looks into binder/ or .binder/ alone if there is one, reads the Python version with this pattern, and
+    copies the repository before it installs only if a pip line names a local path."""
+    before_conda = ["Dockerfile", "Project.toml", "JuliaProject.toml", "REQUIRE", "default.nix", "runtime.txt", "install.R", "DESCRIPTION"]
+    assert [name for name in ["binder", ".binder", *before_conda] if (ROOT / name).exists()] == []
+    python, _, inner = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert re.match(r"python\s*=+\s*([\d\.]*)", python).group(1) == "3.11"
+    assert [line.split(None, 1)[1].startswith(".") for line in inner["pip"]] == [True]
+
+
 def test_data_stays_small_and_every_model_has_its_report():
     files = [path for path in (ROOT / "data").rglob("*") if path.is_file() and ".training" not in path.parts]
     assert sum(path.stat().st_size for path in files) < 90e6

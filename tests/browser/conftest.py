@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import nbformat
 import pytest
@@ -82,7 +82,21 @@ def _address(runtime: Path, server: subprocess.Popen, log) -> str:
 
 
 @pytest.fixture
-def open_notebook(lab, browser):
+def end_kernels(lab):
+    """end_kernels() stops them all. Each holds a gigabyte or more, and JupyterLab keeps them when their page is closed."""
+    url, token = lab
+
+    def end() -> None:
+        with urlopen(f"{url}api/sessions?token={token}") as answer:
+            sessions = json.load(answer)
+        for session in sessions:
+            urlopen(Request(f"{url}api/sessions/{session['id']}?token={token}", method="DELETE")).close()
+
+    return end
+
+
+@pytest.fixture
+def open_notebook(lab, end_kernels, browser):
     """open_notebook(name) -> page with that notebook, ready; ``sent`` collects what the page tells the kernel.
 
     At the end: no page error, no console error, no request to another machine.
@@ -119,6 +133,7 @@ def open_notebook(lab, browser):
 
     yield opener
     context.close()
+    end_kernels()
     assert not problems, "\n".join(dict.fromkeys(problems))
 
 

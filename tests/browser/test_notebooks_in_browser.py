@@ -142,15 +142,12 @@ def test_the_charts_switches_change_by_keyboard(charts, name, key):
     _wait_for_change(switch, before)
 
 
-def test_a_saved_notebook_is_live_without_running_it(open_notebook, lab):
+def test_a_saved_notebook_is_live_without_running_it(open_notebook, end_kernels):
     page = open_notebook("charts.ipynb")
     _run(page, 0, 1)
     page.evaluate("async () => { await jupyterapp.commands.execute('docmanager:save'); }")
     page.close()
-    url, token = lab
-    sessions = page.request.get(f"{url}api/sessions?token={token}").json()
-    for session in sessions:
-        page.request.delete(f"{url}api/sessions/{session['id']}?token={token}")
+    end_kernels()
     sent: list[str] = []
     page = open_notebook("charts.ipynb", sent)
     _move_by_keyboard_and_mouse(_sliders(page).first)
