@@ -7,6 +7,7 @@ which stays apart under the common colour-vision deficiencies ("Color Universal 
 from __future__ import annotations
 
 import base64
+import html
 import io
 import textwrap
 from typing import TYPE_CHECKING
@@ -64,7 +65,8 @@ def use_course_style() -> None:
 
 
 class AltFigure:
-    """A finished picture with its text: displayed as image/png for the eye, text/plain for readers and tests."""
+    """A finished picture with its text: as HTML, since JupyterLab gives an image/png no alternative text, as image/png for programs
+    that show no HTML, and as plain text for readers and tests."""
 
     def __init__(self, png: bytes, alt: str) -> None:
         self.png, self.alt = png, alt
@@ -73,7 +75,8 @@ class AltFigure:
         return self.alt
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
-        data = {"image/png": base64.b64encode(self.png).decode("ascii"), "text/plain": self.alt}
+        png, alt = base64.b64encode(self.png).decode("ascii"), html.escape(" ".join(self.alt.split()))
+        data = {"text/html": f'<img alt="{alt}" src="data:image/png;base64,{png}">', "image/png": png, "text/plain": self.alt}
         return data, {"image/png": {"alt": self.alt}}
 
 

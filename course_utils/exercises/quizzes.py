@@ -10,7 +10,7 @@ What is changed of jupyterquiz 2.9: its element id is random (here it is made fr
 MathJax from a CDN in exported pages (here it does not); without its script, that is in a notebook that is not yet
 trusted or run, it shows nothing (here the questions stand in the page as plain HTML, each answer opening on its
 feedback, until the script takes over); its feedback tells right from wrong by colour alone (here in words too), and is
-not announced to screen readers (here it is).
+not announced to screen readers (here it is); an answer does not show that it has the keyboard (here it does).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ __all__ = ["QUIZZES", "choice", "quiz", "quiz_bundle", "register_quiz"]
 Question = dict[str, Any]
 QUIZZES: dict[str, list[Question]] = {}
 
+FOCUS = "<style>.MCButton:focus-within { outline: 3px solid #222222; outline-offset: 2px; }</style>"
 CDN = "script.src = 'https://cdn.jsdelivr.net/npm/mathjax@3/es5/tex-svg.js';"
 SHOW = "show_questions(questions{id}, {id});"
 COLORS = {
@@ -114,7 +115,7 @@ def quiz_bundle(name: str) -> dict[str, str]:
     )
     script = script.replace("</", "<\\/")  # inside a <script> element
     container = render_div(element, False, False, False, len(questions), 700, 10, "left")
-    page = f"{container}{_plain_html(questions)}</div>{build_styles(element, COLORS)}<script>{script}</script>"
+    page = f"{container}{_plain_html(questions)}</div>{build_styles(element, COLORS)}{FOCUS}<script>{script}</script>"
     return {"text/plain": _plain_text(name, questions), "text/html": page}
 
 

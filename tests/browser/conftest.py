@@ -15,6 +15,8 @@ from urllib.request import Request, urlopen
 import nbformat
 import pytest
 
+from course_utils import export
+
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -134,6 +136,44 @@ def open_notebook(lab, end_kernels, browser):
     yield opener
     context.close()
     end_kernels()
+    assert not problems, "\n".join(dict.fromkeys(problems))
+
+
+EXPORTED = ["01_interpolation", "07_mixture_of_experts", "10_refinement_and_diffusion"]
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory, browser) -> Path:
+    out = tmp_path_factory.mktemp("exported")
+    for kind in ("slides", "site"):
+        notebooks = [str(ROOT / "notebooks" / f"{name}.ipynb") for name in EXPORTED]
+        assert export.main([kind, str(out / kind), "--notebooks", *notebooks]) == 0
+    return out
+
+
+@pytest.fixture
+def open_page(exported, browser):
+    """open_page("slides/NAME") -> the page, ready. At the end: no error, and nothing asked of anything but the disk."""
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    problems: list[str] = []
+
+    def opener(name: str):
+        page = context.new_page()
+        page.set_default_timeout(120_000)  # a busy machine
+        page.on("pageerror", lambda error: problems.append(f"page error: {error.stack or error}"))
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.goto((exported / f"{name}.html").as_uri())
+        if not name.endswith("index"):
+            page.wait_for_selector("body.ready")
+        return page
+
+    def visit(request) -> None:
+        if not request.url.startswith(("file:", "data:", "blob:")):
+            problems.append(f"a request left the disk: {request.url}")
+
+    context.on("request", visit)
+    yield opener
+    context.close()
     assert not problems, "\n".join(dict.fromkeys(problems))
 
 

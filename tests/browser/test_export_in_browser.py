@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -10,47 +9,9 @@ pytest.importorskip("playwright")
 
 from test_notebooks_in_browser import LAMBDA, _latency, _move_by_keyboard_and_mouse, _picture, _wait_for_change
 
-from course_utils import export
-
-ROOT = Path(__file__).parents[2]
-NAMES = ["01_interpolation", "07_mixture_of_experts"]
+NAMES = ["01_interpolation", "07_mixture_of_experts"]  # what conftest.py exports
 TO_ITS_SLIDE = "input => { const at = Reveal.getIndices(input.closest('section')); Reveal.slide(at.h, at.v); }"
 SLIDES = "[...document.querySelectorAll('.slides > section > section')]"
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory, browser) -> Path:
-    out = tmp_path_factory.mktemp("exported")
-    for kind in ("slides", "site"):
-        notebooks = [str(ROOT / "notebooks" / f"{name}.ipynb") for name in NAMES]
-        assert export.main([kind, str(out / kind), "--notebooks", *notebooks]) == 0
-    return out
-
-
-@pytest.fixture
-def open_page(exported, browser):
-    """open_page("slides/NAME") -> the page, ready. At the end: no error, and nothing asked of anything but the disk."""
-    context = browser.new_context(viewport={"width": 1280, "height": 720})
-    problems: list[str] = []
-
-    def opener(name: str):
-        page = context.new_page()
-        page.set_default_timeout(120_000)  # a busy machine
-        page.on("pageerror", lambda error: problems.append(f"page error: {error.stack or error}"))
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.goto((exported / f"{name}.html").as_uri())
-        if not name.endswith("index"):
-            page.wait_for_selector("body.ready")
-        return page
-
-    def visit(request) -> None:
-        if not request.url.startswith(("file:", "data:", "blob:")):
-            problems.append(f"a request left the disk: {request.url}")
-
-    context.on("request", visit)
-    yield opener
-    context.close()
-    assert not problems, "\n".join(dict.fromkeys(problems))
 
 
 def _slider(page, name: re.Pattern):
