@@ -25,6 +25,8 @@ async function drawCharts() {
 function keepUsefulTabStops(root) {
   for (const part of root.querySelectorAll(".jp-Cell-inputWrapper[tabindex], .jp-OutputArea-output[tabindex]"))
     if (part.scrollWidth <= part.clientWidth && part.scrollHeight <= part.clientHeight) part.removeAttribute("tabindex");
+  for (const formula of root.querySelectorAll(".tex[data-display]"))
+    if (formula.scrollWidth > formula.clientWidth) formula.tabIndex = 0;
 }
 
 // A chart is made for a page; on a slide it takes the room that there is, its sliders below or beside it.
@@ -83,11 +85,18 @@ function turnsThePage(event) {
   return false;
 }
 
+// Fonts are fetched when something is laid out in them, and what is measured before they are there is wrong.
+async function fontsOf(part) {
+  part.getBoundingClientRect();
+  await document.fonts.ready;
+}
+
 async function start() {
   setFormulas();
   const slides = document.querySelector(".reveal .slides");
   if (!slides) {
     await drawCharts();
+    await fontsOf(document.body);
     keepUsefulTabStops(document);
     return;
   }
@@ -97,6 +106,7 @@ async function start() {
   sharpen(Math.min(innerWidth / WIDTH, innerHeight / HEIGHT));
   document.body.classList.add("measuring");
   const views = await drawCharts();
+  await fontsOf(slides);
   slides.querySelectorAll(".chart").forEach(enlarge);
   cutSlides(slides);
   keepUsefulTabStops(slides);

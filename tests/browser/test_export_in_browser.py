@@ -9,7 +9,7 @@ pytest.importorskip("playwright")
 
 from test_notebooks_in_browser import LAMBDA, _latency, _move_by_keyboard_and_mouse, _picture, _wait_for_change
 
-NAMES = ["01_interpolation", "07_mixture_of_experts"]  # what conftest.py exports
+NAMES = ["01_interpolation", "07_mixture_of_experts"]
 TO_ITS_SLIDE = "input => { const at = Reveal.getIndices(input.closest('section')); Reveal.slide(at.h, at.v); }"
 SLIDES = "[...document.querySelectorAll('.slides > section > section')]"
 
@@ -89,9 +89,9 @@ def test_the_site_is_live_from_index_to_slider(open_page, capsys):
     words = page.locator(".live-chart summary").first
     words.press("Enter")
     assert len(page.locator(".live-chart details[open] p").inner_text()) > 50
-    page.get_by_role("link", name=re.compile("^07.*→")).click()
+    page.get_by_role("link", name=re.compile("^02.*→")).click()
     page.wait_for_selector("body.ready")
-    slider = page.get_by_role("slider", name=re.compile("^top-k"))
+    slider = page.locator(".vega-embed").get_by_role("slider", name=LAMBDA).first
     before = _picture(slider)
     slider.press("ArrowRight")
     _wait_for_change(slider, before)
