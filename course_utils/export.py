@@ -3,11 +3,10 @@
     python -m course_utils.export slides [OUT] [--notebooks FILE ...]   a reveal.js deck a notebook (OUT: build/slides)
     python -m course_utils.export site [OUT] [--notebooks FILE ...]     an index and a page a notebook (OUT: build/site)
 
-Nothing is executed: the notebooks are shown as they were saved. nbconvert's own templates "reveal" and "lab" make the
-pages. What is changed: scripts come from this package (static/) and from vl-convert instead of from other hosts, a chart
-stays its specification and is drawn in the page, formulas are set by KaTeX. A deck is one file that holds everything; the
-pages of the site share the folder assets/. Both open from a disk, without a server. A file appears under its final
-name only when all are complete; other files in OUT are left alone.
+Nothing is executed: the notebooks are shown as they were saved. nbconvert's own templates "reveal" and "lab" make the pages. What is
+changed: scripts come from this package (static/) and from vl-convert instead of from other hosts, a chart stays its specification and is
+drawn in the page, formulas are set by KaTeX. A deck is one file that holds everything; the pages of the site share the folder assets/. Both
+open from a disk, without a server. A file appears under its final name only when all are complete; other files in OUT are left alone.
 """
 
 from __future__ import annotations
@@ -30,14 +29,15 @@ from nbconvert.exporters.exporter import ResourcesDict
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
+from course_utils import progress
+
 ROOT = Path(__file__).resolve().parents[1]
 STATIC = Path(__file__).with_name("static")
 CHART, WIDGET = "application/vnd.vegalite.v5+json", "application/vnd.jupyter.widget-view+json"
 VEGA_LITE = "5.21"  # of the versions that vl-convert carries, the last one of the charts' schema
 COURSE = "Many Models"
 
-# Blocks of nbconvert's templates that name other hosts, or lack what a page needs. The comments are filled in at the end,
-# when nbconvert has parsed and written the page.
+# Blocks of nbconvert's templates that name other hosts, or lack what a page needs. The comments are filled in when it has written the page.
 HEAD = """{%- block header -%}
 <!DOCTYPE html>
 <html lang="{{ resources.language_code }}">
@@ -286,7 +286,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--notebooks", nargs="+", type=Path, metavar="FILE", help="default: all of notebooks/")
     options = parser.parse_args(argv)
     out = (options.out or ROOT / "build" / options.kind).absolute()
-    paths = options.notebooks or sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")) or [ROOT / "notebooks"]
+    paths = options.notebooks or progress.notebooks() or [ROOT / "notebooks"]
     try:
         size = write(files := {"slides": slides, "site": site}[options.kind](read(paths), paths[0].parent.absolute()), out)
     except ExportError as error:

@@ -35,58 +35,26 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import nbformat
 
+from course_utils import progress, safe_python
+from course_utils.grading import report
 from course_utils.grading.cells import course_tasks
+from course_utils.grading.report import WORDS, Result, Submission
 
 __all__ = ["Grader", "Result", "Submission", "find_submissions", "grade_all", "main"]
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGEST = 64 << 20  # bytes of a notebook
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "XDG_CACHE_HOME", "MPLCONFIGDIR", "LD_LIBRARY_PATH", "MANY_MODELS_DATA")
-FENCE = ("own file system (read-only, 16 MB of its own), no network, own process ids, system calls filtered, no privileges, "
-         "limits on time, memory, processes and files, empty environment")
-WEAK = "limits on time, memory and file size, own process group, empty environment; NO fence: files and network were within reach"
-WORDS = {"passed": "passed", "wrong": "not right", "open": "not attempted", "missing": "missing", "timeout": "stopped: out of time",
-         "crashed": "its process ended", "tampered": "TAMPERED", "ungraded": "NOT GRADED"}
-
-
-@dataclass
-class Result:
-    """One exercise of one submission. status: a key of WORDS; mode: where it was checked, "apart" or "together"."""
-
-    exercise: str
-    status: str
-    passed: int = 0
-    total: int = 0
-    text: str = ""
-    mode: str = "apart"
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def full(self) -> bool:
-        return self.status == "passed" and self.passed == self.total > 0
-
-
-@dataclass
-class Submission:
-    """One notebook of one student. problem: why it could not be read; then it has no cells and gets nothing."""
-
-    student: str
-    path: Path
-    topic: str = ""
-    cells: list[dict] = field(default_factory=list)
-    problem: str = ""
-    results: list[Result] = field(default_factory=list)
 
 
 def course() -> dict[str, Path]:
     """The course's own notebooks: "01_interpolation" -> its path."""
-    return {path.stem: path for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))}
+    return {path.stem: path for path in progress.notebooks()}
 
 
 def find_submissions(folder: Path) -> list[Submission]:
@@ -229,9 +197,6 @@ def grade_all(submissions: Sequence[Submission], grader: Grader, tell=lambda lin
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    from course_utils.grading import report
-    from course_utils.safe_python import unavailable
-
     parser = argparse.ArgumentParser(prog="python -m course_utils.grade", description="Grade the exercises of submitted notebooks.")
     parser.add_argument("submissions", type=Path, help="a folder with a folder, or a notebook, for each student")
     parser.add_argument("-o", "--out", type=Path, default=Path("grades.csv"), help="the table; a folder of its name gets the reports")
@@ -240,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--memory-mb", type=int, default=1024, help="memory of a process, above what the course takes (default: 1024)")
     parser.add_argument("--weak", action="store_true", help="where there is no sandbox: limits only. A submission can then do what you can")
     given = parser.parse_args(arguments)
-    reason = "" if given.weak else unavailable()
+    reason = "" if given.weak else safe_python.unavailable()
     if reason:
         print(f"{reason.replace('so the code was not run', 'so nothing was graded')}. Grade on Linux, or in a virtual machine with --weak.",
               file=sys.stderr)

@@ -23,6 +23,8 @@ from pathlib import Path
 
 import nbformat
 
+from course_utils.files import written_aside
+
 __all__ = ["handout", "main", "student_files", "stripped"]
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,15 +65,11 @@ def handout(out: Path, root: Path = ROOT, solutions: bool = True) -> list[str]:
     names = student_files(root)
     contents = {name: None for name in names} | ({} if solutions else {SWITCHED_OFF: b"The instructor has switched solution() off.\n"})
     out.parent.mkdir(parents=True, exist_ok=True)
-    aside = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
+    with written_aside(out) as aside:
         with open(aside, "wb") as raw, gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=TIME) as packed:
             with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
                 for name in sorted(contents):
                     _add(archive, name, contents[name], root / name)
-        os.replace(aside, out)
-    finally:
-        aside.unlink(missing_ok=True)
     return sorted(contents)
 
 

@@ -101,6 +101,22 @@ def build_root(root: str, interpreter: str, job: dict, also: Sequence[str] = ())
     call("mount", "tmpfs", root + WORK, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, f"mode=777,size={megabytes}m,nr_inodes=2000")
 
 
+def isolate(root: str, interpreter: str, job: dict, also: Sequence[str] = ()) -> tuple[str, bool, int]:
+    """New namespaces for what this process forks from here on, and a file system for it at `root` (`build_root`). What `enter_root`,
+    `drop_privileges` and `filter_calls` then need: the machine, whether this was root, and /proc, which is out of reach afterwards.
+    Raises OSError where the kernel refuses, or where there is no filter for the machine."""
+    machine, was_root, proc = platform.machine(), os.geteuid() == 0, os.open("/proc", os.O_RDONLY)
+    if machine not in PIVOT_ROOT:
+        raise OSError(f"no filter of system calls for {machine}")
+    user, group = os.geteuid(), os.getegid()
+    if not was_root:
+        call("unshare", NEWUSER)
+        map_user(user, group, proc)
+    call("unshare", NEWNS | NEWUTS | NEWIPC | NEWPID | NEWNET)
+    build_root(root, interpreter, job, also)
+    return machine, was_root, proc
+
+
 def enter_root(root: str, machine: str) -> None:
     """Make `root` the root of the file system; the old one is gone from here on."""
     os.chdir(root)
@@ -146,6 +162,14 @@ def filter_program(machine: str) -> bytes:
     return b"".join([*lines, statement(answer, allow)])
 
 
+def filter_calls(machine: str) -> None:
+    """From here on this process and all that it starts are under the filter."""
+    program = filter_program(machine)
+    buffer = ctypes.create_string_buffer(program, len(program))
+    pointer = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer)))
+    call("prctl", PR_SET_SECCOMP, 2, pointer, 0, 0)
+
+
 def run_program(interpreter: str, job: dict, machine: str) -> NoReturn:
     """Limits and filter, then the program. Hard limits: the program can lower but not raise them."""
     number = {resource.RLIMIT_AS: job["memory_mb"] << 20, resource.RLIMIT_FSIZE: job["disk_mb"] << 20, resource.RLIMIT_NOFILE: 64,
@@ -155,11 +179,8 @@ def run_program(interpreter: str, job: dict, machine: str) -> NoReturn:
     resource.setrlimit(resource.RLIMIT_CPU, (job["cpu"], job["cpu"] + 1))  # SIGXCPU; one second later, if that is ignored, SIGKILL
     for signal_number in (signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ):
         signal.signal(signal_number, signal.SIG_DFL)
-    program = filter_program(machine)
-    buffer = ctypes.create_string_buffer(program, len(program))
-    pointer = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer)))
     environment = {"PATH": "", "HOME": WORK, "TMPDIR": WORK, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}
-    call("prctl", PR_SET_SECCOMP, 2, pointer, 0, 0)
+    filter_calls(machine)
     os.execve(interpreter, [interpreter, "-P", "-s", "-S", "-B", "-X", "utf8", f"{WORK}/program.py"], environment)
 
 
@@ -203,16 +224,8 @@ def main() -> None:
     try:
         call("prctl", PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
         job = json.load(sys.stdin.buffer)
-        machine, interpreter, root = platform.machine(), os.path.realpath(sys.executable), "/sys"
-        if machine not in PIVOT_ROOT:
-            raise OSError(f"no filter of system calls for {machine}")
-        was_root, proc = os.geteuid() == 0, os.open("/proc", os.O_RDONLY)
-        user, group = os.geteuid(), os.getegid()
-        if not was_root:
-            call("unshare", NEWUSER)
-            map_user(user, group, proc)
-        call("unshare", NEWNS | NEWUTS | NEWIPC | NEWPID | NEWNET)
-        build_root(root, interpreter, job)
+        interpreter, root = os.path.realpath(sys.executable), "/sys"
+        machine, was_root, proc = isolate(root, interpreter, job)
         child = os.fork()
         if child == 0:
             init(root, interpreter, job, machine, report, was_root, proc)

@@ -19,7 +19,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-__all__ = ["course_exercises", "latest_notebook", "place", "read", "record"]
+from course_utils.files import written_aside
+
+__all__ = ["course_exercises", "latest_notebook", "notebooks", "place", "read", "record"]
 
 ROOT = Path(__file__).resolve().parents[1]
 PASSED = "passed"
@@ -61,27 +63,28 @@ def record(name: str, status: str) -> str:
     path = place()
     if path is None:
         return ""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f"{path.name}.lock"), timeout=2):  # several notebooks may be open
             states, _, note = read(path)
             if states.get(name) != PASSED:
                 states[name] = status
-            aside.write_text(json.dumps({"latest": name.split(".")[0], "exercises": states}, indent=1), encoding="utf-8")
-            os.replace(aside, path)
+            with written_aside(path) as aside:
+                aside.write_text(json.dumps({"latest": name.split(".")[0], "exercises": states}, indent=1), encoding="utf-8")
         return note
     except (OSError, Timeout) as error:
         return f"Your progress could not be kept in {path.name} ({type(error).__name__})."
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
+
+
+def notebooks(folder: Path | None = None) -> list[Path]:
+    """The course's notebooks in order, from `folder` (default: the course's own)."""
+    return sorted((folder or ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
 def course_exercises(folder: Path | None = None) -> dict[str, list[str]]:
     """The exercises of each notebook in its order, from its check cells: {"00_start_here": ["start_here.average", ...]}."""
     found = {}
-    for path in sorted((folder or ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+    for path in notebooks(folder):
         topic = path.stem[3:]
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # a student may have broken one
             cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -92,9 +95,8 @@ def course_exercises(folder: Path | None = None) -> dict[str, list[str]]:
 
 def latest_notebook(path: Path | None, folder: Path | None = None) -> Path:
     """The notebook of the last check in the file `path`; the first one if there is none."""
-    notebooks = sorted((folder or ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    latest = read(path)[1] if path else ""
-    return next((book for book in notebooks if latest and book.stem[3:] == latest), notebooks[0])
+    books, latest = notebooks(folder), read(path)[1] if path else ""
+    return next((book for book in books if latest and book.stem[3:] == latest), books[0])
 
 
 def main() -> None:

@@ -364,7 +364,7 @@ def test_without_a_sandbox_nothing_runs(stage, monkeypatch, tmp_path):
     """Whatever part of the sandbox fails, the program is not started."""
     source = (ROOT / "course_utils" / "jail.py").read_text()
     old, new = {
-        "the namespaces": ("NEWNS | NEWUTS | NEWIPC | NEWPID | NEWNET)\n        build", "0xFFFFFFFF)\n        build"),
+        "the namespaces": ("NEWNS | NEWUTS | NEWIPC | NEWPID | NEWNET)\n    build", "0xFFFFFFFF)\n    build"),
         "the root": ('call("syscall", ctypes.c_long(PIVOT_ROOT[machine]), ".", ".")', 'call("syscall", ctypes.c_long(-1), ".", ".")'),
         "the filter": ('call("prctl", PR_SET_SECCOMP, 2, pointer, 0, 0)', 'call("prctl", PR_SET_SECCOMP, 2, None, 0, 0)'),
         "the interpreter": ("os.execve(interpreter,", "os.execve('/no/python',"),

@@ -1,19 +1,53 @@
-"""What `grade` writes: the table as CSV and a report for each student as Markdown."""
+"""What a grade is, and what `grade` writes of it: the table as CSV and a report for each student as Markdown."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from course_utils.grade import FENCE, WEAK, WORDS, Submission
+from course_utils.files import written_aside
 
-__all__ = ["table", "write"]
+__all__ = ["FENCE", "WEAK", "WORDS", "Result", "Submission", "report", "table", "write"]
 
+FENCE = ("own file system (read-only, 16 MB of its own), no network, own process ids, system calls filtered, no privileges, "
+         "limits on time, memory, processes and files, empty environment")
+WEAK = "limits on time, memory and file size, own process group, empty environment; NO fence: files and network were within reach"
+WORDS = {"passed": "passed", "wrong": "not right", "open": "not attempted", "missing": "missing", "timeout": "stopped: out of time",
+         "crashed": "its process ended", "tampered": "TAMPERED", "ungraded": "NOT GRADED"}
 TOGETHER = "checked inside the submission's own process (tampering was looked for, and is not excluded)"
+
+
+@dataclass
+class Result:
+    """One exercise of one submission. status: a key of WORDS; mode: where it was checked, "apart" or "together"."""
+
+    exercise: str
+    status: str
+    passed: int = 0
+    total: int = 0
+    text: str = ""
+    mode: str = "apart"
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def full(self) -> bool:
+        return self.status == "passed" and self.passed == self.total > 0
+
+
+@dataclass
+class Submission:
+    """One notebook of one student. problem: why it could not be read; then it has no cells and gets nothing."""
+
+    student: str
+    path: Path
+    topic: str = ""
+    cells: list[dict] = field(default_factory=list)
+    problem: str = ""
+    results: list[Result] = field(default_factory=list)
 
 
 def write(submissions: Sequence[Submission], out: Path, weak: bool = False) -> Path:
@@ -34,9 +68,8 @@ def write(submissions: Sequence[Submission], out: Path, weak: bool = False) -> P
 
 
 def _put(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    aside.write_text(text, encoding="utf-8", newline="")
-    os.replace(aside, path)
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8", newline="")
 
 
 def table(submissions: Sequence[Submission]) -> str:

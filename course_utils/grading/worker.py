@@ -7,15 +7,12 @@ filter on system calls), then divides into the judge and the student's process: 
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
-import platform
 import resource
 import select
 import signal
-import struct
 import sys
 import tempfile
 import time
@@ -119,15 +116,8 @@ def _launched(report: int, work: Callable[[int], None], limits: dict, weak: bool
         work(report)
         os._exit(0)
     jail.call("prctl", jail.PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    machine, was_root, proc = platform.machine(), os.geteuid() == 0, os.open("/proc", os.O_RDONLY)
-    if machine not in jail.PIVOT_ROOT:
-        raise OSError(f"no filter of system calls for {machine}")
-    if not was_root:
-        user, group = os.geteuid(), os.getegid()
-        jail.call("unshare", jail.NEWUSER)
-        jail.map_user(user, group, proc)
-    jail.call("unshare", jail.NEWNS | jail.NEWUTS | jail.NEWIPC | jail.NEWPID | jail.NEWNET)
-    jail.build_root("/sys", os.path.realpath(sys.executable), {"disk_mb": DISK_MB, "code": "", "stdin": ""}, also=packages())
+    job = {"disk_mb": DISK_MB, "code": "", "stdin": ""}
+    machine, was_root, proc = jail.isolate("/sys", os.path.realpath(sys.executable), job, also=packages())
     child = os.fork()
     if child == 0:
         _first(report, work, limits, machine, was_root, proc)
@@ -148,18 +138,15 @@ def _first(report: int, work: Callable[[int], None], limits: dict, machine: str,
         jail.enter_root("/sys", machine)
         jail.drop_privileges(was_root, proc)
         os.close(proc)
-        judge = os.fork()
-        if judge == 0:
+        child = os.fork()
+        if child == 0:
             _limit(limits)
             _bare_environment(jail.WORK)
-            program = jail.filter_program(machine)
-            buffer = ctypes.create_string_buffer(program, len(program))
-            pointer = ctypes.create_string_buffer(struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer)))
-            jail.call("prctl", jail.PR_SET_SECCOMP, 2, pointer, 0, 0)
+            jail.filter_calls(machine)
             work(report)
             os._exit(0)
         os.close(report)
-        while os.wait()[0] != judge:
+        while os.wait()[0] != child:
             pass
         os._exit(0)
     except BaseException as error:

@@ -86,8 +86,8 @@ function turnsThePage(event) {
 }
 
 // Fonts are fetched when something is laid out in them, and what is measured before they are there is wrong.
-async function fontsOf(part) {
-  part.getBoundingClientRect();
+async function fontsLoaded() {
+  document.body.getBoundingClientRect();
   await document.fonts.ready;
 }
 
@@ -96,7 +96,7 @@ async function start() {
   const slides = document.querySelector(".reveal .slides");
   if (!slides) {
     await drawCharts();
-    await fontsOf(document.body);
+    await fontsLoaded();
     keepUsefulTabStops(document);
     return;
   }
@@ -106,7 +106,7 @@ async function start() {
   sharpen(Math.min(innerWidth / WIDTH, innerHeight / HEIGHT));
   document.body.classList.add("measuring");
   const views = await drawCharts();
-  await fontsOf(slides);
+  await fontsLoaded();
   slides.querySelectorAll(".chart").forEach(enlarge);
   cutSlides(slides);
   keepUsefulTabStops(slides);

@@ -1,8 +1,6 @@
 """axe-core on a notebook in JupyterLab, on the site and on a deck; and everything by keyboard alone."""
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("playwright")
@@ -11,7 +9,9 @@ pytest.importorskip("axe_playwright_python")
 from axe_playwright_python.sync_playwright import Axe
 from test_notebooks_in_browser import ERRORS, RUN_ALL, _picture, _wait_for_change
 
-NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+from course_utils import progress
+
+NAMES = [path.stem for path in progress.notebooks()]
 OURS = [[".jp-MarkdownOutput"], [".jp-OutputArea-output"]]  # the rest of the page is JupyterLab's
 TAB_STOPS = """() => {
     const found = document.querySelectorAll(['a[href]', 'button', 'input', 'select', 'textarea', 'summary', 'audio'].map(e => 'main ' + e));
