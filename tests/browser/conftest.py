@@ -1,6 +1,7 @@
 """A real JupyterLab on a copy of the notebooks, driven through Debian's chromium. Without a browser these tests are skipped."""
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -85,7 +87,8 @@ def _address(runtime: Path, server: subprocess.Popen, log) -> str:
 
 @pytest.fixture
 def end_kernels(lab):
-    """end_kernels() stops them all. Each holds a gigabyte or more, and JupyterLab keeps them when their page is closed."""
+    """end_kernels() stops them all; so does the end of the test. Each holds a gigabyte or more, and JupyterLab keeps them when their page
+    is closed."""
     url, token = lab
 
     def end() -> None:
@@ -94,7 +97,37 @@ def end_kernels(lab):
         for session in sessions:
             urlopen(Request(f"{url}api/sessions/{session['id']}?token={token}", method="DELETE")).close()
 
-    return end
+    yield end
+    end()
+
+
+@contextlib.contextmanager
+def _watched(browser, height: int, allowed: Callable[[str], bool]):
+    """A browser context and `visit(address)`. At the end: no page error, no console error, no visit that is not `allowed`."""
+    context = browser.new_context(viewport={"width": 1280, "height": height})
+    problems: list[str] = []
+
+    def visit(address: str) -> None:
+        if not allowed(address):
+            problems.append(f"a request to {address}")
+
+    def console(message) -> None:
+        if message.type == "error":
+            problems.append(f"console error: {message.text} ({message.location.get('url', '')})")
+
+    def opened(page) -> None:
+        page.on("pageerror", lambda error: problems.append(f"page error: {error.stack or error}"))
+        page.on("console", console)
+
+    context.on("page", opened)
+    context.on("request", lambda request: visit(request.url))
+    yield context, visit
+    context.close()
+    assert not problems, "\n".join(dict.fromkeys(problems))
+
+
+def _on_this_machine(address: str) -> bool:
+    return urlsplit(address).scheme in ("data", "blob") or urlsplit(address).hostname in LOCAL
 
 
 @pytest.fixture
@@ -104,39 +137,23 @@ def open_notebook(lab, end_kernels, browser):
     At the end: no page error, no console error, no request to another machine.
     """
     url, token = lab
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    problems: list[str] = []
+    with _watched(browser, 900, _on_this_machine) as (context, visit):
 
-    def visit(address: str) -> None:
-        if urlsplit(address).scheme not in ("data", "blob") and urlsplit(address).hostname not in LOCAL:
-            problems.append(f"a request left the machine: {address}")
+        def opener(name: str, sent: list[str] | None = None):
+            page = context.new_page()
 
-    def console(message) -> None:
-        if message.type == "error":
-            problems.append(f"console error: {message.text} ({message.location.get('url', '')})")
+            def websocket(socket) -> None:
+                visit(socket.url)
+                if sent is not None:  # what the page sends to the kernel; the protocol has binary frames with JSON inside
+                    socket.on("framesent", lambda frame: sent.append(frame if isinstance(frame, str) else frame.decode("utf-8", "replace")))
 
-    context.on("request", lambda request: visit(request.url))
+            page.on("websocket", websocket)
+            page.goto(f"{url}lab/tree/notebooks/{name}?token={token}&reset")
+            page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.content?.widgets?.length > 0", timeout=60_000)
+            page.evaluate("async () => { const p = jupyterapp.shell.currentWidget; await p.context.ready; await p.sessionContext.ready; }")
+            return page
 
-    def opener(name: str, sent: list[str] | None = None):
-        page = context.new_page()
-
-        def websocket(socket) -> None:
-            visit(socket.url)
-            if sent is not None:  # what the page sends to the kernel; the protocol has binary frames with JSON inside
-                socket.on("framesent", lambda frame: sent.append(frame if isinstance(frame, str) else frame.decode("utf-8", "replace")))
-
-        page.on("websocket", websocket)
-        page.on("pageerror", lambda error: problems.append(f"page error: {error.stack or error}"))
-        page.on("console", console)
-        page.goto(f"{url}lab/tree/notebooks/{name}?token={token}&reset")
-        page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.content?.widgets?.length > 0", timeout=60_000)
-        page.evaluate("async () => { const p = jupyterapp.shell.currentWidget; await p.context.ready; await p.sessionContext.ready; }")
-        return page
-
-    yield opener
-    context.close()
-    end_kernels()
-    assert not problems, "\n".join(dict.fromkeys(problems))
+        yield opener
 
 
 @pytest.fixture(scope="session")
@@ -151,27 +168,17 @@ def exported(tmp_path_factory, browser) -> Path:
 @pytest.fixture
 def open_page(exported, browser):
     """open_page("slides/NAME") -> the page, ready. At the end: no error, and nothing asked of anything but the disk."""
-    context = browser.new_context(viewport={"width": 1280, "height": 720})
-    problems: list[str] = []
+    with _watched(browser, 720, lambda address: address.startswith(("file:", "data:", "blob:"))) as (context, _):
 
-    def opener(name: str):
-        page = context.new_page()
-        page.set_default_timeout(120_000)  # a busy machine
-        page.on("pageerror", lambda error: problems.append(f"page error: {error.stack or error}"))
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.goto((exported / f"{name}.html").as_uri())
-        if not name.endswith("index"):
-            page.wait_for_selector("body.ready")
-        return page
+        def opener(name: str):
+            page = context.new_page()
+            page.set_default_timeout(120_000)  # a busy machine
+            page.goto((exported / f"{name}.html").as_uri())
+            if not name.endswith("index"):
+                page.wait_for_selector("body.ready")
+            return page
 
-    def visit(request) -> None:
-        if not request.url.startswith(("file:", "data:", "blob:")):
-            problems.append(f"a request left the disk: {request.url}")
-
-    context.on("request", visit)
-    yield opener
-    context.close()
-    assert not problems, "\n".join(dict.fromkeys(problems))
+        yield opener
 
 
 CHARTS = [
