@@ -61,23 +61,56 @@ def show_chart(value, title="mixture", x=1):
          "text/plain": "chart"}}, raw=True)"""
 
 
+def with_picture(output):
+    output.data["image/png"] = PIXEL
+    return output
+
+
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 CELLS = [  # what the cell does, its source, its saved outputs, does nbval accept it?
     ("same text", "print('a')", [stream("a\n")], True),
     ("other text", "print('b')", [stream("a\n")], False),
-    ("last digit of a printed number", "print(0.1234)", [stream("0.1235\n")], False),
+    ("last digits of a printed number", "print(0.1234)", [stream("0.1236\n")], True),
+    ("three units off", "print(0.1234)", [stream("0.1237\n")], False),
+    ("a digit more", "print(f'{10.04:6.2f} nats')", [stream("  9.98 nats\n")], False),
+    ("a column moves", "print(f'{10.00:6.2f} nats')", [stream("  9.98 nats\n")], True),
+    ("sign about zero", "print(f'{-0.01:+.2f}')", [stream("+0.01\n")], True),
+    ("no leading zero, in brackets", "print('(.25, -.11)')", [stream("(.26, -.12)\n")], True),
+    ("rounded to fewer digits", "print(round(0.7, 2))", [stream("0.69\n")], True),
+    ("power of ten", "print('1.2e-05')", [stream("1.4e-05\n")], True),
+    ("power of ten, off", "print('1.2e-05')", [stream("1.2e-04\n")], False),
+    ("a count", "print('3,177 snippets')", [stream("3,178 snippets\n")], False),
+    ("a list", "print([1, 2])", [stream("[1, 3]\n")], False),
+    ("a tensor", "print('tensor([1., 0.5000])')", [stream("tensor([0.9999, 0.5001])\n")], True),
+    ("a word beside a number", "print('0.12 nats')", [stream("0.12 bits\n")], False),
+    ("a name with a digit", "print('SmolLM2 0.12')", [stream("SmolLM3 0.12\n")], False),
+    ("missing line", "print('a 0.1')", [stream("a 0.1\nb 0.2\n")], False),
+    ("swapped rows", "print('b 0.2\\na 0.2')", [stream("a 0.2\nb 0.2\n")], False),
+    ("table", "display({'text/html': '<td>0.66</td>'}, raw=True)", [display(text_html="<td>0.67</td>")], True),
+    ("table, off", "display({'text/html': '<td>0.66</td>'}, raw=True)", [display(text_html="<td>0.96</td>")], False),
+    ("table, other row", "display({'text/html': '<td>6</td>'}, raw=True)", [display(text_html="<td>7</td>")], False),
+    ("an estimate", "print('41 of 100')  # estimate", [stream("42 of 100\n")], True),
+    ("an estimate, off", "print('41 of 100')  # estimate", [stream("45 of 100\n")], False),
+    ("sampled text", "print('λ = 0.5: And it came')  # sampled", [stream("λ = 0.5: In the\n")], True),
+    ("sampled text, other label", "print('λ = 0.5: And it')  # sampled", [stream("λ = 0.9: And it\n")], False),
+    ("sampled text, nothing there", "print('λ = 0.5:')  # sampled", [stream("λ = 0.5: And it\n")], False),
+    ("sampled text, a line less", "print('a: b')  # sampled", [stream("a: b\nc: d\n")], False),
     ("output not saved", "print('a')", [], False),
     ("output gone", "pass", [stream("a\n")], False),
     ("never run", "x = 1", None, False),
     ("address", "print(object())", [stream("<object object at 0x7f01a2b3c4d0>\n")], True),
     ("timing", "print('took 3.1 s')", [stream("took 12 s\n")], True),
-    ("percent is no timing", "print('3 %')", [stream("4 %\n")], False),
+    ("percent", "print('3 %')", [stream("5 %\n")], True),
+    ("percent is no timing", "print('3 %')", [stream("6 %\n")], False),
     ("warning that was not saved", "import warnings; warnings.warn('old')", [], False),
     ("error", "1 / 0", [], False),
     ("chart, last digits", show_chart(0.50001), [chart(0.5)], True),
     ("chart, whole for broken", show_chart(1), [chart(1.0)], True),
     ("chart, other figure", show_chart(0.6), [chart(0.5)], False),
     ("chart, other whole number", show_chart(0.5, x=2), [chart(0.5)], False),
+    ("chart, number in a title", show_chart(0.5, title="λ 0.41"), [chart(0.5, title="λ 0.42")], True),
+    ("chart, number in a title, off", show_chart(0.5, title="λ 0.41"), [chart(0.5, title="λ 0.45")], False),
+    ("chart, its picture is made when it is saved", show_chart(0.5), [with_picture(chart(0.5))], True),
     ("chart, other title", show_chart(0.5, title="member"), [chart(0.5)], False),
     ("chart, other text", show_chart(0.5), [chart(0.5, text="graph")], False),
     ("chart gone", "display({'text/plain': 'chart'}, raw=True)", [chart(0.5)], False),
@@ -95,7 +128,12 @@ CELLS = [  # what the cell does, its source, its saved outputs, does nbval accep
 def nbval_outcomes(tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("nbval")
     cells = [
-        new_code_cell(source, outputs=outputs or [], execution_count=None if outputs is None else number)
+        new_code_cell(
+            source,
+            outputs=outputs or [],
+            execution_count=None if outputs is None else number,
+            metadata={"tags": re.findall("# (estimate|sampled)$", source)},
+        )
         for number, (_, source, outputs, _) in enumerate(CELLS, start=1)
     ]
     nbformat.write(
