@@ -10,28 +10,65 @@ import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CARD = {"jupyterlab", "torch", "transformers", "matplotlib", "ipywidgets", "datasets", "nbval"}
 
 
-def pinned() -> dict[str, str]:
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
-    return dict(line.split(";")[0].split("==") for line in lines)  # after ";": on which systems
+COURSE, TEST = "requirements.lock", "requirements-test.lock"
 
 
-def test_the_lock_pins_the_dependency_list():
-    lock = {name.lower().replace("_", "-"): version for name, version in pinned().items()}
-    for line in PROJECT["dependencies"]:
-        requirement = Requirement(line)
-        assert lock[requirement.name.lower()] in requirement.specifier, line
-    assert CARD <= {Requirement(line).name for line in PROJECT["dependencies"]}
+def locked(name: str) -> dict[str, list[str]]:
+    """Package -> its line and its hashes. A package may be there twice, for different Pythons."""
+    found: dict[str, list[str]] = {}
+    for line in (ROOT / name).read_text(encoding="utf-8").splitlines():
+        if line[:1].isalnum():
+            package = re.split(r"[= ]", line)[0]
+            found.setdefault(package, []).append(line.rstrip(" \\"))
+        else:
+            found[package].append(line.strip(" \\"))
+    return found
 
 
-def test_conda_environment_installs_this_project_and_nothing_else():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+def pins(name: str) -> set[str]:
+    return {line for lines in locked(name).values() for line in lines if "==" in line and not line.startswith("--hash")}
+
+
+def wanted(*extras: str) -> list[Requirement]:
+    """The project's own requirements, with those of its extras."""
+    lines = [*PROJECT["dependencies"], *(line for extra in extras for line in PROJECT["optional-dependencies"][extra])]
+    return [requirement for requirement in map(Requirement, lines) if requirement.name not in ("torch", "many-models")]
+
+
+@pytest.mark.parametrize(("lock", "extras"), [(COURSE, ()), (TEST, ("triton", "authoring", "test"))])
+def test_the_lock_pins_the_dependency_list(lock, extras):
+    found = locked(lock)
+    for requirement in wanted(*extras):
+        line = found[requirement.name.lower()][0]
+        assert line.split(" ")[0].split("==")[1] in requirement.specifier, line
+
+
+def test_the_locks_hold_for_every_system_and_leave_the_build_of_torch_open():
+    for name in (COURSE, TEST):
+        found = locked(name)
+        assert all(any(line.startswith("--hash=sha256:") for line in lines) for lines in found.values()), name
+        assert not [package for package in found if re.match("torch|nvidia-|cuda-", package)]
+        assert "sys_platform == 'darwin'" in found["appnope"][0] and "os_name == 'nt'" in found["pywinpty"][0]
+    assert pins(COURSE) <= pins(TEST)
+    assert not {"triton", "pytest", "playwright", "mergekit", "ruff", "vl-convert-python"} & locked(COURSE).keys()
+
+
+def test_the_packages_that_the_course_is_made_of():
+    assert CARD <= {Requirement(line).name for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]}
+    assert PROJECT["requires-python"] == ">=3.11"
+
+
+def test_conda_environment_installs_the_same_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     python, pip, inner = environment["dependencies"]
-    assert pip == "pip" and inner == {"pip": ["-e ."]}
-    assert python == "python=" + re.match(r">=([\d.]+)", PROJECT["requires-python"]).group(1)
+    torch = next(line for line in PROJECT["dependencies"] if line.startswith("torch=="))
+    assert (python, pip) == ("python=3.11", "pip")
+    assert inner["pip"][0].startswith("--extra-index-url=") and inner["pip"][-1] == "-e ."
+    assert set(inner["pip"][1:-1]) == {torch, *pins(TEST)}
 
 
 def test_repo2docker_would_build_from_the_conda_environment():
@@ -40,9 +77,11 @@ def test_repo2docker_would_build_from_the_conda_environment():
     copies the repository before it installs only if a pip line names a local path."""
     before_conda = ["Dockerfile", "Project.toml", "JuliaProject.toml", "REQUIRE", "default.nix", "runtime.txt", "install.R", "DESCRIPTION"]
     assert [name for name in ["binder", ".binder", *before_conda] if (ROOT / name).exists()] == []
-    python, _, inner = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    python, _, inner = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     assert re.match(r"python\s*=+\s*([\d\.]*)", python).group(1) == "3.11"
-    assert [line.split(None, 1)[1].startswith(".") for line in inner["pip"]] == [True]
+    # It splits a line that begins with "--" at "=", and would fail where there is none.
+    local = [line for line in inner["pip"] if not line.startswith("--") and line.split(None, 1)[-1].startswith(".")]
+    assert local == ["-e ."] and all("=" in line for line in inner["pip"] if line.startswith("--"))
 
 
 def test_data_stays_small_and_every_model_has_its_report():
@@ -55,7 +94,7 @@ def test_data_stays_small_and_every_model_has_its_report():
 def test_the_datasheet_has_the_checksum_of_every_data_file():
     import hashlib
 
-    sheet = (ROOT / "data" / "README.md").read_text()
+    sheet = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
     paths = [*(ROOT / "data").glob("*.parquet"), *(ROOT / "data" / "models").glob("*/*.safetensors")]
     assert paths
     for path in paths:
