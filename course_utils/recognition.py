@@ -171,7 +171,7 @@ def _decoder() -> Any:
     try:
         from pocketsphinx import Decoder
     except ImportError as error:
-        raise ModelError("PocketSphinx is missing: `pip install pocketsphinx==5.1.1`, or use the committed hypotheses of"
+        raise ModelError("PocketSphinx is missing: `pip install pocketsphinx`, or use the committed hypotheses of"
                          " data/speech.parquet") from error
     return Decoder(samprate=RATE, bestpathlw=LM_WEIGHT, loglevel="FATAL")
 
