@@ -228,7 +228,7 @@ def test(python: str, arguments: list) -> int:
 
 def test_fast(python: str, arguments: list) -> int:
     lint(python)
-    return run([python, "-m", "pytest", "-n", "auto", "tests", "--ignore", "tests/browser", "-m", "not slow", *arguments])
+    return run([python, "-m", "pytest", "-n", "auto", "tests", "--ignore=tests/browser", "-m", "not slow and not slow_browser", *arguments])
 
 
 def doctor() -> int:

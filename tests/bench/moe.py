@@ -1,7 +1,7 @@
 """Times of our mixture of experts beside transformers' and beside the floor, interleaved, medians of one run.
 
-    python tests/bench_moe.py                  E in {8, 32}, k in {1, 2}, T in {512, 2048}, forward and forward+backward
-    python tests/bench_moe.py --rounds 21 --threads 1
+    python tests/bench/moe.py                  E in {8, 32}, k in {1, 2}, T in {512, 2048}, forward and forward+backward
+    python tests/bench/moe.py --rounds 21 --threads 1
 
 Peers: `MixtralSparseMoeBlock` with the same weights and each `experts_implementation` that runs on a CPU: eager (a loop),
 grouped_mm, batched_mm. The last one copies an expert for every token: it is left out (-) where the copies exceed --copies GB,

@@ -1,7 +1,7 @@
 """Seconds and peak memory of our merge program and of mergekit's, side by side, with the machine's copying speed as the floor.
 
-    python tests/bench_merging.py                 three Llama checkpoints of 125 M parameters, three runs of everything
-    python tests/bench_merging.py --runs 5 --folder /some/disk
+    python tests/bench/merging.py                 three Llama checkpoints of 125 M parameters, three runs of everything
+    python tests/bench/merging.py --runs 5 --folder /some/disk
 
 Both are run as a user runs them, a fresh process each time, without a network; runs are interleaved and medians are
 printed. mergekit's model card is off: offline it would end in a traceback. The floor reads every byte that a merge has to
@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHAPE = {"hidden": 768, "inner": 2048, "layers": 14, "vocabulary": 32_000, "tied": True}  # 124 M parameters
 CONFIGS = {
     "ties": "merge_method: ties\nbase_model: {0}\nmodels:\n  - {{model: {1}, parameters: {{weight: 0.6, density: 0.2}}}}\n"

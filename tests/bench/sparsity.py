@@ -1,7 +1,7 @@
 """When do zeros pay on this CPU? Milliseconds of products that skip zeros beside the dense product, against the density.
 
-    python tests/bench_sparsity.py                     both matrices, batch 1 and 8, ten densities, 15 rounds
-    python tests/bench_sparsity.py --rounds 31 --warm
+    python tests/bench/sparsity.py                     both matrices, batch 1 and 8, ten densities, 15 rounds
+    python tests/bench/sparsity.py --rounds 31 --warm
 
 y = W h with W^T (2048, 768) and (8192, 2048) in float32, the shapes of an inner layer's way out; `density` is the share of
 non-zeros in h (for "CSR weights": in W, with h dense). Zeros fall at random, independently in each row of a batch: the worst
@@ -27,7 +27,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 from course_utils.sparsity import bag_matvec, sparse_matvec, to_csr_matvec  # noqa: E402
 
 SHAPES = ((2048, 768), (8192, 2048))  # W^T: (in, out)
