@@ -7,7 +7,8 @@ What changes:
   and the number of threads: a decimal number or a percentage may be two units of its last printed digit away from the
   saved one. Words, order, structure and whole numbers (counts) must be equal. The tag `estimate` lets whole numbers
   move by two as well, for a count that depends on a measurement; the tag `sampled` is for text that a model wrote by
-  sampling: its lines are compared up to their first colon, and what follows must be there;
+  sampling: its lines are compared up to their first colon, and what follows must be there, and of a chart of it the
+  structure is compared;
 - a chart (Vega-Lite) is compared as data: structure and whole numbers strictly, texts as above, other numbers with a
   tolerance. Its picture, which is for readers without the renderer, is made when the notebook is saved, not in the run;
 - any other picture (PNG, JPEG) has to be there, but its pixels are not compared: nbval would not even miss it;
@@ -79,23 +80,25 @@ def form(text: str) -> str:
     return "\n".join(re.sub(r"(?<=:)\s*\S.*|^[^:]*[^:\s][^:]*$", " …", line) for line in text.strip().splitlines())
 
 
-def difference(saved: Any, new: Any, place: str = "chart") -> str | None:
-    """The first place where two JSON values differ, or None. Whole numbers and structure must be equal."""
+def difference(saved: Any, new: Any, place: str = "chart", sampled: bool = False) -> str | None:
+    """The first place where two JSON values differ, or None. Whole numbers and structure must be equal.
+
+    Of what was sampled only the structure is compared: which keys, how many entries, of which types.
+    """
     if isinstance(saved, dict) and isinstance(new, dict):
         if saved.keys() != new.keys():
             return f"{place}: keys that only one has: {sorted(saved.keys() ^ new.keys())}"
-        return next(filter(None, (difference(saved[key], new[key], f"{place}.{key}") for key in saved)), None)
+        found = (difference(saved[key], new[key], f"{place}.{key}", sampled) for key in saved)
+        return next(filter(None, found), None)
     if isinstance(saved, list) and isinstance(new, list):
         if len(saved) != len(new):
             return f"{place}: {len(saved)} entries saved, {len(new)} now"
-        return next(
-            filter(None, (difference(a, b, f"{place}[{i}]") for i, (a, b) in enumerate(zip(saved, new, strict=True)))),
-            None,
-        )
-    if float in (type(saved), type(new)) and {type(saved), type(new)} <= {float, int}:
-        equal = saved == new or abs(saved - new) <= TOLERANCE * (1 + abs(saved))
+        found = (difference(a, b, f"{place}[{i}]", sampled) for i, (a, b) in enumerate(zip(saved, new, strict=True)))
+        return next(filter(None, found), None)
+    if {type(saved), type(new)} <= {float, int} and (sampled or float in (type(saved), type(new))):
+        equal = sampled or saved == new or abs(saved - new) <= TOLERANCE * (1 + abs(saved))
     elif isinstance(saved, str) and isinstance(new, str):
-        equal = as_saved(saved, new) == saved
+        equal = as_saved(saved, new) == saved or (sampled and bool(saved.strip()) == bool(new.strip()))
     else:
         equal = type(saved) is type(new) and saved == new
     return None if equal else f"{place}: {saved!r} saved, {new!r} now"
@@ -111,7 +114,9 @@ def _align_texts(cell: IPyNbCell, test: list, ref: list) -> None:
     """Write into the outputs `test` of the run what `as_saved` makes of their texts, so that nbval can compare strings."""
     marks = cell.cell.metadata.get("tags", [])
     for key in TEXTS:
-        saved, new = ([part for o in outputs for part in (o, o.get("data", {})) if key in part] for outputs in (ref, test))
+        saved, new = (
+            [part for o in outputs for part in (o, o.get("data", {})) if key in part] for outputs in (ref, test)
+        )
         for a, b in zip(saved, new):
             old, now = cell.sanitize(a[key]), cell.sanitize(b[key])
             if "sampled" in marks and form(old) == form(now):
@@ -128,7 +133,7 @@ def _compare_outputs(self: IPyNbCell, test: list, ref: list, skip_compare: tuple
         saved, new = _of_type(ref, mime), _of_type(test, mime)
         found = f"{len(saved)} saved, {len(new)} now" if len(saved) != len(new) else None
         if mime in CHARTS and not found:
-            found = difference(saved, new)
+            found = difference(saved, new, sampled="sampled" in self.cell.metadata.get("tags", []))
         if found:
             self.comparison_traceback.append(f" mismatch '{mime}': {found}")
             return False

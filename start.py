@@ -35,7 +35,19 @@ TORCH = re.search(r'"torch==([\d.]+)"', (ROOT / "pyproject.toml").read_text(enco
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 LOCKS = {"course": "requirements.lock", "test": "requirements-test.lock"}  # the second holds the first
 NEEDS_GB = {"course": 3, "test": 4}  # free on the disk at the first start, with CUDA's libraries 5 more
-COMMANDS = ("lab", "present", "slides", "site", "handout", "setup", "test", "test-fast", "test-machines", "save", "doctor")
+COMMANDS = (
+    "lab",
+    "present",
+    "slides",
+    "site",
+    "handout",
+    "setup",
+    "test",
+    "test-fast",
+    "test-machines",
+    "save",
+    "doctor",
+)
 LAB = ["jupyterlab", "--ServerApp.ip=127.0.0.1", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
 # Idle threads of torch sleep instead of spinning: with anything else running, small steps are a hundred times faster.
 ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUTF8": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
@@ -104,7 +116,9 @@ def make_venv(asked: str | None) -> str:
     done = subprocess.run([wanted, "-m", "venv", "--clear", str(VENV)], capture_output=True, text=True)
     if done.returncode or version_of(python) is None:
         why = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
-        advice = "install python3-venv" if "ensurepip" in done.stderr + done.stdout else "is the disk full or read-only?"
+        advice = (
+            "install python3-venv" if "ensurepip" in done.stderr + done.stdout else "is the disk full or read-only?"
+        )
         raise Stop(f"the environment could not be made ({why[-1]}): {advice}")
     return python
 
@@ -123,7 +137,9 @@ def has_nvidia() -> bool:
 
 def install_torch(python: str) -> None:
     """On Linux without an NVIDIA GPU the build for CPUs, which is a tenth of the ordinary one with its CUDA libraries."""
-    installed = subprocess.run([python, "-c", "import importlib.metadata as m; print(m.version('torch'))"], capture_output=True, text=True)
+    installed = subprocess.run(
+        [python, "-c", "import importlib.metadata as m; print(m.version('torch'))"], capture_output=True, text=True
+    )
     if installed.stdout.strip().split("+")[0] == TORCH:
         return
     if sys.platform.startswith("linux") and not has_nvidia():
@@ -147,7 +163,9 @@ def fingerprint(group: str) -> str:
 def setup(group: str, asked: str | None = None) -> str:
     """The environment with the packages of a group, "course" or "test"; its interpreter. Does nothing when all is there."""
     if platform.system() == "Darwin" and platform.machine() == "x86_64":
-        raise Stop(f"PyTorch has no build {TORCH} for Macs with an Intel processor: use Colab or another computer (README, Where it runs)")
+        raise Stop(
+            f"PyTorch has no build {TORCH} for Macs with an Intel processor: use Colab or another computer (README, Where it runs)"
+        )
     if not (ROOT / LOCKS[group]).exists():
         raise Stop("the student edition has no tests: clone the repository to run them")
     python = make_venv(asked)
@@ -156,7 +174,9 @@ def setup(group: str, asked: str | None = None) -> str:
         return python
     free = shutil.disk_usage(ROOT).free / 1e9
     if free < NEEDS_GB[group] and not mark.exists():
-        raise Stop(f"{free:.1f} GB are free here and {NEEDS_GB[group]} are needed: make room, or put the course on another disk")
+        raise Stop(
+            f"{free:.1f} GB are free here and {NEEDS_GB[group]} are needed: make room, or put the course on another disk"
+        )
     say("installing the packages: a few minutes, once")
     # --no-compile: Python compiles what is really imported; compiling all would take 0.4 GB and most of the time.
     if pip(python, "--no-deps", "--require-hashes", "--no-compile", "-r", str(ROOT / LOCKS[group]), quiet=False):
@@ -172,7 +192,11 @@ def setup_here() -> None:
     """Install into the Python that runs this what it lacks, and leave what it has as it is: for Colab or a container."""
     if sys.version_info[:2] not in PYTHONS:
         find_python(sys.executable)
-    have = {re.sub(r"[-_.]+", "-", d.metadata["Name"]).lower() for d in importlib.metadata.distributions() if d.metadata["Name"]}
+    have = {
+        re.sub(r"[-_.]+", "-", d.metadata["Name"]).lower()
+        for d in importlib.metadata.distributions()
+        if d.metadata["Name"]
+    }
     blocks = re.split(r"\n(?=\w)", (ROOT / LOCKS["course"]).read_text(encoding="utf-8"))
     missing = [block for block in blocks if (name := re.match(r"\w[\w.-]*", block)) and name[0].lower() not in have]
     with tempfile.TemporaryDirectory() as folder:
@@ -194,13 +218,17 @@ def fetch_assets(python: str) -> None:
     """The language model, verified and with a progress bar. Raises Stop after the line that says why it failed."""
     status = run([python, "-m", "course_utils.assets"])
     if status:
-        raise Stop("the language model is not there (see above), and the notebooks need it: try again when that is mended")
+        raise Stop(
+            "the language model is not there (see above), and the notebooks need it: try again when that is mended"
+        )
 
 
 def lab(python: str, arguments: list) -> int:
     fetch_assets(python)
     code = [python, "-m", "course_utils.progress"]
-    book = subprocess.run(code, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, encoding="utf-8").stdout.strip()
+    book = subprocess.run(
+        code, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, encoding="utf-8"
+    ).stdout.strip()
     return run([python, "-m", *LAB, *arguments, *([book] if book else [])])
 
 
@@ -212,7 +240,9 @@ def present(python: str, arguments: list) -> int:
         raise Stop(f"there is no notebook {name}: choose one of {names}")
     fetch_assets(python)
     extension = "--LabApp.extra_labextensions_path=" + str(ROOT / "course_utils" / "static" / "lab")
-    return run([python, "-m", *LAB, extension, f"--LabApp.default_url=/doc/tree/notebooks/{name}.ipynb", *arguments[1:]])
+    return run(
+        [python, "-m", *LAB, extension, f"--LabApp.default_url=/doc/tree/notebooks/{name}.ipynb", *arguments[1:]]
+    )
 
 
 def lint(python: str) -> None:
@@ -228,7 +258,20 @@ def test(python: str, arguments: list) -> int:
 
 def test_fast(python: str, arguments: list) -> int:
     lint(python)
-    return run([python, "-m", "pytest", "-n", "auto", "tests", "--ignore=tests/browser", "-m", "not slow and not slow_browser", *arguments])
+    return run(
+        [
+            python,
+            "-m",
+            "pytest",
+            "-n",
+            "auto",
+            "tests",
+            "--ignore=tests/browser",
+            "-m",
+            "not slow and not slow_browser",
+            *arguments,
+        ]
+    )
 
 
 def doctor() -> int:
@@ -245,7 +288,8 @@ def doctor() -> int:
         "system": platform.platform(),
         "processor": f"{cpu}, {os.cpu_count()} cores" + (", NVIDIA GPU" if has_nvidia() else ""),
         "free disk": f"{shutil.disk_usage(ROOT).free / 1e9:.1f} GB",
-        "python": f"{platform.python_version()}, in the environment: " + ("none yet" if have is None else "{}.{}".format(*have)),
+        "python": f"{platform.python_version()}, in the environment: "
+        + ("none yet" if have is None else "{}.{}".format(*have)),
     }
     for name, value in facts.items():
         print(f"{name:10} {value}")
@@ -268,11 +312,16 @@ print(f"{'settings':10} " + (", ".join(sorted(n for n in os.environ if n.startsw
 
 def main(argv: list | None = None) -> int:
     parser = argparse.ArgumentParser(
-        usage="python start.py COMMAND", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        usage="python start.py COMMAND",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("command", nargs="?", choices=COMMANDS, metavar="COMMAND", help="one of " + ", ".join(COMMANDS))
     parser.add_argument("--python", default=os.environ.get("PYTHON") or None, help="the interpreter to make .venv with")
-    parser.add_argument("--here", action="store_true", help="with setup: no .venv, install into the Python that runs this")
+    parser.add_argument(
+        "--here", action="store_true", help="with setup: no .venv, install into the Python that runs this"
+    )
     given, rest = parser.parse_known_args(argv)
     if given.command is None:
         parser.print_help()
@@ -297,7 +346,13 @@ def main(argv: list | None = None) -> int:
         if given.command == "handout":
             return run([python, "-m", "course_utils.handout", *rest])
         fetch_assets(python)
-        return run([python, *(["tests/machines.py"] if given.command == "test-machines" else ["-m", "course_utils.save"]), *rest])
+        return run(
+            [
+                python,
+                *(["tests/machines.py"] if given.command == "test-machines" else ["-m", "course_utils.save"]),
+                *rest,
+            ]
+        )
     except Stop as problem:
         print(f"many-models: {problem}", file=sys.stderr)
         return 1

@@ -39,8 +39,20 @@ def blocks(text: str) -> list[str]:
 
 def lock(name: str, *options: str) -> list[str]:
     out = ROOT / name
-    command = ["uv", "pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.11", "--generate-hashes", "-q"]
-    subprocess.run([*command, "--no-annotate", "--no-header", *options, *sys.argv[1:], "-o", name], cwd=ROOT, check=True)
+    command = [
+        "uv",
+        "pip",
+        "compile",
+        "pyproject.toml",
+        "--universal",
+        "--python-version",
+        "3.11",
+        "--generate-hashes",
+        "-q",
+    ]
+    subprocess.run(
+        [*command, "--no-annotate", "--no-header", *options, *sys.argv[1:], "-o", name], cwd=ROOT, check=True
+    )
     kept = [block for block in blocks(out.read_text(encoding="utf-8")) if not CHOSEN_BY_MACHINE.match(block)]
     # triton comes with torch for CUDA; a student without a GPU does not need its 0.7 GB
     kept = [block for block in kept if options or not block.startswith("triton==")]

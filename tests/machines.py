@@ -47,7 +47,9 @@ def run(machine: str, threads: int, notebooks: list[str]) -> tuple[int, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--machine", action="append", choices=MACHINES, help="may be given twice; default: no-avx and avx2")
+    parser.add_argument(
+        "--machine", action="append", choices=MACHINES, help="may be given twice; default: no-avx and avx2"
+    )
     parser.add_argument("--threads", action="append", type=int, help="may be given twice; default: 1 and 2")
     parser.add_argument("notebooks", nargs="*", default=["notebooks"])
     given = parser.parse_args()

@@ -94,6 +94,8 @@ CELLS = [  # what the cell does, its source, its saved outputs, does nbval accep
     ("sampled text", "print('λ = 0.5: And it came')  # sampled", [stream("λ = 0.5: In the\n")], True),
     ("sampled text, other label", "print('λ = 0.5: And it')  # sampled", [stream("λ = 0.9: And it\n")], False),
     ("sampled text, nothing there", "print('λ = 0.5:')  # sampled", [stream("λ = 0.5: And it\n")], False),
+    ("sampled chart", show_chart(0.9, title="And it") + "  # sampled", [chart(0.5, title="In the")], True),
+    ("sampled chart, nothing there", show_chart(0.5, title="") + "  # sampled", [chart(0.5, title="In the")], False),
     ("sampled text, a line less", "print('a: b')  # sampled", [stream("a: b\nc: d\n")], False),
     ("output not saved", "print('a')", [], False),
     ("output gone", "pass", [stream("a\n")], False),

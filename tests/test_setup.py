@@ -58,7 +58,9 @@ def test_the_locks_hold_for_every_system_and_leave_the_build_of_torch_open():
 
 
 def test_the_packages_that_the_course_is_made_of():
-    assert CARD <= {Requirement(line).name for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]}
+    assert CARD <= {
+        Requirement(line).name for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
+    }
     assert PROJECT["requires-python"] == ">=3.11"
 
 
@@ -75,7 +77,16 @@ def test_repo2docker_would_build_from_the_conda_environment():
     """Its own rules (repo2docker 2026.4: app.py, buildpacks/conda, utils.is_local_pip_requirement), restated: it takes the first build
     pack that finds its file, looks into binder/ or .binder/ alone if there is one, reads the Python version with this pattern, and
     copies the repository before it installs only if a pip line names a local path."""
-    before_conda = ["Dockerfile", "Project.toml", "JuliaProject.toml", "REQUIRE", "default.nix", "runtime.txt", "install.R", "DESCRIPTION"]
+    before_conda = [
+        "Dockerfile",
+        "Project.toml",
+        "JuliaProject.toml",
+        "REQUIRE",
+        "default.nix",
+        "runtime.txt",
+        "install.R",
+        "DESCRIPTION",
+    ]
     assert [name for name in ["binder", ".binder", *before_conda] if (ROOT / name).exists()] == []
     python, _, inner = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     assert re.match(r"python\s*=+\s*([\d\.]*)", python).group(1) == "3.11"
@@ -104,5 +115,11 @@ def test_the_datasheet_has_the_checksum_of_every_data_file():
 def test_nothing_that_is_made_is_committed():
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-    assert not [path for path in tracked if re.search(r"(^|/)(\.venv|__pycache__|\.ipynb_checkpoints|\.training)(/|$)|\.pt$", path)]
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    assert not [
+        path
+        for path in tracked
+        if re.search(r"(^|/)(\.venv|__pycache__|\.ipynb_checkpoints|\.training)(/|$)|\.pt$", path)
+    ]

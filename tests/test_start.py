@@ -57,12 +57,17 @@ class TestWhichPython:
     def test_one_that_is_not_there(self):
         done = called("setup", "--python", "/no/such/python")
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == "many-models: /no/such/python cannot be run: name Python 3.11, 3.12, 3.13 with --python or PYTHON=\n"
+        assert (
+            done.stderr
+            == "many-models: /no/such/python cannot be run: name Python 3.11, 3.12, 3.13 with --python or PYTHON=\n"
+        )
 
     def test_an_old_one_looks_for_a_newer_one(self, tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "version_info", (3, 9, 1))
         monkeypatch.setenv("PATH", str(tmp_path))
-        with pytest.raises(start.Stop, match=r"^this is Python 3\.9, and the course needs one of 3\.11, 3\.12, 3\.13: install it"):
+        with pytest.raises(
+            start.Stop, match=r"^this is Python 3\.9, and the course needs one of 3\.11, 3\.12, 3\.13: install it"
+        ):
             start.find_python(None)
         newer = fake_python(tmp_path, "python3.12", "3 12")
         monkeypatch.setenv("PATH", str(tmp_path))
@@ -134,7 +139,10 @@ def test_a_student_edition_has_no_tests(tmp_path):
     for name in ("start.py", "pyproject.toml", "requirements.lock"):
         shutil.copy(ROOT / name, tmp_path / name)
     done = called("test", folder=tmp_path)
-    assert done.returncode == 1 and done.stderr == "many-models: the student edition has no tests: clone the repository to run them\n"
+    assert (
+        done.returncode == 1
+        and done.stderr == "many-models: the student edition has no tests: clone the repository to run them\n"
+    )
 
 
 def test_doctor_tells_the_system_and_no_name_of_the_user():
