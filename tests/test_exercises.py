@@ -14,14 +14,15 @@ Conventions that a notebook follows:
 - a cell tagged "claim" holds the paper's claim, and `quiz("topic.name")` shows a quiz.
 
 Edition 2 puts what `solution(name)` shows in place of each stub: every check must pass, so a student may paste it.
-Edition 3 puts the wrong answers in place, one after the other: each must be rejected with its own hint. Both run in one
-fresh kernel a notebook.
+Edition 3 puts wrong answers in place, one after the other: each must be rejected with its own hint. Both run in one
+fresh kernel a notebook; there two wrong answers of each exercise, while all of them go through `check` in this process.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -179,18 +180,39 @@ def test_every_topic_has_its_notebook():
 @pytest.mark.slow
 @by_topic
 def test_edition_2_solved(path):
-    check_solved(read(path), path.parent)
+    judge_solved(solved_answers(read(path)), said_in_one_kernel(path)[0])
 
 
 @pytest.mark.slow
 @by_topic
 def test_edition_3_wrong_answers(path):
-    check_wrong(read(path), wrong_answers(topic_of(path)), path.parent)
+    judge_wrong(read(path), some_wrong_answers(path), said_in_one_kernel(path)[1])
 
 
-def check_solved(nb, folder) -> None:
-    answers = solved_answers(nb)
-    said = run_edition(nb, answers, folder)
+def some_wrong_answers(path) -> list:
+    """The first and the last of each exercise. All of them are put through `check` above, in this process."""
+    by_exercise: dict[str, list] = {}
+    for wrong in wrong_answers(topic_of(path)):
+        by_exercise.setdefault(wrong.exercise, []).append(wrong)
+    return [wrong for wrongs in by_exercise.values() for wrong in (wrongs[0], wrongs[-1])]
+
+
+@cache
+def said_in_one_kernel(path) -> tuple[list[str], list[str]]:
+    """What the checks say of the solutions, and of the stubs and wrong answers. Starting a kernel takes longer than either."""
+    solved, wrong = solved_answers(read(path)), stubs_and_wrong(read(path), some_wrong_answers(path))
+    said = run_edition(read(path), [*solved, *wrong], path.parent)
+    return said[: len(solved)], said[len(solved) :]
+
+
+def stubs_and_wrong(nb, wrongs) -> list:
+    """The stubs first (not attempted yet), then every wrong answer."""
+    by_name = {task.name: task for task in tasks(nb)}
+    answers = [(task, task.stub) for task in by_name.values()]
+    return answers + [(task := by_name[w.exercise], under_the_name(task.variable, w.code)) for w in wrongs]
+
+
+def judge_solved(answers, said) -> None:
     for (task, code), text in zip(answers, said, strict=True):
         n_tests = len(EXERCISES[task.name].tests)
         assert f"{task.name}: {n_tests} of {n_tests} passed" in text, (
@@ -198,14 +220,8 @@ def check_solved(nb, folder) -> None:
         )
 
 
-def check_wrong(nb, wrongs, folder) -> None:
-    """The stubs first (not attempted yet), then every wrong answer, all in one kernel."""
+def judge_wrong(nb, wrongs, said) -> None:
     by_name = {task.name: task for task in tasks(nb)}
-    answers = [(task, task.stub) for task in by_name.values()]
-    for wrong in wrongs:
-        task = by_name[wrong.exercise]
-        answers.append((task, under_the_name(task.variable, wrong.code)))
-    said = run_edition(nb, answers, folder)
     for task, text in zip(by_name.values(), said, strict=False):
         assert f"{task.name}: {OPEN}" in text, f"the stub of {task.name}: {text}"
     for wrong, text in zip(wrongs, said[len(by_name) :], strict=True):

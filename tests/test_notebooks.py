@@ -18,6 +18,7 @@ from editions import (
     Task,
     defined_names,
     read,
+    run_edition,
     solved_answers,
     tasks,
     topic_of,
@@ -241,16 +242,27 @@ def toy_wrongs() -> list[WrongAnswer]:
     return [wrong for wrong in wrong_answers("start_here") if wrong.exercise.split(".")[1] in STUBS]
 
 
+def check_solved(nb, folder):
+    answers = solved_answers(nb)
+    test_exercises.judge_solved(answers, run_edition(nb, answers, folder))
+
+
+def check_wrong(nb, wrongs, folder):
+    said = run_edition(nb, test_exercises.stubs_and_wrong(nb, wrongs), folder)
+    test_exercises.judge_wrong(nb, wrongs, said)
+
+
+
 @pytest.mark.slow
 def test_editions_accept_a_good_notebook(tmp_path):
-    test_exercises.check_solved(toy(), tmp_path)
-    test_exercises.check_wrong(toy(), toy_wrongs(), tmp_path)
+    check_solved(toy(), tmp_path)
+    check_wrong(toy(), toy_wrongs(), tmp_path)
 
 
 @pytest.mark.slow
 def test_editions_run_in_a_kernel_that_has_only_the_setup(tmp_path):
     with pytest.raises(AssertionError, match="set-up cell fails"):
-        test_exercises.check_wrong(
+        check_wrong(
             toy(setup="import torch\nfrom course_utils.exercises import chekc"), toy_wrongs(), tmp_path
         )
 
@@ -261,11 +273,11 @@ RIGHT = "def perplexity(token_log_probs):\n    return torch.exp(-token_log_probs
 @pytest.mark.slow
 def test_edition_3_fails_on_a_right_answer_and_on_another_hint(tmp_path):
     with pytest.raises(AssertionError, match='"right" was not rejected'):
-        test_exercises.check_wrong(
+        check_wrong(
             toy(), [WrongAnswer("start_here.perplexity", "right", RIGHT, "no such hint")], tmp_path
         )
     with pytest.raises(AssertionError, match="should be told"):
-        test_exercises.check_wrong(
+        check_wrong(
             toy(), [WrongAnswer("start_here.perplexity", "sign", RIGHT.replace("-", ""), "no such hint")], tmp_path
         )
 
@@ -276,24 +288,15 @@ def test_a_wrong_answer_gets_the_notebooks_name():
     assert under_the_name("my_mix", code) == code + "\n\nmy_mix = mix"
 
 
-def test_edition_3_fails_on_a_stub_that_is_no_stub(monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        test_exercises,
-        "run_edition",
-        lambda nb, answers, folder: ["start_here.average: not right yet, 0 of 4 passed"] * 2,
-    )
+def test_edition_3_fails_on_a_stub_that_is_no_stub():
     with pytest.raises(AssertionError, match="the stub of start_here.average"):
-        test_exercises.check_wrong(toy(), [], tmp_path)
+        test_exercises.judge_wrong(toy(), [], ["start_here.average: not right yet, 0 of 4 passed"] * 2)
 
 
-def test_edition_2_fails_on_a_solution_that_is_not_accepted(monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        test_exercises,
-        "run_edition",
-        lambda nb, answers, folder: ["start_here.average: not right yet, 3 of 4 passed"] * 2,
-    )
+def test_edition_2_fails_on_a_solution_that_is_not_accepted():
     with pytest.raises(AssertionError, match="the solution of start_here.average is not accepted"):
-        test_exercises.check_solved(toy(), tmp_path)
+        said = ["start_here.average: not right yet, 3 of 4 passed"] * len(tasks(toy()))
+        test_exercises.judge_solved(solved_answers(toy()), said)
 
 
 def test_the_solution_takes_the_notebooks_name():
