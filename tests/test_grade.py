@@ -408,7 +408,7 @@ def test_without_the_sandbox_nothing_is_graded_unless_asked(tmp_path, monkeypatc
     from course_utils import safe_python
 
     submit(tmp_path, read(START))
-    monkeypatch.setattr(safe_python, "unavailable", lambda: "the sandbox is unavailable here, so the code was not run: it needs Linux")
+    monkeypatch.setattr(safe_python, "unavailable", lambda: "the sandbox needs Linux, so the code was not run")
     assert grade.main([str(tmp_path), "-o", str(tmp_path / "g.csv")]) == 2
     assert "--weak" in capsys.readouterr().err and not (tmp_path / "g.csv").exists()
 

@@ -380,7 +380,7 @@ def test_without_a_sandbox_nothing_runs(stage, monkeypatch, tmp_path):
 
 def test_another_system_has_no_sandbox(monkeypatch):
     monkeypatch.setattr(safe_python.sys, "platform", "darwin")
-    assert run_python("print(1)") == Ran("unavailable", "", "", "the sandbox is unavailable here, so the code was not run: it needs Linux")
+    assert run_python("print(1)") == Ran("unavailable", "", "", "the sandbox needs Linux, so the code was not run")
 
 
 @pytest.mark.parametrize(("arguments", "name"), [
