@@ -10,12 +10,12 @@ import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CARD = {"jupyterlab", "torch", "transformers", "matplotlib", "ipywidgets", "datasets", "nbval"}
 
 
 def pinned() -> dict[str, str]:
-    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     return dict(line.split(";")[0].split("==") for line in lines)  # after ";": on which systems
 
 
@@ -28,7 +28,7 @@ def test_the_lock_pins_the_dependency_list():
 
 
 def test_conda_environment_installs_this_project_and_nothing_else():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     python, pip, inner = environment["dependencies"]
     assert pip == "pip" and inner == {"pip": ["-e ."]}
     assert python == "python=" + re.match(r">=([\d.]+)", PROJECT["requires-python"]).group(1)
@@ -40,7 +40,7 @@ def test_repo2docker_would_build_from_the_conda_environment():
     copies the repository before it installs only if a pip line names a local path."""
     before_conda = ["Dockerfile", "Project.toml", "JuliaProject.toml", "REQUIRE", "default.nix", "runtime.txt", "install.R", "DESCRIPTION"]
     assert [name for name in ["binder", ".binder", *before_conda] if (ROOT / name).exists()] == []
-    python, _, inner = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    python, _, inner = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     assert re.match(r"python\s*=+\s*([\d\.]*)", python).group(1) == "3.11"
     assert [line.split(None, 1)[1].startswith(".") for line in inner["pip"]] == [True]
 
@@ -55,7 +55,7 @@ def test_data_stays_small_and_every_model_has_its_report():
 def test_the_datasheet_has_the_checksum_of_every_data_file():
     import hashlib
 
-    sheet = (ROOT / "data" / "README.md").read_text()
+    sheet = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
     paths = [*(ROOT / "data").glob("*.parquet"), *(ROOT / "data" / "models").glob("*/*.safetensors")]
     assert paths
     for path in paths:
