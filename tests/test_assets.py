@@ -90,6 +90,8 @@ def no_pip(monkeypatch):
 @pytest.fixture
 def start(tiny, tmp_path):
     """start(seconds) runs the fetching program in a process group of its own; whatever is left is ended afterwards."""
+    if not hasattr(os, "killpg"):
+        pytest.skip("ends a group of processes, which Windows cannot")
     running = []
 
     def run(seconds: float = 0, **env: str) -> subprocess.Popen:

@@ -29,7 +29,8 @@ from course_utils.safe_python import unavailable
 
 REASON = unavailable()
 contained = pytest.mark.skipif(bool(REASON), reason=REASON or "-")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="the grader divides its process, which Windows cannot")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), forks]
 ALL = bool(os.environ.get("MANY_MODELS_GRADE_ALL"))  # every exercise of every notebook: a few minutes
 QUICK = {"start_here": 4, "negative_evidence": 1, "mixture_of_experts": 1}  # otherwise so many of each
 BY_TOPIC = {topic_of(path): path for path in NOTEBOOKS}

@@ -37,9 +37,9 @@ def repository(tmp_path):
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
-    (root / "run").chmod(0o755)
     git(root.parent, "init", "-q", str(root))
     git(root, "add", ".")
+    git(root, "update-index", "--chmod=+x", "run")
     (root / "untracked.txt").write_text("mine", encoding="utf-8")
     return root
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -93,7 +94,7 @@ def test_sessions_side_by_side_lose_nothing_and_leave_no_partial_file(kept):
         ({"JPY_SESSION_NAME": "/x/00.ipynb", "PYTEST_VERSION": "9"}, None),
         ({"JPY_SESSION_NAME": "/x/00.ipynb", "MANY_MODELS_PROGRESS": "off"}, None),
         ({"MANY_MODELS_PROGRESS": "/x/p.json", "PYTEST_VERSION": "9"}, None),
-        ({"MANY_MODELS_PROGRESS": "/x/p.json"}, "/x/p.json"),
+        ({"MANY_MODELS_PROGRESS": "/x/p.json"}, Path("/x/p.json")),
     ],
 )
 def test_it_is_kept_only_where_somebody_works(monkeypatch, variables, where):
@@ -101,7 +102,7 @@ def test_it_is_kept_only_where_somebody_works(monkeypatch, variables, where):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert str(progress.place()) == str(where)
+    assert progress.place() == where
 
 
 @pytest.mark.slow
