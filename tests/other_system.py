@@ -22,12 +22,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = ["resource", "fcntl", "pwd", "grp", "termios", "tty", "pty", "syslog", "readline", "curses", "triton"]
-LACKING = {  # but for what the standard library itself uses here: statvfs, sendfile
+LACKING = {  # but for what the standard library and packages use here: statvfs, sendfile, O_NONBLOCK
     os: """chown chroot confstr ctermid eventfd fchown fork forkpty getegid geteuid getgid getgroups getloadavg getpgid getpgrp getpriority
         getresuid getsid getuid initgroups killpg lchown lockf memfd_create mkfifo mknod nice openpty pathconf pipe2 posix_fallocate
         posix_spawn pread preadv pwrite pwritev readv sched_getaffinity sched_setaffinity sched_yield setegid seteuid setgid
         setgroups setpgid setpriority setresgid setresuid setsid setuid sync sysconf tcgetpgrp ttyname uname unshare wait wait3
-        wait4 waitid writev O_CLOEXEC O_DIRECTORY O_NOFOLLOW O_NONBLOCK WNOHANG""",
+        wait4 waitid writev O_CLOEXEC O_DIRECTORY O_NOFOLLOW""",
     signal: """SIGALRM SIGBUS SIGCHLD SIGCONT SIGHUP SIGIO SIGKILL SIGPIPE SIGPROF SIGQUIT SIGSTOP SIGSYS SIGTSTP SIGTTIN SIGTTOU SIGUSR1
         SIGUSR2 SIGVTALRM SIGWINCH SIGXCPU SIGXFSZ ITIMER_REAL ITIMER_VIRTUAL ITIMER_PROF setitimer getitimer alarm pause pthread_kill
         pthread_sigmask sigpending sigwait siginterrupt""",

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def found():
     done = subprocess.run([sys.executable, str(ROOT / "tests" / "other_system.py")], capture_output=True, encoding="utf-8", cwd=ROOT,
-                          env=os.environ | {"MANY_MODELS_PROGRESS": "off", "MPLBACKEND": "agg", "PYTHONUTF8": "1"})
+                          timeout=300, env=os.environ | {"MANY_MODELS_PROGRESS": "off", "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"})
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
