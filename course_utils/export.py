@@ -179,8 +179,8 @@ def styles() -> str:
             return ""
         data = base64.b64encode(font.read_bytes()).decode("ascii")
         return re.sub(r"src:[^;}]+", f'src:url(data:font/woff2;base64,{data}) format("woff2")', rule[0])
-
-    return re.sub(r"@font-face\{[^}]+\}", face, (folder / "katex.min.css").read_text()) + (STATIC / "export.css").read_text()
+    katex = re.sub(r"@font-face\{[^}]+\}", face, (folder / "katex.min.css").read_text(encoding="utf-8"))
+    return katex + (STATIC / "export.css").read_text(encoding="utf-8")
 
 
 def scripts(deck: bool = False) -> dict[str, str]:
@@ -267,7 +267,7 @@ def write(files: dict[str, str], out: Path) -> int:
     try:
         for name, text in files.items():
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
-            (aside / name).write_text(text, encoding="utf-8")
+            (aside / name).write_text(text, encoding="utf-8", newline="\n")
         for name in files:
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(aside / name, out / name)

@@ -205,6 +205,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--memory-mb", type=int, default=1024, help="memory of a process, above what the course takes (default: 1024)")
     parser.add_argument("--weak", action="store_true", help="where there is no sandbox: limits only. A submission can then do what you can")
     given = parser.parse_args(arguments)
+    if not hasattr(os, "fork"):
+        print("grading needs Linux (on Windows: in WSL), so nothing was graded", file=sys.stderr)
+        return 2
     reason = "" if given.weak else safe_python.unavailable()
     if reason:
         print(f"{reason.replace('so the code was not run', 'so nothing was graded')}. Grade on Linux, or in a virtual machine with --weak.",

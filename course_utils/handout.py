@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import io
-import os
 import subprocess
 import sys
 import tarfile
@@ -29,8 +28,8 @@ __all__ = ["handout", "main", "student_files", "stripped"]
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP = "many-models"
-INSTRUCTORS = ("INSTRUCTORS.md", "CONTRIBUTING.md", "tests/", ".ci/", "conftest.py", "course_utils/grade.py", "course_utils/grading/",
-               "course_utils/handout.py")
+INSTRUCTORS = ("INSTRUCTORS.md", "CONTRIBUTING.md", "tests/", ".ci/", ".github/", "conftest.py", "course_utils/grade.py",
+               "course_utils/grading/", "course_utils/handout.py")
 SWITCHED_OFF = "course_utils/exercises/solutions.off"  # engine.solution looks for it
 TIME = 946_684_800  # 2000-01-01, of every file
 
@@ -45,6 +44,12 @@ def student_files(root: Path = ROOT) -> list[str]:
     if missing:
         raise ValueError(f"{missing[0]} is tracked but not there: restore it with git checkout, or git rm it")
     return names
+
+
+def programs(root: Path) -> set[str]:
+    """The tracked files that git says can be run: a file system, such as Windows', need not know."""
+    listed = subprocess.run(["git", "-C", str(root), "ls-files", "-s", "-z"], capture_output=True, text=True, encoding="utf-8").stdout
+    return {entry.partition("\t")[2] for entry in listed.split("\0") if entry.startswith("100755")}
 
 
 def stripped(text: str) -> str:
@@ -62,18 +67,18 @@ def stripped(text: str) -> str:
 
 def handout(out: Path, root: Path = ROOT, solutions: bool = True) -> list[str]:
     """Write the archive to `out` (aside first, then renamed); the names of the files in it. Raises ValueError as `student_files` does."""
-    names = student_files(root)
+    names, runnable = student_files(root), programs(root)
     contents = {name: None for name in names} | ({} if solutions else {SWITCHED_OFF: b"The instructor has switched solution() off.\n"})
     out.parent.mkdir(parents=True, exist_ok=True)
     with written_aside(out) as aside:
         with open(aside, "wb") as raw, gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=TIME) as packed:
             with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
                 for name in sorted(contents):
-                    _add(archive, name, contents[name], root / name)
+                    _add(archive, name, contents[name], root / name, 0o755 if name in runnable else 0o644)
     return sorted(contents)
 
 
-def _add(archive: tarfile.TarFile, name: str, data: bytes | None, path: Path) -> None:
+def _add(archive: tarfile.TarFile, name: str, data: bytes | None, path: Path, mode: int) -> None:
     if data is None:
         data = path.read_bytes()
         if name.endswith(".ipynb"):
@@ -82,8 +87,7 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes | None, path: Path) ->
             except Exception as error:
                 raise ValueError(f"{name} cannot be read as a notebook ({type(error).__name__}): save it again") from None
     entry = tarfile.TarInfo(f"{TOP}/{name}")
-    entry.size, entry.mtime = len(data), TIME
-    entry.mode = 0o755 if path.exists() and os.access(path, os.X_OK) else 0o644
+    entry.size, entry.mtime, entry.mode = len(data), TIME, mode
     archive.addfile(entry, io.BytesIO(data))
 
 

@@ -14,13 +14,18 @@ import ctypes
 import json
 import os
 import platform
-import resource
 import select
 import signal
 import struct
 import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import NoReturn
+
+try:
+    import resource
+except ImportError:  # Windows, where this module can be imported and nothing else
+    resource = None
 
 WORK, NOBODY = "/sandbox", 65534
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
@@ -45,14 +50,17 @@ DENIED = {
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 CLONE, CLONE3, KILL = {"x86_64": 56, "aarch64": 220}, 435, {"x86_64": 62, "aarch64": 129}
 
-libc = ctypes.CDLL(None, use_errno=True)
+
+@cache
+def c_library() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def call(name: str, *arguments: object) -> None:
     """A function of the C library that returns 0; OSError otherwise."""
     wrapped = [ctypes.c_char_p(os.fsencode(a)) if isinstance(a, str) else ctypes.c_void_p(a) if a is None else
                ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments]
-    if getattr(libc, name)(*wrapped) != 0:
+    if getattr(c_library(), name)(*wrapped) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), f"{name}({', '.join(str(a) for a in arguments if isinstance(a, (str, int)))[:80]})")
 
@@ -135,7 +143,7 @@ def drop_privileges(was_root: bool, proc: int) -> None:
         call("unshare", NEWUSER)  # processes are counted for each user namespace
         map_user(NOBODY, NOBODY, proc)
     for capability in range(64):
-        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # fails from the last one that the kernel knows: nothing to drop
+        c_library().prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # fails from the last one that the kernel knows: nothing to drop
     call("capset", struct.pack("=II", 0x20080522, 0), struct.pack("=6I", *[0] * 6))
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)  # the program cannot trace this process

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -54,7 +55,7 @@ def read(path: str | Path) -> MergeConfig:
 
 def write(config: MergeConfig, path: str | Path) -> None:
     """Write a configuration as YAML that mergekit reads too."""
-    Path(path).write_text(dumps(config), encoding="utf-8")
+    Path(path).write_text(dumps(config), encoding="utf-8", newline="\n")
 
 
 def merge(config: MergeConfig, out: str | Path, *, seed: int = 0, shard_size: int = SHARD_SIZE, progress: bool = True) -> Path:
@@ -82,7 +83,7 @@ def merge(config: MergeConfig, out: str | Path, *, seed: int = 0, shard_size: in
         with tqdm(total=sum(planned.nbytes for planned in map(_planned, jobs)), unit="B", unit_scale=True, desc=config.merge_method,
                   disable=not progress) as bar:
             write_tensors(partial, [_planned(job) for job in jobs], (_watched(job, bar) for job in jobs), shard_size)
-        (partial / "config.json").write_text(json.dumps(model_config, indent=2) + "\n", encoding="utf-8")
+        (partial / "config.json").write_text(json.dumps(model_config, indent=2) + "\n", encoding="utf-8", newline="\n")
         write(config, partial / RECORD)
         for place in dict.fromkeys((tokenizer_folder(donor.path), donor.path)):  # the model's own files last: they count
             for file in {file for pattern in _BESIDE for file in place.glob(pattern) if file.is_file()}:
@@ -128,12 +129,9 @@ def _partial_folder(out: Path, size: int) -> Iterator[Path]:
 
 def _alive(pid: str) -> bool:
     try:
-        os.kill(int(pid), 0)
-    except PermissionError:
-        return True
-    except (ValueError, OverflowError, ProcessLookupError):
+        return psutil.pid_exists(int(pid))
+    except (ValueError, OverflowError):
         return False
-    return True
 
 
 def _check_family(folders: Mapping[str, ModelFolder], donor: ModelFolder, same_vocabulary: bool) -> None:

@@ -102,7 +102,7 @@ def latest_notebook(path: Path | None, folder: Path | None = None) -> Path:
 def main() -> None:
     kept = place() or (None if os.environ.get("MANY_MODELS_PROGRESS") else ROOT / ".many_models_progress.json")  # a shell is no notebook
     found = latest_notebook(kept)
-    print(found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found)
+    print((found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found).as_posix())
 
 
 if __name__ == "__main__":

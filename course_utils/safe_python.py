@@ -81,7 +81,7 @@ def run_python(code: str, stdin: str = "", seconds: float = 2, memory_mb: int = 
         if not (value > least and math.isfinite(value)):
             raise ValueError(f"{name} must be a number above {least}, got {value}")
     if not sys.platform.startswith("linux"):
-        return Ran("unavailable", "", "", f"{NO_SANDBOX}: it needs Linux")
+        return Ran("unavailable", "", "", "the sandbox needs Linux, so the code was not run")
     cpu = math.ceil(seconds)
     job = {"code": code, "stdin": stdin, "cpu": cpu, "memory_mb": int(memory_mb), "disk_mb": DISK_MB, "processes": PROCESSES}
     report_read, report_write = os.pipe()

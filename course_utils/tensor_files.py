@@ -1,13 +1,13 @@
 """Model folders with safetensors files, read and written a piece at a time, so that no model has to fit into memory.
 
 The format: eight bytes with the length of a JSON header, the header (name -> dtype, shape, where the bytes are), the bytes.
-Reading is by position (`pread`) into one small buffer. A memory map would do too, but its pages count as used memory
+Reading is by position into one small buffer. A memory map would do too, but its pages count as used memory
 until the map is closed. Source: the format's description in the safetensors repository.
 """
 from __future__ import annotations
 
+import io
 import json
-import os
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class ModelFolder:
             raise MergeError(f"there is no model folder {path} (paths start where the program runs; no hub is asked)")
         self.config = read_json(self.path / "config.json")
         self.tensors: dict[str, TensorOnDisk] = {}
-        self._open: dict[Path, int] = {}
+        self._open: dict[Path, io.FileIO] = {}
         if (self.path / INDEX).exists():
             files = read_json(self.path / INDEX).get("weight_map")
             if not isinstance(files, dict) or any(Path(str(file)).name != file for file in files.values()):
@@ -77,20 +77,21 @@ class ModelFolder:
         """The entries start..stop-1 of a tensor, taken as one row of numbers, in the dtype of the file."""
         tensor = self.tensors[name]
         if tensor.file not in self._open:
-            self._open[tensor.file] = os.open(tensor.file, os.O_RDONLY)
+            self._open[tensor.file] = open(tensor.file, "rb", buffering=0)
         piece = torch.empty(stop - start, dtype=tensor.dtype)
-        buffer, position = memoryview(piece.view(torch.uint8).numpy()), tensor.start + start * piece.element_size()
+        file, buffer = self._open[tensor.file], memoryview(piece.view(torch.uint8).numpy())
+        file.seek(tensor.start + start * piece.element_size())
         while buffer:  # one call reads at most 2 GiB
-            count = os.preadv(self._open[tensor.file], [buffer], position)
+            count = file.readinto(buffer)
             if not count:
                 raise MergeError(f"{tensor.file} ends in the middle of {name}")
-            buffer, position = buffer[count:], position + count
+            buffer = buffer[count:]
         return piece
 
     def close(self) -> None:
         """Close the files that `read` opened."""
         while self._open:
-            os.close(self._open.popitem()[1])
+            self._open.popitem()[1].close()
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -174,7 +175,8 @@ def write_tensors(folder: Path, planned: Sequence[Planned], numbers: Iterator[It
                     raise MergeError(f"{tensor.name} was not written whole: {left} bytes are missing")
     if len(shards) > 1:
         total = sum(tensor.nbytes for tensor in planned)
-        (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2) + "\n")
+        (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2) + "\n",
+                                    encoding="utf-8", newline="\n")
 
 
 def _write_header(file: IO[bytes], shard: Sequence[Planned]) -> None:

@@ -33,7 +33,7 @@ def save_llama(folder: Path, state: dict[str, Tensor], *, heads: int = 4, tied: 
         "vocab_size": len(state["model.embed_tokens.weight"]), "max_position_embeddings": 64, "rms_norm_eps": 1e-6,
         "tie_word_embeddings": tied, "bos_token_id": 0, "eos_token_id": 1,
         "dtype": str(state["model.norm.weight"].dtype).removeprefix("torch.")}
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     names = sorted(state)
     files = [names[i::shards] for i in range(shards)]
     if shards == 1:
@@ -44,7 +44,7 @@ def save_llama(folder: Path, state: dict[str, Tensor], *, heads: int = 4, tied: 
         file = f"model-{i:05d}-of-{shards:05d}.safetensors"
         save_file({name: state[name] for name in part}, folder / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(part, file)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}), encoding="utf-8")
     return folder
 
 

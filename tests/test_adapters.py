@@ -101,7 +101,7 @@ def test_the_recipe_writes_the_committed_text_again(lm, steered):
 
 def test_reports_say_what_the_adapters_learnt():
     for name, own in (("lora-positive", "positive"), ("lora-negative", "negative")):
-        report = json.loads((data_dir() / "models" / name / "training.json").read_text())["validation_perplexity"]
+        report = json.loads((data_dir() / "models" / name / "training.json").read_text(encoding="utf-8"))["validation_perplexity"]
         assert report[own]["adapted"] < 0.5 * report[own]["core"]
 
 

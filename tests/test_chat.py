@@ -229,7 +229,7 @@ def test_a_real_server_answers_as_the_local_chat(tiny, tmp_path):
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
                 break
             except OSError:
-                assert server.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()[-2000:]
+                assert server.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text(encoding="utf-8")[-2000:]
                 time.sleep(0.2)
         remote, local = remote_chat(f"http://127.0.0.1:{port}/v1", str(folder), max_new_tokens=12, timeout=180), local_chat(lm, 12)
         assert remote("Name a colour.") == local("Name a colour.") != ""

@@ -69,7 +69,7 @@ def test_a_missing_file_is_one_line(monkeypatch, tmp_path):
     with pytest.raises(ModelError, match="classifiers cannot be loaded .*git checkout data/models"):
         classifiers.load_ingredients.__wrapped__()
     (tmp_path / "models" / "soup").mkdir(parents=True)
-    (tmp_path / "models" / "soup" / "training.json").write_text(json.dumps({"ingredients": []}))
+    (tmp_path / "models" / "soup" / "training.json").write_text(json.dumps({"ingredients": []}), encoding="utf-8")
     (tmp_path / "models" / "soup" / "ingredients.safetensors").write_bytes(b"not a tensor file")
     with pytest.raises(ModelError, match="classifiers cannot be loaded"):
         classifiers.load_ingredients.__wrapped__()

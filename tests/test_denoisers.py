@@ -102,7 +102,7 @@ def test_the_editor_brings_spoiled_verses_nearer_to_what_they_were():
 
 @pytest.mark.parametrize("name", denoisers.NAMES[:3])
 def test_the_committed_models_are_what_their_reports_say(name):
-    report = json.loads((data_dir() / "models" / f"verse-{name}" / "training.json").read_text())
+    report = json.loads((data_dir() / "models" / f"verse-{name}" / "training.json").read_text(encoding="utf-8"))
     network, generator = load_denoiser(name), torch.Generator().manual_seed(0)
     assert report["parameters"] == sum(p.numel() for p in network.parameters())
     x0 = rows(corpora.domain_texts("web", "test"))[::7]
@@ -123,7 +123,7 @@ def test_a_denoiser_that_is_not_there_is_one_line(monkeypatch, tmp_path):
         load_denoiser("gaussian")
     folder = tmp_path / "models" / "verse-uniform"
     folder.mkdir(parents=True)
-    (folder / "training.json").write_text('{"network": {"vocabulary": 27}}')
+    (folder / "training.json").write_text('{"network": {"vocabulary": 27}}', encoding="utf-8")
     (folder / "model.safetensors").write_bytes(b"damaged")
     monkeypatch.setattr(denoisers, "data_dir", lambda: tmp_path)
     with pytest.raises(ModelError, match="denoisers.py") as caught:

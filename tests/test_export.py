@@ -170,10 +170,10 @@ def test_links_between_notebooks_become_links_between_pages(made):
 
 @pytest.mark.parametrize("kind", ["slides", "site"])
 def test_bad_input_gives_one_line_and_leaves_nothing(tmp_path, folder, capsys, kind):
-    (tmp_path / "torn.ipynb").write_text('{"cells": [')
+    (tmp_path / "torn.ipynb").write_text('{"cells": [', encoding="utf-8")
     nbformat.write(new_notebook(cells=[new_code_cell("1 + 1")]), tmp_path / "unrun.ipynb")
     nbformat.write(new_notebook(), tmp_path / "empty.ipynb")
-    (tmp_path / "a file").write_text("in the way")
+    (tmp_path / "a file").write_text("in the way", encoding="utf-8")
     for path, word in (("none.ipynb", "there is no notebook"), ("torn.ipynb", "is not a notebook"), ("unrun.ipynb", "without outputs"),
                        ("empty.ipynb", "no cells")):
         assert export.main([kind, str(tmp_path / "out"), "--notebooks", str(tmp_path / path)]) == 1
@@ -186,14 +186,14 @@ def test_bad_input_gives_one_line_and_leaves_nothing(tmp_path, folder, capsys, k
 
 
 def test_other_files_in_the_folder_are_left_alone(tmp_path):
-    (tmp_path / "mine.txt").write_text("mine")
-    (tmp_path / "page.html").write_text("old")
+    (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
+    (tmp_path / "page.html").write_text("old", encoding="utf-8")
     export.write({"page.html": "new", "assets/a.js": "1"}, tmp_path)
-    assert (tmp_path / "mine.txt").read_text() == "mine" and (tmp_path / "page.html").read_text() == "new"
+    assert (tmp_path / "mine.txt").read_text(encoding="utf-8") == "mine" and (tmp_path / "page.html").read_text(encoding="utf-8") == "new"
 
 
 def test_the_files_of_others_are_unchanged():
-    listed = dict(reversed(line.split("  ")) for line in (export.STATIC / "SHA256SUMS").read_text().splitlines())
+    listed = dict(reversed(line.split("  ")) for line in (export.STATIC / "SHA256SUMS").read_text(encoding="utf-8").splitlines())
     there = [path for name in ("reveal", "katex") for path in (export.STATIC / name).rglob("*") if path.is_file()]
     assert listed.keys() == {path.relative_to(export.STATIC).as_posix() for path in there}
     for name, digest in listed.items():

@@ -29,7 +29,8 @@ from course_utils.safe_python import unavailable
 
 REASON = unavailable()
 contained = pytest.mark.skipif(bool(REASON), reason=REASON or "-")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="the grader divides its process, which Windows cannot")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), forks]
 ALL = bool(os.environ.get("MANY_MODELS_GRADE_ALL"))  # every exercise of every notebook: a few minutes
 QUICK = {"start_here": 4, "negative_evidence": 1, "mixture_of_experts": 1}  # otherwise so many of each
 BY_TOPIC = {topic_of(path): path for path in NOTEBOOKS}
@@ -320,7 +321,7 @@ def test_an_endless_function_is_stopped(grader, tmp_path, monkeypatch):
 @contained
 def test_files_network_and_the_grader_are_out_of_reach(grader, tmp_path):
     precious = tmp_path / "precious.txt"
-    precious.write_text("here")
+    precious.write_text("here", encoding="utf-8")
     code = f"""import os, shutil, socket, subprocess, pathlib
 told = []
 def tried(what):
@@ -341,7 +342,7 @@ raise ValueError(str(told))
 """
     result = first_result(grader, tmp_path, answered(RIGHT + code))
     told = result.notes[0]
-    assert precious.read_text() == "here" and "A_SECRET_KEY" not in told
+    assert precious.read_text(encoding="utf-8") == "here" and "A_SECRET_KEY" not in told
     refused = ("FileNotFoundError", "OSError", "PermissionError", "ProcessLookupError")
     assert sum(told.count(name) for name in refused) == 8, told
 
@@ -356,26 +357,26 @@ def test_the_command_writes_table_and_reports_for_a_mixed_class(tmp_path, grader
     nbformat.write(answered("while True: pass"), folder / "eve_00_start_here.ipynb")
     for name, text in {"bad": "{", "deep": "[" * 100_000, "list": "[]", "blank": ""}.items():
         (folder / name).mkdir()
-        (folder / name / START.name).write_text(text)
+        (folder / name / START.name).write_text(text, encoding="utf-8")
     (folder / "idle").mkdir()
     (folder / "linker").mkdir()
     (folder / "linker" / START.name).symlink_to(START)
     (folder / "ada" / "course_utils").mkdir()
-    (folder / "ada" / "course_utils" / "__init__.py").write_text("raise SystemExit('mine')")
+    (folder / "ada" / "course_utils" / "__init__.py").write_text("raise SystemExit('mine')", encoding="utf-8")
     out = tmp_path / "grades.csv"
     monkeypatch.setattr(grade, "Grader", lambda *_: contextlib.nullcontext(grader))  # the course is loaded already
     monkeypatch.setitem(grader.limits, "seconds", 3)
     assert grade.main([str(folder), "-o", str(out)]) == 0
     printed = capsys.readouterr().out
     assert f"8 notebooks of 8 students: {out}" in printed and "idle: there is no notebook" in printed
-    rows = {(row["student"], row["notebook"]): row for row in csv.DictReader(io.StringIO(out.read_text()))}
+    rows = {(row["student"], row["notebook"]): row for row in csv.DictReader(io.StringIO(out.read_text(encoding="utf-8")))}
     assert len(rows) == 2 * 8
     assert rows["ada", "total"]["full"] == "4" and rows["ada", "00_start_here"]["start_here.mix"] == "1"
     assert rows["'=cmd|calc", "total"]["full"] == "1"
     assert rows["eve", "00_start_here"]["full"] == "0" and "out of time" in rows["eve", "00_start_here"]["problem"]
     for name in ("bad", "deep", "list", "blank", "linker"):
         assert rows[name, "00_start_here"]["full"] == "0" and "cannot be read" in rows[name, "00_start_here"]["problem"]
-    report = (tmp_path / "grades" / "eve.md").read_text()
+    report = (tmp_path / "grades" / "eve.md").read_text(encoding="utf-8")
     assert REASON or "no network" in report and "stopped: out of time" in report and "did not end within 3 seconds" in report
     assert not list(tmp_path.glob(".*partial")) and (tmp_path / "grades" / "cmd_calc.md").exists()
 
@@ -408,7 +409,7 @@ def test_without_the_sandbox_nothing_is_graded_unless_asked(tmp_path, monkeypatc
     from course_utils import safe_python
 
     submit(tmp_path, read(START))
-    monkeypatch.setattr(safe_python, "unavailable", lambda: "the sandbox is unavailable here, so the code was not run: it needs Linux")
+    monkeypatch.setattr(safe_python, "unavailable", lambda: "the sandbox needs Linux, so the code was not run")
     assert grade.main([str(tmp_path), "-o", str(tmp_path / "g.csv")]) == 2
     assert "--weak" in capsys.readouterr().err and not (tmp_path / "g.csv").exists()
 
@@ -438,7 +439,7 @@ def _family(pid):
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            state, parent = (path / "stat").read_text().rpartition(")")[2].split()[:2]
+            state, parent = (path / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[:2]
         except OSError:
             continue
         found.append((int(path.name), int(parent), state))

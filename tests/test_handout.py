@@ -37,10 +37,10 @@ def repository(tmp_path):
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
-    (root / "run").chmod(0o755)
     git(root.parent, "init", "-q", str(root))
     git(root, "add", ".")
-    (root / "untracked.txt").write_text("mine")
+    git(root, "update-index", "--chmod=+x", "run")
+    (root / "untracked.txt").write_text("mine", encoding="utf-8")
     return root
 
 
@@ -92,8 +92,8 @@ def test_bad_input_gives_one_clear_line(repository, tmp_path):
     (repository / "README.md").unlink()
     with pytest.raises(ValueError, match=r"README.md is tracked but not there"):
         handout.handout(tmp_path / "h.tar.gz", repository)
-    (repository / "README.md").write_text("")
-    (repository / "notebooks" / "01_x.ipynb").write_text("{")
+    (repository / "README.md").write_text("", encoding="utf-8")
+    (repository / "notebooks" / "01_x.ipynb").write_text("{", encoding="utf-8")
     with pytest.raises(ValueError, match=r"^notebooks/01_x.ipynb cannot be read"):
         handout.handout(tmp_path / "h.tar.gz", repository)
     assert not (tmp_path / "h.tar.gz").exists() and not list(tmp_path.glob(".*partial"))

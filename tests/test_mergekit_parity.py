@@ -287,7 +287,7 @@ def test_tied_head_beside_an_own_head(mergekit, tmp_path):
         out = tmp_path / f"out-{first.name}"
         merge_config.merge(merge_config.loads(text), out, progress=False)
         assert difference(load(out), mergekit(text)) <= 1e-6
-        assert yaml.safe_load((out / "config.json").read_text())["tie_word_embeddings"] is False
+        assert yaml.safe_load((out / "config.json").read_text(encoding="utf-8"))["tie_word_embeddings"] is False
 
 
 def test_shards_and_mixed_number_types(mergekit, stable_sort, tmp_path):
@@ -307,7 +307,7 @@ def test_both_programs_from_the_command_line(models, tmp_path):
     from transformers import LlamaForCausalLM
     base, a, b, _ = models["float32"]
     (tmp_path / "config.yml").write_text(sliced("slerp", [[(base, 0, 2), (a, 0, 2)], [(base, 1, 4), (a, 1, 4)]], base_model=base,
-                                                parameters={"t": 0.4}, dtype="float32"))
+                                                parameters={"t": 0.4}, dtype="float32"), encoding="utf-8")
     arguments = [str(tmp_path / "config.yml"), str(tmp_path / "theirs")]
     result = CliRunner().invoke(main, [*arguments, "--no-write-model-card", "--quiet", "--no-copy-tokenizer"])
     assert result.exit_code == 0, result.output

@@ -148,7 +148,7 @@ def test_a_shared_tokenizer_is_found(tiny, tmp_path, monkeypatch):
     """A folder of its own tokenizer uses that, whatever its report says; one without it uses the one that the report names."""
     lm, models = tiny[0], tmp_path / "models"
     report = json.dumps({"tokenizer": "shared"})
-    (models / "tiny" / "training.json").write_text(report)
+    (models / "tiny" / "training.json").write_text(report, encoding="utf-8")
     assert tokenizer_folder(models / "tiny") == models / "tiny"
     shutil.copytree(models / "tiny", models / "child")
     (models / "shared").mkdir()
@@ -160,7 +160,7 @@ def test_a_shared_tokenizer_is_found(tiny, tmp_path, monkeypatch):
     assert torch.equal(child.log_probs("light")[1], lm.log_probs("light")[1]) and child.context_id == lm.context_id
     shutil.copytree(models / "child", models / "orphan")
     for wrong in ('{"tokenizer": "nowhere"}', '{"tokenizer": {"a": 1}}', "{}", "[]", "no json"):
-        (models / "orphan" / "training.json").write_text(wrong)
+        (models / "orphan" / "training.json").write_text(wrong, encoding="utf-8")
         assert tokenizer_folder(models / "orphan") == models / ("nowhere" if "nowhere" in wrong else "orphan")
         with pytest.raises(ModelError, match="orphan cannot be loaded from .*check its folder") as caught:
             load("orphan")
@@ -202,7 +202,7 @@ def test_shelf_reads_checkpoint_and_training_report(tiny, tmp_path):
     (tmp_path / "models" / "tokenizer").mkdir()  # no model: no row
     report = {"parent": "base", "seed": 7, "tokens": 1_234_567, "minutes": 2.5, "licence": "MIT",
               "heldout_perplexity": {"web": 40.3}}
-    (tmp_path / "models" / "tiny" / "training.json").write_text(json.dumps(report))
+    (tmp_path / "models" / "tiny" / "training.json").write_text(json.dumps(report), encoding="utf-8")
     first, row = shelf()
     assert first["name"] == "smollm2" and first["licence"] == "Apache-2.0"
     assert row == {"name": "tiny", "what": "causal LM", "parameters": lm.n_parameters, "vocabulary": 258,

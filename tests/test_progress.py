@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -44,14 +45,14 @@ def test_what_was_passed_is_seen_in_the_next_session_and_in_other_notebooks(kept
     assert f"2 of {total} exercises passed" in text
     assert "00_start_here" in text and "1 of 4 passed" in text and "1 of 7 passed" in text
     assert FIRST not in text  # in detail only the topics of this session
-    assert json.loads(kept.read_text())["exercises"] == {FIRST: "passed", "interpolation.linear": "passed"}
+    assert json.loads(kept.read_text(encoding="utf-8"))["exercises"] == {FIRST: "passed", "interpolation.linear": "passed"}
 
 
 def test_what_was_passed_once_stays_passed(kept, monkeypatch):
     right()
     new_session(monkeypatch)
     engine.run_check(FIRST, lambda log_p, log_q: log_p)
-    assert json.loads(kept.read_text())["exercises"][FIRST] == "passed"
+    assert json.loads(kept.read_text(encoding="utf-8"))["exercises"][FIRST] == "passed"
     assert [FIRST, "passed"] in map(str.split, engine._progress().text.splitlines())
 
 
@@ -61,16 +62,16 @@ DAMAGE = ["", "{", "[]", '{"exercises": 3, "latest": ""}', '{"exercises": {"a": 
 @pytest.mark.parametrize("text", DAMAGE, ids=range(len(DAMAGE)))
 def test_a_damaged_file_is_begun_anew_and_said_in_one_line(kept, text):
     kept.parent.mkdir()
-    kept.write_text(text)
+    kept.write_text(text, encoding="utf-8")
     assert engine._progress().lines == [progress.DAMAGED.format("progress.json")]
     report = engine.run_check(FIRST, engine.find(FIRST).reference)
     assert report.status == "passed" and report.lines == [progress.DAMAGED.format("progress.json")]
     assert engine.run_check(FIRST, engine.find(FIRST).reference).lines == []
-    assert json.loads(kept.read_text()) == {"latest": "start_here", "exercises": {FIRST: "passed"}}
+    assert json.loads(kept.read_text(encoding="utf-8")) == {"latest": "start_here", "exercises": {FIRST: "passed"}}
 
 
 def test_a_place_that_cannot_be_written_costs_one_line_and_no_check(kept, monkeypatch):
-    kept.parent.write_text("a file where the folder should be")
+    kept.parent.write_text("a file where the folder should be", encoding="utf-8")
     report = engine.run_check(FIRST, engine.find(FIRST).reference)
     assert report.status == "passed" and len(report.lines) == 1 and "could not be kept in progress.json" in report.lines[0]
 
@@ -81,7 +82,7 @@ def test_sessions_side_by_side_lose_nothing_and_leave_no_partial_file(kept):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(json.loads(kept.read_text())["exercises"]) == 100 and not list(kept.parent.glob("*.partial"))
+    assert len(json.loads(kept.read_text(encoding="utf-8"))["exercises"]) == 100 and not list(kept.parent.glob("*.partial"))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_sessions_side_by_side_lose_nothing_and_leave_no_partial_file(kept):
         ({"JPY_SESSION_NAME": "/x/00.ipynb", "PYTEST_VERSION": "9"}, None),
         ({"JPY_SESSION_NAME": "/x/00.ipynb", "MANY_MODELS_PROGRESS": "off"}, None),
         ({"MANY_MODELS_PROGRESS": "/x/p.json", "PYTEST_VERSION": "9"}, None),
-        ({"MANY_MODELS_PROGRESS": "/x/p.json"}, "/x/p.json"),
+        ({"MANY_MODELS_PROGRESS": "/x/p.json"}, Path("/x/p.json")),
     ],
 )
 def test_it_is_kept_only_where_somebody_works(monkeypatch, variables, where):
@@ -101,13 +102,13 @@ def test_it_is_kept_only_where_somebody_works(monkeypatch, variables, where):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert str(progress.place()) == str(where)
+    assert progress.place() == where
 
 
 @pytest.mark.slow
 def test_a_notebook_under_nbval_shows_the_same_twice_whatever_the_file_says(tmp_path, monkeypatch):
     file = tmp_path / "progress.json"
-    file.write_text(json.dumps({"latest": "interpolation", "exercises": {FIRST: "passed"}}))
+    file.write_text(json.dumps({"latest": "interpolation", "exercises": {FIRST: "passed"}}), encoding="utf-8")
     before = file.read_bytes()
     monkeypatch.setenv("MANY_MODELS_PROGRESS", str(file))  # a developer's setting, in the environment of `make test`
     nb = nbformat.v4.new_notebook()
@@ -123,14 +124,14 @@ def test_the_notebook_to_open_is_the_one_worked_on_last(kept):
     assert progress.latest_notebook(kept).name == "01_interpolation.ipynb"
     right()
     assert progress.latest_notebook(kept).name == "00_start_here.ipynb"
-    kept.write_text('{"latest": "a_notebook_that_is_gone", "exercises": {}}')
+    kept.write_text('{"latest": "a_notebook_that_is_gone", "exercises": {}}', encoding="utf-8")
     assert progress.latest_notebook(kept).name == "00_start_here.ipynb"
 
 
 @pytest.mark.parametrize(("setting", "opened"), [("file", "notebooks/01_interpolation.ipynb"), ("off", "notebooks/00_start_here.ipynb")])
 def test_make_lab_asks_for_it_without_loading_torch(tmp_path, setting, opened):
     file = tmp_path / "progress.json"
-    file.write_text(json.dumps({"latest": "interpolation", "exercises": {}}))
+    file.write_text(json.dumps({"latest": "interpolation", "exercises": {}}), encoding="utf-8")
     environment = {key: value for key, value in os.environ.items() if key != "PYTEST_VERSION"}
     environment["MANY_MODELS_PROGRESS"] = str(file) if setting == "file" else "off"
     done = subprocess.run([sys.executable, "-X", "importtime", "-m", "course_utils.progress"], cwd=ROOT, env=environment,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 import nbformat
 import pytest
 from editions import NOTEBOOKS, ROOT, read, topic_of
@@ -32,6 +34,39 @@ def test_imports_run_one_way(path):
     for name in imports_of(path):
         assert name.split(".")[0] not in DRAWING, f"{path.name} imports {name}: concept modules draw nothing"
         assert not (name.startswith("course_utils.") and name.split(".")[1] in SERVANTS), f"{path.name} imports {name}"
+
+
+def without_encoding(source: str) -> list[int]:
+    """The lines on which a text is read or written without saying how: Windows would not take UTF-8."""
+    found = []
+    for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        of = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
+        mode = [*call.args[bool(not of) :][:1], *(key.value for key in call.keywords if key.arg == "mode")]
+        text = name in ("read_text", "write_text") or (
+            name == "open" and of not in ("os", "tarfile", "archive") and "b" not in "".join(map(ast.unparse, mode))
+        )
+        if text and "encoding" not in [key.arg for key in call.keywords]:
+            found.append(call.lineno)
+    return found
+
+
+def test_texts_are_read_and_written_as_utf_8():
+    paths = [path for folder in ("course_utils", "tests", "data/recipes") for path in (ROOT / folder).rglob("*.py")]
+    found = {str(path.relative_to(ROOT)): without_encoding(path.read_text(encoding="utf-8")) for path in paths}
+    assert len(found) > 100 and {path: lines for path, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize("code", ["p.read_text()", "p.write_text('a')", "open(p)", "open(p, 'w')", "p.open()", "p.open('a')",
+                                  "open(p, mode='r')", "p.write_text('a', newline='')"])  # fmt: skip
+def test_a_text_without_encoding_is_found(code):
+    assert without_encoding(f"x = 1\n{code}") == [2]
+
+
+@pytest.mark.parametrize("code", ["p.read_text(encoding='utf-8')", "open(p, 'rb')", "p.open('wb')", "open(p, mode='wb')",
+                                  "p.read_bytes()", "os.open(p, os.O_RDONLY)", "open(p, 'w', encoding='utf-8')"])  # fmt: skip
+def test_what_has_an_encoding_or_is_no_text_is_left_alone(code):
+    assert without_encoding(code) == []
 
 
 def good_notebook() -> nbformat.NotebookNode:
@@ -97,6 +132,6 @@ def test_the_rules_notice(spoil, complaint):
 
 
 def test_long_modules_are_found(tmp_path):
-    (tmp_path / "short.py").write_text("x = 1\n" * 300)
-    (tmp_path / "long.py").write_text("x = 1\n" * 301)
+    (tmp_path / "short.py").write_text("x = 1\n" * 300, encoding="utf-8")
+    (tmp_path / "long.py").write_text("x = 1\n" * 301, encoding="utf-8")
     assert long_modules(tmp_path) == ["long.py: 301 lines"]

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import warnings
+from _thread import interrupt_main
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -59,7 +60,8 @@ def run(function: Callable[[], Any], seconds: float, stream: Captured | None = N
     Put back: the random state of Python, NumPy and PyTorch (inside, each run starts from one fixed seed), the working
     directory, the environment variables, sys.path, the recursion limit, the default dtype, gradient and thread
     settings. Raises TimeUp when `seconds` are over. The limit acts between two Python bytecodes: one long call into C
-    ends first. Raises UserInterrupt if the user interrupted the kernel meanwhile, otherwise whatever `function` raises.
+    ends first (without interval timers, as on Windows, time.sleep too). Raises UserInterrupt if the user interrupted the
+    kernel meanwhile, otherwise whatever `function` raises.
     """
     stream = stream if stream is not None else Captured()
     with (
@@ -114,7 +116,7 @@ def _in_zone(frame: FrameType | None) -> bool:
 
 
 def _run_in_main_thread(function: Callable[[], Any], seconds: float) -> Any:
-    """An interval timer. It rings again every 0.1 s: `while True: try: ... except: pass` swallows the first ring."""
+    """An alarm. It rings again every 0.1 s: `while True: try: ... except: pass` swallows the first ring."""
     rung, interrupted = 0, False
 
     def on_alarm(number: int, frame: FrameType | None) -> None:
@@ -131,22 +133,64 @@ def _run_in_main_thread(function: Callable[[], Any], seconds: float) -> Any:
         interrupted = True
         raise KeyboardInterrupt
 
-    old_trace, started = sys.gettrace(), time.monotonic()
-    old_interrupt = signal.signal(signal.SIGINT, on_interrupt)
-    old_alarm = signal.signal(signal.SIGALRM, on_alarm)
-    old_delay, old_repeat = signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
+    old_trace = sys.gettrace()
+    alarm = _timer if hasattr(signal, "setitimer") else _second_thread
     try:
-        result = _zone(function)
+        with _handler(signal.SIGINT, on_interrupt), alarm(on_alarm, seconds):
+            try:
+                return _zone(function)
+            finally:
+                sys.settrace(old_trace)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        sys.settrace(old_trace)
-        signal.signal(signal.SIGALRM, old_alarm if old_alarm is not None else signal.SIG_DFL)
-        signal.signal(signal.SIGINT, old_interrupt if old_interrupt is not None else signal.default_int_handler)
-        if old_delay:  # somebody else's timer (pytest-timeout's): it goes on with what it has left
-            signal.setitimer(signal.ITIMER_REAL, max(old_delay - (time.monotonic() - started), 0.001), old_repeat)
         if interrupted:
             raise UserInterrupt
-    return result
+
+
+@contextlib.contextmanager
+def _handler(number: int, handler: Callable) -> Iterator[None]:
+    old = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, old if old is not None else default)  # None: it was not set from Python
+
+
+@contextlib.contextmanager
+def _timer(on_alarm: Callable, seconds: float) -> Iterator[None]:
+    """The alarm where the system has interval timers."""
+    started, old_delay = time.monotonic(), 0.0
+    try:
+        with _handler(signal.SIGALRM, on_alarm):
+            old_delay, old_repeat = signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
+            try:
+                yield
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        if old_delay:  # somebody else's timer (pytest-timeout's): it goes on with what it has left
+            signal.setitimer(signal.ITIMER_REAL, max(old_delay - (time.monotonic() - started), 0.001), old_repeat)
+
+
+@contextlib.contextmanager
+def _second_thread(on_alarm: Callable, seconds: float) -> Iterator[None]:
+    """The alarm where it has none (Windows): a thread that makes the main one run the handler of a signal that nobody sends there."""
+    over = threading.Event()
+
+    def ring() -> None:
+        wait = seconds
+        while not over.wait(wait):
+            interrupt_main(signal.SIGTERM)
+            wait = 0.1
+
+    thread = threading.Thread(target=ring, daemon=True)
+    with _handler(signal.SIGTERM, on_alarm):
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
 
 class UserInterrupt(KeyboardInterrupt):
@@ -160,7 +204,7 @@ def _raise_at_next_handler(frame: FrameType | None) -> None:
     """
 
     def tracer(frame: FrameType, event: str, argument: Any) -> Any:
-        if event == "line":
+        if event == "line" and _in_zone(frame):
             raise TimeUp
         return tracer
 

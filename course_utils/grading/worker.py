@@ -10,7 +10,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import resource
 import select
 import signal
 import sys
@@ -28,6 +27,11 @@ from course_utils.exercises import engine
 from course_utils.exercises.registry import find
 from course_utils.grading import judge
 from course_utils.grading.cells import Task, course_tasks
+
+try:
+    import resource
+except ImportError:  # Windows, where this module can be imported and nothing else
+    resource = None
 
 __all__ = ["main"]
 
@@ -188,7 +192,7 @@ def grade(job: dict, topics: dict[str, Topic]) -> dict:
         "wall": job["seconds"] + judge.time_limit(task.name, job) + 5,
         "cpu": int(job["seconds"] + judge.time_limit(task.name, job)) + 2}
     if os.path.exists("/proc/self/statm"):
-        limits["pages"] = Path("/proc/self/statm").read_text().split()[0]
+        limits["pages"] = Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]
     if task.name not in topic.apart:
         found = engine.run_check(task.name, find(task.name).reference)  # here, so that each fork has what torch loads on first use
         if found.status != engine.PASSED:

@@ -122,7 +122,7 @@ def save(model: torch.nn.Module, name: str, report: dict) -> None:
 def publish(partial: Path, name: str, report: dict) -> None:
     """The folder, with its report, becomes data/models/NAME; the one that was there goes."""
     folder = MODELS / name
-    (partial / "training.json").write_text(json.dumps(report, indent=2) + "\n")
+    (partial / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if folder.exists():
         for file in folder.iterdir():
             file.unlink()
@@ -178,7 +178,7 @@ def train(name: str) -> None:
         "licence": "MIT (text: public domain verses, MIT snippets)", "tokenizer": "tokenizer",
         "heldout_perplexity": {d: round(perplexity(model, tokenizer, d, "test"), 1) for d in DOMAINS},
     }
-    (MODELS / name / "training.json").write_text(json.dumps(report, indent=2) + "\n")
+    (MODELS / name / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     checkpoint.unlink()
     print(name, report["heldout_perplexity"], flush=True)
 
@@ -186,7 +186,7 @@ def train(name: str) -> None:
 def table() -> None:
     print("| model | steps | minutes | " + " | ".join(DOMAINS) + " |\n|" + "---|" * (len(DOMAINS) + 3))
     for name in RUNS:
-        report = json.loads((MODELS / name / "training.json").read_text())
+        report = json.loads((MODELS / name / "training.json").read_text(encoding="utf-8"))
         cells = [str(report["heldout_perplexity"][d]) for d in DOMAINS]
         print(f"| {name} | {report['steps']} | {report['minutes']} | " + " | ".join(cells) + " |")
 

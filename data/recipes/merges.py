@@ -85,9 +85,9 @@ def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     SCRATCH.mkdir(exist_ok=True)
     part, judge = SCRATCH / "merges.jsonl", Judge()
-    rows = [json.loads(line) for line in part.read_text().splitlines()] if part.exists() else []
+    rows = [json.loads(line) for line in part.read_text(encoding="utf-8").splitlines()] if part.exists() else []
     done = {json.dumps({key: row[key] for key in row if key not in ("split", "domain", "loss")}) for row in rows}
-    with part.open("a") as file:
+    with part.open("a", encoding="utf-8") as file:
         for what, state, domains in jobs(judge):
             if json.dumps(what) in done:
                 continue

@@ -129,7 +129,7 @@ def train(name: str, seed: int) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK, betas=(0.9, 0.95), weight_decay=0.1)
     checkpoint = SCRATCH / f"{run}.pt"
     first, seconds = resume(run, model, optimizer)
-    curve = json.loads(checkpoint.with_suffix(".json").read_text()) if first else []
+    curve = json.loads(checkpoint.with_suffix(".json").read_text(encoding="utf-8")) if first else []
     curve = [row for row in curve if row["step"] <= first]
     started = time.perf_counter() - seconds
     for step in range(first, STEPS):
@@ -149,7 +149,7 @@ def train(name: str, seed: int) -> None:
             curve.append({"step": step + 1, "loss": mean_loss(losses), "cv2": cv2, "worst": worst})
             seconds = time.perf_counter() - started
             print(run, f"{step + 1}/{STEPS}", json.dumps(curve[-1]), f"{seconds / 60:.1f} min", flush=True)
-            checkpoint.with_suffix(".json").write_text(json.dumps(curve))
+            checkpoint.with_suffix(".json").write_text(json.dumps(curve), encoding="utf-8")
             save_checkpoint(checkpoint, model.state_dict(), optimizer, step + 1, seconds)
     losses, loads = measure(model, router, heldout(tokenizer, "test", 100))
     n = sum(p.numel() for p in model.parameters())
@@ -157,13 +157,13 @@ def train(name: str, seed: int) -> None:
     report = {"model": name, "seed": seed, "steps": STEPS, "tokens": STEPS * BATCH * WINDOW, "minutes": round(seconds / 60, 1),
               "peak_learning_rate": PEAK, "balance": balance, "parameters": n, "active_parameters": n - idle,
               "test_loss": round(mean_loss(losses), 4), "curve": curve, "losses": losses, "loads": loads}
-    (SCRATCH / f"{run}.report.json").write_text(json.dumps(report))
+    (SCRATCH / f"{run}.report.json").write_text(json.dumps(report), encoding="utf-8")
     print(run, report["test_loss"], report["minutes"], flush=True)
 
 
 def save_mixture(seed: int = 0) -> None:
     """data/models/moe: the weights of the last checkpoint in half precision, as transformers' Mixtral."""
-    report = json.loads((SCRATCH / f"moe-seed-{seed}.report.json").read_text())
+    report = json.loads((SCRATCH / f"moe-seed-{seed}.report.json").read_text(encoding="utf-8"))
     model = build("moe")
     model.load_state_dict(torch.load(SCRATCH / f"moe-seed-{seed}.pt", weights_only=True)["model"])
     mixtral = MixtralForCausalLM(model.config)
@@ -178,7 +178,7 @@ def table() -> None:
     """data/mixtures.parquet. kind: curve (step, loss, cv2, worst), test (domain, loss, tokens), load (domain, layer, expert, choices)."""
     rows = []
     for path in sorted(SCRATCH.glob("*-seed-*.report.json")):
-        report = json.loads(path.read_text())
+        report = json.loads(path.read_text(encoding="utf-8"))
         facts = {key: report[key] for key in ("model", "seed", "parameters", "active_parameters")}
         for kind, part in (("curve", "curve"), ("test", "losses"), ("load", "loads")):
             rows += [{**facts, "kind": kind, **row} for row in report[part]]

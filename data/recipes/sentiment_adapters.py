@@ -109,7 +109,7 @@ def adapt(name: str) -> None:
     model.peft_config["default"].base_model_name_or_path = "HuggingFaceTB/SmolLM2-135M-Instruct"
     model.save_pretrained(partial)
     (partial / "README.md").unlink(missing_ok=True)  # an empty template of a model card
-    (partial / "training.json").write_text(json.dumps(report, indent=2) + "\n")
+    (partial / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     folder.mkdir(exist_ok=True)
     for file in partial.iterdir():
         file.replace(folder / file.name)

@@ -137,7 +137,7 @@ def main() -> None:
     (folder / "ingredients.partial").replace(folder / "ingredients.safetensors")
     report = {"what": "fine-tunes of base as classifiers of movie snippets", "parent": "base", "domains": ["movies"],
               "minutes": round((time.perf_counter() - started) / 60, 1), "licence": "MIT (text: MIT snippets)", "ingredients": reports}
-    (folder / "training.json").write_text(json.dumps(report, indent=1) + "\n")
+    (folder / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     states = [restored(theta, load_file(SCRATCH / f"soup-{n}.safetensors")) for n in range(1, INGREDIENTS + 1)]
     pairs(start, states, held_out, tokenizer)
     for n in range(1, INGREDIENTS + 1):

@@ -71,7 +71,7 @@ def voices() -> None:
 def said() -> list[dict]:
     """clip, kind, ref, reference, voice of each clip: LibriVox in order, then the verses in the order they were drawn."""
     rows = []
-    for line in (LIBRIVOX / "transcription").read_text().splitlines():
+    for line in (LIBRIVOX / "transcription").read_text(encoding="utf-8").splitlines():
         text, name = re.fullmatch(r"<s> (.*) </s> \((\S+)\)", line).groups()
         rows.append({"clip": f"librivox-{name[-4:]}.ogg", "kind": "librivox", "ref": "", "reference": text, "voice": name})
     for i, verse in enumerate(verses("test", VERSES).itertuples()):

@@ -173,7 +173,8 @@ def keep_differences(parent: str) -> None:
     for path in sorted(MODELS.glob(f"{parent}-epoch-*/model.safetensors")):
         save_file(difference(last, load_file(path)), path.with_name("difference.partial"))
         report = path.with_name("training.json")
-        report.write_text(json.dumps({"parent": parent, **json.loads(report.read_text())}, indent=2) + "\n")
+        said = {"parent": parent, **json.loads(report.read_text(encoding="utf-8"))}
+        report.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
         path.with_name("difference.partial").replace(path.with_name("difference.safetensors"))
         path.unlink()
 
@@ -238,7 +239,7 @@ def train_lm(name: str) -> None:
 
 def table() -> None:
     for folder in sorted(MODELS.glob("nmt-*")) + sorted(MODELS.glob("es-*")):
-        report = json.loads((folder / "training.json").read_text())
+        report = json.loads((folder / "training.json").read_text(encoding="utf-8"))
         print(folder.name, report["steps"], report["minutes"], report.get("test") or report.get("validation") or report["perplexity"])
 
 

@@ -99,7 +99,7 @@ def main() -> None:
         print("| method | program | seconds | peak MB | copying floor, s | times faster | share of memory | entries a rounding apart |")
         print("|---|---|---|---|---|---|---|---|", flush=True)
         for method, text in CONFIGS.items():
-            (folder / "config.yml").write_text(text.format(*models))
+            (folder / "config.yml").write_text(text.format(*models), encoding="utf-8")
             found: dict[str, list[tuple[float, float]]] = {program: [] for program in PROGRAMS}
             floors = [floor(sources, folder / "copy")]  # the first also brings the files into the page cache
             for _ in range(options.runs):

@@ -47,7 +47,8 @@ def lab(tmp_path_factory, browser):
     nbformat.write(_charts_notebook(), notebooks / "charts.ipynb")
     settings = home / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    quiet = json.dumps({"fetchNews": "false", "checkForUpdates": False})
+    (settings / "notification.jupyterlab-settings").write_text(quiet, encoding="utf-8")
     places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime", "JUPYTERLAB_SETTINGS_DIR": "settings",
               "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython"}
     python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -56,7 +57,7 @@ def lab(tmp_path_factory, browser):
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", "--allow-root",
                f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={home}", "--LabApp.expose_app_in_browser=True",
                "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url=None"]
-    log = (home / "lab.log").open("w+")
+    log = (home / "lab.log").open("w+", encoding="utf-8")
     server = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log)
     try:
         yield _address(home / "runtime", server, log), token
@@ -75,7 +76,7 @@ def _address(runtime: Path, server: subprocess.Popen, log) -> str:
     while time.monotonic() < deadline and server.poll() is None:
         for found in runtime.glob("jpserver-*.json"):
             try:
-                url = json.loads(found.read_text())["url"]
+                url = json.loads(found.read_text(encoding="utf-8"))["url"]
                 urlopen(f"{url}login", timeout=5).close()
                 return url
             except (OSError, ValueError):  # not listening yet, or the file is half written

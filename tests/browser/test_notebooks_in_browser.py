@@ -236,7 +236,8 @@ def _type_into(page, cell: int, source: str) -> None:
 @pytest.mark.timeout(900)
 def test_first_exercise_takes_a_wrong_and_a_right_answer(open_notebook):
     path = ROOT / "notebooks" / _shipped(min(SHIPPED))
-    cells = [(i, "".join(c["source"])) for i, c in enumerate(json.loads(path.read_text())["cells"]) if c["cell_type"] == "code"]
+    nb = json.loads(path.read_text(encoding="utf-8"))
+    cells = [(i, "".join(c["source"])) for i, c in enumerate(nb["cells"]) if c["cell_type"] == "code"]
     stub, (check, call) = next((i, cells[n + 1]) for n, (i, text) in enumerate(cells) if "NotImplementedError" in text)
     name, function = re.search(r'check\("([\w.]+)",\s*(\w+)\)', call).groups()
     page = open_notebook(min(SHIPPED))
