@@ -349,7 +349,7 @@ def main(argv: list | None = None) -> int:
         return run(
             [
                 python,
-                *(["tests/machines.py"] if given.command == "test-machines" else ["-m", "course_utils.save"]),
+                *(["tests/machines.py"] if given.command == "test-machines" else ["-m", "course_utils.save_notebook"]),
                 *rest,
             ]
         )

@@ -28,8 +28,8 @@ __all__ = ["handout", "main", "student_files", "stripped"]
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP = "many-models"
-INSTRUCTORS = ("INSTRUCTORS.md", "CONTRIBUTING.md", "tests/", ".ci/", ".github/", "conftest.py", "course_utils/grade.py",
-               "course_utils/grading/", "course_utils/handout.py")
+INSTRUCTORS = ("INSTRUCTORS.md", "CONTRIBUTING.md", "tests/", ".ci/", ".github/", "conftest.py", "requirements-test.lock",
+               "course_utils/grade.py", "course_utils/grading/", "course_utils/handout.py", "course_utils/save_notebook.py")
 SWITCHED_OFF = "course_utils/exercises/solutions.off"  # engine.solution looks for it
 TIME = 946_684_800  # 2000-01-01, of every file
 

@@ -103,7 +103,8 @@ def test_the_courses_hand_out_works(tmp_path, monkeypatch):
     """All but the data, for the time's sake: the names of the data are checked, not their bytes."""
     names = handout.student_files()
     assert STUDENTS - {f"notebooks/{p.name}" for p in NOTEBOOKS} <= set(names)
-    assert not [name for name in names if name.startswith(("tests/", ".ci", "course_utils/grade"))]
+    assert not [name for name in names if name.startswith(("tests/", ".ci", ".github", "requirements-test", "course_utils/grade"))]
+    assert {"start.py", "requirements.lock"} <= set(names)
     small = [name for name in names if not name.startswith("data/")]
     monkeypatch.setattr(handout, "student_files", lambda root: small)
     handout.handout(tmp_path / "h.tar.gz")
