@@ -52,7 +52,7 @@ def _page() -> str:
     )
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><link rel="icon" href="data:,"><title>Live chart</title>'
-        f"<style>{css}</style></head><body><main style='display: flow-root'><!--figure--></main>"
+        f"<style>{css}</style></head><body><main style='display: flow-root; font-size: 14px'><!--figure--></main>"
         f'<script type="text/plain" id="vega">{base64.b64encode(vega).decode("ascii")}</script>'
         f"<script>{chart}{framed}</script></body></html>"
     )

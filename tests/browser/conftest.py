@@ -39,15 +39,20 @@ def browser():
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory, browser):
-    """Address and token of a running JupyterLab; the repository is not touched, nor the user's Jupyter settings."""
-    home = tmp_path_factory.mktemp("lab")
-    notebooks = home / "notebooks"
+def lab_home(tmp_path_factory) -> Path:
+    """The folder that JupyterLab shows; the notebooks are in notebooks/."""
+    return tmp_path_factory.mktemp("lab")
+
+
+@pytest.fixture(scope="session")
+def lab(lab_home, browser):
+    """Address and token of a JupyterLab started on an empty home; the repository is not touched, nor the user's Jupyter settings.
+
+    Where the package notebook is installed, it serves Notebook 7, too.
+    """
+    home, notebooks = lab_home, lab_home / "notebooks"
     shutil.copytree(ROOT / "notebooks", notebooks, ignore=shutil.ignore_patterns(".*"))
     nbformat.write(_charts_notebook(), notebooks / "charts.ipynb")
-    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
-    settings.mkdir(parents=True)
-    (settings / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
     places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime", "JUPYTERLAB_SETTINGS_DIR": "settings",
               "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython"}
     python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -55,7 +60,7 @@ def lab(tmp_path_factory, browser):
     token = secrets.token_hex(16)
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", "--allow-root",
                f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={home}", "--LabApp.expose_app_in_browser=True",
-               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url=None"]
+               "--JupyterNotebookApp.expose_app_in_browser=True"]
     log = (home / "lab.log").open("w+")
     server = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log)
     try:
@@ -132,14 +137,15 @@ def _on_this_machine(address: str) -> bool:
 
 @pytest.fixture
 def open_notebook(lab, end_kernels, browser):
-    """open_notebook(name) -> page with that notebook, ready; ``sent`` collects what the page tells the kernel.
+    """open_notebook(name) -> page with that notebook, ready; ``sent`` collects what the page tells the kernel. ``place`` is the front
+    end's part of the address: "notebooks" for Notebook 7.
 
     At the end: no page error, no console error, no request to another machine.
     """
     url, token = lab
     with _watched(browser, 900, _on_this_machine) as (context, visit):
 
-        def opener(name: str, sent: list[str] | None = None):
+        def opener(name: str, sent: list[str] | None = None, place: str = "lab/tree"):
             page = context.new_page()
 
             def websocket(socket) -> None:
@@ -148,7 +154,7 @@ def open_notebook(lab, end_kernels, browser):
                     socket.on("framesent", lambda frame: sent.append(frame if isinstance(frame, str) else frame.decode("utf-8", "replace")))
 
             page.on("websocket", websocket)
-            page.goto(f"{url}lab/tree/notebooks/{name}?token={token}&reset")
+            page.goto(f"{url}{place}/notebooks/{name}?token={token}&reset")
             page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.content?.widgets?.length > 0", timeout=60_000)
             page.evaluate("async () => { const p = jupyterapp.shell.currentWidget; await p.context.ready; await p.sessionContext.ready; }")
             return page
