@@ -37,8 +37,8 @@ class LiveChart:
             "description": text,  # becomes the aria-label
             "background": "white",
             "padding": 6,
-            # No menu with a link to an outside editor; canvas redraws faster than SVG.
-            "usermeta": {"embedOptions": {"actions": False, "renderer": "canvas"}},
+            # No menu with a link to an outside editor; canvas redraws faster than SVG; axes of a dark theme would be white on white.
+            "usermeta": {"embedOptions": {"actions": False, "renderer": "canvas", "theme": ""}},
             "config": {
                 "view": {"stroke": None},
                 "font": "DejaVu Sans, Verdana, sans-serif",
