@@ -68,9 +68,8 @@ def test_a_chart_without_its_picture_would_be_changed(open_notebook, lab_home):
     assert page.evaluate(SAVE)
 
 
-@pytest.mark.parametrize("place", [LAB, NOTEBOOK_7])
-def test_nobody_is_asked_about_news(open_notebook, place):
-    page = open_notebook("charts.ipynb", place=place)
+def test_nobody_is_asked_about_news(open_notebook):
+    page = open_notebook("charts.ipynb")
     page.wait_for_timeout(5000)
     assert page.get_by_text(re.compile("news", re.I)).count() == 0
 
