@@ -1,4 +1,4 @@
-"""Everything is in pyproject.toml, but for one thing: `pip install -e` would leave the data files out, since setuptools asks for them by this name."""
+"""All is said in pyproject.toml, but `pip install -e` would leave the data files out: setuptools asks for them by a name that it lacks."""
 
 from setuptools import Distribution, setup
 

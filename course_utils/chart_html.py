@@ -2,8 +2,8 @@
 
 Colab and Kaggle give an output a frame of its own, without Vega-Lite. There the output of a chart is an <iframe> with its own page inside:
 the specification, the same in words, and the scripts, packed. Other scripts of the front end do not meet those of the chart, its keyboard
-shortcuts do not take the arrow keys of a slider, and no host is asked for anything. MANY_MODELS_CHARTS=html gives this output anywhere else,
-MANY_MODELS_CHARTS=vega the Vega-Lite specification of JupyterLab, Notebook 7 and VS Code.
+shortcuts do not take the arrow keys of a slider, and no host is asked for anything. MANY_MODELS_CHARTS=html gives this output anywhere,
+MANY_MODELS_CHARTS=vega the Vega-Lite specification that JupyterLab, Notebook 7 and VS Code draw.
 """
 
 from __future__ import annotations

@@ -1,8 +1,12 @@
 """What the two commands rely on: one dependency list, an environment and a lock that follow it, no stray files."""
 
+import json
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -32,6 +36,20 @@ def test_conda_environment_installs_this_project_and_nothing_else():
     python, pip, inner = environment["dependencies"]
     assert pip == "pip" and inner == {"pip": ["-e ."]}
     assert python == "python=" + re.match(r">=([\d.]+)", PROJECT["requires-python"]).group(1)
+
+
+@pytest.mark.parametrize("kind", ["editable", "wheel"])
+def test_an_installation_settles_the_question_about_news(tmp_path, kind):
+    """However JupyterLab is started later: its defaults lie where it looks for them, under a name of ours alone."""
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "course_utils/__init__.py", "course_utils/static/settings"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    build = f"import setuptools.build_meta as b; print(b.build_{kind}('out'))"
+    said = subprocess.run([sys.executable, "-c", build], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    with zipfile.ZipFile(tmp_path / "out" / said.split()[-1]) as made:
+        [place] = [name for name in made.namelist() if "/data/share/" in name]
+        assert place.endswith(".data/data/share/jupyter/lab/settings/overrides.d/many_models.json")
+        assert json.loads(made.read(place))["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
 
 
 def test_repo2docker_would_build_from_the_conda_environment():

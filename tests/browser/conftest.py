@@ -178,7 +178,7 @@ def open_html(browser, tmp_path):
     with _watched(browser, 900, lambda address: address.startswith(("file:", "data:", "blob:", "about:"))) as (context, _):
 
         def opener(body: str):
-            (tmp_path / "page.html").write_text(f'<!DOCTYPE html><html lang="en"><title>t</title><body>{body}</body></html>', encoding="utf-8")
+            (tmp_path / "page.html").write_text(f'<!DOCTYPE html><html lang="en"><title>A page</title>{body}</html>', encoding="utf-8")
             page = context.new_page()
             page.goto((tmp_path / "page.html").as_uri())
             return page

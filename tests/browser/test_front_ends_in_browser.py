@@ -114,10 +114,11 @@ def output(monkeypatch) -> str:
     return explore.or_and_explorer(first, second, animals)._repr_mimebundle_()["text/html"]
 
 
+FRAME = '<iframe id="outer" style="width: 900px; height: 900px" sandbox="{}" srcdoc="{{}}"></iframe>'
 PLACES = {
     "a page": "{}",
-    "Colab's frame": '<iframe id="outer" sandbox="allow-scripts allow-same-origin" style="width: 900px; height: 900px" srcdoc="{}"></iframe>',
-    "a frame of another origin": '<iframe id="outer" sandbox="allow-scripts" style="width: 900px; height: 900px" srcdoc="{}"></iframe>',
+    "Colab's frame": FRAME.format("allow-scripts allow-same-origin"),
+    "a frame of another origin": FRAME.format("allow-scripts"),
     # AMD, as require.js of the classic notebook and of Colab has it
     "a page with define": "<script>window.define = () => {{}}; define.amd = {{}}</script>{}",
 }
