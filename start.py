@@ -48,7 +48,7 @@ COMMANDS = (
     "save",
     "doctor",
 )
-LAB = ["jupyterlab", "--ServerApp.ip=127.0.0.1", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+LAB = ["jupyterlab", "--ServerApp.ip=127.0.0.1"]  # no question about news: setup.py installs that setting
 # Idle threads of torch sleep instead of spinning: with anything else running, small steps are a hundred times faster.
 ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONUTF8": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 

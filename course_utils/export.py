@@ -4,9 +4,9 @@
     python -m course_utils.export site [OUT] [--notebooks FILE ...]     an index and a page a notebook (OUT: build/site)
 
 Nothing is executed: the notebooks are shown as they were saved. nbconvert's own templates "reveal" and "lab" make the pages. What is
-changed: scripts come from this package (static/) and from vl-convert instead of from other hosts, a chart stays its specification and is
-drawn in the page, formulas are set by KaTeX. A deck is one file that holds everything; the pages of the site share the folder assets/. Both
-open from a disk, without a server. A file appears under its final name only when all are complete; other files in OUT are left alone.
+changed: scripts come from this package (static/) instead of from other hosts, a chart stays its specification and is drawn in the page,
+formulas are set by KaTeX. A deck is one file that holds everything; the pages of the site share the folder assets/. Both open from a
+disk, without a server. A file appears under its final name only when all are complete; other files in OUT are left alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -29,12 +29,11 @@ from nbconvert.exporters.exporter import ResourcesDict
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
-from course_utils import progress
+from course_utils import chart_html, progress
+from course_utils.chart_html import STATIC
 
 ROOT = Path(__file__).resolve().parents[1]
-STATIC = Path(__file__).with_name("static")
 CHART, WIDGET = "application/vnd.vegalite.v5+json", "application/vnd.jupyter.widget-view+json"
-VEGA_LITE = "5.21"  # of the versions that vl-convert carries, the last one of the charts' schema
 COURSE = "Many Models"
 
 # Blocks of nbconvert's templates that name other hosts, or lack what a page needs. The comments are filled in when it has written the page.
@@ -103,21 +102,11 @@ def title_of(nb: NotebookNode, name: str) -> str:
     return re.sub(r"[*`$]", "", found.group(1)) if found else name
 
 
-def _figure(spec: dict, words: str, label: str) -> str:
-    """A live chart: its specification as data, the place where it is drawn, and the same in words."""
-    data = json.dumps(spec, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
-    return (
-        f'<figure class="live-chart" role="group" aria-label="{label}"><div class="chart"></div>'
-        f'<script type="application/json">{data}</script>'
-        f"<details><summary>{label} in words</summary><p>{html.escape(words)}</p></details></figure>"
-    )
-
-
 def _shown(data: dict, metadata: dict, chart: int) -> str | None:
     """HTML for an output that nbconvert would not show well, or None."""
     words = " ".join(data.get("text/plain", "").split())
     if CHART in data:
-        return _figure(data[CHART], words, f"Live chart {chart}")
+        return chart_html.figure(data[CHART], words, f"Live chart {chart}")
     if WIDGET in data:
         return f'<p class="note">{html.escape(words)}</p>'
     for kind in ("image/png", "image/jpeg"):
@@ -158,17 +147,6 @@ def _convert(nb: NotebookNode, name: str, pages: Iterable[str], folder: Path, de
     return exporter.from_notebook_node(prepare(nb, name, deck), resources)[0]
 
 
-@cache
-def vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script. Raises ExportError: vl-convert is missing or another version."""
-    try:
-        import vl_convert
-
-        return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=VEGA_LITE)
-    except (ImportError, ValueError) as error:
-        raise ExportError(f"the charts need vl-convert-python with Vega-Lite {VEGA_LITE} ({error}): run make lab once") from error
-
-
 def styles() -> str:
     """KaTeX's style sheet, with those of its fonts that are here inside, and our own."""
     folder = STATIC / "katex"
@@ -179,14 +157,15 @@ def styles() -> str:
             return ""
         data = base64.b64encode(font.read_bytes()).decode("ascii")
         return re.sub(r"src:[^;}]+", f'src:url(data:font/woff2;base64,{data}) format("woff2")', rule[0])
-    katex = re.sub(r"@font-face\{[^}]+\}", face, (folder / "katex.min.css").read_text(encoding="utf-8"))
-    return katex + (STATIC / "export.css").read_text(encoding="utf-8")
+
+    own = "".join((STATIC / name).read_text(encoding="utf-8") for name in ("chart.css", "export.css"))
+    return re.sub(r"@font-face\{[^}]+\}", face, (folder / "katex.min.css").read_text(encoding="utf-8")) + own
 
 
 def scripts(deck: bool = False) -> dict[str, str]:
     """File name -> JavaScript, in the order in which a page needs them."""
-    files = ["katex/katex.min.js", *(["reveal/reveal.js", "reveal/notes.js"] if deck else []), "export.js"]
-    texts = {"vega.js": vega(), **{Path(file).name: (STATIC / file).read_text(encoding="utf-8") for file in files}}
+    files = ["vega/vega.js", "katex/katex.min.js", *(["reveal/reveal.js", "reveal/notes.js"] if deck else []), "chart.js", "export.js"]
+    texts = {Path(file).name: (STATIC / file).read_text(encoding="utf-8") for file in files}
     return {name: text.replace("</script", "<\\/script") for name, text in texts.items()}  # so that they may stand in a page
 
 

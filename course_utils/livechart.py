@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from course_utils import chart_html
 from course_utils.plots import FAINT, INK
 
 ROW = 19  # pixels: height of a row of bars
@@ -36,8 +37,8 @@ class LiveChart:
             "description": text,  # becomes the aria-label
             "background": "white",
             "padding": 6,
-            # No menu with a link to an outside editor; canvas redraws faster than SVG.
-            "usermeta": {"embedOptions": {"actions": False, "renderer": "canvas"}},
+            # No menu with a link to an outside editor; canvas redraws faster than SVG; axes of a dark theme would be white on white.
+            "usermeta": {"embedOptions": {"actions": False, "renderer": "canvas", "theme": ""}},
             "config": {
                 "view": {"stroke": None},
                 "font": "DejaVu Sans, Verdana, sans-serif",
@@ -59,6 +60,8 @@ class LiveChart:
         return self.text
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
+        if chart_html.wants_html():
+            return {"text/html": chart_html.framed(self.spec, self.text), "text/plain": self.text}
         return {"application/vnd.vegalite.v5+json": self.spec, "text/plain": self.text}
 
 

@@ -13,12 +13,16 @@ MAX_CODE_LINES = 18
 MIN_EXERCISES, MIN_QUIZZES = 4, 1
 SLIDE_TYPES = {"slide", "subslide", "fragment", "skip", "notes", "-"}
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
+KERNEL = {"codemirror_mode", "file_extension", "mimetype", "name", "nbconvert_exporter", "pygments_lexer", "version"}
+SAVE = "save it with python -m course_utils.save_notebook"
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:home|root|tmp|Users|work|mnt)/\w")
 
 
 def saved_problems(nb: NotebookNode) -> list[str]:
-    """Outputs: every cell was run, once, from top to bottom, without errors or warnings; every figure has its text."""
-    found = []
+    """Outputs: every cell was run, once, from top to bottom, without errors or warnings; every figure has its text, every
+    chart its picture; and the kernel is described in full, or JupyterLab would change the file when it opens it."""
+    missing = sorted(KERNEL - nb.metadata.get("language_info", {}).keys())
+    found = [f"metadata.language_info lacks {', '.join(missing)}: {SAVE}"] if missing else []
     for number, cell in enumerate(cell for cell in code_cells(nb) if cell.source.strip()):
         here = f"code cell {number} ({cell.source.strip().splitlines()[0][:40]})"
         if cell.execution_count != number + 1:
@@ -46,6 +50,8 @@ def _output_problems(output: NotebookNode, cell_tags: list[str]) -> list[str]:
         if mime.startswith(("application/vnd.vegalite", "application/vnd.vega.")):
             if not str(content.get("description", "")).strip():
                 found.append("has a chart without a description")
+            if "image/png" not in output.data:
+                found.append(f"has a chart without a picture: {SAVE}")
         elif mime in PICTURES:
             alt = output.metadata.get(mime, {}).get("alt") or output.metadata.get("alt") or ""
             if not alt.strip() and (not text.strip() or text.startswith("<")):

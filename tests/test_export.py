@@ -194,7 +194,7 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path):
 
 def test_the_files_of_others_are_unchanged():
     listed = dict(reversed(line.split("  ")) for line in (export.STATIC / "SHA256SUMS").read_text(encoding="utf-8").splitlines())
-    there = [path for name in ("reveal", "katex") for path in (export.STATIC / name).rglob("*") if path.is_file()]
+    there = [path for name in ("reveal", "katex", "vega") for path in (export.STATIC / name).rglob("*") if path.is_file()]
     assert listed.keys() == {path.relative_to(export.STATIC).as_posix() for path in there}
     for name, digest in listed.items():
         assert hashlib.sha256((export.STATIC / name).read_bytes()).hexdigest() == digest, f"{name} is not as it was published"

@@ -25,6 +25,7 @@ from editions import (
     under_the_name,
     wrong_answers,
 )
+from ipykernel.ipkernel import IPythonKernel
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from notebook_rules import saved_problems
 from wrong_answers import WrongAnswer
@@ -166,12 +167,18 @@ def test_nbval_judges(nbval_outcomes, label, accepted):
 # --- edition 1: what the rules about saved notebooks must find --------------------------------------------------------
 
 
-def saved(*outputs, source="f()", execution_count=1, tags=()):
+def saved(*outputs, source="f()", execution_count=1, tags=(), language=IPythonKernel.language_info):
     return new_notebook(
         cells=[
             new_code_cell(source, outputs=list(outputs), execution_count=execution_count, metadata={"tags": list(tags)})
-        ]
+        ],
+        metadata={"language_info": language},
     )
+
+
+def with_picture(output):
+    output.data["image/png"] = PIXEL
+    return output
 
 
 @pytest.mark.parametrize(
@@ -179,7 +186,7 @@ def saved(*outputs, source="f()", execution_count=1, tags=()):
     [
         saved(),
         saved(stream("3.5 nats a token\n")),
-        saved(chart(1.0)),
+        saved(with_picture(chart(1.0))),
         saved(display(text_plain="p", image_png=PIXEL)),
         saved(source="", execution_count=None),
         saved(new_output("display_data", data={"image/png": PIXEL}, metadata={"image/png": {"alt": "two bars"}})),
@@ -201,6 +208,8 @@ def test_saved_rules_accept(nb):
         (saved(new_output("error", ename="ValueError", evalue="no", traceback=[])), "ends with an error"),
         (saved(source="f()  # NBVAL_IGNORE_OUTPUT"), "kept from the comparison"),
         (saved(tags=["nbval-skip"]), "kept from the comparison"),
+        (saved(chart(1.0)), "chart without a picture"),
+        (saved(language={"name": "python"}), "language_info lacks codemirror_mode, file_extension"),
         (
             saved(new_output("display_data", data={CHART: {"mark": "bar"}, "text/plain": "chart"})),
             "chart without a description",

@@ -1,8 +1,12 @@
 """What the two commands rely on: one dependency list, an environment and a lock that follow it, no stray files."""
 
+import json
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -71,6 +75,20 @@ def test_conda_environment_installs_the_same_pins():
     assert (python, pip) == ("python=3.11", "pip")
     assert inner["pip"][0].startswith("--extra-index-url=") and inner["pip"][-1] == "-e ."
     assert set(inner["pip"][1:-1]) == {torch, *pins(TEST)}
+
+
+@pytest.mark.parametrize("kind", ["editable", "wheel"])
+def test_an_installation_settles_the_question_about_news(tmp_path, kind):
+    """However JupyterLab is started later: its defaults lie where it looks for them, under a name of ours alone."""
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "course_utils/__init__.py", "course_utils/static/settings"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    build = f"import setuptools.build_meta as b; print(b.build_{kind}('out'))"
+    said = subprocess.run([sys.executable, "-c", build], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    with zipfile.ZipFile(tmp_path / "out" / said.split()[-1]) as made:
+        [place] = [name for name in made.namelist() if "/data/share/" in name]
+        assert place.endswith(".data/data/share/jupyter/lab/settings/overrides.d/many_models.json")
+        assert json.loads(made.read(place))["@jupyterlab/apputils-extension:notification"]["fetchNews"] == "false"
 
 
 def test_repo2docker_would_build_from_the_conda_environment():

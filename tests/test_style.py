@@ -14,7 +14,7 @@ PACKAGE = ROOT / "course_utils"
 # Concept modules: what a student would write after the lecture. They know no widget, no plot, no exercise.
 SERVANTS = {"explore", "livechart", "placement", "strips", "contrast", "paths", "softening", "voting", "ballots", "grids", "controls",
             "routing", "tiers", "sidebyside", "marked", "corruption", "decisions", "rounds"}
-SERVANTS |= {"plots", "exercises", "grade"}
+SERVANTS |= {"chart_html", "export", "save_notebook", "plots", "exercises", "grade"}
 DRAWING = {"matplotlib", "ipywidgets", "altair", "anywidget", "IPython"}
 
 

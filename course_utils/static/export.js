@@ -1,24 +1,10 @@
-// Sets formulas, draws the live charts and, in a deck, cuts long slides at their cells and starts reveal.js.
+// Sets formulas, draws the live charts (chart.js) and, in a deck, cuts long slides at their cells and starts reveal.js.
 const WIDTH = 1280, HEIGHT = 720, ROOM = 660;  // of a slide, and what its cells may take of its height
 const ENLARGED = 1.5;  // how much larger a chart may become on a slide
 
 function setFormulas() {
   for (const tex of document.querySelectorAll(".tex"))
     katex.render(tex.textContent, tex, { displayMode: "display" in tex.dataset, throwOnError: false, errorColor: "#b04a00" });
-}
-
-async function drawCharts() {
-  const views = [];
-  for (const figure of document.querySelectorAll(".live-chart")) {
-    try {
-      const spec = JSON.parse(figure.querySelector("script").textContent);
-      views.push((await vegaEmbed(figure.querySelector(".chart"), spec, { actions: false })).view);
-    } catch (error) {
-      console.error(error);
-      figure.querySelector("details").open = true;
-    }
-  }
-  return views;
 }
 
 // nbconvert makes every cell a tab stop. Only what scrolls needs to be one.
