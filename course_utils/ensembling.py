@@ -12,6 +12,8 @@ from torch import Tensor
 
 Members = Tensor | Sequence[Tensor]
 
+CHUNK = 2**22  # entries of (N, V) that a fit has in work at a time
+
 
 def linear_interpolation(log_probs: Members, weights: Tensor | Sequence[float]) -> Tensor:
     """log P(y|c) = log sum_m w_m P_m(y|c): the mixture, a logical OR.
@@ -130,20 +132,22 @@ def fit_loglinear_weights(log_probs: Members, targets: Tensor, n_iter: int = 100
         )
     if not 0 <= targets.min() <= targets.max() < log_probs.shape[-1]:
         raise ValueError(f"targets must be token ids below the vocabulary size {log_probs.shape[-1]}")
-    zero = log_probs.isneginf()
-    vetoed = zero.any(dim=0)  # (N, V)
-    if vetoed.gather(1, targets[:, None]).any():
+    if log_probs.gather(2, targets.expand(len(log_probs), -1)[..., None]).isneginf().any():
         raise ValueError("a target has probability 0 under some member: smooth that member before fitting lam")
-    scores = log_probs.masked_fill(zero, 0.0)
     lam = torch.full_like(log_probs[:, 0, 0], 1 / len(log_probs)).requires_grad_()
     optimiser = torch.optim.LBFGS([lam], max_iter=n_iter, line_search_fn="strong_wolfe", tolerance_grad=1e-6)
+    rows = max(1, CHUNK // log_probs.shape[-1])
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        logits = torch.tensordot(lam, scores, dims=1).masked_fill(vetoed, -torch.inf)  # (N, V)
-        loss = torch.nn.functional.cross_entropy(logits, targets)
-        loss.backward()
-        return loss
+        total = log_probs.new_zeros(())
+        for part, wanted in zip(log_probs.split(rows, dim=1), targets.split(rows)):  # (M, rows, V), (rows,)
+            zero = part.isneginf()
+            logits = torch.tensordot(lam, part.masked_fill(zero, 0.0), dims=1).masked_fill(zero.any(dim=0), -torch.inf)
+            loss = torch.nn.functional.cross_entropy(logits, wanted, reduction="sum") / len(targets)
+            loss.backward()
+            total += loss.detach()
+        return total
 
     with torch.enable_grad():
         optimiser.step(closure)
