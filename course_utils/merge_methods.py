@@ -179,13 +179,8 @@ def passthrough(base: Mapping[str, Tensor] | None, models: Models, slices: Seque
         raise ValueError("passthrough computes nothing: say which layers of which model to stack (slices)")
     chosen = dict(models[0]) if slices is None else {
         name: models[i][source] for name, i, source in stack_layers([list(model) for model in models], slices)}
-
-    def taken(tensor: Tensor) -> Tensor:
-        if scale is not None and tensor.is_floating_point():
-            return (tensor * scale).to(tensor.dtype)
-        return tensor.clone() if copy else tensor
-
-    return {name: taken(tensor) for name, tensor in chosen.items()}
+    return {name: (tensor * scale).to(tensor.dtype) if scale is not None and tensor.is_floating_point() else
+            tensor.clone() if copy else tensor for name, tensor in chosen.items()}
 
 
 METHODS: dict[str, Callable[..., StateDict]] = {
