@@ -88,7 +88,8 @@ def main() -> None:
         seconds, peak = time.perf_counter() - start, max(cell.peak for cell in cells)
         slowest = max(cells, key=lambda cell: cell.seconds)
         row = "| {} | {:.2f} | {:.1f} | {:.1f} | {} |".format
-        print(row(path.stem, peak, seconds, sum(cell.processor for cell in cells), f"{slowest.number}: {slowest.seconds:.1f} s"), flush=True)
+        last = f"{slowest.number}: {slowest.seconds:.1f} s"
+        print(row(path.stem, peak, seconds, sum(cell.processor for cell in cells), last), flush=True)
         for cell in cells if options.cells else []:
             if cell.seconds >= SLOW or cell.peak > 0.9 * peak:
                 print(row(f"cell {cell.number}", cell.peak, cell.seconds, cell.processor, ""), flush=True)
