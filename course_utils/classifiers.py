@@ -15,9 +15,10 @@ from transformers import AutoTokenizer, LlamaForSequenceClassification
 
 from course_utils.assets import quiet_transformers
 from course_utils.deltas import restored
-from course_utils.models import ModelError, data_dir, set_threads, tokenizer_folder
+from course_utils.models import ModelError, batches_by_length, data_dir, set_threads, tokenizer_folder
 
 LONGEST, PAD, EOS = 63, 2, 1
+BATCH_TOKENS = 768  # padded positions a forward pass: small ones have little padding and stay in the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +47,11 @@ def pad(rows: Sequence[Tensor]) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence(list(rows), True, PAD)
 
 
-@torch.inference_mode()
 def logits_of(model: torch.nn.Module, rows: Sequence[Tensor]) -> Tensor:
-    """(texts, classes), in batches of texts of similar length."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    batches = [model(input_ids=pad([rows[j] for j in order[i:i + 64]])).logits for i in range(0, len(rows), 64)]
-    return torch.cat(batches)[torch.tensor(order).argsort()]
+    """(texts, classes), in batches of texts of similar length; with gradients where the model's parameters have them."""
+    batches = batches_by_length([len(row) for row in rows], BATCH_TOKENS)
+    logits = torch.cat([model(input_ids=pad([rows[i] for i in batch]), use_cache=False).logits for batch in batches])
+    return logits[torch.tensor(sum(batches, [])).argsort()]
 
 
 def balanced_accuracy(logits: Tensor, labels: Tensor) -> float:

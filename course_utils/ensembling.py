@@ -12,6 +12,8 @@ from torch import Tensor
 
 Members = Tensor | Sequence[Tensor]
 
+CHUNK = 2**22  # entries of (N, V) that a fit has in work at a time
+
 
 def linear_interpolation(log_probs: Members, weights: Tensor | Sequence[float]) -> Tensor:
     """log P(y|c) = log sum_m w_m P_m(y|c): the mixture, a logical OR.
@@ -41,16 +43,18 @@ def loglinear_interpolation(log_probs: Members, lam: Tensor | Sequence[float]) -
     whose probability is zero under a member with lam < 0 (0^lam is infinite).
     Source: Hinton (2002), "Training products of experts"; Klakow (1998), "Log-linear interpolation of language models".
     """
-    log_probs = _stack(log_probs)
-    lam = _align(lam, log_probs, "lam")
-    zero = log_probs.isneginf()  # (M, ..., V)
-    vetoed = (zero & (lam > 0)).any(dim=0)  # (..., V)
+    members = _unstacked(log_probs)
+    lam = _align(lam, members, "lam")
+    vetoed, infinite, scores = False, False, 0.0  # (..., V): member by member, so that no copy of all of them is made
+    for member, power in zip(members, lam):
+        zero = member.isneginf()
+        vetoed, infinite = vetoed | (zero & (power > 0)), infinite | (zero & (power < 0))
+        # The zeros are taken out before the product, since 0 * -inf is NaN, also in the gradient.
+        scores = scores + power * member.masked_fill(zero, 0.0)
     if vetoed.all(dim=-1).any():
         raise ValueError("every token is vetoed: no token has P_m > 0 under all members with lam > 0, smooth a member")
-    if (zero & (lam < 0) & ~vetoed).any():
+    if (infinite & ~vetoed).any():
         raise ValueError("a member with lam < 0 gives a token probability 0, and 0 ** lam is infinite: smooth it")
-    # The zeros are taken out before the product, for 0 * -inf is NaN, also in the gradient.
-    scores = (lam * log_probs.masked_fill(zero, 0.0)).sum(dim=0)  # (..., V)
     return scores.masked_fill(vetoed, -torch.inf).log_softmax(dim=-1)
 
 
@@ -128,20 +132,22 @@ def fit_loglinear_weights(log_probs: Members, targets: Tensor, n_iter: int = 100
         )
     if not 0 <= targets.min() <= targets.max() < log_probs.shape[-1]:
         raise ValueError(f"targets must be token ids below the vocabulary size {log_probs.shape[-1]}")
-    zero = log_probs.isneginf()
-    vetoed = zero.any(dim=0)  # (N, V)
-    if vetoed.gather(1, targets[:, None]).any():
+    if log_probs.gather(2, targets.expand(len(log_probs), -1)[..., None]).isneginf().any():
         raise ValueError("a target has probability 0 under some member: smooth that member before fitting lam")
-    scores = log_probs.masked_fill(zero, 0.0)
     lam = torch.full_like(log_probs[:, 0, 0], 1 / len(log_probs)).requires_grad_()
     optimiser = torch.optim.LBFGS([lam], max_iter=n_iter, line_search_fn="strong_wolfe", tolerance_grad=1e-6)
+    rows = max(1, CHUNK // log_probs.shape[-1])
 
     def closure() -> Tensor:
         optimiser.zero_grad()
-        logits = torch.tensordot(lam, scores, dims=1).masked_fill(vetoed, -torch.inf)  # (N, V)
-        loss = torch.nn.functional.cross_entropy(logits, targets)
-        loss.backward()
-        return loss
+        total = log_probs.new_zeros(())
+        for part, wanted in zip(log_probs.split(rows, dim=1), targets.split(rows)):  # (M, rows, V), (rows,)
+            zero = part.isneginf()
+            logits = torch.tensordot(lam, part.masked_fill(zero, 0.0), dims=1).masked_fill(zero.any(dim=0), -torch.inf)
+            loss = torch.nn.functional.cross_entropy(logits, wanted, reduction="sum") / len(targets)
+            loss.backward()
+            total += loss.detach()
+        return total
 
     with torch.enable_grad():
         optimiser.step(closure)
@@ -187,28 +193,35 @@ def _nucleus(logits: Tensor, top_p: float) -> Tensor:
     return torch.zeros_like(keep).scatter(-1, order, keep)
 
 
-def _stack(members: Members) -> Tensor:
-    """(M, ..., V) from a tensor or a list of tensors (..., V) over one vocabulary."""
+def _unstacked(members: Members) -> Sequence[Tensor]:
+    """M tensors (..., V) of one shape, from a tensor (M, ..., V) or a list of tensors over one vocabulary; no copies."""
     if not isinstance(members, Tensor):
         sizes = [m.shape[-1] for m in members]
         if len(set(sizes)) > 1:
             raise ValueError(f"the members have different vocabularies {sizes}: use models with the same tokenizer")
-        members = torch.stack(torch.broadcast_tensors(*members))
+        return torch.broadcast_tensors(*members)
     if members.dim() < 2:
         raise ValueError(f"expected (members, ..., vocabulary), got shape {tuple(members.shape)}")
-    return members
+    return members.unbind()
 
 
-def _align(weights: Tensor | Sequence[float], log_probs: Tensor, name: str) -> Tensor:
-    """weights (M,) or (M, ...) with ones appended, so that they broadcast against log_probs (M, ..., V)."""
-    weights = torch.as_tensor(weights, dtype=log_probs.dtype, device=log_probs.device)
-    if weights.dim() == 0 or len(weights) != len(log_probs):
+def _stack(members: Members) -> Tensor:
+    """(M, ..., V) from a tensor or a list of tensors (..., V) over one vocabulary."""
+    rows = _unstacked(members)
+    return members if isinstance(members, Tensor) else torch.stack(rows)
+
+
+def _align(weights: Tensor | Sequence[float], members: Members, name: str) -> Tensor:
+    """weights (M,) or (M, ...) with ones appended, so that they broadcast against M members (..., V)."""
+    shape = (len(members), *members[0].shape)
+    weights = torch.as_tensor(weights, dtype=members[0].dtype, device=members[0].device)
+    if weights.dim() == 0 or len(weights) != len(members):
         got = len(weights) if weights.dim() else "one number"
-        raise ValueError(f"{name} must hold one value for each of the {len(log_probs)} members, got {got}")
-    middle = log_probs.shape[1:-1][: weights.dim() - 1]
-    if weights.dim() >= log_probs.dim() or any(w not in (1, s) for w, s in zip(weights.shape[1:], middle, strict=True)):
-        raise ValueError(f"{name} of shape {tuple(weights.shape)} do not fit log_probs {tuple(log_probs.shape)}")
-    return weights.reshape(weights.shape + (1,) * (log_probs.dim() - weights.dim()))
+        raise ValueError(f"{name} must hold one value for each of the {len(members)} members, got {got}")
+    middle = shape[1:-1][: weights.dim() - 1]
+    if weights.dim() >= len(shape) or any(w not in (1, s) for w, s in zip(weights.shape[1:], middle, strict=True)):
+        raise ValueError(f"{name} of shape {tuple(weights.shape)} do not fit log_probs {shape}")
+    return weights.reshape(weights.shape + (1,) * (len(shape) - weights.dim()))
 
 
 def _check_simplex(weights: Tensor, name: str) -> None:

@@ -165,11 +165,12 @@ def dare_linear(base: Mapping[str, Tensor], models: Models, density: PerModel = 
 
 
 def passthrough(base: Mapping[str, Tensor] | None, models: Models, slices: Sequence[tuple[int, int, int]] | None = None,
-                scale: float | None = None) -> StateDict:
+                scale: float | None = None, copy: bool = True) -> StateDict:
     """No arithmetic: a taller model from ranges of layers, slices = [(number of the model, first layer, end layer), …].
 
     What stands before the layers (embeddings) comes from the first slice's model, what stands behind them (last norm, head)
-    from the last one's. Without slices: the one model as it is. scale multiplies every float. The base is not used.
+    from the last one's. Without slices: the one model as it is. scale multiplies every float. The base is not used. copy=False
+    takes what is not scaled as it is: a taller model, to be run and not trained, that needs no memory of its own.
     Raises ValueError: no such model or layer, layers of one model in several stacks. Source: mergekit's `passthrough`.
     """
     if not models:
@@ -178,8 +179,8 @@ def passthrough(base: Mapping[str, Tensor] | None, models: Models, slices: Seque
         raise ValueError("passthrough computes nothing: say which layers of which model to stack (slices)")
     chosen = dict(models[0]) if slices is None else {
         name: models[i][source] for name, i, source in stack_layers([list(model) for model in models], slices)}
-    return {name: tensor.clone() if scale is None or not tensor.is_floating_point() else (tensor * scale).to(tensor.dtype)
-            for name, tensor in chosen.items()}
+    return {name: (tensor * scale).to(tensor.dtype) if scale is not None and tensor.is_floating_point() else
+            tensor.clone() if copy else tensor for name, tensor in chosen.items()}
 
 
 METHODS: dict[str, Callable[..., StateDict]] = {

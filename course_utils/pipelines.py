@@ -26,9 +26,10 @@ from transformers.modeling_outputs import BaseModelOutput
 from course_utils.assets import quiet_transformers
 from course_utils.decoding import CachedLM, Ensemble, NextLogProbs, generate
 from course_utils.deltas import restored
-from course_utils.models import ModelError, data_dir, set_threads
+from course_utils.models import ModelError, batches_by_length, data_dir, set_threads
 
 BATCH = 32  # sentences decoded together
+BATCH_TOKENS = 1024  # padded target positions scored together
 
 
 class CachedTranslator(CachedLM):
@@ -101,8 +102,17 @@ class Translator:
         """Teacher forcing: log P(. | source, target tokens before t), (B, T - 1, V), for targets padded to T ids."""
         ids, mask = self.encode(sources)
         target = torch.nn.utils.rnn.pad_sequence(self.target_ids(targets), True, self.tokenizer.pad_token_id)  # (B, T)
-        logits = self.model(input_ids=ids, attention_mask=mask, decoder_input_ids=target[:, :-1]).logits
+        logits = self.model(input_ids=ids, attention_mask=mask, decoder_input_ids=target[:, :-1], use_cache=False).logits
         return logits.log_softmax(dim=-1)
+
+    def token_log_probs(self, sources: Sequence[str], targets: Sequence[str]) -> list[Tensor]:
+        """For scoring: log P of each target token given those before it, `</s>` included, (T - 1,) for each pair, in the
+        order given. The rest of the vocabulary is not kept. Errors as `encode`."""
+        ids, found = self.target_ids(targets), {}
+        for batch in batches_by_length([len(row) for row in ids], BATCH_TOKENS):
+            rows = self.log_probs([sources[i] for i in batch], [targets[i] for i in batch])
+            found |= {i: row[:len(ids[i]) - 1].gather(1, ids[i][1:, None])[:, 0] for i, row in zip(batch, rows, strict=True)}
+        return [found[i] for i in range(len(ids))]
 
     def translate(
         self,

@@ -62,6 +62,8 @@ def test_the_base_is_smollm2_untouched(lm):
     plain = load("smollm2").model(input_ids=ids).logits
     assert torch.equal(lm.model(input_ids=ids, adapter_names=["__base__"]).logits, plain)
     assert not any("lora" in name for name, _ in load("smollm2").model.named_parameters())
+    shared = {weight.data_ptr() for weight in load("smollm2").model.parameters()}
+    assert shared <= {weight.data_ptr() for weight in lm.model.parameters()}  # the base stands in memory once
 
 
 def test_each_expert_prefers_its_own_kind_of_snippet(lm):

@@ -1,5 +1,6 @@
 """The twelve fine-tunes: read back from eight bits they score what their report says, and damage is one clear line."""
 
+import copy
 import json
 
 import pytest
@@ -44,6 +45,16 @@ def test_a_batch_gives_what_single_texts_give(kitchen, movies):
     together = kitchen.logits(kitchen.states[4], rows)
     alone = torch.cat([logits_of(kitchen.model, [row]) for row in rows])
     torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+
+def test_logits_keep_their_order_in_small_batches_and_can_be_trained(kitchen, movies, monkeypatch):
+    expected = logits_of(kitchen.model, movies[0][:9])
+    monkeypatch.setattr(classifiers, "BATCH_TOKENS", 60)
+    model = copy.deepcopy(kitchen.model).requires_grad_(True)
+    logits = logits_of(model, movies[0][:9])
+    torch.testing.assert_close(logits.detach(), expected, atol=1e-4, rtol=1e-4)
+    logits.sum().backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in model.parameters())
 
 
 def test_one_pair_of_the_table_is_cooked_again(kitchen, movies):

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from course_utils import ensembling
 from course_utils.ensembling import (
     em_weights,
     fit_loglinear_weights,
@@ -253,6 +254,13 @@ def test_fitted_lam_is_the_optimum_where_moments_match():
     torch.testing.assert_close(observed, expected, atol=1e-4, rtol=0)
     assert nll(lam) <= minimize(nll, [1 / 3] * 3, method="Nelder-Mead", options={"xatol": 1e-6}).fun + 1e-6
     assert nll(lam) < min(nll(row) for row in torch.eye(3))
+
+
+def test_fit_in_pieces_is_the_same_fit(monkeypatch):
+    log_probs, targets = random_members(6, members=2, shape=(50,), zeros=True), torch.zeros(50, dtype=torch.long)
+    whole = fit_loglinear_weights(log_probs, targets, n_iter=5)
+    monkeypatch.setattr(ensembling, "CHUNK", 7 * log_probs.shape[-1])  # seven rows at a time, the last piece is shorter
+    torch.testing.assert_close(fit_loglinear_weights(log_probs, targets, n_iter=5), whole, atol=1e-6, rtol=1e-6)
 
 
 def test_fit_leaves_vetoed_tokens_out_and_refuses_a_vetoed_target():

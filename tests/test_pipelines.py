@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 
+from course_utils import pipelines
 from course_utils.corpora import verses
 from course_utils.decoding import CachedLM
 from course_utils.ensembling import linear_interpolation, negative_evidence
@@ -47,6 +48,15 @@ def test_translations_equal_those_of_transformers(nmt, pairs, options, theirs):
         ids, mask = nmt.encode([source])
         out = nmt.model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=40, do_sample=False, **theirs)
         assert translation == nmt.tokenizer.decode(out[0], skip_special_tokens=True)
+
+
+def test_scores_are_the_reference_tokens_entries_of_the_distributions(nmt, pairs, monkeypatch):
+    monkeypatch.setattr(pipelines, "BATCH_TOKENS", 80)  # several batches, not in the order given
+    sources, targets = pairs
+    got = nmt.token_log_probs(sources, targets)
+    for source, target, ids, row in zip(sources, targets, nmt.target_ids(targets), got, strict=True):
+        expected = nmt.log_probs([source], [target])[0].gather(1, ids[1:, None])[:, 0]
+        torch.testing.assert_close(row, expected, atol=2e-4, rtol=0)
 
 
 def test_padding_and_order_of_the_batch_change_nothing(nmt, pairs):

@@ -329,6 +329,8 @@ def test_passthrough_renumbers_the_layers():
     assert torch.equal(merged["layers.2.w"], b["layers.1.w"]) and torch.equal(merged["norm"], b["norm"])
     assert torch.equal(merged["embed"], a["embed"])
     assert torch.allclose(merging.passthrough(None, [a], scale=0.5)["norm"], a["norm"] / 2)
+    assert merging.passthrough(None, [a, b], [(0, 0, 2), (1, 1, 2)])["layers.2.w"] is not b["layers.1.w"]
+    assert merging.passthrough(None, [a, b], [(0, 0, 2), (1, 1, 2)], copy=False)["layers.2.w"] is b["layers.1.w"]
 
 
 # ---------------------------------------------------------------- what they are built of
