@@ -158,7 +158,7 @@ IPyNbFile.__init__, IPyNbCell.compare_outputs, IPyNbCell.runtest = _init_file, _
 
 # --- side by side -----------------------------------------------------------------------------------------------------
 
-WORKER_GB = 6  # a worker, its kernel, JupyterLab and a browser with the language model loaded
+WORKER_GB = 4  # a worker, its kernel, JupyterLab and a browser with the language model loaded
 BROWSER = "tests/browser/"
 
 if os.environ.get("PYTEST_XDIST_WORKER"):  # a core each: two times two threads on two cores would wait for each other
