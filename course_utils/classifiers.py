@@ -18,7 +18,7 @@ from course_utils.deltas import restored
 from course_utils.models import ModelError, batches_by_length, data_dir, set_threads, tokenizer_folder
 
 LONGEST, PAD, EOS = 63, 2, 1
-BATCH_TOKENS = 768  # padded positions a forward pass: small ones have little padding and stay in the processor's cache
+BATCH_TOKENS = 512  # padded positions a forward pass: small ones have little padding and stay in the processor's cache
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,7 @@
 Memory is the largest resident set of the kernel process, in 10^9 bytes: VmHWM of /proc on Linux, the peak working set on
 Windows. macOS tells no other process's peak: there it is the largest size seen after a cell, a lower bound. Seconds are those of
 the clock and, since other programs may be running, of the processor.
-With --cells a row for each cell that takes at least 5 s or whose own peak is within a tenth of the notebook's: on Linux the mark
-is taken back before each cell.
+With --cells a row for each cell that takes at least 5 s or lifts the peak by at least 0.1 GB.
 """
 from __future__ import annotations
 
@@ -24,13 +23,13 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 THREADS = {"OMP_NUM_THREADS": "2", "MANY_MODELS_THREADS": "2"}
-SLOW = 5  # seconds
+SLOW, MUCH = 5, 0.1  # seconds, GB: what --cells lists
 
 
 @dataclass
 class Cell:
     number: int
-    peak: float  # GB
+    peak: float  # GB, of the kernel so far
     seconds: float
     processor: float  # seconds
 
@@ -45,14 +44,7 @@ def peak_gb(kernel: psutil.Process) -> float:
     return getattr(memory, "peak_wset", memory.rss) / 1e9
 
 
-def forget_peak(kernel: psutil.Process) -> None:
-    """Let the mark of the largest resident set start afresh, where the system can (Linux)."""
-    marks = Path(f"/proc/{kernel.pid}/clear_refs")
-    if marks.is_file():
-        marks.write_text("5", encoding="utf-8")
-
-
-def run(path: Path, afresh: bool) -> list[Cell]:
+def run(path: Path) -> list[Cell]:
     """Every code cell of a notebook in a new kernel. Raises nbclient's CellExecutionError if one fails unexpectedly."""
     notebook, found = nbformat.read(path, 4), []
     client = NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(path.parent)}})
@@ -61,8 +53,6 @@ def run(path: Path, afresh: bool) -> list[Cell]:
         for number, cell in enumerate(notebook.cells):
             if cell.cell_type != "code":
                 continue
-            if afresh:
-                forget_peak(kernel)
             start, before = time.perf_counter(), kernel.cpu_times()
             client.execute_cell(cell, number)
             seconds, after = time.perf_counter() - start, kernel.cpu_times()
@@ -84,14 +74,14 @@ def main() -> None:
     for path in chosen:
         print(f"{path.name} …", file=sys.stderr)
         start = time.perf_counter()
-        cells = run(path, afresh=options.cells)
+        cells = run(path)
         seconds, peak = time.perf_counter() - start, max(cell.peak for cell in cells)
         slowest = max(cells, key=lambda cell: cell.seconds)
         row = "| {} | {:.2f} | {:.1f} | {:.1f} | {} |".format
         last = f"{slowest.number}: {slowest.seconds:.1f} s"
         print(row(path.stem, peak, seconds, sum(cell.processor for cell in cells), last), flush=True)
-        for cell in cells if options.cells else []:
-            if cell.seconds >= SLOW or cell.peak > 0.9 * peak:
+        for cell, before in zip(cells, [0.0, *(cell.peak for cell in cells)]) if options.cells else []:
+            if cell.seconds >= SLOW or cell.peak >= before + MUCH:
                 print(row(f"cell {cell.number}", cell.peak, cell.seconds, cell.processor, ""), flush=True)
 
 
