@@ -33,7 +33,7 @@ def name_spots(curves: Sequence[Tensor], names: Sequence[str], size: Tensor) -> 
         others = [*curves[:k], *curves[k + 1 :], *(place[None] for place in places)]
         others = torch.cat(others or [-9 * size[None]])  # nobody else: an obstacle far away
         own, other = _clearance(spots, curves[k], half), _clearance(spots, others, half)
-        places.append(spots[(3 * own.clamp(max=1.25) + other.clamp(max=4)).argmax()])
+        places.append(spots[_first_best(3 * own.clamp(max=1.25) + other.clamp(max=4))])
     return places
 
 
@@ -47,8 +47,13 @@ def label_side(point: Tensor, label: str, curve: Tensor, others: Tensor, size: T
     spots = point + sides * torch.stack([half[0] + 12, torch.tensor(11)])  # (4, 2)
     inside = ((spots >= half) & (spots <= size - half)).all(dim=1)
     own, other = (_clearance(spots, line, half).clamp(max=1.3) for line in (curve, others))
-    x, y = sides[(2 * own + other + 10 * inside).argmax()].tolist()
+    x, y = sides[_first_best(2 * own + other + 10 * inside)].tolist()
     return x, y
+
+
+def _first_best(scores: Tensor) -> int:
+    """The first of those that are as good as the best: what they differ by in the last digits, another processor turns round."""
+    return int((scores / 0.05).round().argmax())
 
 
 def _clearance(spots: Tensor, obstacles: Tensor, half: Tensor) -> Tensor:
