@@ -30,7 +30,8 @@ CONTENT = os.urandom(2_000_000)  # several of the pieces in which pip writes a d
 
 # A program that fetches the tiny asset as the command line does; its converter logs that it ran.
 PROGRAM = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background is started with Ctrl-C switched off
 from pathlib import Path
 from course_utils import assets
 def convert(source, out):

@@ -35,7 +35,7 @@ def chart(tmp_path):
 
 
 def test_a_chart_gets_a_small_picture_with_words(chart, capsys):
-    image_module = pytest.importorskip("PIL.Image")
+    Image = pytest.importorskip("PIL.Image")
     before = nbformat.read(chart, 4)
     assert save_notebook.main(["--no-run", str(chart)]) == 0
     assert capsys.readouterr().out.startswith(f"{chart}: saved, ")
@@ -45,7 +45,7 @@ def test_a_chart_gets_a_small_picture_with_words(chart, capsys):
     [output, _] = nb.cells[1].outputs
     assert output.data[CHART] == json.loads(json.dumps(SHOWN[CHART])) and output.data["text/plain"] == SHOWN["text/plain"]
     png = base64.b64decode(output.data[PICTURE])
-    image, about = image_module.open(io.BytesIO(png)), output.metadata[PICTURE]
+    image, about = Image.open(io.BytesIO(png)), output.metadata[PICTURE]
     assert about["alt"] == SHOWN["text/plain"]
     assert image.size == pytest.approx((1.5 * about["width"], 1.5 * about["height"]), abs=1) and image.size[0] > 800
     assert image.mode == "P" and len(png) < 50_000
@@ -67,7 +67,7 @@ def test_the_kernel_is_described_and_numbers_are_javascripts(chart):
 
 def test_cells_are_run_from_the_top_in_a_fresh_kernel(tmp_path, monkeypatch):
     monkeypatch.setenv("MANY_MODELS_CHARTS", "html")  # the author's own setting
-    (tmp_path / "here.txt").write_text("found")
+    (tmp_path / "here.txt").write_text("found", encoding="utf-8")
     show = "import os; print(os.environ['MANY_MODELS_CHARTS']); print(open('here.txt').read(), end=''); print('\\n', end='')"
     again = new_output("stream", name="stdout", text="old")
     _write(path := tmp_path / "run.ipynb", new_code_cell(show, outputs=[again], execution_count=7), new_code_cell("1 / 2"))
@@ -90,7 +90,7 @@ def test_cells_are_run_from_the_top_in_a_fresh_kernel(tmp_path, monkeypatch):
 def test_what_cannot_be_saved_is_left_as_it_is(tmp_path, capsys, content, said):
     path = tmp_path / "a.ipynb"
     if content == "{":
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
     elif content:
         _write(path, new_code_cell(content))
     before = path.read_bytes() if content else None

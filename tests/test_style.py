@@ -44,7 +44,7 @@ def without_encoding(source: str) -> list[int]:
         of = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
         mode = [*call.args[bool(not of) :][:1], *(key.value for key in call.keywords if key.arg == "mode")]
         text = name in ("read_text", "write_text") or (
-            name == "open" and of not in ("os", "tarfile", "archive") and "b" not in "".join(map(ast.unparse, mode))
+            name == "open" and of not in ("os", "tarfile", "archive", "Image") and "b" not in "".join(map(ast.unparse, mode))
         )
         if text and "encoding" not in [key.arg for key in call.keywords]:
             found.append(call.lineno)

@@ -45,7 +45,8 @@ def test_pages(open_page, name):
     assert _violations(open_page(f"site/{name}")) == []
 
 
-@pytest.mark.parametrize("name", ["01_interpolation", "08_cascades_and_routing"])  # all of them take two minutes more
+# all of them take two minutes more
+@pytest.mark.parametrize("name", ["01_interpolation", pytest.param("08_cascades_and_routing", marks=pytest.mark.slow_browser)])
 def test_every_slide_of_a_deck(open_page, name):
     deck = open_page(f"slides/{name}")
     found, total = _violations(deck), deck.evaluate("Reveal.getTotalSlides()")

@@ -38,8 +38,14 @@ def _look_at_all(page) -> None:
 
 
 # 04 has three charts and a control, 09 sounds; both have quizzes.
-@pytest.mark.parametrize(("name", "place"), [("04_task_vectors_and_merging.ipynb", LAB), ("09_pipelines_and_stacking.ipynb", LAB),
-                                             pytest.param("09_pipelines_and_stacking.ipynb", *NOTEBOOK_7.values, marks=NOTEBOOK_7.marks)])
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("04_task_vectors_and_merging.ipynb", LAB),
+        pytest.param("09_pipelines_and_stacking.ipynb", LAB, marks=pytest.mark.slow_browser),
+        pytest.param("09_pipelines_and_stacking.ipynb", *NOTEBOOK_7.values, marks=NOTEBOOK_7.marks),
+    ],
+)
 def test_a_shipped_notebook_that_is_looked_at_and_saved_stays_as_it_is(open_notebook, lab_home, name, place):
     file = lab_home / "notebooks" / name
     assert save_notebook.main(["--no-run", str(file)]) == 0  # under this Python, whichever it was shipped under
@@ -74,7 +80,7 @@ def test_nobody_is_asked_about_news(open_notebook):
     assert page.get_by_text(re.compile("news", re.I)).count() == 0
 
 
-@pytest.mark.parametrize("place", [LAB, NOTEBOOK_7])
+@pytest.mark.parametrize("place", [LAB, pytest.param(*NOTEBOOK_7.values, marks=[*NOTEBOOK_7.marks, pytest.mark.slow_browser])])
 def test_a_chart_is_the_same_in_light_and_dark(open_notebook, end_kernels, place):
     """Pixel by pixel; and axe finds the labels of its sliders readable."""
     page, pictures = open_notebook("charts.ipynb", place=place), []
