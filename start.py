@@ -34,7 +34,7 @@ PYTHONS = ((3, 11), (3, 12), (3, 13))
 TORCH = re.search(r'"torch==([\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8")).group(1)
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 LOCKS = {"course": "requirements.lock", "test": "requirements-test.lock"}  # the second holds the first
-NEEDS_GB = {"course": 3, "test": 4}  # free on the disk at the first start, with CUDA's libraries 5 more
+NEEDS_GB = {"course": 3, "test": 4}  # free on the disk at the first start, with the CUDA libraries 4 more
 COMMANDS = (
     "lab",
     "present",
