@@ -155,6 +155,11 @@ def install_torch(python: str) -> None:
         raise Stop(f"torch {TORCH} cannot be installed: read what pip says above; is there a network?")
 
 
+def install_course(python: str) -> None:
+    if pip(python, "--no-deps", "-e", str(ROOT), quiet=False):
+        raise Stop("the course's own package cannot be installed: read what pip says above")
+
+
 def fingerprint(group: str) -> str:
     files = ("pyproject.toml", LOCKS[group])
     return hashlib.sha256(b"".join((ROOT / name).read_bytes() for name in files)).hexdigest()
@@ -182,8 +187,7 @@ def setup(group: str, asked: str | None = None) -> str:
     if pip(python, "--no-deps", "--require-hashes", "--no-compile", "-r", str(ROOT / LOCKS[group]), quiet=False):
         raise Stop("the packages cannot be installed: read what pip says above; is there a network?")
     install_torch(python)
-    if pip(python, "--no-deps", "-e", str(ROOT), quiet=False):
-        raise Stop("the course's own package cannot be installed: read what pip says above")
+    install_course(python)
     mark.write_text(fingerprint(group), encoding="utf-8")
     return python
 
@@ -207,8 +211,7 @@ def setup_here() -> None:
             raise Stop("the packages cannot be installed: read what pip says above")
     if "torch" not in have:
         install_torch(sys.executable)
-    if pip(sys.executable, "--no-deps", "-e", str(ROOT), quiet=False):
-        raise Stop("the course's own package cannot be installed: read what pip says above")
+    install_course(sys.executable)
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -341,18 +344,16 @@ def main(argv: list | None = None) -> int:
         by_name = {"lab": lab, "present": present, "test": test, "test-fast": test_fast}
         if given.command in by_name:
             return by_name[given.command](python, rest)
-        if given.command in ("slides", "site"):
-            return run([python, "-m", "course_utils.export", given.command, *rest])
-        if given.command == "handout":
-            return run([python, "-m", "course_utils.handout", *rest])
-        fetch_assets(python)
-        return run(
-            [
-                python,
-                *(["tests/machines.py"] if given.command == "test-machines" else ["-m", "course_utils.save_notebook"]),
-                *rest,
-            ]
-        )
+        programs = {
+            "slides": ["-m", "course_utils.export", "slides"],
+            "site": ["-m", "course_utils.export", "site"],
+            "handout": ["-m", "course_utils.handout"],
+            "test-machines": ["tests/machines.py"],
+            "save": ["-m", "course_utils.save_notebook"],
+        }
+        if testing:
+            fetch_assets(python)
+        return run([python, *programs[given.command], *rest])
     except Stop as problem:
         print(f"many-models: {problem}", file=sys.stderr)
         return 1
