@@ -26,8 +26,8 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
          "--disable-component-update", "--disable-sync"]
 # Errors of Notebook 7.6.5 itself while it starts: settings that come before its shortcuts are there, a file browser that it lacks.
 NOTEBOOK_7 = re.compile(r"(reading 'schema'|'filebrowser:open-path' not registered)[^\n]*\n[^\n]*/static/notebook/")
-# One server finds JupyterLab's fonts and Notebook 7's under one name, and refuses the second.
-SAME_FONT = re.compile(r"/static/notebook/\w+\.woff")
+# JupyterLab's fonts and Notebook 7's have the same names; a server that has served one of the two refuses the other.
+SAME_FONT = re.compile(r"/static/(lab|notebook)/\w+\.woff")
 LOCAL = {"127.0.0.1", "localhost", ""}  # "": data: and blob: addresses
 
 
