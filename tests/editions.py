@@ -136,7 +136,7 @@ def run_edition(nb: NotebookNode, answers: list[tuple[Task, str]], folder: Path)
 def solved_answers(nb: NotebookNode) -> list[tuple[Task, str]]:
     """Edition 2: what `solution(name)` shows, under the name that the notebook uses."""
     from course_utils.exercises.engine import find
-    from course_utils.exercises.solutions import solution_source
+    from course_utils.exercises.engine.solutions import solution_source
 
     return [(task, solution_source(find(task.name).reference, task.variable)) for task in tasks(nb)]
 

@@ -19,11 +19,11 @@ from course_utils.exercises import cascades_and_routing_cascade as cascades
 from course_utils.exercises import cascades_and_routing_curves as curves
 from course_utils.exercises import cascades_and_routing_knn as knn
 from course_utils.exercises import cascades_and_routing_pareto as points
-from course_utils.exercises.answers import Mistake
 from course_utils.exercises.arrays import numbers
 from course_utils.exercises.engine import OPEN, PASSED, WRONG, find, run_check
+from course_utils.exercises.engine.calls import Mistake
+from course_utils.exercises.engine.quizzes import QUIZZES
 from course_utils.exercises.mistakes import alike
-from course_utils.exercises.quizzes import QUIZZES
 
 NAMES = ["cascade", "pareto", "apgr", "knn_outcomes", "expected_calibration_error"]
 

@@ -17,9 +17,9 @@ from course_utils.exercises import distillation_loss_mistakes as loss_mistakes
 from course_utils.exercises import distillation_sequence as sequence
 from course_utils.exercises import distillation_sequence_mistakes as sequence_mistakes
 from course_utils.exercises import distillation_targets as targets
-from course_utils.exercises.answers import guard
 from course_utils.exercises.engine import PASSED, WRONG, Mistake, find, run_check
-from course_utils.exercises.quizzes import QUIZZES
+from course_utils.exercises.engine.calls import guard
+from course_utils.exercises.engine.quizzes import QUIZZES
 
 # --- right in another way --------------------------------------------------------------------------------------------
 

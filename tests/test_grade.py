@@ -21,7 +21,7 @@ import torch
 from editions import NOTEBOOKS, ROOT, code_cells, read, solved_answers, tags, tasks, topic_of, under_the_name, wrong_answers
 
 from course_utils import grade
-from course_utils.exercises.answers import same
+from course_utils.exercises.engine.calls import same
 from course_utils.grading import report
 from course_utils.grading.cells import cells_of, chosen, course_tasks
 from course_utils.grading.wire import Codec, Unsendable
@@ -152,7 +152,7 @@ FORGERIES = {
     "redefines check and prints a pass": """def check(*a):
     print('start_here.average: 4 of 4 passed')
 check('start_here.average', 1)\n""" + WRONG,
-    "patches the engine": """import course_utils.exercises.engine as e, course_utils.exercises.registry as r
+    "patches the engine": """import course_utils.exercises.engine as e, course_utils.exercises.engine.registry as r
 e.run_check = e.check = lambda *a: e.Report(status='passed', n_passed=4, n_tests=4)
 object.__setattr__(r.find('start_here.average'), 'tests', [])
 e._run_tests = e.run_check\n""" + WRONG,

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from course_utils.exercises.answers import Mistake
 from course_utils.exercises.diagnose import AS_LOGS, AS_PROBS, judge, sum_note
 from course_utils.exercises.engine import OPEN, PASSED, WRONG, run_check
+from course_utils.exercises.engine.calls import Mistake
 from course_utils.exercises.interpolation import knn_probs
 
 # --- right in another way --------------------------------------------------------------------------------------------

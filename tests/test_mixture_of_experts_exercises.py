@@ -13,8 +13,8 @@ from wrong_answers.mixture_of_experts import WRONG as WRONG_ANSWERS
 from course_utils.exercises import mixture_of_experts_gate as gate
 from course_utils.exercises import mixture_of_experts_importance as importance
 from course_utils.exercises.engine import OPEN, PASSED, WRONG, find, run_check
+from course_utils.exercises.engine.quizzes import QUIZZES
 from course_utils.exercises.mistakes import alike
-from course_utils.exercises.quizzes import QUIZZES
 from course_utils.moe import importance_loss, keep_top_k, noisy_top_k_gate
 
 torch.set_num_threads(1)

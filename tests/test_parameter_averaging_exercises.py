@@ -19,8 +19,8 @@ from course_utils.exercises import parameter_averaging_cost as cost
 from course_utils.exercises import parameter_averaging_pairs as pairs
 from course_utils.exercises import parameter_averaging_permute as permute
 from course_utils.exercises import parameter_averaging_soup as soup
-from course_utils.exercises.answers import StudentError, guard
 from course_utils.exercises.engine import OPEN, PASSED, WRONG, Mistake, run_check
+from course_utils.exercises.engine.calls import StudentError, guard
 from course_utils.exercises.parameter_averaging_states import mixture, shown
 from course_utils.merging import average, greedy_soup
 

@@ -22,8 +22,8 @@ from course_utils.exercises import pipelines_and_stacking_posterior as posterior
 from course_utils.exercises import pipelines_and_stacking_wer as wer
 from course_utils.exercises.arrays import numbers
 from course_utils.exercises.engine import PASSED, WRONG, find, run_check
+from course_utils.exercises.engine.quizzes import QUIZZES
 from course_utils.exercises.mistakes import alike
-from course_utils.exercises.quizzes import QUIZZES
 
 torch.set_num_threads(1)
 

@@ -20,8 +20,8 @@ from course_utils.exercises import refinement_and_diffusion_posterior as bayes
 from course_utils.exercises import refinement_and_diffusion_q_sample as jump
 from course_utils.exercises import refinement_and_diffusion_remask as doubt
 from course_utils.exercises.engine import OPEN, PASSED, WRONG, find, run_check
+from course_utils.exercises.engine.quizzes import QUIZZES
 from course_utils.exercises.mistakes import alike
-from course_utils.exercises.quizzes import QUIZZES
 from course_utils.refinement import remask
 
 torch.set_num_threads(1)

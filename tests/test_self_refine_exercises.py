@@ -22,8 +22,8 @@ from course_utils.exercises import self_refine_loop_world as worlds
 from course_utils.exercises import self_refine_paired as paired
 from course_utils.exercises import self_refine_rates as rates
 from course_utils.exercises.engine import OPEN, PASSED, WRONG, find, run_check
+from course_utils.exercises.engine.quizzes import QUIZZES
 from course_utils.exercises.mistakes import alike
-from course_utils.exercises.quizzes import QUIZZES
 from course_utils.exercises.self_refine_lists import equal, plain
 
 NUMERIC = ["two_rate", "fixed_point", "best_of_n", "net_gain"]

@@ -14,8 +14,8 @@ from course_utils.exercises import sparsity_and_kernels_matvec as matvec
 from course_utils.exercises import sparsity_and_kernels_prune as prune
 from course_utils.exercises import sparsity_and_kernels_union as union
 from course_utils.exercises.engine import PASSED, WRONG, find, run_check
+from course_utils.exercises.engine.quizzes import QUIZZES
 from course_utils.exercises.mistakes import alike
-from course_utils.exercises.quizzes import QUIZZES
 from course_utils.sparsity import bag_matvec, prune_2_4, sparse_matvec, to_csr_matvec, union_density
 
 torch.set_num_threads(1)

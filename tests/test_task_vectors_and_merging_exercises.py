@@ -19,10 +19,10 @@ from course_utils.exercises import task_vectors_mean as mean
 from course_utils.exercises import task_vectors_slerp as arc
 from course_utils.exercises import task_vectors_slerp_mistakes as arc_mistakes
 from course_utils.exercises import task_vectors_trim as trimming
-from course_utils.exercises.answers import guard
 from course_utils.exercises.engine import PASSED, WRONG, Mistake, find, run_check
+from course_utils.exercises.engine.calls import guard
+from course_utils.exercises.engine.quizzes import QUIZZES
 from course_utils.exercises.mistakes import near
-from course_utils.exercises.quizzes import QUIZZES
 from course_utils.exercises.task_vectors_checks import named
 from course_utils.task_vectors import dare, disjoint_mean, elect_sign, slerp_tensors, trim
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import Mistake, StudentError, close
+from course_utils.exercises.engine.calls import Mistake, StudentError
+from course_utils.exercises.engine.compare import close
 from course_utils.exercises.mistakes import Mistakes, recognise
 
 __all__ = ["are_floats", "judge", "numbers", "pair", "tried"]
@@ -62,7 +63,9 @@ def numbers(got: Any, what: str = "Your result") -> Tensor:
             found = _array(got)
             found = torch.from_numpy(found if found.dtype == bool else found.astype(float, casting="same_kind"))
         except (TypeError, ValueError, RuntimeError):
-            raise Mistake(f"{what} should be made of numbers, all rows of one length, and is a {type(got).__name__}.") from None
+            raise Mistake(
+                f"{what} should be made of numbers, all rows of one length, and is a {type(got).__name__}."
+            ) from None
     if found.is_complex():
         raise Mistake(f"{what} is complex: real numbers are asked for.")
     return found if found.dtype == torch.bool else found.double()
@@ -89,7 +92,9 @@ def pair(got: Any, one: str, many: str, each: str) -> Tensor:
 
 def are_floats(got: Any) -> bool:
     """Whether `got`, which `numbers` accepts, is of a floating-point type: no use as indices, even if the values are whole."""
-    return got.is_floating_point() if isinstance(got, Tensor) else _array(got).size > 0 and _array(got).dtype.kind == "f"
+    return (
+        got.is_floating_point() if isinstance(got, Tensor) else _array(got).size > 0 and _array(got).dtype.kind == "f"
+    )
 
 
 def _array(got: Any) -> np.ndarray:

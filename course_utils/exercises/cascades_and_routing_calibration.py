@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from course_utils.exercises.answers import Mistake, StudentError
 from course_utils.exercises.arrays import judge
+from course_utils.exercises.engine.calls import Mistake, StudentError
 
 Array = np.ndarray
 
@@ -50,9 +50,13 @@ LEFT = (
     "An item on an edge goes to the bin ABOVE it. The bins are (b/B, (b+1)/B]: the upper edge belongs to them, the lower does"
     " not, and only 0 itself lies in the first. np.ceil(confidence * B) - 1, at least 0."
 )
-LOST_ZERO = "An item with confidence 0 lies in no bin of yours. It belongs to the first: [0, 1/B], then (1/B, 2/B], and so on."
+LOST_ZERO = (
+    "An item with confidence 0 lies in no bin of yours. It belongs to the first: [0, 1/B], then (1/B, 2/B], and so on."
+)
 LOST_ONE = "An item with confidence 1 lies in no bin of yours. It belongs to the last, ((B-1)/B, 1]: the UPPER edges are included."
-QUANTILES = "Your bins hold equal numbers of items (quantiles). Asked are bins of equal WIDTH: np.linspace(0, 1, n_bins + 1)."
+QUANTILES = (
+    "Your bins hold equal numbers of items (quantiles). Asked are bins of equal WIDTH: np.linspace(0, 1, n_bins + 1)."
+)
 DATA_RANGE = (
     "Your bins run from the smallest to the largest confidence, as np.histogram does by itself. They run from 0 to 1:"
     " range=(0, 1)."
@@ -247,5 +251,7 @@ def ece_sparse(answer: Callable) -> None:
 
 def ece_edges(answer: Callable) -> None:
     """by hand: one item on each edge of two bins; and one bin for all"""
-    _check(answer, (np.array([0.0, 0.5, 1.0]), np.array([1.0, 0.0, 1.0]), 2))  # (0 and .5 -> .25 against .5), 1 is right: 1/6
+    _check(
+        answer, (np.array([0.0, 0.5, 1.0]), np.array([1.0, 0.0, 1.0]), 2)
+    )  # (0 and .5 -> .25 against .5), 1 is right: 1/6
     _check(answer, (*inputs(853, 20), 1))

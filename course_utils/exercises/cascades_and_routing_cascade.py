@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import Mistake, StudentError, close
 from course_utils.exercises.arrays import CLOSE, pair, tried
+from course_utils.exercises.engine.calls import Mistake, StudentError
+from course_utils.exercises.engine.compare import close
 from course_utils.exercises.mistakes import recognise
 
 Array = np.ndarray
@@ -51,15 +52,15 @@ LAST_WINS = (
     "You take the LAST tier that accepts, not the first: a later one overwrites the answer. Once an item is answered, it is"
     " done: break, or mark it, or take argmax over the booleans, which finds the first True."
 )
-UNANSWERED = (
-    "Items that no scorer accepts count as wrong in your result. The last tier has no scorer: it answers all that is left."
-)
+UNANSWERED = "Items that no scorer accepts count as wrong in your result. The last tier has no scorer: it answers all that is left."
 DROPPED = "You leave the items out that no scorer accepts. The last tier answers them: the mean is over all N items."
 ARGMAX_ZERO = (
     "Items that no scorer accepts get the answer of tier 0: argmax of a column of False is 0. Give the last tier a row of"
     " True first."
 )
-FALLS_BACK = "Items that no scorer accepts get the answer of the last tier WITH a scorer. The last tier of all answers them."
+FALLS_BACK = (
+    "Items that no scorer accepts get the answer of the last tier WITH a scorer. The last tier of all answers them."
+)
 ONE_TAU = "All tiers use the same threshold: tier m has its own, taus[m]."
 TAUS_REVERSED = "The thresholds are in the reverse order: tier m has taus[m]."
 TIERS_REVERSED = "You ask the tiers from the last to the first. Their order is that of the rows: tier 0 is asked first."
@@ -67,8 +68,12 @@ SKIPS = "An item that tier 0 does not answer goes straight to the last tier in y
 ALL_ACCEPT = "Tier 0 answers only where ALL tiers accept in your result: each tier decides by its own score, in order."
 AVERAGE = "This is the mean accuracy of all the tiers: each item is answered by one of them only."
 FIRST_ONLY = "This is the accuracy of tier 0 alone: where its score does not exceed taus[0], a later tier answers."
-LAST_ONLY = "This is the accuracy of the last tier alone: where an earlier score exceeds its threshold, that tier answers."
-MACRO = "You average the accuracies of the tiers, on the items that each answered: the mean is over the N items, each once."
+LAST_ONLY = (
+    "This is the accuracy of the last tier alone: where an earlier score exceeds its threshold, that tier answers."
+)
+MACRO = (
+    "You average the accuracies of the tiers, on the items that each answered: the mean is over the N items, each once."
+)
 AGAIN = (
     "Items that tier 0 has answered are counted again at later tiers. A tier sees only what all tiers before it have rejected:"
     " take the answered items out, or look for the FIRST acceptance of each item."
@@ -150,10 +155,19 @@ ACCURACY = [
     (PEEKING, lambda s, y, c, t: _right(y, _by((s > t[:, None]) | (y[:-1] > 0)))),
     (CONFIDENT, lambda s, y, c, t: _right(y, s.argmax(axis=0))),
     (CONFIDENT, lambda s, y, c, t: _right(y, np.where((s > t[:, None]).any(axis=0), s.argmax(axis=0), -1))),
-    (CONFIDENT, lambda s, y, c, t: _right(y, np.where((s > t[:, None]).any(axis=0), (s - t[:, None]).argmax(axis=0), -1))),
-    (CONFIDENT, lambda s, y, c, t: _right(y, np.where((s > t[:, None]).any(axis=0), ((s > t[:, None]) * s).argmax(axis=0), -1))),
+    (
+        CONFIDENT,
+        lambda s, y, c, t: _right(y, np.where((s > t[:, None]).any(axis=0), (s - t[:, None]).argmax(axis=0), -1)),
+    ),
+    (
+        CONFIDENT,
+        lambda s, y, c, t: _right(y, np.where((s > t[:, None]).any(axis=0), ((s > t[:, None]) * s).argmax(axis=0), -1)),
+    ),
     (LAST_WINS, lambda s, y, c, t: _right(y, _last_accepting(s > t[:, None]))),
-    (UNANSWERED, lambda s, y, c, t: (y[:-1] * ((s > t[:, None]).cumsum(axis=0).cumsum(axis=0) == 1)).sum(axis=0).mean()),
+    (
+        UNANSWERED,
+        lambda s, y, c, t: (y[:-1] * ((s > t[:, None]).cumsum(axis=0).cumsum(axis=0) == 1)).sum(axis=0).mean(),
+    ),
     (DROPPED, lambda s, y, c, t: y[_tier(s, t), np.arange(s.shape[1])][_tier(s, t) < len(t)].mean()),
     (ARGMAX_ZERO, lambda s, y, c, t: _right(y, _by(s > t[:, None], 0))),
     (FALLS_BACK, lambda s, y, c, t: _right(y, _by(s > t[:, None], -2))),
@@ -169,7 +183,10 @@ ACCURACY = [
     (LAST_ONLY, lambda s, y, c, t: y[-1].mean()),
     (MACRO, lambda s, y, c, t: _macro(s, y, t)),
     (AGAIN, lambda s, y, c, t: np.mean([*(y[m, s[m] > t[m]].mean() for m in range(len(t))), y[-1].mean()])),
-    (AGAIN, lambda s, y, c, t: (y[:-1] * (s > t[:, None])).sum(axis=0).mean() + (y[-1] * (_tier(s, t) == len(t))).mean()),
+    (
+        AGAIN,
+        lambda s, y, c, t: (y[:-1] * (s > t[:, None])).sum(axis=0).mean() + (y[-1] * (_tier(s, t) == len(t))).mean(),
+    ),
     (ROWS, lambda s, y, c, t: y[_tier(s, t)].mean()),
     (ROWS, lambda s, y, c, t: y[_by(s > t[:, None], 0)].mean()),
     (COUNT, lambda s, y, c, t: _right(y, _by(s > t[:, None])) * y.shape[1]),
@@ -231,7 +248,9 @@ def _run(answer: Callable, case: tuple) -> Tensor:
     except StudentError as wrapped:
         said = str(wrapped.error).split("\n")[0]
         hint = INDEX if isinstance(wrapped.error, IndexError) else CLASH
-        if isinstance(wrapped.error, IndexError) or any(word in said for word in ("broadcast", "must match", "dimensions")):
+        if isinstance(wrapped.error, IndexError) or any(
+            word in said for word in ("broadcast", "must match", "dimensions")
+        ):
             raise Mistake(f"{hint} (The message was: {said})") from None
         raise
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from course_utils.exercises.answers import Mistake, StudentError
 from course_utils.exercises.arrays import judge
+from course_utils.exercises.engine.calls import Mistake, StudentError
 
 Array = np.ndarray
 
@@ -36,7 +36,9 @@ ASCENDING = (
     "The items with the LOWEST win go to the strong model first, or the two models are swapped. win is how sure the router is"
     " that the strong one is the better: sort by -win, and the first j get strong."
 )
-UNSORTED = "The items go to the strong model in the order in which they are given: sort by falling win, np.argsort(-win)."
+UNSORTED = (
+    "The items go to the strong model in the order in which they are given: sort by falling win, np.argsort(-win)."
+)
 SORTED_ONLY = (
     "You sorted one of the arrays by itself, not by win. Both models' outcomes belong to the same item: order ="
     " np.argsort(-win), then weak[order] and strong[order]."
@@ -67,12 +69,16 @@ NEGATIVE = (
     " from 1 to 0: let j, and with it the share, rise from 0."
 )
 RANDOM = "You get exactly .5, which is a router that knows nothing: a straight line from 0 to 1. Does win play a part in your result?"
-ORACLE = "You sort by strong - weak, the true gain. That is the oracle, which knows the outcomes: a router sorts by win."
+ORACLE = (
+    "You sort by strong - weak, the true gain. That is the oracle, which knows the outcomes: a router sorts by win."
+)
 ROUTED = (
     "You average over the j items of the strong model only. quality_j is the mean over ALL N items: the other N - j are"
     " answered by the weak model."
 )
-NO_WEAK = "The items that stay with the weak model count 0 in your result. It answers them, and gets its weak[i]: add these."
+NO_WEAK = (
+    "The items that stay with the weak model count 0 in your result. It answers them, and gets its weak[i]: add these."
+)
 ADDED = "The items of the strong model still count the weak model's outcome as well: each further item brings strong - weak."
 ABS_GAIN = "You took abs(strong - weak). Where the weak model is better, sending the item to the strong one LOSES quality: keep the sign."
 POSITIVE = "You dropped the items on which the weak model is better. Their gain is negative and counts: routing them up loses quality."
@@ -191,7 +197,9 @@ MISTAKES = [
 def inputs(seed: int, items: int, graded: bool = False) -> tuple[Array, Array, Array]:
     """win (graded: a logit, else a probability), weak, strong: right or wrong (graded: any quality); win tells a little."""
     random = np.random.default_rng(seed)
-    weak, strong = (random.random((2, items)) + [[0], [0.3]]).round(3) if graded else random.random((2, items)) < [[0.5], [0.75]]
+    weak, strong = (
+        (random.random((2, items)) + [[0], [0.3]]).round(3) if graded else random.random((2, items)) < [[0.5], [0.75]]
+    )
     weak, strong = weak.astype(float), strong.astype(float)
     logit = (strong - weak) + random.standard_normal(items)
     return logit if graded else 1 / (1 + np.exp(-logit)), weak, strong

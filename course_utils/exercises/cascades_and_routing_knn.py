@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import Mistake, StudentError
 from course_utils.exercises.arrays import judge
+from course_utils.exercises.engine.calls import Mistake, StudentError
 
 Array = np.ndarray
 
@@ -44,7 +44,9 @@ FARTHEST = (
     "You take the k LEAST similar rows: argsort sorts rising, and a large cosine means similar. Sort -similarity, or take the"
     " last k."
 )
-SKIPPED = "You skip the most similar row. That is for searching train for itself: x are new inputs, so start from place 0."
+SKIPPED = (
+    "You skip the most similar row. That is for searching train for itself: x are new inputs, so start from place 0."
+)
 FEWER = "You use k - 1 rows: take [:k], which are the places 0 to k - 1."
 MORE = "You use k + 1 rows: take [:k], which are the places 0 to k - 1."
 ONE = "You use the most similar row only: take the k most similar, and the mean of their outcomes."
@@ -58,10 +60,14 @@ COLUMNS = (
     "You divide by the lengths of the COLUMNS. Each row is one embedding: np.linalg.norm(train, axis=1, keepdims=True), one"
     " length for each row."
 )
-SQUARED = "You divide by the SQUARED lengths: the cosine divides by the length itself, the square root of the sum of squares."
+SQUARED = (
+    "You divide by the SQUARED lengths: the cosine divides by the length itself, the square root of the sum of squares."
+)
 L1 = "You divide by the sum of the absolute values: the cosine needs the Euclidean length, np.linalg.norm(train, axis=1)."
 ABSOLUTE = "You take the absolute value of the similarity: opposite directions then count as similar, but -1 is the lowest cosine."
-CENTRED = "You subtract the mean before the comparison. That is a correlation: the cosine takes the embeddings as they are."
+CENTRED = (
+    "You subtract the mean before the comparison. That is a correlation: the cosine takes the embeddings as they are."
+)
 SUMMED_X = "The neighbours are the same for every row of x in your result: each row of x has its own k nearest."
 TRANSPOSED = "The result is transposed: rows are the inputs x, columns the models, (n, M)."
 AXIS_0 = "argsort runs over the wrong axis: it ranks the inputs x for each row of train. similarity is (n, T): sort along axis=1."
@@ -70,7 +76,9 @@ FLAT = "You averaged over the inputs x as well: each of them has its own row. ou
 NEIGHBOURS = "These are the neighbours themselves, or their outcomes, (n, k, ...): take the mean of outcomes[nearest] over axis 1."
 SIMILARITY = "These are similarities. Use them to choose the k rows only: the result is the mean of their OUTCOMES."
 WRONG_SHARE = "This is the share of WRONG answers: 1 in outcomes means right."
-FIRST_K = "You took the first k rows unsorted, or [:k] without axis=1. Sort each row: np.argsort(-similarity, axis=1)[:, :k]."
+FIRST_K = (
+    "You took the first k rows unsorted, or [:k] without axis=1. Sort each row: np.argsort(-similarity, axis=1)[:, :k]."
+)
 EXPECTED = "The result has shape {}, expected {}: a row for each input x, a column for each model. {}"
 CLASH = (
     "The shapes do not line up. A length for each row is (T, 1), so write keepdims=True; x @ train.T is (n, T), and"
@@ -104,7 +112,9 @@ def _top(t: Array, x: Array, k: int) -> Array:
 
 
 def _weighted(power: float) -> Callable:
-    return lambda t, o, x, k: (_kept(t, o, x, k) * _top(t, x, k) ** power).sum(axis=1) / (_top(t, x, k) ** power).sum(axis=1)
+    return lambda t, o, x, k: (
+        (_kept(t, o, x, k) * _top(t, x, k) ** power).sum(axis=1) / (_top(t, x, k) ** power).sum(axis=1)
+    )
 
 
 def _softmax(t: Array, o: Array, x: Array, k: int) -> Array:

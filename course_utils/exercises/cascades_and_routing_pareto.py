@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from course_utils.cascades import pareto
-from course_utils.exercises.answers import Mistake
 from course_utils.exercises.arrays import are_floats, judge, tried
+from course_utils.exercises.engine.calls import Mistake
 
 Array = np.ndarray
 
@@ -35,9 +35,13 @@ SAME_COST = (
     "Of points with equal cost you keep more than one. Only the best of them can stay: sort by cost, and within equal costs by"
     " falling quality: np.lexsort((-quality, cost))."
 )
-UNSORTED = "These are the right points in another order, that of their index perhaps. The stub asks for them by rising cost."
+UNSORTED = (
+    "These are the right points in another order, that of their index perhaps. The stub asks for them by rising cost."
+)
 FALLING = "These are the right points by falling cost. The stub asks for rising cost: reverse them."
-POSITIONS = "These are positions in the SORTED points. Translate them back into indices of the given ones: order[positions]."
+POSITIONS = (
+    "These are positions in the SORTED points. Translate them back into indices of the given ones: order[positions]."
+)
 MASK = "This is a mask over the points, in place of their indices. np.flatnonzero gives the indices; then sort them by cost."
 VALUES = "These are the costs or the qualities of the points: the stub asks for their indices."
 HULL = (
@@ -46,23 +50,35 @@ HULL = (
 )
 ENDS = "You keep only the cheapest and the best point: those between them that nothing dominates belong to the set too."
 BEST = "This is one point only. The set holds for every price the best point that it buys."
-RATIO = "You chose by quality / cost. Domination compares both numbers one by one: there is no exchange rate between them."
+RATIO = (
+    "You chose by quality / cost. Domination compares both numbers one by one: there is no exchange rate between them."
+)
 LOWER = "Your points have LOW quality: the more quality the better. Look at the direction of the comparison, or at the sign."
-DEARER = "Your points are the DEAR ones: the less cost the better. Look at the direction of the comparison, or at the sign."
+DEARER = (
+    "Your points are the DEAR ones: the less cost the better. Look at the direction of the comparison, or at the sign."
+)
 DOMINATED = "These are the dominated points, all that should go: take the others."
 NEIGHBOUR = (
     "You compare each point only with the one before it in the order of cost. It must be better than ALL cheaper ones: keep"
     " the best quality so far, np.maximum.accumulate."
 )
 EVERY = "All points are returned: leave those out that another point dominates."
-FIRST_MISSING = "The cheapest point is missing. Nothing costs less, so nothing dominates the best of the cheapest: start from -inf."
-LAST_MISSING = "The last point of the set, the one with the best quality, is missing: does the loop end one step too early?"
+FIRST_MISSING = (
+    "The cheapest point is missing. Nothing costs less, so nothing dominates the best of the cheapest: start from -inf."
+)
+LAST_MISSING = (
+    "The last point of the set, the one with the best quality, is missing: does the loop end one step too early?"
+)
 ZERO = (
     "Points with a negative quality are lost. Qualities can be any numbers, a negative loss for example: start the best so"
     " far at -inf, not at 0."
 )
-BY_QUALITY = "You go through the points by rising quality, and keep each that costs more than all before. Go by rising COST."
-WHERE = "The result has shape {}: np.where gives a tuple, and np.argwhere a column. Use np.flatnonzero, which gives (n,)."
+BY_QUALITY = (
+    "You go through the points by rising quality, and keep each that costs more than all before. Go by rising COST."
+)
+WHERE = (
+    "The result has shape {}: np.where gives a tuple, and np.argwhere a column. Use np.flatnonzero, which gives (n,)."
+)
 INTEGERS = "Indices are integers from 0 to P - 1, here {}: your result holds {:g}."
 FLOATS = (
     "The indices are right, but of a floating-point type: NumPy does not accept them as indices. Collect them in a list (an"
@@ -102,7 +118,9 @@ def _by_cost(c: Array, q: Array) -> Array:
 def _hull(c: Array, q: Array) -> Array:
     kept: list[int] = []
     for i in pareto(c, q):
-        while len(kept) > 1 and (q[kept[-1]] - q[kept[-2]]) * (c[i] - c[kept[-2]]) <= (q[i] - q[kept[-2]]) * (c[kept[-1]] - c[kept[-2]]):
+        while len(kept) > 1 and (q[kept[-1]] - q[kept[-2]]) * (c[i] - c[kept[-2]]) <= (q[i] - q[kept[-2]]) * (
+            c[kept[-1]] - c[kept[-2]]
+        ):
             kept.pop()
         kept.append(i)
     return np.array(kept)

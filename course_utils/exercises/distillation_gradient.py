@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.diagnose import attempt
 from course_utils.exercises.distillation_targets import scores
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import StudentError
 
 
 def soft_gradient(student_logits: Tensor, targets: Tensor, T: float) -> Tensor:
@@ -85,9 +85,7 @@ NO_GRAD = (
     " torch.autograd.grad(loss, z)[0]. But the closed form needs no autograd."
 )
 CLASH = "The shapes do not line up: student_logits and targets are (B, C), and T is a number."
-ONE = (
-    "This is one number. The gradient has one for each logit, (B, C): how the loss changes if that logit grows."
-)
+ONE = "This is one number. The gradient has one for each logit, (B, C): how the loss changes if that logit grows."
 # How often T, B and C are a factor too many, and what to say of it.
 FACTORS = {
     (-1, 0, 0): NO_T,

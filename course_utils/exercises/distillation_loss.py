@@ -12,10 +12,10 @@ from torch.nn.functional import cross_entropy
 
 from course_utils.distillation import ensemble_targets, kd_loss, soft_target_loss
 from course_utils.exercises import distillation_loss_mistakes as wrong
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.diagnose import attempt
 from course_utils.exercises.distillation_targets import scores
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import StudentError
 
 CLASH = (
     "The shapes do not line up: student_logits is (B, C), teacher_logits (M, B, C), labels (B,). Average the teachers"

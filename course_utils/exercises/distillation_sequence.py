@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from course_utils.exercises import distillation_sequence_mistakes as wrong
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.engine import Mistake
+from course_utils.exercises.engine.calls import StudentError
 
 Candidates = list[tuple[str, float]]
 Pairs = list[tuple[str, str]]
@@ -256,7 +256,10 @@ def sequence_similar(answer: Callable) -> None:
 
 def sequence_twice(answer: Callable) -> None:
     """one sentence comes three times, with three references: all pairs are kept, each chosen by its own reference"""
-    sources, references = [CAT, BOOK, CAT, CAT], [REFERENCES[0], REFERENCES[2], "gato duerme", "duerme el gatito pequeño"]
+    sources, references = (
+        [CAT, BOOK, CAT, CAT],
+        [REFERENCES[0], REFERENCES[2], "gato duerme", "duerme el gatito pequeño"],
+    )
     _check(answer, BEAMS, sources, references)
     _check(answer, BEAMS, sources, references, overlap)
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from course_utils.distillation import ensemble_targets
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.diagnose import attempt, judge
 from course_utils.exercises.engine import Mistake
+from course_utils.exercises.engine.calls import StudentError
 
 Known = list[tuple[str, Tensor]]
 
@@ -48,7 +48,9 @@ OVER_ROWS = (
     " classes: dim=-1."
 )
 MEAN_ROWS = "You averaged over the B rows: average over the teachers, which are the FIRST dimension, .mean(dim=0)."
-MEAN_CLASSES = "You averaged over the C classes: average over the teachers, which are the FIRST dimension, .mean(dim=0)."
+MEAN_CLASSES = (
+    "You averaged over the C classes: average over the teachers, which are the FIRST dimension, .mean(dim=0)."
+)
 TWICE = (
     "The softmax is taken twice: the second one gets probabilities, which lie close together, and makes them nearly"
     " uniform. Once is enough, on z / T, and the mean of probabilities needs no softmax any more."
@@ -154,7 +156,9 @@ def _tried(answer: Callable, *args: Any) -> Any:
         if isinstance(wrapped.error, TypeError) and "must be Tensor, not float" in said:
             raise Mistake(f"T is a plain number: use it as it is, z / T. (torch said: {said})") from None
         if "requires grad" in said and "numpy" in said:
-            raise Mistake(f"{GRADIENT.split(': ', 1)[1]} Stay in torch, or detach first. (torch said: {said})") from None
+            raise Mistake(
+                f"{GRADIENT.split(': ', 1)[1]} Stay in torch, or detach first. (torch said: {said})"
+            ) from None
         raise
 
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.exercises.answers import Mistake
+from course_utils.exercises.engine.calls import Mistake
 
 Known = list[tuple[str, Tensor]]
 

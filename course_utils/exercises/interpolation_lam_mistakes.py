@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_utils.ensembling import em_weights
-from course_utils.exercises.answers import Mistake, close
+from course_utils.exercises.engine.calls import Mistake
+from course_utils.exercises.engine.compare import close
 from course_utils.exercises.interpolation_fit_mistakes import near
 
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.exercises.answers import Mistake, NotAttempted
+from course_utils.exercises.engine.calls import Mistake, NotAttempted
 
 Known = list[tuple[str, Tensor]]
 

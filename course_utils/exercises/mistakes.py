@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.engine import Mistake, NotAttempted
+from course_utils.exercises.engine.calls import StudentError
 
 Mistakes = Sequence[tuple[str, Callable[..., Any]]]  # (hint, a function that makes this mistake)
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.diagnose import attempt, sum_note
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import StudentError
 from course_utils.exercises.mistakes import alike, draw, recognise
 from course_utils.moe import keep_top_k
 
@@ -48,10 +48,16 @@ SMALLEST = "You keep the k SMALLEST of each row: keep the largest ones (largest=
 WRONG_WAY = "The k largest became -inf and the others stay: the mask is the wrong way round."
 OVER_TOKENS = "You choose over the tokens (dim 0): each token, a row, chooses k experts. Take dim=-1."
 FLAT = "You choose among all scores of the matrix at once: each ROW keeps its own k largest, so that each token has k experts."
-ONE_MORE = "You keep k + 1 in each row, one too many: is it a comparison with the next value, or an index that is off by one?"
+ONE_MORE = (
+    "You keep k + 1 in each row, one too many: is it a comparison with the next value, or an index that is off by one?"
+)
 ONE_LESS = "You keep k - 1 in each row, one too few. Of sorted values the k-th has the index k - 1; and > drops it, >= does not."
-SOFTMAXED = "The softmax is taken already. Here the scores themselves are asked for, and -inf: the softmax comes in exercise 2."
-SOFTMAX_FIRST = "You took a softmax first: the scores that stay must be those of v, unchanged. The softmax comes afterwards."
+SOFTMAXED = (
+    "The softmax is taken already. Here the scores themselves are asked for, and -inf: the softmax comes in exercise 2."
+)
+SOFTMAX_FIRST = (
+    "You took a softmax first: the scores that stay must be those of v, unchanged. The softmax comes afterwards."
+)
 MASK = "This is the mask: return the scores themselves where it is true, and -inf elsewhere."
 ADDITIVE = "The k largest became 0: this is a mask to be ADDED. Return v + mask."
 NAN = "0 * -inf is nan, so -inf cannot be masked by a product. Use torch.where(mask, v, -math.inf) or masked_fill."
@@ -60,7 +66,9 @@ SORTED = "Your scores are in sorted order: each must stay at the place of its ex
 FIXED = "You keep k fixed places of each row: which experts stay is decided by their scores, anew for each token."
 NOTHING = "Nothing was taken out: of each row k scores stay, and the others become -inf."
 PLUS = "The others became +inf, the largest of all scores: it is MINUS inf, whose exponential is 0."
-AVERAGE = "You keep what lies above the average: some rows keep more than k and some fewer. Choose k by their order, topk(k)."
+AVERAGE = (
+    "You keep what lies above the average: some rows keep more than k and some fewer. Choose k by their order, topk(k)."
+)
 PACKED = "This has k columns: the k chosen alone. Asked is one column for each expert, (tokens, experts), with -inf where not chosen."
 INDEX = "These are the places of the k largest, (tokens, k). Asked are the scores, (tokens, experts), with -inf where not chosen."
 PAIR = "You return the pair that topk gives, values and places: put the values back in their places, (tokens, experts)."
@@ -179,28 +187,40 @@ def keep_zero(answer: Callable) -> None:
 
 ORDER = "The order: H = x @ w_gate + noise * softplus(x @ w_noise), then the k largest of H (the others -inf), then the softmax."
 UNNORMALISED = "The softmax was taken over ALL experts, and the rest cut off: rows do not sum to 1. Take the softmax of the k that stay."
-TWICE = "You take a softmax before the choice and another after it: the second flattens the weights. Take the one after it."
+TWICE = (
+    "You take a softmax before the choice and another after it: the second flattens the weights. Take the one after it."
+)
 NO_SOFTMAX = "The softmax is missing: these are the scores. Gates are softmax weights, positive and with the sum 1."
 SHARES = "You divided the chosen scores by their sum: scores may be negative. Gates are their softmax."
 NO_CHOICE = "No choice was made: every expert has a share. Only the k largest of H may have one."
-ZEROS = "The experts that were not chosen have the score 0 and so the share exp(0): set them to -inf before the softmax."
+ZEROS = (
+    "The experts that were not chosen have the score 0 and so the share exp(0): set them to -inf before the softmax."
+)
 NO_SOFTPLUS = "softplus is missing: x @ w_noise may be negative, and a standard deviation may not. Multiply by softplus(x @ w_noise)."
-OTHER_FUNCTION = "You took {} in place of softplus. softplus(z) = log(1 + exp(z)): positive, smooth, and nearly z for large z."
+OTHER_FUNCTION = (
+    "You took {} in place of softplus. softplus(z) = log(1 + exp(z)): positive, smooth, and nearly z for large z."
+)
 ROOT = "softplus(x @ w_noise) is the standard deviation itself: no root, and no square."
 UNSCALED = "The noise is not scaled: multiply it by softplus(x @ w_noise), so that the model learns how much noise each expert gets."
-ON_PRODUCT = "softplus is taken of the product with the noise, which is then never negative: noise * softplus(x @ w_noise)."
+ON_PRODUCT = (
+    "softplus is taken of the product with the noise, which is then never negative: noise * softplus(x @ w_noise)."
+)
 ON_GATE = "softplus belongs to x @ w_noise alone: x @ w_gate and the sum stay as they are."
 IGNORED = "The noise has no effect: these are the gates of x @ w_gate alone. Add noise * softplus(x @ w_noise)."
 SPREAD_ONLY = "softplus(x @ w_noise) is added without the noise: multiply it by `noise`, which has both signs."
 AFTER = "The choice was made without noise, which was added afterwards. The noise is there to change who is CHOSEN: add it before."
 CLEAN_WEIGHTS = "The noise decides here who is chosen, but the weights come from x @ w_gate: take the softmax of the noisy scores H."
-MINUS = "The noise is subtracted: ADD noise * softplus(x @ w_noise). (Noise is as likely either way, but here it is given.)"
+MINUS = (
+    "The noise is subtracted: ADD noise * softplus(x @ w_noise). (Noise is as likely either way, but here it is given.)"
+)
 FACTOR = "The noise multiplies x @ w_gate: it is ADDED to it, scaled by softplus(x @ w_noise)."
 OUTSIDE = "softplus(x @ w_noise) multiplies x @ w_gate too: it scales the noise alone."
 SOFTMAX_TOKENS = "The softmax runs over the tokens (dim 0): the gates of each token, a row, sum to 1. Take dim=-1."
 CHOICE_TOKENS = "The choice runs over the tokens (dim 0): each token, a row, chooses its k experts. Take dim=-1."
 SWAPPED = "w_gate and w_noise are swapped: w_gate gives the scores, w_noise the size of the noise."
-TRANSPOSED = "You multiplied by the transpose: w_gate and w_noise are (d, experts), so it is x @ w_gate and x @ w_noise."
+TRANSPOSED = (
+    "You multiplied by the transpose: w_gate and w_noise are (d, experts), so it is x @ w_gate and x @ w_noise."
+)
 EQUAL = "The k chosen have equal gates: their weights are the softmax of their scores."
 SIGMOID = "You took a sigmoid of each score: the gates of a row compete, and sum to 1. Take the softmax."
 LOGS = "These are the logarithms of the gates (log_softmax): take softmax."
@@ -209,7 +229,9 @@ OFF_BY_ONE = "The number of experts that stay is k {}: exactly k stay."
 OWN = "You draw noise of your own: your result is another one at each call. Use the argument `noise`, which is drawn already."
 UNUSED = "Your result does not depend on the argument `noise`. Use it, and draw no noise of your own."
 TUPLE = "You return several things: return the gates alone, (tokens, experts)."
-GATE_PACKED = "This has k columns: the chosen ones alone. Asked is one column for each expert, with 0 where it was not chosen."
+GATE_PACKED = (
+    "This has k columns: the chosen ones alone. Asked is one column for each expert, with 0 where it was not chosen."
+)
 GATE_CLASH = "The shapes do not line up: x is (tokens, d), w_gate and w_noise (d, experts) and not transposed, noise (tokens, experts)."
 
 
@@ -220,25 +242,62 @@ def _mistaken_gates(x: Tensor, w_gate: Tensor, w_noise: Tensor, k: int, noise: T
     std, turned = softplus(z), softplus(x @ w_noise.T)
     h = clean + n * std
     zeroed, chosen = _keep(h, k, fill=0.0), _kept(h, k)
-    functions = {"relu": z.relu(), "exp": z.exp(), "sigmoid": z.sigmoid(), "abs": z.abs(), "tanh": z.tanh(), "softmax": z.softmax(-1)}
+    functions = {
+        "relu": z.relu(),
+        "exp": z.exp(),
+        "sigmoid": z.sigmoid(),
+        "abs": z.abs(),
+        "tanh": z.tanh(),
+        "softmax": z.softmax(-1),
+    }
     scores = [
-        (IGNORED, clean), (NO_SOFTPLUS, clean + n * z), (UNSCALED, clean + n), (MINUS, clean - n * std), (ROOT, clean + n * std.sqrt()),
-        (ROOT, clean + n * std.square()), (ON_PRODUCT, clean + softplus(n * z)), (ON_GATE, softplus(clean) + n * std),
-        (ON_GATE, softplus(h)), (ON_GATE, softplus(clean + n * z)), (SPREAD_ONLY, clean + std), (SPREAD_ONLY, clean + z),
-        (FACTOR, clean * n * std), (FACTOR, clean * (1 + n * std)), (FACTOR, clean * n), (OUTSIDE, (clean + n) * std),
-        (SWAPPED, z + n * softplus(clean)), (TWICE, h.softmax(-1)), (TRANSPOSED, x @ w_gate.T + n * turned),
-        (TRANSPOSED, x @ w_gate.T + n * std), (TRANSPOSED, clean + n * turned),
+        (IGNORED, clean),
+        (NO_SOFTPLUS, clean + n * z),
+        (UNSCALED, clean + n),
+        (MINUS, clean - n * std),
+        (ROOT, clean + n * std.sqrt()),
+        (ROOT, clean + n * std.square()),
+        (ON_PRODUCT, clean + softplus(n * z)),
+        (ON_GATE, softplus(clean) + n * std),
+        (ON_GATE, softplus(h)),
+        (ON_GATE, softplus(clean + n * z)),
+        (SPREAD_ONLY, clean + std),
+        (SPREAD_ONLY, clean + z),
+        (FACTOR, clean * n * std),
+        (FACTOR, clean * (1 + n * std)),
+        (FACTOR, clean * n),
+        (OUTSIDE, (clean + n) * std),
+        (SWAPPED, z + n * softplus(clean)),
+        (TWICE, h.softmax(-1)),
+        (TRANSPOSED, x @ w_gate.T + n * turned),
+        (TRANSPOSED, x @ w_gate.T + n * std),
+        (TRANSPOSED, clean + n * turned),
         *((OTHER_FUNCTION.format(name), clean + n * value) for name, value in functions.items()),
     ]
     return [(hint, _keep(wrong, k).softmax(-1)) for hint, wrong in scores] + [
-        (UNNORMALISED, h.softmax(-1) * chosen), (NO_SOFTMAX, _keep(h, k)), (NO_SOFTMAX, zeroed), (NO_SOFTMAX, h),
-        (SHARES, zeroed / zeroed.sum(-1, keepdim=True)), (NO_CHOICE, h.softmax(-1)), (NO_CHOICE, clean.softmax(-1)),
-        (ZEROS, zeroed.softmax(-1)), (AFTER, (_keep(clean, k) + n * std).softmax(-1)), (AFTER, (_keep(clean, k) + n).softmax(-1)),
-        (AFTER, _keep(clean, k).softmax(-1) + n * std), (CLEAN_WEIGHTS, _keep(clean, k, h).softmax(-1)),
-        (SOFTMAX_TOKENS, _keep(h, k).softmax(0)), (CHOICE_TOKENS, _keep(h, k, dim=0).softmax(-1)),
-        (CHOICE_TOKENS, _keep(h, k, dim=0).softmax(0)), (EQUAL, chosen / k), (EQUAL, chosen.float()), (EQUAL, chosen),
-        (SIGMOID, _keep(h, k).sigmoid()), (LOGS, _keep(h, k).log_softmax(-1)), (LEAST, _keep(h, k, -h).softmax(-1)),
-        (OFF_BY_ONE.format("+ 1"), _keep(h, k + 1).softmax(-1)), (OFF_BY_ONE.format("- 1"), _keep(h, k - 1).softmax(-1)),
+        (UNNORMALISED, h.softmax(-1) * chosen),
+        (NO_SOFTMAX, _keep(h, k)),
+        (NO_SOFTMAX, zeroed),
+        (NO_SOFTMAX, h),
+        (SHARES, zeroed / zeroed.sum(-1, keepdim=True)),
+        (NO_CHOICE, h.softmax(-1)),
+        (NO_CHOICE, clean.softmax(-1)),
+        (ZEROS, zeroed.softmax(-1)),
+        (AFTER, (_keep(clean, k) + n * std).softmax(-1)),
+        (AFTER, (_keep(clean, k) + n).softmax(-1)),
+        (AFTER, _keep(clean, k).softmax(-1) + n * std),
+        (CLEAN_WEIGHTS, _keep(clean, k, h).softmax(-1)),
+        (SOFTMAX_TOKENS, _keep(h, k).softmax(0)),
+        (CHOICE_TOKENS, _keep(h, k, dim=0).softmax(-1)),
+        (CHOICE_TOKENS, _keep(h, k, dim=0).softmax(0)),
+        (EQUAL, chosen / k),
+        (EQUAL, chosen.float()),
+        (EQUAL, chosen),
+        (SIGMOID, _keep(h, k).sigmoid()),
+        (LOGS, _keep(h, k).log_softmax(-1)),
+        (LEAST, _keep(h, k, -h).softmax(-1)),
+        (OFF_BY_ONE.format("+ 1"), _keep(h, k + 1).softmax(-1)),
+        (OFF_BY_ONE.format("- 1"), _keep(h, k - 1).softmax(-1)),
     ]
 
 
@@ -248,7 +307,10 @@ def _inputs(tokens: int, d: int, experts: int, k: int, seed: int, spread: float 
     return x, w_gate, w_noise * spread / d**0.5, k, draw(tokens, experts, seed=seed + 3)
 
 
-GATE_CASES = [_inputs(6, 5, 5, 2, seed=721), _inputs(7, 4, 4, 2, seed=731)]  # as many columns as experts: a transpose fits
+GATE_CASES = [
+    _inputs(6, 5, 5, 2, seed=721),
+    _inputs(7, 4, 4, 2, seed=731),
+]  # as many columns as experts: a transpose fits
 GATE_MISTAKES = [
     (hint, lambda *case, place=place: _mistaken_gates(*case)[place][1])
     for place, (hint, _) in enumerate(_mistaken_gates(*GATE_CASES[0]))

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.diagnose import attempt
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import StudentError
 from course_utils.exercises.mistakes import draw, recognise
 from course_utils.moe import cv_squared, importance_loss, keep_top_k
 
@@ -22,7 +22,9 @@ SAMPLE = (
 )
 ROOT = "This is CV itself, standard deviation / mean: it is squared, CV^2 = variance / mean^2."
 TWICE = "You squared twice: variance / mean^2 is CV^2 already."
-NOT_DIVIDED = "The division is missing: the variance alone grows with the number of tokens. Divide it by the mean, squared."
+NOT_DIVIDED = (
+    "The division is missing: the variance alone grows with the number of tokens. Divide it by the mean, squared."
+)
 ONCE = "The variance has the mean squared in it: divide by mean^2, not by the mean. Then the number of tokens cancels."
 BY_SUM = (
     "You divide by the number of tokens, which is also the sum of all gates (or by its square): divide by the square of the MEAN of"
@@ -47,8 +49,12 @@ EACH_EXPERT = (
     " Add up over the tokens first, then take the CV of the E sums."
 )
 BY_GATES = "You divide by the mean of the GATES: variance and mean are both of the E sums."
-ENTROPY = "This is the entropy of the experts' shares: it measures the same unevenness, but another number is asked. " + RIGHT
-WEIGHTED = "You multiplied by 0.1, the weight of the paper: it comes when the loss is added up, here CV^2 alone is asked."
+ENTROPY = (
+    "This is the entropy of the experts' shares: it measures the same unevenness, but another number is asked. " + RIGHT
+)
+WEIGHTED = (
+    "You multiplied by 0.1, the weight of the paper: it comes when the loss is added up, here CV^2 alone is asked."
+)
 INVERSE = "The fraction is upside down: variance / mean^2."
 MINUS = "The sign is the wrong way round: it is a loss, 0 if the experts are even and larger the less even they are."
 NOT_CENTRED = "This is 1 too much, and even experts must give 0: subtract the mean from each sum before you square, or 1 from the result."
@@ -65,7 +71,9 @@ NO_GRADIENT = (
     "The number is right, but no gradient reaches the gates: the gate could not learn from this loss. Leave out .detach(),"
     " torch.no_grad(), .item() and torch.tensor(...), and calculate with the tensors themselves."
 )
-NUMPY_CLASH = "A tensor with a gradient cannot become a numpy array, and detached it would not train the gate. Stay in torch."
+NUMPY_CLASH = (
+    "A tensor with a gradient cannot become a numpy array, and detached it would not train the gate. Stay in torch."
+)
 NAN = "Your result is nan: the gates are right, and their sums over the tokens are positive. " + RIGHT
 CLASH = "The shapes do not line up: gates are (tokens, experts), gates.sum(dim=0) is (experts,), its mean and variance are scalars."
 

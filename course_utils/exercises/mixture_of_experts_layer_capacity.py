@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.diagnose import attempt
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import StudentError
 from course_utils.exercises.mistakes import draw, recognise
 
 
@@ -27,9 +27,7 @@ def first_come(gates: Tensor, capacity: int) -> Tensor:
 
 
 STEPS = "place = (gates != 0).cumsum(dim=0) numbers the tokens of each expert, 1 for its first; those with place <= capacity stay."
-LARGEST = (
-    "You keep the tokens with the LARGEST gates: asked is the order of the rows, first come, first served, whatever the gate."
-)
+LARGEST = "You keep the tokens with the LARGEST gates: asked is the order of the rows, first come, first served, whatever the gate."
 SMALLEST = "You keep the tokens with the smallest gates: asked is the order of the rows, whatever the gate."
 LESS = (
     "Each expert serves one token too few. With cumsum the first token in a queue has the number 1, so place <= capacity"
@@ -49,12 +47,16 @@ NOTHING = (
     f" down its column, dim=0. {STEPS}"
 )
 LAST = "You keep the LAST tokens of each expert: the first ones in the order of the rows stay, the later ones overflow."
-VALUES = "You add up the gates themselves: the capacity is a number of tokens, so count them, (gates != 0).cumsum(dim=0)."
+VALUES = (
+    "You add up the gates themselves: the capacity is a number of tokens, so count them, (gates != 0).cumsum(dim=0)."
+)
 OVERFLOW = "This is the overflow: return the gates of the tokens that ARE served, and 0 for the overflow."
 MASK = "This is the mask, or the places in the queue: return the gates themselves, gates * mask."
 ONES = "Your served tokens have the gate 1: the gates stay as they are. They are not scaled to the sum 1 again."
 COLUMNS = "You scaled what is left of an expert up, or down: the gates of the served tokens stay as they are."
-ALL_OR_NOTHING = "An expert with too many tokens loses all of them in yours: it keeps its first `capacity`, and drops only the rest."
+ALL_OR_NOTHING = (
+    "An expert with too many tokens loses all of them in yours: it keeps its first `capacity`, and drops only the rest."
+)
 SHRUNK = "You scale down the gates of a full expert: the tokens that it has no room for get exactly 0, the others stay as they are."
 INFINITE = "The overflow is -inf in yours: these are gates, after the softmax, so a token that is dropped gets 0."
 EMPTY = "Everything was dropped: each expert serves its first `capacity` tokens."
@@ -88,7 +90,6 @@ def _column_sums_kept(gates: Tensor, capacity: int) -> Tensor:
 
 def _one_column(gates: Tensor, capacity: int) -> Tensor:
     return torch.cat([first_come(gates[:, :1], capacity), gates[:, 1:]], dim=1)
-
 
 
 MISTAKES = [

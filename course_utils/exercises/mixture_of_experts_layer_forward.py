@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.diagnose import attempt
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import StudentError
 from course_utils.exercises.mistakes import draw, near, recognise
 
 
@@ -21,9 +21,13 @@ def moe_forward(x: Tensor, gates: Tensor, experts: Sequence[Callable[[Tensor], T
     Raises ValueError: shapes that do not fit, no gate at all. Source: Shazeer et al. (2017), section 2, equation 1.
     """
     if x.dim() != 2 or gates.shape != (len(x), len(experts)):
-        raise ValueError(f"x must be (N, d) and gates (N, {len(experts)}), got {tuple(x.shape)} and {tuple(gates.shape)}")
+        raise ValueError(
+            f"x must be (N, d) and gates (N, {len(experts)}), got {tuple(x.shape)} and {tuple(gates.shape)}"
+        )
     if not gates.any():
-        raise ValueError("every gate is 0, so no expert tells how wide the result is: give at least one gate that is not 0")
+        raise ValueError(
+            "every gate is 0, so no expert tells how wide the result is: give at least one gate that is not 0"
+        )
     y = None
     for gate, expert in zip(gates.unbind(1), experts):
         row = gate.nonzero().squeeze(1)  # (n,)
@@ -48,15 +52,21 @@ NOT_STORED = (
     " same goes for a y.index_add(...) whose result is thrown away. Write y[row] += ... or y = y.index_add(0, row, ...)."
 )
 MEAN = "You took a mean over the experts: the gates are the weights already, so the weighted outputs are only added up."
-FRONT_OUT = "The outputs were added to the FIRST n rows of y: they belong to the rows that the expert read, y[row], not y[:n]."
+FRONT_OUT = (
+    "The outputs were added to the FIRST n rows of y: they belong to the rows that the expert read, y[row], not y[:n]."
+)
 FRONT_IN = "The expert read the FIRST n rows of x: it reads the rows whose gate is not 0, x[row], and not x[:n]."
-FRONT_GATE = "The outputs were multiplied with the FIRST n gates of the column: take those of the same rows, gates[row, i]."
+FRONT_GATE = (
+    "The outputs were multiplied with the FIRST n gates of the column: take those of the same rows, gates[row, i]."
+)
 SQUARED = "Each output is multiplied by its gate twice: once is enough."
 ARGMAX = "Only the expert with the largest gate counts in yours: a token may have several, all whose gate is not 0."
 TWO = "You take the two largest gates of each token: how many a token has may differ, and all that are not 0 count."
 INPUT = "The gate multiplies the expert's INPUT: it weighs the output, gate * E(x). An expert is not linear."
 SOFTMAX = "You took a softmax of the gates: they are the weights already, and the softmax makes a share out of every 0."
-NORMALISED = "You scale the gates of a token to the sum 1: use them as they are. (After a capacity limit they sum to less.)"
+NORMALISED = (
+    "You scale the gates of a token to the sum 1: use them as they are. (After a capacity limit they sum to less.)"
+)
 RESIDUAL = "Your result starts from x: start from zeros. The residual connection is added outside of the layer."
 TRANSPOSED = "You read gates[i], the gates of TOKEN i: those of expert i are a column, gates[:, i]."
 NOT_ALL = "An expert is missing: the loop runs over all E columns of the gates, the first and the last one included."
@@ -90,7 +100,9 @@ NO_GRADIENT = (
     "The numbers are right, but no gradient reaches {}, so that could not be trained: no detach(), .data, .item(), .numpy(),"
     " torch.tensor(...) or no_grad() on the way from there to the result."
 )
-OTHER_GRADIENT = "The numbers are right, but the gradient with respect to {} is not: part of its way to the result is cut off."
+OTHER_GRADIENT = (
+    "The numbers are right, but the gradient with respect to {} is not: part of its way to the result is cut off."
+)
 
 
 class Expert:
@@ -109,7 +121,9 @@ class Expert:
         return torch.tanh(rows @ self.weight.to(rows.dtype) + self.bias.to(rows.dtype))
 
 
-def inputs(seed: int, n: int = 7, d: int = 5, d_out: int = 5, n_experts: int = 4, k: int = 2) -> tuple[Tensor, Tensor, list[Expert]]:
+def inputs(
+    seed: int, n: int = 7, d: int = 5, d_out: int = 5, n_experts: int = 4, k: int = 2
+) -> tuple[Tensor, Tensor, list[Expert]]:
     """x (n, d), gates (n, n_experts) with k a row, whose sums are 1 only by chance, and the experts."""
     weight = draw(n, n_experts, seed=seed + 1).sigmoid()
     gates = torch.zeros_like(weight).scatter(1, weight.topk(k).indices, weight.topk(k).values)

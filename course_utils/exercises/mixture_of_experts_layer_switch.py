@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.diagnose import attempt
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import StudentError
 from course_utils.exercises.mistakes import draw, near, recognise
 from course_utils.moe import cv_squared, switch_balance_loss
 
@@ -31,12 +31,8 @@ SCALE = {  # (power of N, power of E) that are too many
     (-1, 0): "You divided by the N tokens once too often: f and P are means already.",
     (-1, -1): "You divided by the N tokens once too often, and the factor E is missing.",
 }
-SOFT = (
-    "f is made of the probabilities here, P * P: f_i is the share of the TOKENS whose largest logit is i, counted by argmax."
-)
-HARD = (
-    "P is made of the choices here, f * f: that has no gradient. P_i is the mean of the probabilities, softmax(logits)_i."
-)
+SOFT = "f is made of the probabilities here, P * P: f_i is the share of the TOKENS whose largest logit is i, counted by argmax."
+HARD = "P is made of the choices here, f * f: that has no gradient. P_i is the mean of the probabilities, softmax(logits)_i."
 AXIS = (
     "Your loss is the same whatever the logits. Does the softmax run over the tokens (dim 0)? Then each expert's probabilities"
     " sum to 1: take logits.softmax(dim=-1). (Or do the sums come before the product? f.sum() and P.sum() are always 1.)"
@@ -61,7 +57,9 @@ WEIGHT = "You put the paper's weight of 0.01 in front: it is asked without a wei
 SMALLEST = "f counts the SMALLEST logits: take argmax."
 WEIGHTED = "f is weighted with the probability of the choice: each token counts 1, whatever its probability."
 OVER_HALF = "f counts the probabilities above a threshold: each token counts exactly once, for its largest logit."
-SQUARES = "This is a squared difference: the loss is the product, E * sum of f_i P_i, with its minimum where both are even."
+SQUARES = (
+    "This is a squared difference: the loss is the product, E * sum of f_i P_i, with its minimum where both are even."
+)
 OFFSET = "You subtracted 1: with perfectly even use the loss is 1, and stays so."
 LARGEST = "You took the largest of the products: the loss is their SUM over the experts."
 CLASH = "The shapes do not line up: logits are (N, E), f and P are both (E,), one number for each expert, a mean over dim 0."
@@ -163,7 +161,10 @@ def _scaled(find: Callable, powers: tuple[int, int]) -> Callable[[Tensor], Tenso
 
 
 # Uneven, with every expert used.
-CASES = [(1.5 * draw(20, 4, seed=765) + torch.tensor([1.0, 0.4, 0, -0.2]),), (draw(30, 5, seed=762) + 0.3 * torch.arange(5),)]
+CASES = [
+    (1.5 * draw(20, 4, seed=765) + torch.tensor([1.0, 0.4, 0, -0.2]),),
+    (draw(30, 5, seed=762) + 0.3 * torch.arange(5),),
+]
 MISTAKES = [
     *((hint, _scaled(lambda s: s.E * (s.f * s.P).sum(), powers)) for powers, hint in SCALE.items()),
     *((hint, _scaled(find, (0, 0))) for hint, find in OTHERS),

@@ -8,8 +8,8 @@ from collections.abc import Callable, Hashable, Sequence
 from itertools import chain
 from typing import Any
 
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import StudentError
 
 Texts = Sequence[Sequence[Hashable]]
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from course_utils.ensembling import loglinear_interpolation
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.engine import Mistake, NotAttempted, close
+from course_utils.exercises.engine.calls import StudentError
 from course_utils.exercises.interpolation_rules import random_log_probs
 
 Known = list[tuple[str, tuple[float, float, float]]]

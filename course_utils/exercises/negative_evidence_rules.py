@@ -11,9 +11,9 @@ from torch import Tensor
 from course_utils.ensembling import _nucleus, negative_evidence, plausible_mask
 from course_utils.exercises import negative_evidence_mask_mistakes as mask_mistakes
 from course_utils.exercises import negative_evidence_mistakes as wrong
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.diagnose import AS_PROBS, attempt, judge, sum_note
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import StudentError
 from course_utils.exercises.interpolation_rules import random_log_probs, sizes_named
 from course_utils.exercises.negative_evidence_mistakes import as_logs
 

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_utils.alignment import permute_units
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import StudentError
 from course_utils.exercises.parameter_averaging_states import StateDict, returned, state_dict
 
 BIAS = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from course_utils.exercises.quizzes import choice, register_quiz
+from course_utils.exercises.engine.quizzes import choice, register_quiz
 
 register_quiz(
     "parameter_averaging.quiz",

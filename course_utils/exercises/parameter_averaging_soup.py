@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from course_utils.exercises import parameter_averaging_soup_mistakes as wrong
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import StudentError
 from course_utils.exercises.parameter_averaging_states import StateDict, flat, mixture, returned, shown, state_dict
 from course_utils.merging import greedy_soup
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from course_utils.exercises.answers import Mistake, StudentError
 from course_utils.exercises.arrays import judge, pair, tried
+from course_utils.exercises.engine.calls import Mistake, StudentError
 from course_utils.exercises.mistakes import alike
 
 Array = np.ndarray
@@ -26,12 +26,16 @@ def paired_bootstrap(a: Array, b: Array, index: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
-STEPS = "differences = (a - b)[index].mean(axis=1), (R,), one for each resample; np.quantile(differences, [0.025, 0.975])."
+STEPS = (
+    "differences = (a - b)[index].mean(axis=1), (R,), one for each resample; np.quantile(differences, [0.025, 0.975])."
+)
 UNPAIRED = (
     "a and b are resampled by different rows of index. A hard sentence is hard for both systems, and only the SAME sentences"
     " let that cancel: a[index[r]] with b[index[r]]. Unpaired, the interval is too wide."
 )
-ONE_RESAMPLED = "Only one of the two systems is resampled, and the other keeps its mean: take the same sentences for both."
+ONE_RESAMPLED = (
+    "Only one of the two systems is resampled, and the other keeps its mean: take the same sentences for both."
+)
 INTERVALS = (
     "You take an interval for each system, and then their difference. Both move together from resample to resample: take the"
     " difference in EACH resample first, and the quantiles last."
@@ -49,8 +53,12 @@ ITEMS = (
 NO_MEAN = "The mean over the sentences of each resample is missing: (a - b)[index] is (R, N), and .mean(axis=1) makes (R,) of it."
 AXIS_0 = "The mean runs over the resamples (axis 0): row r of index is resample r, so take axis=1."
 WITHIN = "You take quantiles within each resample: take its MEAN, and the quantiles over the R means."
-UNUSED = "Your result does not depend on index. Its row r says which sentences resample r consists of: (a - b)[index[r]]."
-OWN = "Your result is another one at each call: draw no sentences of your own. The resamples are given, as rows of index."
+UNUSED = (
+    "Your result does not depend on index. Its row r says which sentences resample r consists of: (a - b)[index[r]]."
+)
+OWN = (
+    "Your result is another one at each call: draw no sentences of your own. The resamples are given, as rows of index."
+)
 SUM = "Your differences are sums: take the mean over the N sentences of each resample."
 MEDIAN = "You take the median of each resample: the score of a system is the mean over its sentences."
 EXTREMES = "These are the smallest and the largest difference of all resamples: take the quantiles 0.025 and 0.975."
@@ -67,7 +75,9 @@ NEAREST = (
 )
 DISTINCT = "You count every sentence of a resample once (set or np.unique). It is drawn with replacement: one that came twice counts twice."
 LEFT_OUT = "Not all resamples or not all sentences of each were used: index is (R, N), use all its rows and columns."
-SCALED = "Your interval is scaled by a power of N or R: the quantiles of the R mean differences are the result as they are."
+SCALED = (
+    "Your interval is scaled by a power of N or R: the quantiles of the R mean differences are the result as they are."
+)
 ONE = "You return one number. Asked are two: (low, high)."
 MANY = "You return {} numbers. Asked are two, (low, high): the two quantiles."
 EACH = "low and high are one number each. Yours has shape {}: the quantiles are taken over all R resamples."
@@ -92,8 +102,14 @@ def _normal(times: float, ddof: int) -> list[tuple[str, Callable]]:
         (STANDARD_ERROR, lambda a, b, i: _around(_means(a - b, i).mean(), _means(a - b, i).std(ddof=ddof), times)),
         (STANDARD_ERROR, lambda a, b, i: _around((a - b).mean(), _means(a - b, i).std(ddof=ddof), times)),
         (STANDARD_ERROR, lambda a, b, i: _around((a - b).mean(), (a - b).std(ddof=ddof) / len(a) ** 0.5, times)),
-        (STANDARD_ERROR, lambda a, b, i: _around(_means(a - b, i).mean(), (a - b).std(ddof=ddof) / len(a) ** 0.5, times)),
-        (STANDARD_ERROR, lambda a, b, i: _around(_means(a - b, i).mean(), _means(a - b, i).std(ddof=ddof) / len(i) ** 0.5, times)),
+        (
+            STANDARD_ERROR,
+            lambda a, b, i: _around(_means(a - b, i).mean(), (a - b).std(ddof=ddof) / len(a) ** 0.5, times),
+        ),
+        (
+            STANDARD_ERROR,
+            lambda a, b, i: _around(_means(a - b, i).mean(), _means(a - b, i).std(ddof=ddof) / len(i) ** 0.5, times),
+        ),
         (STANDARD_ERROR, lambda a, b, i: _around((a - b).mean(), (a - b).std(ddof=ddof), times)),
     ]
 
@@ -123,7 +139,10 @@ MISTAKES = [
     (INTERVALS, lambda a, b, i: _range(_means(a, i)) - _range(_means(b, i))[::-1]),
     (INTERVALS, lambda a, b, i: np.sort(_range(_means(a, i)) - _range(_means(b, i)))),
     *(pair for times in (1.96, 2.0, 1.0, 1.645) for ddof in (0, 1) for pair in _normal(times, ddof)),
-    *((LEVEL, lambda a, b, i, level=level: _range(_means(a - b, i), level)) for level in (0.05, 0.005, 0.01, 0.1, 0.25, 0.0025, 0.95)),
+    *(
+        (LEVEL, lambda a, b, i, level=level: _range(_means(a - b, i), level))
+        for level in (0.05, 0.005, 0.01, 0.1, 0.25, 0.0025, 0.95)
+    ),
     (LEVEL, lambda a, b, i: np.quantile(_means(a - b, i), [0.025, 0.95])),
     (LEVEL, lambda a, b, i: np.quantile(_means(a - b, i), [0.05, 0.975])),
     (LEVEL, lambda a, b, i: np.quantile(_means(a - b, i), [0.25, 0.975])),

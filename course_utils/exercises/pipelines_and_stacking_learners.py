@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from course_utils.exercises.answers import Mistake
+from course_utils.exercises.engine.calls import Mistake
 
 __all__ = ["CLASSES", "Fit", "inputs", "least_squares", "memoriser", "traced"]
 
@@ -15,8 +15,12 @@ Array = np.ndarray
 Fit = Callable[[Array, Array], Callable[[Array], Array]]
 
 LENGTHS = "fit was given {} rows and {} labels: cut X and y in the same way, X[~inside] and y[~inside]."
-ONE_ROW = "f was given one row of shape {}: it takes a table of rows, X[i : i + 1] in place of X[i], and returns a table."
-NOTHING = "fit was given no rows at all. The folds are 0 to k - 1, and the model of a fold is fitted on the others, ~inside."
+ONE_ROW = (
+    "f was given one row of shape {}: it takes a table of rows, X[i : i + 1] in place of X[i], and returns a table."
+)
+NOTHING = (
+    "fit was given no rows at all. The folds are 0 to k - 1, and the model of a fold is fitted on the others, ~inside."
+)
 CLASSES = 3
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import Mistake, StudentError, close
 from course_utils.exercises.diagnose import attempt, sum_note
+from course_utils.exercises.engine.calls import Mistake, StudentError
+from course_utils.exercises.engine.compare import close
 from course_utils.exercises.mistakes import alike, draw, recognise
 from course_utils.recognition import marginal_pipeline
 
@@ -18,7 +19,9 @@ ARGMAX = (
     "You pass on the best hypothesis alone (argmax), the 1-best pipeline. What the first stage thinks of the others is lost,"
     f" even if they hold most of the probability together: sum over all k. {STEPS}"
 )
-SCALED_ARGMAX = f"You keep the best hypothesis alone, times its probability: the terms of the other k are missing. {STEPS}"
+SCALED_ARGMAX = (
+    f"You keep the best hypothesis alone, times its probability: the terms of the other k are missing. {STEPS}"
+)
 VITERBI = (
     "You take the MAXIMUM over k in place of the sum: the probability of Y2 together with its best hypothesis. Several"
     f" hypotheses that agree on Y2 add up. {STEPS}"
@@ -33,17 +36,25 @@ SUMMED = f"You add up the rows of p2 without their weights: multiply row k by p1
 DIVIDED = f"Divided by K: the weights p1[b, k] sum to 1 already, so this is a sum and no mean. {STEPS}"
 SOFTMAX_P1 = "You take a softmax of p1, whose rows are probabilities already: that makes all hypotheses nearly alike. Use p1 as it is."
 SOFTMAX_P2 = "You take a softmax of p2, whose rows are probabilities already: that makes them flat. Use p2 as it is."
-SOFTMAX_RESULT = "You take a softmax of the result, which is a distribution already: a weighted mean of the rows of p2 sums to 1."
+SOFTMAX_RESULT = (
+    "You take a softmax of the result, which is a distribution already: a weighted mean of the rows of p2 sums to 1."
+)
 EXPED = "You take exp of probabilities: p1 and p2 are no logarithms."
 LOGS = "These are the logarithms of the result: return the probabilities themselves."
-P2_TRANSPOSED = f"You multiplied by the transpose of p2: row k of p2 belongs to hypothesis k, so it is p1 @ p2, without .T. {STEPS}"
+P2_TRANSPOSED = (
+    f"You multiplied by the transpose of p2: row k of p2 belongs to hypothesis k, so it is p1 @ p2, without .T. {STEPS}"
+)
 P1_TRANSPOSED = f"You multiplied by the transpose of p1: row b of p1 belongs to input b. {STEPS}"
 TRANSPOSED = "The result is transposed: a row for each input, a column for each Y2, (B, V)."
 ORDER = f"The product is the wrong way round: p1 @ p2. {STEPS}"
 COLUMNS = "You divide by the sums over the inputs (dim 0). Nothing needs to be divided: each row of the result sums to 1 by itself."
 UNSUMMED = "This is the joint table P(Y1, Y2 | X), (B, K, V): sum it over the hypotheses, dim 1."
-WRONG_SUM = "You summed over Y2 in place of Y1, which gives p1 back: the joint table is (B, K, V), sum over its dimension 1."
-DECISION = "This is a decision, the index of the most probable Y2 (or a 1 at its place): asked are the probabilities, (B, V)."
+WRONG_SUM = (
+    "You summed over Y2 in place of Y1, which gives p1 back: the joint table is (B, K, V), sum over its dimension 1."
+)
+DECISION = (
+    "This is a decision, the index of the most probable Y2 (or a 1 at its place): asked are the probabilities, (B, V)."
+)
 INPUTS = "All rows of your result are the same: each input b has its own weights p1[b]."
 FIRST = "The second stage reads hypothesis 0 in every row: use all of them, with their weights p1[b, k]."
 TOP_TWO = f"You keep the two best hypotheses: sum over all K. {STEPS}"
@@ -137,7 +148,10 @@ def inputs(inputs_: int, hypotheses: int, results: int, seed: int) -> tuple[Tens
     return p1, (2 * draw(hypotheses, results, seed=seed + 1)).softmax(-1)
 
 
-CASES = [inputs(5, 5, 5, seed=911), inputs(4, 4, 4, seed=913)]  # square: a transpose fits, and tells itself by its numbers
+CASES = [
+    inputs(5, 5, 5, seed=911),
+    inputs(4, 4, 4, seed=913),
+]  # square: a transpose fits, and tells itself by its numbers
 
 
 def _check(answer: Callable, p1: Tensor, p2: Tensor) -> None:
@@ -165,7 +179,9 @@ def _look(answer: Callable, got: Tensor, expected: Tensor, *case: Any) -> None:
         raise Mistake(SHAPE.format(tuple(got.shape), tuple(expected.shape), STEPS))
     if not got.is_floating_point() or not got.isfinite().all():
         return
-    if len(case[1]) > 1 and all(any(torch.allclose(row.double(), other.double(), atol=1e-5) for other in case[1]) for row in got):
+    if len(case[1]) > 1 and all(
+        any(torch.allclose(row.double(), other.double(), atol=1e-5) for other in case[1]) for row in got
+    ):
         raise Mistake(ROWS)
     if not alike(got, answer(*case)):
         raise Mistake(OWN)

@@ -7,9 +7,16 @@ from collections.abc import Callable
 import numpy as np
 from torch import Tensor
 
-from course_utils.exercises.answers import Mistake, StudentError
 from course_utils.exercises.arrays import judge
-from course_utils.exercises.pipelines_and_stacking_learners import CLASSES, Fit, inputs, least_squares, memoriser, traced
+from course_utils.exercises.engine.calls import Mistake, StudentError
+from course_utils.exercises.pipelines_and_stacking_learners import (
+    CLASSES,
+    Fit,
+    inputs,
+    least_squares,
+    memoriser,
+    traced,
+)
 
 Array = np.ndarray
 
@@ -31,9 +38,7 @@ def oof_predictions(fit: Fit, X: Array, y: Array, k: int) -> Array:
     return predicted
 
 
-STEPS = (
-    "inside = np.arange(N) % k == fold; f = fit(X[~inside], y[~inside]); result[inside] = f(X[inside]), for each of the k folds."
-)
+STEPS = "inside = np.arange(N) % k == fold; f = fit(X[~inside], y[~inside]); result[inside] = f(X[inside]), for each of the k folds."
 LEAK = (
     "Every model was fitted on ALL rows, the predicted ones too: Wolpert's leak. A learner that memorises looks perfect then,"
     f" and the stacker trusts it. Leave the fold out of the fit: {STEPS}"
@@ -53,8 +58,12 @@ BLOCKS = "Your folds are blocks of neighbouring rows: row i is in fold i % k her
 DIVISION = "You put row i into fold i // k: it is i % k, which has k folds and runs 0, 1, ..., k - 1, 0, 1, ..."
 LAST_FOLD = "The last fold was never predicted: the loop runs over all of range(k), 0 to k - 1."
 FIRST_FOLD = "Fold 0 was never predicted: the loop runs over all of range(k), 0 to k - 1."
-REMAINDER = "The last N % k rows were not predicted: N need not be a multiple of k. np.arange(N) % k puts them into folds too."
-ONE_MODEL = f"One model predicts all rows, and it was fitted on most of them. There are k models, one for each fold. {STEPS}"
+REMAINDER = (
+    "The last N % k rows were not predicted: N need not be a multiple of k. np.arange(N) % k puts them into folds too."
+)
+ONE_MODEL = (
+    f"One model predicts all rows, and it was fitted on most of them. There are k models, one for each fold. {STEPS}"
+)
 ONE_FOLD = "Only one fold was predicted: your function returns too early, or has no loop over the k folds."
 LOO = "You leave only the row itself out. That is k = N: here all rows of its fold, those with the same i % k, are left out with it."
 TWO_OUT = "You leave more than its own fold out: the model of a fold is fitted on all the k - 1 others."
@@ -106,7 +115,9 @@ def _seen_mean(fit: Fit, X: Array, y: Array, k: int, swap: bool = False) -> Arra
 
 
 def _unseen_mean(fit: Fit, X: Array, y: Array, k: int) -> Array:
-    return np.sum([~m[:, None] * p for m, p in zip(_masks(len(X), k), _models(fit, X, y, k, True), strict=True)], axis=0) / (k - 1)
+    return np.sum(
+        [~m[:, None] * p for m, p in zip(_masks(len(X), k), _models(fit, X, y, k, True), strict=True)], axis=0
+    ) / (k - 1)
 
 
 def _shift(fit: Fit, X: Array, y: Array, k: int, by: int) -> Array:

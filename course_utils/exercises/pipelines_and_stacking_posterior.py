@@ -8,8 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import Mistake, StudentError, close
 from course_utils.exercises.diagnose import attempt, sum_note
+from course_utils.exercises.engine.calls import Mistake, StudentError
+from course_utils.exercises.engine.compare import close
 from course_utils.exercises.mistakes import recognise
 from course_utils.recognition import nbest_posterior
 
@@ -26,7 +27,9 @@ LOGS = "These are the logarithms of the weights (log_softmax): take softmax."
 UNNORMALISED = "Your weights do not sum to 1: divide exp(scale * scores) by its sum over the list."
 BY_MAX = "Your best hypothesis has weight 1: the maximum is subtracted, but the division by the SUM of the exponentials is missing."
 NUMERATOR = "The scale stands in the numerator only: the sum below has exp(scale * scores[l]) as well."
-DENOMINATOR = "The maximum is subtracted in one of numerator and denominator only. It cancels if it is subtracted in both."
+DENOMINATOR = (
+    "The maximum is subtracted in one of numerator and denominator only. It cancels if it is subtracted in both."
+)
 BASE = "Your exponentials have another base than e: the scores are natural logarithms, use exp."
 SIGMOID = "You took a sigmoid of each score by itself: the hypotheses compete, so take the softmax over the list."
 SORTED = "Your weights come in another order than the scores: the list need not be sorted, and weight k belongs to scores[k]."
@@ -170,7 +173,9 @@ def _look(got: Tensor, scores: Tensor, scale: float) -> None:
     if not got.isfinite().all() and scores.max() > -1000:
         raise Mistake(NEGATIVE if got.isnan().any() else f"Your result holds infinity. {STEPS}")
     if not got.isfinite().all():
-        raise Mistake(OVERFLOW if scores.max() - scores.min() > 1000 else UNDERFLOW)  # the test before has the near ones
+        raise Mistake(
+            OVERFLOW if scores.max() - scores.min() > 1000 else UNDERFLOW
+        )  # the test before has the near ones
     if scores.max() < -1000 and scale and got.sum() < 0.9:
         raise Mistake(VANISHED.format(float(got.sum())))
     if scale and len(got) > 1 and (got == got[0]).all():

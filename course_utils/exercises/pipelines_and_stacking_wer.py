@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from course_utils.exercises.answers import Mistake, StudentError
 from course_utils.exercises.arrays import judge
+from course_utils.exercises.engine.calls import Mistake, StudentError
 
 Words = list[str]
 
@@ -44,9 +44,7 @@ SETS = (
     f" edits turn one SEQUENCE into the other. {STEPS}"
 )
 HYPOTHESIS = "You divide by the length of the hypothesis. A long wrong hypothesis would look better for it: divide by len(reference)."
-LONGER = (
-    "You divide by the longer of the two lengths, which keeps the rate below 1. It may exceed 1: divide by len(reference)."
-)
+LONGER = "You divide by the longer of the two lengths, which keeps the rate below 1. It may exceed 1: divide by len(reference)."
 OTHER_DIVISOR = "The number of edits is right, and is divided by another number than len(reference), the words that were really said."
 COUNT = "This is the number of edits: divide it by len(reference)."
 CHARACTERS = (
@@ -97,14 +95,28 @@ INDEX = (
     "An index is too large. The two lists may differ in length, and the table needs one row and one column more than there"
     " are words: D[i, j] belongs to the words reference[i-1] and hypothesis[j-1]."
 )
-CHANGED = "Your function changed its argument {}, a list that the caller still needs: work on a copy, such as list(words)."
+CHANGED = (
+    "Your function changed its argument {}, a list that the caller still needs: work on a copy, such as list(words)."
+)
 
 
-def _table(r: Any, h: Any, sub: int = 1, ins: int = 1, dele: int = 1, row: int | None = None, col: int | None = None, hit: int = 0,
-           swap: bool = False) -> np.ndarray:
+def _table(
+    r: Any,
+    h: Any,
+    sub: int = 1,
+    ins: int = 1,
+    dele: int = 1,
+    row: int | None = None,
+    col: int | None = None,
+    hit: int = 0,
+    swap: bool = False,
+) -> np.ndarray:
     """The table of the alignment; sub, ins, dele, hit are the costs of a step, row and col those of the first row and column."""
     d = np.zeros((len(r) + 1, len(h) + 1))
-    d[0], d[:, 0] = np.arange(len(h) + 1) * (ins if row is None else row), np.arange(len(r) + 1) * (dele if col is None else col)
+    d[0], d[:, 0] = (
+        np.arange(len(h) + 1) * (ins if row is None else row),
+        np.arange(len(r) + 1) * (dele if col is None else col),
+    )
     for i in range(1, len(r) + 1):
         for j in range(1, len(h) + 1):
             step = hit if r[i - 1] == h[j - 1] else sub

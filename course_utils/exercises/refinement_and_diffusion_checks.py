@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import same
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import same
 from course_utils.exercises.mistakes import Mistakes, recognise
 from course_utils.exercises.task_vectors_checks import Complaints, tried
 
@@ -48,7 +48,9 @@ def compare(
     if look is not None:
         look(got, expected)
     if isinstance(got, Tensor) and got.shape != expected.shape and tuple(got.shape) in (told or {}):
-        raise Mistake(f"{told[tuple(got.shape)]} (Yours has shape {tuple(got.shape)}, it should be {tuple(expected.shape)}.)")
+        raise Mistake(
+            f"{told[tuple(got.shape)]} (Yours has shape {tuple(got.shape)}, it should be {tuple(expected.shape)}.)"
+        )
     try:
         close(got, expected, what="your result", atol=1e-5)
     except Mistake as mistake:

@@ -40,8 +40,14 @@ RESCALED = "You normalise the result: a product of matrices whose rows sum to 1 
 LISTED = "You return a list of matrices: torch.stack(them) makes one tensor (T, K, K)."
 CLASH = "The shapes do not line up: Qs is (T, K, K), each step Q_t is Qs[t - 1], (K, K), and Qbar_{t-1} @ Q_t is (K, K) too."
 COMPLAINTS = [
-    (r"index .* out of (bounds|range)|list index out of range", "Qs has T matrices, Qs[0] is Q_1 and Qs[T - 1] is Q_T."),
-    (r"has no attribute '(cummatmul|cummm|cumdot)'", "There is no running matrix product in torch: use a loop over the T steps."),
+    (
+        r"index .* out of (bounds|range)|list index out of range",
+        "Qs has T matrices, Qs[0] is Q_1 and Qs[T - 1] is Q_T.",
+    ),
+    (
+        r"has no attribute '(cummatmul|cummm|cumdot)'",
+        "There is no running matrix product in torch: use a loop over the T steps.",
+    ),
 ]
 
 
@@ -114,13 +120,21 @@ CASES = [(chain(4, 3, seed=1031),), (chain(3, 3, seed=1032),)]
 
 
 def _look(got: Any, expected: Tensor) -> None:
-    if isinstance(got, (list, tuple)) and len(got) and all(isinstance(part, Tensor) and part.dim() == 2 for part in got):
+    if (
+        isinstance(got, (list, tuple))
+        and len(got)
+        and all(isinstance(part, Tensor) and part.dim() == 2 for part in got)
+    ):
         raise Mistake(LISTED)
 
 
 def _check(answer: Callable, Qs: Tensor) -> None:
     T, K = len(Qs), Qs.shape[1]
-    told = {(K, K): LAST, (T + 1, K, K): IDENTITY, (T, K): "The chances to go from every token to every other are (K, K) for each t."}
+    told = {
+        (K, K): LAST,
+        (T + 1, K, K): IDENTITY,
+        (T, K): "The chances to go from every token to every other are (K, K) for each t.",
+    }
     if T > 1:
         told[T - 1, K, K] = NO_FIRST
     compare(answer, (Qs,), cumulative, CASES, MISTAKES, PRODUCTS, CLASH, COMPLAINTS, told, _look)

@@ -69,7 +69,10 @@ COMPLAINTS = [
         r"must be Tensor, not float|'float' object has no attribute",
         "math.sqrt is for plain numbers and torch.sqrt for tensors: betas[t - 1] is a tensor, so (...).sqrt().",
     ),
-    (r"truth value of a Tensor|Boolean value of Tensor", "`if` needs one truth value: t is a plain number, t == 1 is one."),
+    (
+        r"truth value of a Tensor|Boolean value of Tensor",
+        "`if` needs one truth value: t is a plain number, t == 1 is one.",
+    ),
 ]
 
 
@@ -91,6 +94,7 @@ def _bar(b: Tensor, t: int) -> float:
 
 def _wrong(**parts: Callable[[float, float, float], float]) -> Callable[..., Tensor]:
     """`_step` with parts computed from beta_t, alpha_bar_t and alpha_bar_{t-1}."""
+
     def step(x: Tensor, e: Tensor, t: int, b: Tensor, z: Tensor) -> Tensor:
         known = _beta(b, t), _bar(b, t), _bar(b, t - 1)
         return _step(x, e, t, b, z, **{name: part(*known) for name, part in parts.items()})
@@ -101,7 +105,9 @@ def _wrong(**parts: Callable[[float, float, float], float]) -> Callable[..., Ten
 def _shifted(by: int, beta: bool = True, bar: bool = True) -> Callable[..., Tensor]:
     def step(x: Tensor, e: Tensor, t: int, b: Tensor, z: Tensor) -> Tensor:
         one, all_of_them = _beta(b, t + by * beta), _bar(b, t + by * bar)
-        return _step(x, e, t, b, z, weight=one / max(1 - all_of_them, 1e-12) ** 0.5, scale=(1 - one) ** -0.5, sigma=one**0.5)
+        return _step(
+            x, e, t, b, z, weight=one / max(1 - all_of_them, 1e-12) ** 0.5, scale=(1 - one) ** -0.5, sigma=one**0.5
+        )
 
     return step
 
@@ -136,18 +142,32 @@ MISTAKES = [
     (SIGN, _wrong(weight=lambda beta, bar, old: -beta / (1 - bar) ** 0.5)),
     (VARIANCE, _wrong(sigma=lambda beta, bar, old: beta)),
     (UNSCALED, _wrong(sigma=lambda beta, bar, old: 1.0)),
-    (OTHER_SIGMA.format("that of the posterior, beta_t (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t)"),
-     _wrong(sigma=lambda beta, bar, old: (beta * (1 - old) / (1 - bar)) ** 0.5)),
-    (OTHER_SIGMA.format("sqrt(1 - alpha_bar_t), all the noise of t steps"), _wrong(sigma=lambda beta, bar, old: (1 - bar) ** 0.5)),
+    (
+        OTHER_SIGMA.format("that of the posterior, beta_t (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t)"),
+        _wrong(sigma=lambda beta, bar, old: (beta * (1 - old) / (1 - bar)) ** 0.5),
+    ),
+    (
+        OTHER_SIGMA.format("sqrt(1 - alpha_bar_t), all the noise of t steps"),
+        _wrong(sigma=lambda beta, bar, old: (1 - bar) ** 0.5),
+    ),
     (OTHER_SIGMA.format("sqrt(alpha_t), what is kept"), _wrong(sigma=lambda beta, bar, old: (1 - beta) ** 0.5)),
     (INSIDE, _wrong(sigma=lambda beta, bar, old: (beta / (1 - beta)) ** 0.5)),
     (MINUS, _wrong(sigma=lambda beta, bar, old: -(beta**0.5))),
     (WEIGHT.format("beta_t is missing"), _wrong(weight=lambda beta, bar, old: (1 - bar) ** -0.5)),
-    (WEIGHT.format("sqrt(1 - alpha_bar_t) would take all noise out at once"), _wrong(weight=lambda beta, bar, old: (1 - bar) ** 0.5)),
+    (
+        WEIGHT.format("sqrt(1 - alpha_bar_t) would take all noise out at once"),
+        _wrong(weight=lambda beta, bar, old: (1 - bar) ** 0.5),
+    ),
     (WEIGHT.format("the division is missing"), _wrong(weight=lambda beta, bar, old: beta)),
     (WEIGHT.format("no root of beta_t"), _wrong(weight=lambda beta, bar, old: (beta / (1 - bar)) ** 0.5)),
-    (WEIGHT.format("1 - alpha_bar_t stands under the root, not alpha_bar_t"), _wrong(weight=lambda beta, bar, old: beta / bar**0.5)),
-    (WEIGHT.format("it is 1 - alpha_t = beta_t on top, not alpha_t"), _wrong(weight=lambda beta, bar, old: (1 - beta) / (1 - bar) ** 0.5)),
+    (
+        WEIGHT.format("1 - alpha_bar_t stands under the root, not alpha_bar_t"),
+        _wrong(weight=lambda beta, bar, old: beta / bar**0.5),
+    ),
+    (
+        WEIGHT.format("it is 1 - alpha_t = beta_t on top, not alpha_t"),
+        _wrong(weight=lambda beta, bar, old: (1 - beta) / (1 - bar) ** 0.5),
+    ),
     (WEIGHT.format("you subtract all of eps"), _wrong(weight=lambda beta, bar, old: 1.0)),
     (X0, _x0),
     (FORWARD, lambda x, e, t, b, z: (1 - _beta(b, t)) ** 0.5 * x + _beta(b, t) ** 0.5 * z),
@@ -181,13 +201,24 @@ CASES = [
 def _seen(got: Any, case: tuple) -> str:
     """What a result is made of: its factors of x_t, eps and noise, and those that are right; "" if it is no such sum."""
     x, eps, _, _, noise = case
-    if not isinstance(got, Tensor) or got.shape != x.shape or not got.is_floating_point() or not got.isfinite().all() or x.numel() < 4:
+    if (
+        not isinstance(got, Tensor)
+        or got.shape != x.shape
+        or not got.is_floating_point()
+        or not got.isfinite().all()
+        or x.numel() < 4
+    ):
         return ""
-    basis, results = torch.stack([x, eps, noise]).double().flatten(1).T, torch.stack([got.detach(), ddpm_step(*case)]).double().flatten(1).T
+    basis, results = (
+        torch.stack([x, eps, noise]).double().flatten(1).T,
+        torch.stack([got.detach(), ddpm_step(*case)]).double().flatten(1).T,
+    )
     factors = torch.linalg.lstsq(basis, results).solution  # (3, 2)
     if (basis @ factors - results).abs().max() > 1e-4:
         return ""
-    mine, right = ("{:.3g} x_t + {:.3g} eps + {:.3g} noise".format(*column) for column in factors.T.round(decimals=5).tolist())
+    mine, right = (
+        "{:.3g} x_t + {:.3g} eps + {:.3g} noise".format(*column) for column in factors.T.round(decimals=5).tolist()
+    )
     return f"Yours is {mine}, it should be {right}. ".replace("+ -", "- ")
 
 
@@ -195,7 +226,12 @@ def _check(answer: Callable, *case: Any) -> None:
     x, _, t, betas, _ = case
 
     def look(got: Any, expected: Tensor) -> None:
-        if isinstance(got, Tensor) and got.shape != x.shape and got.dim() and got.shape[-1] == len(betas) != x.shape[-1]:
+        if (
+            isinstance(got, Tensor)
+            and got.shape != x.shape
+            and got.dim()
+            and got.shape[-1] == len(betas) != x.shape[-1]
+        ):
             raise Mistake(f"{WHOLE} (Yours has shape {tuple(got.shape)}, it should be {tuple(x.shape)}.)")
 
     try:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.engine import Mistake
+from course_utils.exercises.engine.calls import StudentError
 from course_utils.exercises.mistakes import draw, near
 from course_utils.exercises.refinement_and_diffusion_checks import compare, ids, uniform
 from course_utils.exercises.task_vectors_checks import tried
@@ -51,7 +51,9 @@ OTHER_SIDE = "Your terms are those of the tokens that were NOT masked: it is x_t
 PROBABILITY = "You use probabilities in place of log-probabilities: log_probs are logarithms already, and the loss is their negative."
 SOFTMAX = "You take the softmax's logarithm of probabilities: log_probs are log-probabilities already, no .exp() and no softmax is needed."
 BITS = "These are bits: nats are asked for, so there is no log 2."
-ALL_KINDS = "Your mean runs over the K kinds of token too: of each place only the log-probability of the true token x0 counts."
+ALL_KINDS = (
+    "Your mean runs over the K kinds of token too: of each place only the log-probability of the true token x0 counts."
+)
 ARGMAX = "You use the model's most probable token: asked is the probability of the TRUE token x0, likely or not."
 ROWS = "share belongs to the texts, and yours lines up with the positions (here B = N, so torch does not complain): share[:, None]."
 PER_TOKEN = "These are the terms of each token: return their mean, ONE number."
@@ -69,7 +71,10 @@ COMPLAINTS = [
         r"Index tensor must have the same number of dimensions|gather\(\)",
         "gather wants an index of three axes as log_probs has: log_probs.gather(-1, x0[..., None])[..., 0].",
     ),
-    (r"expected.*Long|must be.*int64|tensors used as indices", "x0 are the indices, whole numbers: log_probs comes first and x0 second."),
+    (
+        r"expected.*Long|must be.*int64|tensors used as indices",
+        "x0 are the indices, whole numbers: log_probs comes first and x0 second.",
+    ),
     (
         r"log_softmax_lastdim|nll_loss|Expected target size|batch_size",
         "F.nll_loss wants the K kinds on axis 1: log_probs.transpose(1, 2), or flatten both: log_probs.flatten(0, 1) and"
@@ -153,20 +158,31 @@ def inputs(B: int, N: int, K: int, seed: int) -> tuple[Tensor, Tensor, Tensor, T
     return logits.log_softmax(-1), x0, x_t, share, K - 1
 
 
-CASES = [inputs(4, 4, 6, seed=1071), inputs(5, 5, 4, seed=1081)]  # as many texts as positions: a share on the wrong axis fits
+CASES = [
+    inputs(4, 4, 6, seed=1071),
+    inputs(5, 5, 4, seed=1081),
+]  # as many texts as positions: a share on the wrong axis fits
 
 
 def _check(answer: Callable, *case: Any) -> None:
     x0, got = case[1], tried(answer, *case, clash=CLASH, complaints=COMPLAINTS)
 
     def look(got: Any, expected: Tensor) -> None:
-        if isinstance(got, Tensor) and got.numel() != 1 and got.shape in (x0.shape, x0.flatten().shape, x0[case[2] == case[4]].shape):
+        if (
+            isinstance(got, Tensor)
+            and got.numel() != 1
+            and got.shape in (x0.shape, x0.flatten().shape, x0[case[2] == case[4]].shape)
+        ):
             raise Mistake(f"{PER_TOKEN} (Yours has shape {tuple(got.shape)}.)")
 
     if isinstance(got, (int, float)) and not isinstance(got, bool):
         compare(lambda *args: torch.tensor(float(answer(*args))), case, masked_loss, CASES, MISTAKES, STEPS, CLASH)
         raise Mistake(DETACHED)
-    told = {(len(x0),): PER_TEXT, (x0.shape[1],): PER_TEXT, (1,): "Return a scalar, without any axis: .mean() gives one."}
+    told = {
+        (len(x0),): PER_TEXT,
+        (x0.shape[1],): PER_TEXT,
+        (1,): "Return a scalar, without any axis: .mean() gives one.",
+    }
     compare(answer, case, masked_loss, CASES, MISTAKES, STEPS, CLASH, COMPLAINTS, told, look)
 
 

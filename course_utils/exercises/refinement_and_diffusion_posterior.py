@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from course_utils.discrete_processes import absorbing_transition, cumulative, even_schedule
-from course_utils.exercises.answers import same
 from course_utils.exercises.diagnose import Known, judge
 from course_utils.exercises.engine import Mistake
+from course_utils.exercises.engine.calls import same
 from course_utils.exercises.mistakes import alike
 from course_utils.exercises.refinement_and_diffusion_checks import OWN, ids
 from course_utils.exercises.refinement_and_diffusion_cumulative import chain
@@ -36,12 +36,12 @@ ROW = (
     "You read the ROW Q[x_t]: where x_t would go in a further step. Asked is which x_{t-1} led to x_t, the COLUMN Q[:, x_t] (in the"
     " paper x_t Q_t^T)."
 )
-BEFORE_COLUMN = "You read the column of Qbar_before: its ROW x0 tells where x0 has gone in t - 1 steps, Qbar_before[x0]."
+BEFORE_COLUMN = (
+    "You read the column of Qbar_before: its ROW x0 tells where x0 has gone in t - 1 steps, Qbar_before[x0]."
+)
 BOTH = "Both matrices are read in the wrong direction: the column Q[:, x_t] and the row Qbar_before[x0]."
 SWAPPED = "x_t and x0 are swapped: Q, the last step, leads to x_t, and Qbar_before, the steps before, leave from x0."
-ONE_STEP_TOO_FAR = (
-    "You use Qbar_t = Qbar_{t-1} Q_t, which leads to x_t. The row that is asked for ends at x_{t-1}: Qbar_before[x0] as it is."
-)
+ONE_STEP_TOO_FAR = "You use Qbar_t = Qbar_{t-1} Q_t, which leads to x_t. The row that is asked for ends at x_{t-1}: Qbar_before[x0] as it is."
 SUM = "You add the two chances (or average them): both must happen, so they are multiplied."
 ONLY_LAST = "x0 is not used: this is what x_t alone says about x_{t-1}. Multiply by the chance that x0 becomes j, Qbar_before[x0]."
 ONLY_BEFORE = "x_t is not used: this is q(x_{t-1} | x0). Multiply by the chance that j becomes x_t, Q[:, x_t]."
@@ -51,9 +51,7 @@ SOFTMAX = (
     " would be right.)"
 )
 SAME = "You use the same matrix twice: Q is the last step, Qbar_before the t - 1 steps before it."
-OVER_BATCH = (
-    "You divide by the sum over the batch (dim 0): each text has a distribution of its own, the sum runs over the K tokens, dim=-1."
-)
+OVER_BATCH = "You divide by the sum over the batch (dim 0): each text has a distribution of its own, the sum runs over the K tokens, dim=-1."
 TOTAL = (
     "You divide by the sum of the whole tensor: each text has a distribution of its own, the sum runs over the K tokens, dim=-1,"
     " keepdim=True."
@@ -120,7 +118,9 @@ def known(x_t: Tensor, x0: Tensor, Q: Tensor, before: Tensor) -> Known:
     ]
     if torch.linalg.det(Q).abs() > 1e-4:
         back = torch.linalg.inv(Q)
-        found += [(INVERSE, wrong) for wrong in (back[x_t], back.T[x_t], back.T[x_t] * before[x0], back[x_t] * before[x0])]
+        found += [
+            (INVERSE, wrong) for wrong in (back[x_t], back.T[x_t], back.T[x_t] * before[x0], back[x_t] * before[x0])
+        ]
     return found
 
 
@@ -132,11 +132,19 @@ def _check(answer: Callable, *case: Any) -> None:
     x_t, x0, Q, before = case
     got, B, K = tried(answer, *case, clash=CLASH, complaints=COMPLAINTS), len(x_t), len(Q)
     expected = posterior(*case)
-    if isinstance(got, Tensor) and tuple(got.shape) in ((B,), (B, K, K), (K, K), (B, B)) and got.shape != expected.shape:
-        raise Mistake(f"{PICKED if got.dim() == 1 else MATRIX} (Yours has shape {tuple(got.shape)}, it should be {(B, K)}.)")
+    if (
+        isinstance(got, Tensor)
+        and tuple(got.shape) in ((B,), (B, K, K), (K, K), (B, B))
+        and got.shape != expected.shape
+    ):
+        raise Mistake(
+            f"{PICKED if got.dim() == 1 else MATRIX} (Yours has shape {tuple(got.shape)}, it should be {(B, K)}.)"
+        )
     mistakes = [(hint, wrong) for hint, wrong in known(*case) if not wrong.isinf().any()]
     for hint, wrong in mistakes:  # what `judge` would see otherwise: right up to a factor, or negative
-        if hint in (OVER_BATCH, TOTAL, INVERSE) and any(alike(got, form) and not alike(form, expected) for form in (wrong, _rows(wrong))):
+        if hint in (OVER_BATCH, TOTAL, INVERSE) and any(
+            alike(got, form) and not alike(form, expected) for form in (wrong, _rows(wrong))
+        ):
             raise Mistake(hint)
     try:
         judge(
@@ -146,7 +154,9 @@ def _check(answer: Callable, *case: Any) -> None:
     except Mistake as mistake:
         if not same(got, answer(*case)):
             raise Mistake(OWN) from None
-        raise Mistake(str(mistake) if any(hint in str(mistake) for hint, _ in mistakes) else f"{mistake} {BAYES}") from None
+        raise Mistake(
+            str(mistake) if any(hint in str(mistake) for hint, _ in mistakes) else f"{mistake} {BAYES}"
+        ) from None
 
 
 def inputs(B: int, K: int, steps: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

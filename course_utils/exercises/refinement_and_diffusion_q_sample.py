@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import same
 from course_utils.exercises.engine import Mistake
+from course_utils.exercises.engine.calls import same
 from course_utils.exercises.mistakes import alike
 from course_utils.exercises.refinement_and_diffusion_checks import compare, ids, uniform
 
@@ -45,7 +45,9 @@ NOTHING = (
 )
 ROUNDED = "Your chance t/T was rounded to a whole number: keep it as a fraction."
 LENGTH = "You divide by the length of the text: the chance is t/T, the same for short and long texts."
-EVERYTHING = "Everything is masked: mask only where u < t/T. (T / t would be above 1, and so would any draw be below it.)"
+EVERYTHING = (
+    "Everything is masked: mask only where u < t/T. (T / t would be above 1, and so would any draw be below it.)"
+)
 WRONG_WAY = "The two results of the choice are swapped: mask where u < t/T, and x0 where not."
 LOST = "The tokens that are not masked are changed: they stay as they are in x0."
 WHERE = "This is WHERE a token is masked: return the ids, with `mask` at these places and x0 at the others."

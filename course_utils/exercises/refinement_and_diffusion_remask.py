@@ -118,7 +118,10 @@ MISTAKES = [
     (ONE_MORE, lambda p, t, T: _mask(p, _n(p, t, T) + 1)),
     (ONE_LESS, lambda p, t, T: _mask(p, _n(p, t, T) - 1)),
 ]
-CASES = [(uniform(B, N, seed=1000 + N), t, T) for B, N, t, T in ((4, 12, 2, 5), (3, 10, 8, 10), (5, 5, 1, 4), (2, 12, 4, 5), (2, 3, 9, 10))]
+CASES = [
+    (uniform(B, N, seed=1000 + N), t, T)
+    for B, N, t, T in ((4, 12, 2, 5), (3, 10, 8, 10), (5, 5, 1, 4), (2, 12, 4, 5), (2, 3, 9, 10))
+]
 
 
 def _look(p: Tensor) -> Callable[[Any, Tensor], None]:
@@ -157,7 +160,9 @@ def remask_each_iteration(answer: Callable) -> None:
 
 def remask_ties(answer: Callable) -> None:
     """equal probabilities: exactly n of each row are masked, whichever of the equals"""
-    p = torch.tensor([[0.5, 0.5, 0.5, 0.5, 0.9], [0.2, 0.2, 0.2, 0.2, 0.2], [0.1, 0.3, 0.3, 0.3, 0.2], [0.9, 0.0, 1.0, 0.0, 0.0]])
+    p = torch.tensor(
+        [[0.5, 0.5, 0.5, 0.5, 0.9], [0.2, 0.2, 0.2, 0.2, 0.2], [0.1, 0.3, 0.3, 0.3, 0.2], [0.9, 0.0, 1.0, 0.0, 0.0]]
+    )
     for t, T in ((2, 5), (3, 5), (4, 5)):
         expected, got = remask(p, t, T), tried(answer, p, t, T, clash=CLASH, complaints=DTYPE_TROUBLE)
         _look(p)(got, expected)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from course_utils.exercises.answers import Mistake, StudentError
 from course_utils.exercises.arrays import judge
+from course_utils.exercises.engine.calls import Mistake, StudentError
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -32,17 +32,21 @@ ALL_RIGHT = "This is the chance that ALL k samples are right, C(c, k) / C(n, k).
 NOT_ALL = "You use c in place of n - c: 1 - C(c, k) / C(n, k) is the chance that at least one is WRONG."
 EXACTLY = "This is the chance of EXACTLY one right sample: two or more are as good. 1 minus the share with none."
 EXPECTED = "This is a number of choices, or of samples: asked is a share from 0 to 1."
-FEW = (
-    "With fewer than k wrong samples, n - c < k, no choice of k can do without a right one: the result is 1 (C(n - c, k) = 0)."
-)
+FEW = "With fewer than k wrong samples, n - c < k, no choice of k can do without a right one: the result is 1 (C(n - c, k) = 0)."
 WRONG_N = "The number of choices is C(n, k): k of all n samples."
-LESS_ONE = "A factor is one place off. Of the k factors the first is (n - c) / n, the last (n - c - k + 1) / (n - k + 1)."
+LESS_ONE = (
+    "A factor is one place off. Of the k factors the first is (n - c) / n, the last (n - c - k + 1) / (n - k + 1)."
+)
 BUDGET = "Your result depends on k as if k were another number: k samples are drawn, no more and no less."
 MIXED = "n, c and k are mixed up: n samples, c of them right, k are drawn."
 CERTAIN = "This is 1 as soon as any sample is right (// cuts off): how likely is a right one to be among the k that are drawn?"
-HALF_REPLACED = "Only one of the two numbers shrinks from draw to draw. Without replacement both do: (n - c - i) / (n - i)."
+HALF_REPLACED = (
+    "Only one of the two numbers shrinks from draw to draw. Without replacement both do: (n - c - i) / (n - i)."
+)
 PERCENT = "Your result is in percent: the stub asks for a share from 0 to 1."
-ROUNDED = "Your result is nearly right: return it as it is, without rounding. All choices are counted exactly, none is drawn."
+ROUNDED = (
+    "Your result is nearly right: return it as it is, without rounding. All choices are counted exactly, none is drawn."
+)
 SIMULATED = "Your result is near, and not exact: no random drawing is needed, all choices can be counted."
 OVERFLOW = (
     "n = {} is too much for your numbers: C(n, k) has hundreds of digits, and a float ends at 1e308 (NumPy's integers at 9e18)."

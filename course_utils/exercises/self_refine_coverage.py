@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from course_utils.exercises.answers import Mistake, StudentError
+from course_utils.exercises.engine.calls import Mistake, StudentError
 from course_utils.exercises.self_refine_lists import equal, plain, recognise_equal
 
 Words = list[str]
@@ -31,9 +31,13 @@ SUBSTRING = (
 )
 PREFIX = "You count a word that only BEGINS with the keyword. Inflected forms do not count here: `run` is not covered by `running`."
 SUFFIX = "You count a word that only ENDS with the keyword: compare whole words."
-REVERSED_IN = "You ask whether a word of the text stands inside a keyword. Compare whole words: is the keyword one of the words?"
+REVERSED_IN = (
+    "You ask whether a word of the text stands inside a keyword. Compare whole words: is the keyword one of the words?"
+)
 CASE = "You compare letter case too: `Dog` at the beginning of a sentence covers `dog`. Bring both to lower case."
-CASE_TEXT = "You bring the text to lower case and not the keywords: `Paris` is covered by `Paris`, and by `paris`. Lower both."
+CASE_TEXT = (
+    "You bring the text to lower case and not the keywords: `Paris` is covered by `Paris`, and by `paris`. Lower both."
+)
 CASE_KEYS = "You bring the keywords to lower case and not the text: a sentence begins with a capital. Lower both."
 PUNCTUATION = (
     "The punctuation sticks to your words: text.split() gives `dog,` with its comma, which is not `dog`. A word is a run of"
@@ -48,10 +52,14 @@ DELETED = (
     " or take the runs of letters."
 )
 SOME = "You remove some punctuation and not all of it: no sign but letters belongs to a word. re.findall(r'[a-z]+', text.lower())."
-TWICE = "A keyword that is listed twice counts twice in your result: it counts once, in the share and among the missing."
+TWICE = (
+    "A keyword that is listed twice counts twice in your result: it counts once, in the share and among the missing."
+)
 TWICE_SHARE = "Your share counts a keyword that is listed twice as two. Divide by the number of DIFFERENT keywords; the missing are right."
 OCCURRENCES = "You count the occurrences in the text: a keyword is covered or not, however often it occurs."
-OF_TEXT = "You divide by the words of the text: the share is that of the KEYWORDS. A long text is no worse than a short one."
+OF_TEXT = (
+    "You divide by the words of the text: the share is that of the KEYWORDS. A long text is no worse than a short one."
+)
 SORTED = "The missing are sorted, or in another order: they stand in the order of keywords."
 LOWERED = "The missing are in lower case: return them as they are written in keywords."
 COVERED = "These are the words that ARE covered. A feedback should name what is missing."
@@ -126,7 +134,14 @@ MISTAKES = [
     (SUBSTRING, _by(lambda text, word: word in text.lower())),
     (SUBSTRING, _by(lambda text, word: any(word.lower() in other for other in _words(text)))),
     (PREFIX, _by(lambda text, word: any(other.startswith(word.lower()) for other in _words(text)))),
-    (PREFIX, _by(lambda text, word: any(other in (word.lower() + end for end in ("", "s", "ed", "ing", "er")) for other in _words(text)))),
+    (
+        PREFIX,
+        _by(
+            lambda text, word: any(
+                other in (word.lower() + end for end in ("", "s", "ed", "ing", "er")) for other in _words(text)
+            )
+        ),
+    ),
     (SUFFIX, _by(lambda text, word: any(other.endswith(word.lower()) for other in _words(text)))),
     (REVERSED_IN, _by(lambda text, word: any(other in word.lower() for other in _words(text)))),
     (CASE, _by(lambda text, word: word in re.findall(r"[A-Za-z]+", text))),
@@ -151,9 +166,24 @@ MISTAKES = [
     (DELETED, _by(lambda text, word: word.lower() in _without(text, SIGNS))),
     (DELETED, _by(lambda text, word: word.lower() in _without(text, SIGNS), unique=False)),
     (TWICE, _by(lambda text, word: word.lower() in _words(text), unique=False)),
-    (TWICE, lambda text, keywords: (coverage(text, keywords)[0], [w for w in keywords if w.lower() not in _words(text)])),
-    (TWICE_SHARE, lambda text, keywords: (_by(lambda t, w: w.lower() in _words(t), False)(text, keywords)[0], coverage(text, keywords)[1])),
-    (TWICE_SHARE, lambda text, keywords: (1 - len(coverage(text, keywords)[1]) / max(len(keywords), 1), coverage(text, keywords)[1])),
+    (
+        TWICE,
+        lambda text, keywords: (coverage(text, keywords)[0], [w for w in keywords if w.lower() not in _words(text)]),
+    ),
+    (
+        TWICE_SHARE,
+        lambda text, keywords: (
+            _by(lambda t, w: w.lower() in _words(t), False)(text, keywords)[0],
+            coverage(text, keywords)[1],
+        ),
+    ),
+    (
+        TWICE_SHARE,
+        lambda text, keywords: (
+            1 - len(coverage(text, keywords)[1]) / max(len(keywords), 1),
+            coverage(text, keywords)[1],
+        ),
+    ),
     (OCCURRENCES, _occurrences),
     (OF_TEXT, _per_word),
     (SORTED, _then(lambda share, missing, covered: (share, sorted(missing)))),
@@ -168,7 +198,10 @@ MISTAKES = [
     (PERCENT, _then(lambda share, missing, covered: (100 * share, missing))),
     (BOOLEAN, _then(lambda share, missing, covered: (not missing, missing))),
     (BOOLEAN, _then(lambda share, missing, covered: (float(not missing), missing))),
-    *((ROUNDED, _then(lambda share, missing, covered, digits=digits: (round(share, digits), missing))) for digits in (4, 3, 2, 1)),
+    *(
+        (ROUNDED, _then(lambda share, missing, covered, digits=digits: (round(share, digits), missing)))
+        for digits in (4, 3, 2, 1)
+    ),
     (NUMBER, _then(lambda share, missing, covered: (share, len(missing)))),
     (OTHER_ORDER, _then(lambda share, missing, covered: (missing, share))),
     (ONE, _then(lambda share, missing, covered: share)),
@@ -180,8 +213,14 @@ PLAIN = [
     ("a man bears the brunt of a running joke", ["run", "man", "joke", "bear"]),
 ]
 WRITTEN = [
-    ('Dog-tired, "Ben" went home; the Cat (a catalogue!) stayed: why?', ["tired", "why", "cat", "ben", "home", "log", "stayed", "dog"]),
-    ("On the sea/shore of Nice...\nANNA sang,and paris listened", "Paris Anna sang shore seashore nice Oslo sing and".split()),
+    (
+        'Dog-tired, "Ben" went home; the Cat (a catalogue!) stayed: why?',
+        ["tired", "why", "cat", "ben", "home", "log", "stayed", "dog"],
+    ),
+    (
+        "On the sea/shore of Nice...\nANNA sang,and paris listened",
+        "Paris Anna sang shore seashore nice Oslo sing and".split(),
+    ),
 ]
 REPEATED = [
     ("zebra, apple, zebra and plum", ["pear", "zebra", "pear", "apple", "Fig", "zebra", "kiwi", "zebra"]),
@@ -203,7 +242,9 @@ def _parts(got: Any) -> tuple:
     if isinstance(missing, str):
         raise Mistake(TEXT)
     if not isinstance(missing, tuple) or not equal(share, share) or isinstance(share, (str, tuple, bool, np.bool_)):
-        raise Mistake(RETURNS.format(f"a {type(share).__name__} and a {type(missing).__name__}".replace("tuple", "list")))
+        raise Mistake(
+            RETURNS.format(f"a {type(share).__name__} and a {type(missing).__name__}".replace("tuple", "list"))
+        )
     return share, missing
 
 

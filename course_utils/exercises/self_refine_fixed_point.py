@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import Mistake, StudentError, close
 from course_utils.exercises.arrays import CLOSE, numbers, tried
+from course_utils.exercises.engine.calls import Mistake, StudentError
+from course_utils.exercises.engine.compare import close
 from course_utils.exercises.mistakes import recognise
 
 Array = np.ndarray
@@ -41,8 +42,12 @@ TOGETHER = (
 )
 HALVED = "f + c is right, but it is not shared equally by f and c: a1 = f + (1 - f - c) a0 gives f."
 RATIO = "Your ratio is (a1 - a0) / (a2 - a1). From round to round the change is MULTIPLIED by 1 - f - c: (a2 - a1) / (a1 - a0)."
-LEVELS = "You take the ratio of the accuracies, a2 / a1. It is the CHANGES that shrink by 1 - f - c: (a2 - a1) / (a1 - a0)."
-PLUS = "f + c is taken for the ratio of the changes. That ratio is what REMAINS of a difference after a round, 1 - f - c."
+LEVELS = (
+    "You take the ratio of the accuracies, a2 / a1. It is the CHANGES that shrink by 1 - f - c: (a2 - a1) / (a1 - a0)."
+)
+PLUS = (
+    "f + c is taken for the ratio of the changes. That ratio is what REMAINS of a difference after a round, 1 - f - c."
+)
 SIGN = "Your c has the wrong sign: broken answers are taken away, a' - a = f (1 - a) - c a."
 LEVEL_SIDE = "The right side of your equations is a', not the change: f (1 - a) - c a = a' - a."
 SHIFTED = "Your equations hold the accuracy AFTER each round: a round repairs and breaks what was wrong and right BEFORE it, a0 and a1."
@@ -55,13 +60,19 @@ PERCENT = "Your rates are in percent: the stub asks for shares."
 COMPLEMENT = "These are the shares that are NOT repaired and not broken, 1 - f and 1 - c: asked are f and c."
 
 OTHER_STAR = "The rates are right; your fixed point is c / (f + c), the share that stays WRONG. a* = f / (f + c)."
-QUOTIENT = "The rates are right; your fixed point is the quotient of the rates. a* = a*(1 - c) + (1 - a*) f gives f / (f + c)."
+QUOTIENT = (
+    "The rates are right; your fixed point is the quotient of the rates. a* = a*(1 - c) + (1 - a*) f gives f / (f + c)."
+)
 LAST_STAR = "The rates are right; the third number should be where further rounds would lead, f / (f + c), not an accuracy that was given."
-NEXT = "The rates are right; the third number is the accuracy of the next round. Rounds without end lead to f / (f + c)."
+NEXT = (
+    "The rates are right; the third number is the accuracy of the next round. Rounds without end lead to f / (f + c)."
+)
 RATE_STAR = "The rates are right; the third number should be f / (f + c), not another combination of the two."
 PERCENT_STAR = "The rates are right; your fixed point is in percent: a share is asked for."
 ROUNDED_STAR = "The rates are right; your fixed point is rounded or clipped: return it as it is."
-SIMULATED = "The rates are right; you have gone some rounds towards the fixed point, and are not there yet: f / (f + c)."
+SIMULATED = (
+    "The rates are right; you have gone some rounds towards the fixed point, and are not there yet: f / (f + c)."
+)
 COUNT = "Your function returns {}: the stub asks for three numbers, (f, c, a*)."
 DIVIDED = (
     "Your function divides by 0 here. a1 = a2 is no harm: it says 1 - f - c = 0, so one round leads to the fixed point. Only"
@@ -170,7 +181,11 @@ STAR = [
     *((ROUNDED_STAR, _star(lambda f, c, star, digits=digits: round(star, digits))) for digits in (3, 2)),
     (ROUNDED_STAR, _star(lambda f, c, star: min(max(star, 0), 1))),
 ]
-GPT4, GPT35, LLAMA = (0.955, 0.915, 0.89), (0.759, 0.751, 0.747), (0.62, 0.435, 0.365)  # GSM8K, Huang et al. (2024), tables 3 and 4
+GPT4, GPT35, LLAMA = (
+    (0.955, 0.915, 0.89),
+    (0.759, 0.751, 0.747),
+    (0.62, 0.435, 0.365),
+)  # GSM8K, Huang et al. (2024), tables 3 and 4
 RISING, SWINGING, OUTSIDE = (0.3, 0.47, 0.55), (0.758, 0.381, 0.418), (0.06, 0.16, 0.34)
 CASES = [GPT4, LLAMA, RISING, SWINGING, OUTSIDE]
 
@@ -185,7 +200,11 @@ def _triple(answer: Callable, case: tuple) -> Tensor:
             raise Mistake(SINGULAR) from None
         raise
     if found.numel() != 3:
-        raise Mistake(COUNT.format("one number" if found.numel() == 1 else f"{found.numel()} numbers, in the shape {tuple(found.shape)}"))
+        raise Mistake(
+            COUNT.format(
+                "one number" if found.numel() == 1 else f"{found.numel()} numbers, in the shape {tuple(found.shape)}"
+            )
+        )
     return found.reshape(3)
 
 

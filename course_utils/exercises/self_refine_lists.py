@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from course_utils.exercises.answers import Mistake
+from course_utils.exercises.engine.calls import Mistake
 
 __all__ = ["equal", "plain", "recognise_equal"]
 

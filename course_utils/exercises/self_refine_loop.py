@@ -5,10 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from course_utils.exercises.answers import Mistake, NotAttempted, StudentError
+from course_utils.exercises.engine.calls import Mistake, NotAttempted, StudentError
 from course_utils.exercises.self_refine_lists import equal, plain, recognise_equal
-from course_utils.exercises.self_refine_loop_mistakes import ALIAS, EVENTS, RESULTS, RETURNS, SPOILED, TWICE, self_refine_loop
-from course_utils.exercises.self_refine_loop_world import CLEARED, NONE, PLAIN, REPEATED, ROUND, STOPPED, WORLDS, World, calls_of, trace
+from course_utils.exercises.self_refine_loop_mistakes import (
+    ALIAS,
+    EVENTS,
+    RESULTS,
+    RETURNS,
+    SPOILED,
+    TWICE,
+    self_refine_loop,
+)
+from course_utils.exercises.self_refine_loop_world import (
+    CLEARED,
+    NONE,
+    PLAIN,
+    REPEATED,
+    ROUND,
+    STOPPED,
+    WORLDS,
+    World,
+    calls_of,
+    trace,
+)
 
 
 def _check(answer: Callable, world: World) -> None:
@@ -62,7 +81,11 @@ def _shown(event: tuple) -> str:
 
 def _other_result(mine: Any, wanted: tuple) -> str:
     if not isinstance(mine, tuple) or len(mine) != 2 or not all(isinstance(part, tuple) for part in mine):
-        count = f", and yours are {len(mine)} values" if isinstance(mine, tuple) else f", and yours is a {type(mine).__name__}"
+        count = (
+            f", and yours are {len(mine)} values"
+            if isinstance(mine, tuple)
+            else f", and yours is a {type(mine).__name__}"
+        )
         return f"The calls are right. {RETURNS[:-1]}{count}."
     for part, right, name in zip(mine, wanted, ("answers", "feedbacks")):
         if not equal(part, right):

@@ -37,12 +37,16 @@ BEHIND = (
 )
 ANSWERS_ONLY = "The history holds the answers without the feedback on them: refine needs pairs (y, fb)."
 FEEDBACK_ONLY = "The history holds the feedback without the answers that it is about: refine needs pairs (y, fb)."
-NEWEST_FIRST = "The history has the newest pair first: the stub asks for the oldest first, the order in which it happened."
+NEWEST_FIRST = (
+    "The history has the newest pair first: the stub asks for the oldest first, the order in which it happened."
+)
 SWAPPED_PAIR = "The pairs of the history are (feedback, answer): the stub asks for (answer, feedback)."
 FLAT = "The history is one flat list, y_0, fb_0, y_1, fb_1, ...: it should be a list of pairs, [(y_0, fb_0), (y_1, fb_1), ...]."
 TWO_LISTS = "The history is a pair of two lists: the stub asks for one list of pairs, list(zip(answers, feedbacks))."
 WITH_Y0 = "All pairs of the history have y_0 as their answer: each feedback belongs to the answer of its own round, (y_t, fb_t)."
-ON_Y0 = "The feedback is on y_0 in every round: ask for it on the NEWEST answer, or all rewrites repair the first draft."
+ON_Y0 = (
+    "The feedback is on y_0 in every round: ask for it on the NEWEST answer, or all rewrites repair the first draft."
+)
 ARGUMENTS = "feedback gets its arguments in the other order: feedback(x, y), first the task."
 TASK_LOST = (
     "The newest answer takes the place of the task x. The task stays the same in all rounds: feedback(x, y) and refine(x,"
@@ -55,11 +59,17 @@ STOP_LATE = (
     " ask before."
 )
 STOP_ONE = "stop gets t + 1. The first round is t = 0: stop(fb_0, 0)."
-STOP_NEVER = "You never call stop, so that an answer which the critic accepts is rewritten all the same: if stop(fb, t): end."
-STOP_EARLY = "You call stop before there is a feedback on the newest answer: first fb = feedback(x, y), then stop(fb, t)."
+STOP_NEVER = (
+    "You never call stop, so that an answer which the critic accepts is rewritten all the same: if stop(fb, t): end."
+)
+STOP_EARLY = (
+    "You call stop before there is a feedback on the newest answer: first fb = feedback(x, y), then stop(fb, t)."
+)
 STOP_NOT = "Your loop goes on if stop says True and ends if it says False: the other way round."
 STOP_SAME = "You end when an answer comes back unchanged. Only stop ends the loop (and max_rounds): the next round may change it."
-STOP_FALSY = "You end when the feedback or the answer is empty. Only stop says what counts as the end: an empty text is a text."
+STOP_FALSY = (
+    "You end when the feedback or the answer is empty. Only stop says what counts as the end: an empty text is a text."
+)
 ONE_MORE = "There is one round too many: max_rounds is the number of REWRITES, so that there are at most max_rounds + 1 answers."
 ONE_LESS = "There is one round too few: y_0 is no rewrite, and max_rounds rewrites follow it, so range(max_rounds)."
 ONCE = "There is one round only: go on until stop says True, or max_rounds rewrites have been made."
@@ -81,7 +91,9 @@ SPOILED = (
 )
 RETURNS = "Return two lists, (answers, feedbacks)."
 LAST_ONLY = f"Your function returns the last answer alone. {RETURNS} Which answer is the best is not known here, so all are kept."
-LAST_EACH = f"You return the last answer and the last feedback: the stub asks for ALL of them, from y_0 and fb_0 on. {RETURNS}"
+LAST_EACH = (
+    f"You return the last answer and the last feedback: the stub asks for ALL of them, from y_0 and fb_0 on. {RETURNS}"
+)
 NO_FEEDBACKS = f"Your function returns the answers without the feedbacks. {RETURNS}"
 NO_FIRST = "The list of answers begins with the first rewrite: y_0 belongs to it."
 NO_LAST = "The last answer is missing from the list of answers: the newest rewrite belongs to it."

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from course_utils.exercises.answers import Mistake
+from course_utils.exercises.engine.calls import Mistake
 from course_utils.exercises.self_refine_lists import equal, plain
 
 ROUND = "A round is: fb = feedback(x, the newest answer); if stop(fb, t): end; refine(x, all pairs (y, fb) so far)."
@@ -95,7 +95,15 @@ STOPPED = [
 ]
 NONE = [World("sort: 2 1", ["2 1"], [], 0)]
 REPEATED = [World("say nothing", ["", "b", "b", "", "c"], ["", "shorter", "shorter", ""], 4)]
-CLEARED = [World("sort: 4 2 3 1", ["4 2 3 1", "2 4 3 1", "2 3 4 1", "1 2 3 4"], ["4 first?", "4 again", "1 is last"], 3, clears=True)]
+CLEARED = [
+    World(
+        "sort: 4 2 3 1",
+        ["4 2 3 1", "2 4 3 1", "2 3 4 1", "1 2 3 4"],
+        ["4 first?", "4 again", "1 is last"],
+        3,
+        clears=True,
+    )
+]
 WORLDS = [*PLAIN, *STOPPED, *NONE, *REPEATED]
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import Mistake, StudentError, close
 from course_utils.exercises.arrays import CLOSE, pair, tried
+from course_utils.exercises.engine.calls import Mistake, StudentError
+from course_utils.exercises.engine.compare import close
 from course_utils.exercises.mistakes import recognise
 
 
@@ -38,7 +39,9 @@ UNPAIRED = (
     " items, before[i] with after[i]."
 )
 STAYED = "These are the shares that did NOT change: of the wrong answers those right after, of the right ones those wrong after."
-ONE_STAYED = "One of the two is the share that did not change: f = repaired among the wrong, c = BROKEN among the right."
+ONE_STAYED = (
+    "One of the two is the share that did not change: f = repaired among the wrong, c = BROKEN among the right."
+)
 PERCENT = "Your shares are in percent: asked are numbers from 0 to 1."
 NEGATIVE = "Your c is negative: it is a share, and the minus sign comes when the gain is computed."
 ROUNDED = "Your shares are nearly right: return them as they are, without rounding."

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import Mistake, StudentError
 from course_utils.exercises.arrays import judge
+from course_utils.exercises.engine.calls import Mistake, StudentError
 
 Array = np.ndarray
 
@@ -66,7 +66,9 @@ ONLY_DOWN = "Your accuracy never rises: a round that repairs more than it breaks
 CONSTANT = "Your accuracy stays at a0: each round starts from the accuracy that the one before has left, and appends the new one."
 REVERSED = "Your list ends with a0: it begins with it, and the last round comes last."
 ROUNDED = "Your accuracies are nearly right: return them as they are, without rounding."
-WHOLE = "Your accuracies are cut to whole numbers: an array for them needs a floating-point type (np.zeros, not dtype=int)."
+WHOLE = (
+    "Your accuracies are cut to whole numbers: an array for them needs a floating-point type (np.zeros, not dtype=int)."
+)
 DIVIDED = (
     "With f = c = 0 your function divides by f + c = 0. Nothing is repaired and nothing broken, so all accuracies are a0. Step by"
     " step no division is needed."
@@ -148,7 +150,10 @@ MISTAKES = [
     (CONSTANT, lambda a, f, c, n: np.full(n + 1, a)),
     (REVERSED, lambda a, f, c, n: _right(a, f, c, n)[::-1]),
     *((ROUNDED, lambda a, f, c, n, digits=digits: _right(a, f, c, n).round(digits)) for digits in (3, 2, 1)),
-    *((ROUNDED, lambda a, f, c, n, digits=digits: _steps(lambda b: round(b * (1 - c) + (1 - b) * f, digits), a, n)) for digits in (3, 2)),
+    *(
+        (ROUNDED, lambda a, f, c, n, digits=digits: _steps(lambda b: round(b * (1 - c) + (1 - b) * f, digits), a, n))
+        for digits in (3, 2)
+    ),
     (WHOLE, lambda a, f, c, n: np.floor(_right(a, f, c, n))),
     (WHOLE, lambda a, f, c, n: np.append(a, np.zeros(n))),
     (WHOLE, lambda a, f, c, n: _steps(lambda b: np.floor(b * (1 - c) + (1 - b) * f), np.floor(a), n)),

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import StudentError
 from course_utils.exercises.mistakes import recognise
 
 
@@ -41,7 +41,9 @@ FIRST = "Only one activation of each block is looked at: any of them makes the b
 WHOLE = "A block becomes live only by more than half of its activations: one is enough."
 EACH = "There is one entry for each activation: asked is one for each block, (ceil(in / block),). Reshape, then .any(dim=1)."
 NUMBERS = "You return the numbers of the live blocks: asked is a boolean for each block, True or False."
-NOT_BOOL = "The result should be of dtype bool, True or False for each block. Compare with 0: (... != 0), or .any(dim=1)."
+NOT_BOOL = (
+    "The result should be of dtype bool, True or False for each block. Compare with 0: (... != 0), or .any(dim=1)."
+)
 FRONT = "The short block is the LAST one: fill up at the end, pad (0, -len(h) % block), not in front."
 EXTRA = (
     "There is a block too many. Where `in` is a multiple of block nothing is to be filled up: -len(h) % block is 0 then,"
@@ -64,7 +66,10 @@ MISTAKES = [
     (CANCELS, lambda h, block: _blocks(h, block).sum(1) > 0),
     (POSITIVE, lambda h, block: _blocks(h, block).gt(0).any(1)),
     (POSITIVE, lambda h, block: _blocks(h, block).amax(1) != 0),
-    (POSITIVE.replace("above", "below").replace("negative", "positive"), lambda h, block: _blocks(h, block).lt(0).any(1)),
+    (
+        POSITIVE.replace("above", "below").replace("negative", "positive"),
+        lambda h, block: _blocks(h, block).lt(0).any(1),
+    ),
     (ONES, lambda h, block: _blocks(h, block, 1.0).ne(0).any(1)),
     (DEAD, lambda h, block: ~live_blocks(h, block)),
     (FIRST, lambda h, block: _blocks(h, block)[:, 0] != 0),

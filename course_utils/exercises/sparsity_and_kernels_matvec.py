@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.diagnose import attempt
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import StudentError
 from course_utils.exercises.mistakes import draw, recognise
 from course_utils.sparsity import sparse_matvec
 
@@ -67,7 +67,9 @@ SQUEEZE = (
     "The shape has a dimension of size 1, or one of n, too many: h.nonzero() is (n, 1), not (n,). Use"
     " h.nonzero().squeeze(1), and return (out,)."
 )
-INNER = "This is one number: y has one for each of the out outputs, (out,). Sum over the rows only, not over the outputs."
+INNER = (
+    "This is one number: y has one for each of the out outputs, (out,). Sum over the rows only, not over the outputs."
+)
 ALL_ZERO = (
     "Here every activation is 0, so no row is left: the result is out zeros, and still a tensor of shape (out,). h[index] @"
     " weight_t[index] gives that by itself for an empty index; a loop should start from torch.zeros(out)."

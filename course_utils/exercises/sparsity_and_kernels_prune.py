@@ -13,7 +13,9 @@ from course_utils.sparsity import prune_2_4
 
 FOURS = "Reshape to (out, in/4, 4), choose two in each four by their magnitude, and reshape back."
 VALUES = "You keep the largest VALUES, so that a weight of -3 goes and one of 0.1 stays. It is the magnitude that counts: abs()."
-AXIS_0 = "The fours run down the columns (axis 0). They are neighbours along the LAST axis, within a row: (out, in/4, 4)."
+AXIS_0 = (
+    "The fours run down the columns (axis 0). They are neighbours along the LAST axis, within a row: (out, in/4, 4)."
+)
 GLOBAL = (
     "This is one threshold for the whole weight: half of the weights stay, but not two of EVERY four, and the hardware"
     f" needs exactly that. {FOURS}"
@@ -58,7 +60,9 @@ def _strided(weight: Tensor) -> Tensor:
 
 
 def _global(weight: Tensor) -> Tensor:
-    return _kept(weight.reshape(1, -1), weight.abs().reshape(1, -1), weight.numel() // 2, fours=False).reshape(weight.shape)
+    return _kept(weight.reshape(1, -1), weight.abs().reshape(1, -1), weight.numel() // 2, fours=False).reshape(
+        weight.shape
+    )
 
 
 MISTAKES = [
@@ -104,7 +108,9 @@ def prune_random(answer: Callable) -> None:
             close(_result(answer, weight), prune_2_4(weight), what="your result")
         except Mistake as mistake:
             recognise(answer, CASES, MISTAKES)
-            raise Mistake(str(mistake) if str(mistake).startswith((PACKED, UNFOLDED)) else f"{mistake} {FOURS}") from None
+            raise Mistake(
+                str(mistake) if str(mistake).startswith((PACKED, UNFOLDED)) else f"{mistake} {FOURS}"
+            ) from None
 
 
 def prune_ties(answer: Callable) -> None:
@@ -119,7 +125,9 @@ def prune_ties(answer: Callable) -> None:
     if (count < 2).any():
         raise Mistake(TIES_FEW)
     largest = fours.abs().sort(-1, descending=True).values[:, :2]
-    right = ((mine == 0) | (mine == fours)).all() and torch.equal(mine.abs().sort(-1, descending=True).values[:, :2], largest)
+    right = ((mine == 0) | (mine == fours)).all() and torch.equal(
+        mine.abs().sort(-1, descending=True).values[:, :2], largest
+    )
     if not right:
         raise Mistake(f"With equal magnitudes, your result keeps others than the two largest of each four. {FOURS}")
 

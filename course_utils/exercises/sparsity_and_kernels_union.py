@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import StudentError
 from course_utils.exercises.mistakes import recognise
 from course_utils.sparsity import union_density
 
-RIGHT = "A column can be skipped only if it is 0 in ALL B rows, which has the chance s^B; the others must be read, 1 - s^B."
+RIGHT = (
+    "A column can be skipped only if it is 0 in ALL B rows, which has the chance s^B; the others must be read, 1 - s^B."
+)
 SKIPPED = "s^B is the share that can be SKIPPED, zero in all B rows. Asked is the share that must be read: 1 - s^B."
 ALL_LIVE = (
     "(1 - s)^B is the chance that all B rows are NON-zero. A column is needed as soon as ONE row needs it: 1 - (zero in all"
@@ -29,7 +31,9 @@ CLIPPED = (
     " opposite: zero in all rows, s^B."
 )
 LINEAR = "The chances of independent rows are multiplied, not added: zero in all B rows is s^B, and not s * B."
-ONE_ROW = "The batch is ignored: 1 - s is what ONE row needs. With B rows, a column is free only if it is 0 in all of them."
+ONE_ROW = (
+    "The batch is ignored: 1 - s is what ONE row needs. With B rows, a column is free only if it is 0 in all of them."
+)
 ZEROS = "This is s itself, the share of zeros of one row: asked is what B rows together must read."
 DIVIDED = "A batch does not need fewer columns than one row: each row adds to the union. Zero in all B rows is s^B."
 ROOT = "This is a root: the power is B, s**B, and not 1 / B."

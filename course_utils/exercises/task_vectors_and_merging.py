@@ -32,10 +32,7 @@ register(
                 "k = math.ceil(density * d). topk(k, dim=-1) of the magnitudes gives k indices for each row. The"
                 " entries of tau at these indices go back to their own places, into zeros."
             ),
-            (
-                "kept = tau.abs().topk(k, dim=-1).indices; torch.zeros_like(tau).scatter(-1, kept, tau.gather(-1,"
-                " kept))"
-            ),
+            ("kept = tau.abs().topk(k, dim=-1).indices; torch.zeros_like(tau).scatter(-1, kept, tau.gather(-1, kept))"),
         ],
     )
 )
@@ -72,10 +69,7 @@ register(
                 " tasks, divided by the number of entries in the mask. Where nobody takes part, make sure that it is"
                 " not 0 / 0."
             ),
-            (
-                "agree = (tau.sign() == sign) & (tau != 0); (tau * agree).sum(dim=0) /"
-                " agree.sum(dim=0).clamp(min=1)"
-            ),
+            ("agree = (tau.sign() == sign) & (tau != 0); (tau * agree).sum(dim=0) / agree.sum(dim=0).clamp(min=1)"),
         ],
     )
 )

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.answers import clone, same
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import clone, same
 from course_utils.exercises.parameter_averaging_states import ORDINALS, StateDict, mixture, state_dict
 from course_utils.exercises.task_vectors_checks import tried
 from course_utils.task_vectors import add, edit, task_vector

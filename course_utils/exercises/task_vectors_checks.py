@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from course_utils.exercises.answers import StudentError
 from course_utils.exercises.diagnose import attempt
 from course_utils.exercises.engine import Mistake, close
+from course_utils.exercises.engine.calls import StudentError
 from course_utils.exercises.mistakes import draw, near
 
 Known = list[tuple[str, Tensor]]  # (hint, what this misconception computes)

@@ -14,9 +14,7 @@ BY_P = (
 )
 TIMES_KEEP = "You multiply by 1 - p: divide by it. Less is left, so what stays must become LARGER."
 TIMES_P = "You multiply by p: divide by 1 - p. Less is left, so what stays must become LARGER."
-TWICE = (
-    "You divide by 1 - p twice: once keeps the mean. (F.dropout has divided already, a mask divided by 1 - p too.)"
-)
+TWICE = "You divide by 1 - p twice: once keeps the mean. (F.dropout has divided already, a mask divided by 1 - p too.)"
 ROOT = (
     "You divide by the root of 1 - p, which keeps the length of the vector. DARE keeps the MEAN of each entry: divide by"
     " 1 - p itself."
@@ -39,9 +37,7 @@ KEEP_RATE = (
     "You keep with the probability p: p is the probability to DROP (mergekit's density is the share that stays, 1 - p)."
     " Keep where torch.rand(tau.shape, generator=generator) >= p, and divide by 1 - p."
 )
-MASK = (
-    "This is the mask, one and the same number wherever an entry stays. Multiply it with tau: mask * tau / (1 - p)."
-)
+MASK = "This is the mask, one and the same number wherever an entry stays. Multiply it with tau: mask * tau / (1 - p)."
 ONLY_KEPT = (
     "You return the kept entries alone: the dropped ones become 0 and keep their place. Multiply with the mask:"
     " tau * mask, and not tau[mask]."
@@ -200,7 +196,9 @@ def another_rate(share: float, p: float, count: int) -> str:
 
 def _rates(p: float) -> list[tuple[float, str]]:
     two = " Are there two coins for each entry, where one is enough?"
-    normal = " Is torch.randn in the place of torch.rand? The latter is even between 0 and 1, so below p with probability p."
+    normal = (
+        " Is torch.randn in the place of torch.rand? The latter is even between 0 and 1, so below p with probability p."
+    )
     half = " Are the random numbers rounded, or compared with 0.5? Compare them with p."
     return [(p**2, two), (1 - (1 - p) ** 2, two), (_normal(p), normal), (0.5, half)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from course_utils.exercises.quizzes import choice, register_quiz
+from course_utils.exercises.engine.quizzes import choice, register_quiz
 
 register_quiz(
     "task_vectors_and_merging.quiz",
@@ -122,7 +122,7 @@ register_quiz(
             [
                 (
                     (
-                        "After trimming most entries are 0. They say \"not mine\", not \"stay at the base\", and dividing"
+                        'After trimming most entries are 0. They say "not mine", not "stay at the base", and dividing'
                         " by n would shrink the one task that needs this weight to 1/n of its change"
                     ),
                     (
@@ -162,7 +162,7 @@ register_quiz(
                         " into a deeper model"
                     ),
                     (
-                        "Yes, a \"frankenmerge\": no arithmetic, only a stack of layers. It needs no base, and neither"
+                        'Yes, a "frankenmerge": no arithmetic, only a stack of layers. It needs no base, and neither'
                         " do linear and slerp need one to subtract; task_arithmetic, ties and dare do, for they work on"
                         " τ = θ - θ₀."
                     ),

@@ -107,7 +107,9 @@ def slerp_ends(answer: Callable) -> None:
         close(_tried(answer, a, b, t), end.double(), what=f"with t = {t:g} the result, which is {name} itself,")
     length = _tried(answer, a, b, 0.5).norm().item()
     if not math.isclose(length, 2.0, rel_tol=1e-3):
-        raise Mistake(f"a and b have the length 2, and the result half-way has the length {length:.4g}. {wrong.FORMULA}")
+        raise Mistake(
+            f"a and b have the length 2, and the result half-way has the length {length:.4g}. {wrong.FORMULA}"
+        )
 
 
 def slerp_parallel(answer: Callable) -> None:

@@ -71,9 +71,7 @@ ROWS = (
     "You took one angle for each row (or column): both tensors are ONE long vector each, with one angle. Flatten for the"
     " angle: (a * b).sum() / (a.norm() * b.norm())."
 )
-ELEMENTS = (
-    "You took an angle for each ENTRY: there is one angle between a and b as whole vectors, with <a, b> = (a * b).sum()."
-)
+ELEMENTS = "You took an angle for each ENTRY: there is one angle between a and b as whole vectors, with <a, b> = (a * b).sum()."
 NO_MIXTURE = f"Your result is no sum x a + y b with two numbers x and y. {FORMULA}"
 NAN = (
     "The result holds nan or inf: arccos takes a number between -1 and 1, <a, b> / (|a| |b|). Are both lengths in the"

@@ -103,7 +103,10 @@ CLASH = (
 )
 COMPLAINTS = [
     (r"must be int, not float|integer|'float' object", "k must be a whole number: math.ceil(density * d)."),
-    (r"must be int, not Tensor|must be Tensor, not float", "density * d is a plain number: k = math.ceil(density * d)."),
+    (
+        r"must be int, not Tensor|must be Tensor, not float",
+        "density * d is a plain number: k = math.ceil(density * d).",
+    ),
     (r"k(?: not|\) not| out)? ?(?:in|of) range|number k out", "k is at most d, the number of entries in ONE row."),
     (
         r"out of (?:bounds|range)",

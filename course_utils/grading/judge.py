@@ -23,8 +23,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from course_utils.exercises import answers, engine
-from course_utils.exercises.registry import find, register
+from course_utils.exercises.engine import calls as answers
+from course_utils.exercises.engine import checker as engine
+from course_utils.exercises.engine.registry import find, register
 from course_utils.grading.cells import Task
 from course_utils.grading.student import Student
 from course_utils.grading.wire import Codec, as_error, random_states, receive, send, set_random_states

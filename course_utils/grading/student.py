@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from course_utils.exercises import answers, engine, sandbox
-from course_utils.exercises.registry import find
+from course_utils.exercises.engine import calls as answers
+from course_utils.exercises.engine import checker as engine
+from course_utils.exercises.engine import time_limit as sandbox
+from course_utils.exercises.engine.registry import find
 from course_utils.grading.cells import Cell, Task, cells_of, chosen
 from course_utils.grading.wire import Codec, as_error, random_states, receive, send, set_random_states
 

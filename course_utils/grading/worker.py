@@ -23,8 +23,8 @@ from typing import Any, NoReturn
 import nbformat
 
 from course_utils import jail
-from course_utils.exercises import engine
-from course_utils.exercises.registry import find
+from course_utils.exercises.engine import checker as engine
+from course_utils.exercises.engine.registry import find
 from course_utils.grading import judge
 from course_utils.grading.cells import Task, course_tasks
 

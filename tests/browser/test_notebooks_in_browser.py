@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from course_utils.exercises.engine import find
-from course_utils.exercises.solutions import solution_source
+from course_utils.exercises.engine.solutions import solution_source
 
 pytest.importorskip("playwright")
 

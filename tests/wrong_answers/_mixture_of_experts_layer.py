@@ -202,7 +202,7 @@ return torch.tensor(y)""", "y must not be made like x"),
     _switch("detached", "E * (f * P.detach()).sum()", "it has no gradient"),
     _switch("numpy", "E * (f * torch.from_numpy(P.numpy())).sum()", "it has no gradient"),
     _switch("straight through", "E * ((f + P - P.detach()) * P).sum()", "flows through P alone"),
-    _switch("nan", "E * (f * P).sum() * torch.nan", "holds nan"),
+    _switch("nan", "E * (f * P).sum() * torch.nan", "is nan: look for"),
     _switch("a pair", "(f, P)", "and is a tuple"),
     _switch("not foreseen", "E * (f * P).sum() * 1.1", "the loss is E * (f * P).sum()"),
     # --- apply_capacity ---

@@ -12,7 +12,7 @@ WRONG = [
 def average_distributions(log_p, log_q):
     return (log_p + log_q) / 2
 """,
-        "average of the log-probabilities. Does exp() of it sum to 1? It sums to 0.54",
+        "Does exp() of it sum to 1? exp() of your result sums to 0.541",
     ),
     WrongAnswer(
         "start_here.average",
@@ -21,7 +21,7 @@ def average_distributions(log_p, log_q):
 def average_distributions(log_p, log_q):
     return (log_p.exp() + log_q.exp()) / 2
 """,
-        "These are probabilities",
+        "You return probabilities",
     ),
     WrongAnswer(
         "start_here.average",
@@ -149,7 +149,7 @@ def mix(log_p, log_q, lam):
 def mix(log_p, log_q, lam):
     return lam * log_p.exp() + (1 - lam) * log_q.exp()
 """,
-        "These are probabilities",
+        "You return probabilities",
     ),
     WrongAnswer(
         "start_here.mix",
@@ -176,7 +176,7 @@ def temperature(log_probs, T):
 def temperature(log_probs, T):
     return log_probs / T
 """,
-        "You did not normalise: exp() of your result sums to 1.84",
+        "You did not normalise. exp() of your result sums to 1.84",
     ),
     WrongAnswer(
         "start_here.temperature",
@@ -213,7 +213,7 @@ def temperature(log_probs, T):
 def temperature(log_probs, T):
     return torch.softmax(log_probs / T, dim=-1)
 """,
-        "These are probabilities",
+        "You return probabilities",
     ),
     WrongAnswer(
         "start_here.temperature",
@@ -231,7 +231,7 @@ def temperature(log_probs, T):
 def perplexity(token_log_probs):
     return 2 ** (-token_log_probs.mean())
 """,
-        "undo them with exp()",
+        "Undo them with exp()",
     ),
     WrongAnswer(
         "start_here.perplexity",
@@ -249,7 +249,7 @@ def perplexity(token_log_probs):
 def perplexity(token_log_probs):
     return -token_log_probs.mean()
 """,
-        "the perplexity is exp() of it",
+        "The perplexity is exp() of it",
     ),
     WrongAnswer(
         "start_here.perplexity",
@@ -285,7 +285,7 @@ def perplexity(token_log_probs):
 def perplexity(token_log_probs):
     return torch.exp(-token_log_probs)
 """,
-        "one for each token: take their mean",
+        "one for each token. Take their mean",
     ),
     WrongAnswer(
         "start_here.perplexity",

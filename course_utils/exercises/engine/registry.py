@@ -1,4 +1,7 @@
-"""The exercises of the course by name. A topic's module registers them; nobody has to import it first."""
+"""The exercises of the course by name: "topic.name" is EXERCISE in course_utils/exercises/topic/name.py.
+
+The topic's package says in which order they stand in the notebook: ORDER = ("first", "second"). Its quizzes.py holds its quizzes.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,12 @@ import difflib
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
-__all__ = ["Exercise", "all_exercises", "find", "register", "registered"]
+from course_utils.exercises.engine.exercise import Exercise
 
+__all__ = ["all_exercises", "find", "load_topic", "register", "registered"]
 
-@dataclass(frozen=True)
-class Exercise:
-    """One exercise. `reference` is the right function (the library's, where it has one) or the right value.
-
-    Each test takes the answer and raises Mistake("the hint for this misconception") or AssertionError; the first line
-    of its docstring says what it tests. `hints` are given one per call of `hint`. `seconds` limits the whole check.
-    """
-
-    name: str
-    reference: Any
-    tests: Sequence[Callable[[Any], None]]
-    hints: Sequence[str] = ()
-    seconds: float = 5.0
-
-    @property
-    def is_function(self) -> bool:
-        return callable(self.reference)
-
-    @property
-    def topic(self) -> str:
-        return self.name.split(".")[0]
+PACKAGE = "course_utils.exercises"
 
 
 _EXERCISES: dict[str, Exercise] = {}
@@ -42,11 +23,11 @@ _EXERCISES: dict[str, Exercise] = {}
 def register(exercise: Exercise) -> Exercise:
     """Make an exercise known by its name. Raises ValueError if it has no test or a test has no description."""
     if not exercise.tests:
-        raise ValueError(f"the exercise {exercise.name!r} has no test: give it at least one")
-    for test in exercise.tests:
-        if not (test.__doc__ or "").strip():
+        raise ValueError(f"the exercise {exercise.name!r} tests nothing: give it at least one case or check")
+    for check in exercise.checks:
+        if not (check.__doc__ or "").strip():
             raise ValueError(
-                f"the test {test.__name__!r} of {exercise.name!r} has no docstring: say in one line what it tests"
+                f"the check {check.__name__!r} of {exercise.name!r} has no docstring: say in one line what it tests"
             )
     _EXERCISES[exercise.name] = exercise
     return exercise
@@ -57,11 +38,23 @@ def registered() -> dict[str, Exercise]:
     return dict(_EXERCISES)
 
 
+def load_topic(topic: str) -> None:
+    """Register the exercises and quizzes of a topic, in its order. Raises ModuleNotFoundError if there is no such topic."""
+    package = importlib.import_module(f"{PACKAGE}.{topic}")
+    if not hasattr(package, "__path__"):
+        return
+    for name in package.ORDER:
+        exercise = importlib.import_module(f"{PACKAGE}.{topic}.{name}").EXERCISE
+        if exercise.name not in _EXERCISES:
+            register(exercise)
+    importlib.import_module(f"{PACKAGE}.{topic}.quizzes")
+
+
 def all_exercises() -> dict[str, Exercise]:
-    """Every exercise of the course by name: imports all modules of this package."""
-    package = importlib.import_module("course_utils.exercises")
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
+    """Every exercise of the course by name: loads all topics."""
+    for module in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
+        if module.name != "engine":
+            load_topic(module.name)
     return registered()
 
 
@@ -73,10 +66,10 @@ def find(name: str) -> Exercise:
             "write check(name, answer) in this order"
         )
     if name not in _EXERCISES and re.fullmatch(r"[a-z_]\w*\.\w+", name):
-        try:  # only the topic's own module, so that another topic's trouble stays its own
-            importlib.import_module(f"course_utils.exercises.{name.split('.')[0]}")
+        try:  # only its own topic, so that another topic's trouble stays its own
+            load_topic(name.split(".")[0])
         except ModuleNotFoundError as error:
-            if error.name != f"course_utils.exercises.{name.split('.')[0]}":
+            if error.name != f"{PACKAGE}.{name.split('.')[0]}":
                 raise
     if name not in _EXERCISES:
         try:

@@ -1,6 +1,6 @@
 """Questions of notebook 00, in jupyterquiz's format."""
 
-from course_utils.exercises.quizzes import register_quiz
+from course_utils.exercises.engine.quizzes import register_quiz
 
 register_quiz(
     "start_here.many_models",

@@ -1,6 +1,6 @@
 """Quizzes: jupyterquiz's questions and look, made to work offline, the same in every run, and before a cell is run.
 
-A topic's module keeps its questions as data in jupyterquiz's format and registers them under a name:
+A topic's quizzes.py keeps its questions as data in jupyterquiz's format and registers them under a name:
 
     register_quiz("interpolation.or_and", [{"question": "...", "type": "multiple_choice", "answers": [
         {"answer": "...", "correct": True, "feedback": "Because ..."},
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import difflib
 import html
-import importlib
 import re
 import zlib
 from collections.abc import Sequence
@@ -26,7 +25,8 @@ from typing import Any
 from jupyterquiz.dynamic.loader import load_questions_script
 from jupyterquiz.dynamic.renderer import build_script, build_styles, render_div
 
-from course_utils.exercises.messages import Message
+from course_utils.exercises.engine.messages import Message
+from course_utils.exercises.engine.registry import load_topic
 
 __all__ = ["QUIZZES", "choice", "quiz", "quiz_bundle", "register_quiz"]
 
@@ -89,7 +89,7 @@ def quiz(name: str) -> None:
 
     if name not in QUIZZES and re.fullmatch(r"[a-z_]\w*\.\w+", str(name)):
         try:
-            importlib.import_module(f"course_utils.exercises.{name.split('.')[0]}")
+            load_topic(name.split(".")[0])
         except ModuleNotFoundError:
             pass
     if name not in QUIZZES:

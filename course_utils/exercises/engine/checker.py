@@ -1,15 +1,7 @@
-"""Exercises: `check` an answer, ask for a `hint`, see the `solution`, follow one's `progress`.
+"""`check` an answer, ask for a `hint`, see the `solution`, follow one's `progress`.
 
-A topic's module registers its exercises, and they are found by name ("interpolation.linear" is in interpolation.py):
-
-    def sums_to_one(answer):
-        '''The probabilities of the result sum to one.'''
-        close(answer(LOG_P, LOG_Q).exp().sum(), 1.0, what="the sum of the probabilities", known={"You forgot ...": 0.8})
-
-    register(Exercise("interpolation.linear", linear_interpolation, tests=[sums_to_one], hints=["...", "..."]))
-
-`check` never raises and never hangs: see sandbox.py for the time limit and the state that is put back, answers.py for
-how an answer is called and compared.
+`check` never raises and never hangs: see time_limit.py for the time limit and the state that is put back, calls.py for
+how an answer is called, diagnose.py for what is said of a wrong one.
 """
 
 from __future__ import annotations
@@ -24,32 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from course_utils import progress as kept
-from course_utils.exercises.answers import Mistake, NotAttempted, StudentError, call, clone, close, guard, is_stub
-from course_utils.exercises.messages import Message, code_message, table_message
-from course_utils.exercises.registry import Exercise, all_exercises, find, register, registered
-from course_utils.exercises.sandbox import Captured, TimeUp, UserInterrupt, run
-from course_utils.exercises.solutions import solution_source
+from course_utils.exercises.engine.calls import Mistake, NotAttempted, StudentError, guard, is_stub
+from course_utils.exercises.engine.exercise import Exercise
+from course_utils.exercises.engine.messages import Message, code_message, table_message
+from course_utils.exercises.engine.registry import find, registered
+from course_utils.exercises.engine.solutions import solution_source
+from course_utils.exercises.engine.time_limit import Captured, TimeUp, UserInterrupt, run
 
-__all__ = [
-    "Exercise",
-    "Mistake",
-    "NotAttempted",
-    "Report",
-    "all_exercises",
-    "call",
-    "check",
-    "clone",
-    "close",
-    "find",
-    "hint",
-    "progress",
-    "register",
-    "run_check",
-    "solution",
-]
+__all__ = ["OPEN", "PASSED", "WRONG", "Report", "check", "hint", "progress", "run_check", "solution"]
 
 PASSED, WRONG, OPEN = "passed", "not right yet", "not attempted yet"
-SWITCHED_OFF = Path(__file__).with_name("solutions.off")  # see handout.py
+SWITCHED_OFF = Path(__file__).parents[1] / "solutions.off"  # see handout.py
 
 
 @dataclass(repr=False)
@@ -67,6 +44,7 @@ class _Session:
 
     status: dict[str, str] = field(default_factory=dict)
     hints_given: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
 
 
 _SESSION = _Session()
@@ -85,6 +63,8 @@ def run_check(name: str, answer: Any) -> Report:
         return Report(title=str(name), headline=_scrub(str(error)), role="wrong", status=WRONG)
     report = _run_tests(exercise, answer)
     _SESSION.status[exercise.name] = report.status
+    if report.status == WRONG:
+        _SESSION.failures[exercise.name] = _SESSION.failures.get(exercise.name, 0) + 1
     note = kept.record(exercise.name, report.status)
     if note:
         report.lines.append(note)
@@ -128,6 +108,8 @@ def _run_tests(exercise: Exercise, answer: Any) -> Report:
             why = _explain(wrapped.error, answer)
         except Mistake as mistake:
             why = str(mistake)
+            if mistake.pointer and _SESSION.failures.get(exercise.name, 0):  # not the first time: what to do
+                why += f" {mistake.pointer}"
         except AssertionError as error:
             why = str(error).split("\n")[0] or "This does not hold."
         except BaseException as error:

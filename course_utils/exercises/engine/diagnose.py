@@ -1,0 +1,178 @@
+"""Try an answer on one case and, if the result is wrong, say why: the mistake by its name, or how the results differ."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from course_utils.exercises.engine import distributions
+from course_utils.exercises.engine.calls import Mistake, NotAttempted, StudentError, clone
+from course_utils.exercises.engine.compare import alike, close
+from course_utils.exercises.engine.exercise import Case, Exercise, KnownMistake
+
+__all__ = ["test_case", "tried"]
+
+SHAPES_CLASH = (
+    r"must match|Expected size|not broadcastable|shape mismatch|inconsistent tensor size|cannot be multiplied|subscript"
+    r"|size mismatch|could not be broadcast|mismatch in its core dimension|not aligned"
+)
+CHANGED_ARRAY = (
+    "Your function changed its input (argument {}). The caller still needs it: make a new array, for example x + y in"
+    " place of x += y, np.sort(x) in place of x.sort(), or start from x.copy()."
+)
+NUMPY = (
+    "The arguments are NumPy arrays: NumPy says axis= in place of dim=, np.argsort(-x)[:k] in place of topk and x.copy()"
+    " in place of x.clone(). Or turn them into tensors first: torch.from_numpy(x)."
+)
+AMBIGUOUS = (
+    "`if`, `and`, `or` and `not` need one truth value, and here there is one for every entry: use np.where or a mask, & | ~,"
+    " or a loop over the single items."
+)
+
+
+class _Failed:
+    """In the place of a result: a call that raised."""
+
+
+def test_case(exercise: Exercise, case: Case, answer: Callable) -> None:
+    """Raises Mistake if the answer is wrong on this case; what it raises itself goes through."""
+    args = tuple(case.named.values())
+    got = _seen(tried(exercise, answer, args), case, args)
+    expected = _seen(exercise.reference(*clone(args)), case, args)
+    try:
+        if _is_right(exercise, got, expected, args):
+            return
+        _name_the_mistake(exercise, case, answer, got)
+        said = exercise.explain(got, expected, *args) if exercise.explain else ""
+        if said:
+            raise Mistake(said)
+        _say_the_difference(exercise, got, expected, args)
+    except Mistake as found:
+        if case.advice and not isinstance(found, _Named):
+            found = Mistake(f"{found} {case.advice}", found.pointer)
+        raise found from None
+    raise Mistake(f"{exercise.what} is not right. {exercise.right}".strip().capitalize())
+
+
+class _Named(Mistake):
+    """A mistake that was recognised."""
+
+
+def tried(exercise: Exercise, answer: Callable, args: tuple) -> Any:
+    """answer(*args), with what Python, torch and NumPy commonly complain about said in words."""
+    arrays = any(isinstance(value, np.ndarray) for value in args)
+    try:
+        return answer(*args)
+    except Mistake as found:
+        changed = re.search(r"changed its input \(argument (\d+)\)", str(found))
+        raise (Mistake(CHANGED_ARRAY.format(changed[1])) if changed and arrays else found) from None
+    except StudentError as wrapped:
+        said = str(wrapped.error).split("\n")[0]
+        kind = type(wrapped.error).__name__
+        for pattern, hint in exercise.errors.items():
+            if pattern != "shapes" and re.search(pattern, f"{kind}: {said}"):
+                raise Mistake(f"{hint} (Python said: {said})") from None
+        if arrays and "ambiguous" in said:
+            raise Mistake(f"{AMBIGUOUS} (NumPy said: {said})") from None
+        if arrays and re.search(r"^AttributeError.*numpy\.|'dim'|must be Tensor, not numpy", f"{kind}: {said}"):
+            raise Mistake(f"{NUMPY} (Python said: {said})") from None
+        if "shapes" in exercise.errors and kind in ("RuntimeError", "IndexError", "ValueError"):
+            if re.search(SHAPES_CLASH, said):
+                raise Mistake(f"{exercise.errors['shapes']} ({'NumPy' if arrays else 'torch'} said: {said})") from None
+        raise
+
+
+def _seen(result: Any, case: Case, args: tuple) -> Any:
+    return case.view(result, *args) if case.view else result
+
+
+def _is_right(exercise: Exercise, got: Any, expected: Any, args: tuple) -> bool:
+    if exercise.equal:
+        return bool(exercise.equal(got, *args))
+    if exercise.returns:
+        return distributions.is_right(got, expected, exercise.returns, exercise.atol)
+    try:
+        close(got, expected, exercise.atol, exercise.rtol)
+    except Mistake:
+        return False
+    return True
+
+
+def _say_the_difference(exercise: Exercise, got: Any, expected: Any, args: tuple) -> None:
+    sizes = exercise.sizes(*args) if exercise.sizes else {}
+    if exercise.returns:
+        distributions.explain(got, expected, exercise, sizes)
+    distributions.check_shape(got, expected, sizes, exercise.what)
+    try:
+        close(got, expected, exercise.atol, exercise.rtol, exercise.what)
+    except Mistake as difference:
+        raise Mistake(f"{difference} {exercise.right}".strip(), difference.pointer) from None
+
+
+# --- recognition -----------------------------------------------------------------------------------------------------
+
+
+def _name_the_mistake(exercise: Exercise, failed: Case, answer: Callable, got: Any) -> None:
+    """Raise the mistake that gives what the answer gives, on all declared cases and the one that failed.
+
+    One case alone is not enough: two misconceptions may agree on it by chance.
+    """
+    if exercise.returns:
+        distributions.explain_form(got, _right(exercise, failed), exercise)
+    declared = exercise.all_cases[: len(exercise.cases)]
+    results = {id(each): _result(exercise, answer, each) for each in declared} | {id(failed): got}
+    rights = {id(each): _right(exercise, each) for each in [*declared, failed]}
+
+    def told(known: KnownMistake, wrong: Callable) -> list[tuple[Any, Any, Any]]:
+        """(the answer's result, the mistake's, the right one) of the cases that can tell, the failed one first."""
+        others = [each for each in declared if each is not failed and not known.anywhere]
+        triples = [(each, results[id(each)], _called(wrong, each)) for each in [failed, *others]]
+        return [
+            (mine, theirs, rights[id(each)])
+            for each, mine, theirs in triples
+            if mine is not _Failed and theirs is not _Failed and (each is failed or _has_nan(mine) == _has_nan(theirs))
+        ]
+
+    pairs = [(known, wrong) for known in exercise.mistakes for wrong in known.wrong]
+    for known, wrong in pairs:
+        found = told(known, wrong)
+        if all(alike(mine, theirs) for mine, theirs, _ in found) and any(not alike(r, t) for _, t, r in found):
+            note = distributions.sum_note(got, exercise) if exercise.returns else ""
+            raise _Named(f"{known.says} {note}".strip(), known.pointer)
+    if exercise.returns:
+        for known, wrong in pairs:
+            note = distributions.in_another_form(told(known, wrong), exercise)
+            if note is not None:
+                raise _Named(f"{known.says} {note}".strip(), known.pointer)
+
+
+def _called(function: Callable, case: Case) -> Any:
+    args = tuple(case.named.values())
+    try:
+        return _seen(function(*clone(args)), case, args)
+    except Exception:
+        return _Failed
+
+
+def _result(exercise: Exercise, answer: Callable, case: Case) -> Any:
+    args = tuple(case.named.values())
+    try:
+        return _seen(answer(*args), case, args)
+    except (StudentError, Mistake, NotAttempted):  # told where that case is tried
+        return _Failed
+
+
+def _right(exercise: Exercise, case: Case) -> Any:
+    return _called(exercise.reference, case)
+
+
+def _has_nan(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return bool(value.isnan().any())
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind == "f" and bool(np.isnan(value).any())
+    return isinstance(value, float) and value != value

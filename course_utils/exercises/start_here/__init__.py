@@ -1,0 +1,9 @@
+"""The exercises of notebook 00, in its order: temperature and perplexity of one model, then the average and the mixture of two."""
+
+import torch
+
+ORDER = ("temperature", "perplexity", "average", "mix")
+
+# Two models over a vocabulary of five tokens that disagree.
+LOG_P = torch.tensor([0.70, 0.15, 0.10, 0.04, 0.01]).log()
+LOG_Q = torch.tensor([0.05, 0.05, 0.10, 0.20, 0.60]).log()

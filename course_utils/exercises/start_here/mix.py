@@ -1,0 +1,75 @@
+"""The mixture of two models with a weight."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from course_utils.ensembling import linear_interpolation
+from course_utils.exercises.engine import Exercise, case, mistake, with_zeros
+from course_utils.exercises.start_here import LOG_P, LOG_Q
+
+
+def mix(log_p: Tensor, log_q: Tensor, lam: float) -> Tensor:
+    """log(lam p + (1 - lam) q): lam is the weight of the first model.
+
+    log_p, log_q (V,): natural log-probabilities; lam in [0, 1]. Returns (V,) log-probabilities.
+    """
+    return linear_interpolation(torch.stack([log_p, log_q]), torch.tensor([lam, 1 - lam]))
+
+
+EXERCISE = Exercise(
+    "start_here.mix",
+    reference=mix,
+    returns="log-probabilities",
+    what="your mixture",
+    cases=[
+        case("at lam = 0.25 the first model counts a quarter and the second three quarters", LOG_P, LOG_Q, 0.25),
+        case("at lam = 0.9 the first model counts nine times as much", LOG_Q, LOG_P, 0.9),
+        case("at lam = 1 the mixture is the first model", LOG_P, LOG_Q, 1.0),
+        case("at lam = 0 the mixture is the second model", LOG_P, LOG_Q, 0.0),
+        case(
+            "a token that one model rules out (log-probability -inf) stays possible",
+            torch.tensor([1.0, 0.0]).log(),
+            torch.tensor([0.5, 0.5]).log(),
+            0.8,
+        ),
+    ],
+    corners=[with_zeros("log_p", "log_q")],
+    mistakes=[
+        mistake(
+            "The weights are the wrong way round: lam is the weight of the first model.",
+            lambda log_p, log_q, lam: mix(log_q, log_p, lam),
+        ),
+        mistake(
+            "This is the weighted mean of log-probabilities. Does exp() of it sum to 1?",
+            lambda log_p, log_q, lam: lam * log_p + (1 - lam) * log_q,
+            pointer="Weight the probabilities.",
+        ),
+        mistake(
+            "This is a product of the two models (AND): you weighted log-probabilities and normalised.",
+            lambda log_p, log_q, lam: torch.log_softmax(lam * log_p + (1 - lam) * log_q, -1),
+            pointer="A mixture weights the probabilities.",
+        ),
+        mistake(
+            "Both models have the weight lam: the second one should have 1 - lam.",
+            lambda log_p, log_q, lam: (lam * log_p.exp() + lam * log_q.exp()).log(),
+        ),
+        mistake(
+            "Only the first model is weighted: the second one should have the weight 1 - lam.",
+            lambda log_p, log_q, lam: (lam * log_p.exp() + log_q.exp()).log(),
+        ),
+        mistake(
+            "lam is not used: this is the plain average.",
+            lambda log_p, log_q, lam: mix(log_p, log_q, 0.5),
+        ),
+        mistake(
+            "This applies softmax to probabilities: the mixture sums to 1 by itself.",
+            lambda log_p, log_q, lam: torch.log_softmax(mix(log_p, log_q, lam).exp(), -1),
+        ),
+    ],
+    hints=[
+        "It is the average of the exercise before, with weights lam and 1 - lam in place of one half each.",
+        "The weights multiply probabilities: exp, weight and add, log.",
+    ],
+)

@@ -1,0 +1,65 @@
+"""Temperature: how sharp or flat one model's distribution is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from course_utils.exercises.engine import Exercise, case, mistake, with_zeros
+from course_utils.exercises.start_here import LOG_P, LOG_Q
+
+
+def temperature(log_probs: Tensor, T: float) -> Tensor:  # noqa: N803 (the lecture's name)
+    """Log-probabilities at temperature T: p_i^(1/T) / sum_j p_j^(1/T).
+
+    log_probs (V,): natural log-probabilities; T > 0. Returns (V,) log-probabilities.
+    """
+    return torch.log_softmax(log_probs / T, dim=-1)
+
+
+EXERCISE = Exercise(
+    "start_here.temperature",
+    reference=temperature,
+    returns="log-probabilities",
+    what="the distribution",
+    cases=[
+        case("at T = 2 the distribution is flatter: p^(1/2), made to sum to 1", LOG_P, 2.0),
+        case("below T = 1 it is sharper", LOG_Q, 0.5),
+        case("T = 1 changes nothing", LOG_P, 1.0),
+        case("near T = 0 all probability goes to the most probable token", LOG_P, 0.05),
+        case("at a large T all tokens become equal", LOG_P, 1e5),
+    ],
+    corners=[with_zeros("log_probs")],
+    unnormalised="You did not normalise.",
+    mistakes=[
+        mistake(
+            "You multiplied by T: that is temperature 1/T, which sharpens.",
+            lambda log_probs, T: torch.log_softmax(log_probs * T, -1),
+            pointer="Divide by T.",
+        ),
+        mistake(
+            "You multiplied by T and did not normalise.",
+            lambda log_probs, T: log_probs * T,
+            pointer="Divide by T, then make the probabilities sum to 1.",
+        ),
+        mistake(
+            "You divided the probabilities by T, which normalising undoes.",
+            lambda log_probs, T: log_probs,
+            pointer="Divide the log-probabilities.",
+        ),
+        mistake(
+            "You divided the probabilities by T.",
+            lambda log_probs, T: (log_probs.exp() / T).log(),
+            pointer="Divide the log-probabilities by T, then normalise.",
+        ),
+        mistake(
+            "You applied softmax to probabilities.",
+            lambda log_probs, T: torch.log_softmax(log_probs.exp() / T, -1),
+            pointer="Softmax takes log-probabilities, or logits.",
+        ),
+    ],
+    hints=[
+        "p^(1/T) in logarithms is log p divided by T.",
+        "After the division exp() no longer sums to 1: `torch.log_softmax(..., dim=-1)` puts that right.",
+    ],
+)
