@@ -47,7 +47,7 @@ from course_utils.exercises.engine.solutions import solution_source
 
 EXERCISES = all_exercises()
 TOPICS = sorted({exercise.topic for exercise in EXERCISES.values()})
-DECLARED = [(name, known) for name, exercise in EXERCISES.items() for known in exercise.mistakes]
+DECLARED = [(name, known) for name, exercise in EXERCISES.items() for known in exercise.known]
 WRONG_ANSWERS = [wrong for topic in TOPICS for wrong in wrong_answers(topic)]
 by_topic = pytest.mark.parametrize("path", NOTEBOOKS, ids=topic_of)
 
@@ -109,7 +109,7 @@ def test_every_function_has_at_least_two_wrong_answers():
     for name, exercise in EXERCISES.items():
         labels = [wrong.label for wrong in WRONG_ANSWERS if wrong.exercise == name]
         assert len(set(labels)) == len(labels)
-        known = sum(len(each.wrong) for each in exercise.mistakes) + len(labels)
+        known = sum(len(each.wrong) for each in exercise.known) + len(labels)
         assert not exercise.is_function or known >= 2, f"{name} has {known} wrong answers"
 
 

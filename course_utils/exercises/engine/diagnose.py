@@ -137,9 +137,11 @@ def _name_the_mistake(exercise: Exercise, failed: Case, answer: Callable, got: A
             if mine is not _Failed and theirs is not _Failed and (each is failed or _has_nan(mine) == _has_nan(theirs))
         ]
 
-    pairs = [(known, wrong) for known in exercise.mistakes for wrong in known.wrong]
+    pairs = [(known, wrong) for known in exercise.known for wrong in known.wrong]
     for known, wrong in pairs:
         found = told(known, wrong)
+        if exercise.form:
+            found = [tuple(map(exercise.form, triple)) for triple in found]
         if all(alike(mine, theirs) for mine, theirs, _ in found) and any(not alike(r, t) for _, t, r in found):
             note = distributions.sum_note(got, exercise) if exercise.returns else ""
             raise _Named(f"{known.says} {note}".strip(), known.pointer)

@@ -4,7 +4,7 @@
         "toy.double",
         reference=double,
         cases=[case("three numbers", x=torch.tensor([1.0, 2.0, 3.0])), case("a matrix", x=torch.ones(2, 3))],
-        mistakes=[mistake("You squared it.", lambda x: x**2, pointer="A double is a sum.")],
+        mistakes={"You squared it.\nA double is a sum.": lambda x: x**2},
         hints=["What is x + x?"],
     )
 
@@ -32,6 +32,7 @@ __all__ = [
     "Corner",
     "Exercise",
     "KnownMistake",
+    "anywhere",
     "case",
     "draw",
     "gradient_for",
@@ -105,6 +106,15 @@ def mistake(says: str, *wrong: Callable, pointer: str = "", anywhere: bool = Fal
     anywhere: it is enough if they are equal on the case that failed.
     """
     return KnownMistake(says, wrong, pointer, anywhere)
+
+
+_ANYWHERE: set[Callable] = set()
+
+
+def anywhere(wrong: Callable) -> Callable:
+    """The same function: as a mistake, it is recognised on the case that failed alone."""
+    _ANYWHERE.add(wrong)
+    return wrong
 
 
 # --- corners: cases that the engine makes from an exercise's first case ---------------------------------------------
@@ -208,7 +218,12 @@ class Exercise:
     """One exercise. `reference` is the right function (the library's, where it has one) or the right value.
 
     name: "topic.name"; it lies in course_utils/exercises/topic/name.py as EXERCISE.
-    cases, mistakes: see `case` and `mistake`. hints: given one per call of `hint`, each saying more.
+    cases: see `case`. hints: given one per call of `hint`, each saying more.
+    mistakes: {what a student reads: a function of the answer's own signature that makes this mistake, or several}. The
+        first line is the diagnosis, shown at once; the lines after it say what to do instead, and are shown from the
+        second failed check on. The line of code belongs in the hints. A mistake is recognised if the answer gives what
+        one of its functions gives on every case (a case in which one of the two raises or gives nan tells nothing);
+        `anywhere(function)` is recognised if they are equal on the case that failed.
     corners: further cases, made from the first one. in_float64 is always among them, unless `float64` is False.
     seconds: the limit for the whole check.
     returns: "log-probabilities" or "probabilities" over the dimension `dim`, if the result is a distribution: the right
@@ -220,6 +235,7 @@ class Exercise:
         "shapes" stands for what torch and NumPy say of shapes that do not fit.
     equal: equal(result, *args) -> bool, where more than one result is right. explain: explain(result, expected, *args)
         -> text or "", what to say if no mistake is recognised; `right` goes behind the plain difference.
+    form: applied to both results before a mistake is looked for, to sort a set for example.
     atol, rtol: how far a right result may be off.
     checks: functions of the answer that raise Mistake, for what cases cannot show; the first line of the docstring says
         what is tested.
@@ -231,7 +247,7 @@ class Exercise:
     hints: Sequence[str] = ()
     seconds: float = 5.0
     cases: Sequence[Case] = ()
-    mistakes: Sequence[KnownMistake] = ()
+    mistakes: Mapping[str, Callable | Sequence[Callable]] | Sequence[KnownMistake] = field(default_factory=dict)
     corners: Sequence[Corner] = ()
     float64: bool = True
     returns: str = ""
@@ -244,6 +260,7 @@ class Exercise:
     equal: Callable[..., bool] | None = None
     explain: Callable[..., str] | None = None
     right: str = ""
+    form: Callable[[Any], Any] | None = None
     atol: float = 1e-4
     rtol: float = 1e-4
 
@@ -254,6 +271,20 @@ class Exercise:
     @property
     def topic(self) -> str:
         return self.name.split(".")[0]
+
+    @cached_property
+    def known(self) -> list[KnownMistake]:
+        """The mistakes, one by one."""
+        if not isinstance(self.mistakes, Mapping):
+            return list(self.mistakes)
+        found = []
+        for text, functions in self.mistakes.items():
+            says, _, pointer = text.partition("\n")
+            functions = tuple(functions) if isinstance(functions, (list, tuple)) else (functions,)
+            found.append(
+                KnownMistake(says, functions, pointer.replace("\n", " "), any(f in _ANYWHERE for f in functions))
+            )
+        return found
 
     @cached_property
     def all_cases(self) -> list[Case]:
