@@ -219,7 +219,7 @@ def setup_here() -> None:
 
 def fetch_assets(python: str) -> None:
     """The language model, verified and with a progress bar. Raises Stop after the line that says why it failed."""
-    status = run([python, "-m", "course_utils.assets"])
+    status = run([python, "-m", "course_utils.shelf.assets"])
     if status:
         raise Stop(
             "the language model is not there (see above), and the notebooks need it: try again when that is mended"
@@ -228,7 +228,7 @@ def fetch_assets(python: str) -> None:
 
 def lab(python: str, arguments: list) -> int:
     fetch_assets(python)
-    code = [python, "-m", "course_utils.progress"]
+    code = [python, "-m", "course_utils.classroom.progress"]
     book = subprocess.run(
         code, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, encoding="utf-8"
     ).stdout.strip()
@@ -309,7 +309,7 @@ print(f"{'packages':10} " + ", ".join(f"{name} {version(name)}" for name in name
 print(f"{'settings':10} " + (", ".join(sorted(n for n in os.environ if n.startswith('MANY_MODELS_'))) or "none"))
 """
         run([in_venv(), "-c", code])
-        return run([in_venv(), "-m", "course_utils.assets", "--list"])
+        return run([in_venv(), "-m", "course_utils.shelf.assets", "--list"])
     return 0
 
 
@@ -334,7 +334,7 @@ def main(argv: list | None = None) -> int:
             return doctor()
         if given.here:
             setup_here()
-            return run([sys.executable, "-m", "course_utils.assets"])
+            return run([sys.executable, "-m", "course_utils.shelf.assets"])
         testing = given.command in ("test", "test-fast", "test-machines", "save")
         python = setup("test" if testing else "course", given.python)
         if given.command == "setup":
@@ -345,11 +345,11 @@ def main(argv: list | None = None) -> int:
         if given.command in by_name:
             return by_name[given.command](python, rest)
         programs = {
-            "slides": ["-m", "course_utils.export", "slides"],
-            "site": ["-m", "course_utils.export", "site"],
-            "handout": ["-m", "course_utils.handout"],
+            "slides": ["-m", "course_utils.classroom.export", "slides"],
+            "site": ["-m", "course_utils.classroom.export", "site"],
+            "handout": ["-m", "course_utils.classroom.handout"],
             "test-machines": ["tests/machines.py"],
-            "save": ["-m", "course_utils.save_notebook"],
+            "save": ["-m", "course_utils.classroom.save_notebook"],
         }
         if testing:
             fetch_assets(python)

@@ -14,7 +14,7 @@ MIN_EXERCISES, MIN_QUIZZES = 4, 1
 SLIDE_TYPES = {"slide", "subslide", "fragment", "skip", "notes", "-"}
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 KERNEL = {"codemirror_mode", "file_extension", "mimetype", "name", "nbconvert_exporter", "pygments_lexer", "version"}
-SAVE = "save it with python -m course_utils.save_notebook"
+SAVE = "save it with python -m course_utils.classroom.save_notebook"
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:home|root|tmp|Users|work|mnt)/\w")
 
 
@@ -89,12 +89,6 @@ def style_problems(nb: NotebookNode) -> list[str]:
     if not any("claim" in tags(cell) for cell in nb.cells):
         found.append('no cell is tagged "claim"')
     return found
-
-
-def long_modules(folder: Path, limit: int = 300) -> list[str]:
-    """Modules with more than `limit` lines."""
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in sorted(folder.rglob("*.py"))}
-    return [f"{path.relative_to(folder)}: {length} lines" for path, length in lengths.items() if length > limit]
 
 
 def imports_of(path: Path) -> set[str]:

@@ -139,12 +139,13 @@ def cells(notebook: str, *beginnings: str) -> str:
 
 
 def needs_linux() -> dict[str, object]:
-    from course_utils import grade, safe_python
+    from course_utils.classroom import grade
+    from course_utils.sandbox import run_python
 
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         code = grade.main(["submissions"])
-    return {"run_python": safe_python.run_python("print(1)"), "unavailable": safe_python.unavailable(), "grade": [code, said.getvalue()],
+    return {"run_python": run_python.run_python("print(1)"), "unavailable": run_python.unavailable(), "grade": [code, said.getvalue()],
             "11": cells("11_self_refine.ipynb", "ATTACKS = ", "outcomes = ", "programs = ", "row = programs"),
             "07": cells("07_mixture_of_experts.ipynb", "SCRIPT = ", "with tempfile")}
 
@@ -156,17 +157,18 @@ def main() -> None:
     modules = [module.name for module in pkgutil.walk_packages(package.__path__, "course_utils.")]
     failed = {}
     for name in modules:
-        if name == "course_utils.triton_kernels":  # where Triton is; `sparsity` does without it
+        if name == "course_utils.sparsity.triton_kernels":  # where Triton is; `sparsity` does without it
             continue
         try:
             importlib.import_module(name)
         except BaseException as error:
             failed[name] = f"{type(error).__name__}: {error}"
-    from course_utils import merge_config, sparsity
+    from course_utils import sparsity
+    from course_utils.merging import command
 
     found = {"modules": modules, "failed": failed, "backend": sparsity.backend(),
-             "alive": [merge_config._alive(pid) for pid in (str(os.getpid()), "x")],
-             "04": cells("04_task_vectors_and_merging.ipynb", "from course_utils import merge_config")} | answers()
+             "alive": [command._alive(pid) for pid in (str(os.getpid()), "x")],
+             "04": cells("04_task_vectors_and_merging.ipynb", "from course_utils.merging.command import")} | answers()
     sys.platform = "win32"
     print(json.dumps(found | needs_linux()))
 

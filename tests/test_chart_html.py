@@ -12,9 +12,9 @@ import types
 
 import pytest
 
-from course_utils import chart_html
-from course_utils.livechart import LiveChart
-from course_utils.save_notebook import VEGA_LITE
+from course_utils.classroom.save_notebook import VEGA_LITE
+from course_utils.explore import chart_html
+from course_utils.explore.chart import LiveChart
 
 SPEC = {"data": {"values": [{"x": 1, "said": "</script><b>it's & not</b>"}]}, "mark": "point"}
 WORDS = 'One "point" & one <slider>, which is at 1 when the chart is drawn, and what else there is to be said of it is said here.'

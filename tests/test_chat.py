@@ -19,10 +19,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from course_utils import assets
-from course_utils.chat import PROMPTS, local_chat, remote_chat, roles
-from course_utils.models import LanguageModel, ModelError, load
 from course_utils.refinement import self_refine
+from course_utils.shelf import assets
+from course_utils.shelf.chat import PROMPTS, local_chat, remote_chat, roles
+from course_utils.shelf.models import LanguageModel, ModelError, load
 
 KEY = "sk-very-secret-0123456789"
 

@@ -6,11 +6,11 @@ import json
 import pytest
 import torch
 
-from course_utils import classifiers
-from course_utils.classifiers import balanced_accuracy, load_ingredients, logits_of
-from course_utils.corpora import snippets
 from course_utils.merging import average
-from course_utils.models import ModelError, data_dir
+from course_utils.shelf import classifiers
+from course_utils.shelf.classifiers import balanced_accuracy, load_ingredients, logits_of
+from course_utils.shelf.corpora import snippets
+from course_utils.shelf.models import ModelError, data_dir
 
 
 @pytest.fixture(scope="module")

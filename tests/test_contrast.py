@@ -8,8 +8,10 @@ import pytest
 import torch
 from test_explore import _bars, _draw, _texts
 
-from course_utils import contrast, explore, livechart, placement
+from course_utils import explore
 from course_utils.ensembling import negative_evidence
+from course_utils.explore import negative_evidence as contrast
+from course_utils.explore.chart import PALE, label_side, name_spots, seen_points
 
 V, TOP, TOP_P = 49_152, 12, 0.9
 LABELS = [f" w{i}" for i in range(V)]
@@ -103,8 +105,8 @@ def test_tokens_that_the_filter_keeps_out_stand_below_in_the_order_without_it(sm
     tokens = [token for token, _ in _bars(svg, 9)[3][:8]]
     assert tokens == [f"·w{i}" for i in inside.topk(n).indices.tolist()] + outside[: 8 - n]
     assert _texts(svg).count("outside the nucleus") == 8 - n
-    assert all(re.search(rf'fill="{livechart.PALE}"[^>]*>{token}<', svg) for token in tokens[n:])
-    assert not any(re.search(rf'fill="{livechart.PALE}"[^>]*>{token}<', svg) for token in tokens[:n])
+    assert all(re.search(rf'fill="{PALE}"[^>]*>{token}<', svg) for token in tokens[n:])
+    assert not any(re.search(rf'fill="{PALE}"[^>]*>{token}<', svg) for token in tokens[:n])
     # Their bars are pale in the members' panels, as the sum of all others is.
     assert len(re.findall(r'roledescription="bar"[^>]* opacity="0.45"', svg)) == 4 * (8 - n + 1)
     svg = _draw(chart, lam=lam, filtered=0)
@@ -202,9 +204,9 @@ def test_a_curve_of_one_point_is_drawn(small):
 def test_names_stand_beside_their_own_curve_and_cover_none():
     size = torch.tensor([750.0, 150])
     corners = [[(100, 10), (80, 60), (90, 140), (700, 145)], [(140, 12), (120, 60), (125, 130), (900, 20)]]
-    seen = [placement.seen_points(torch.tensor(c).float(), size) for c in corners]
+    seen = [seen_points(torch.tensor(c).float(), size) for c in corners]
     assert all((line <= size).all() for line in seen)
-    for k, (x, y) in enumerate(placement.name_spots(seen, ["filter off", "filter on"], size)):
+    for k, (x, y) in enumerate(name_spots(seen, ["filter off", "filter on"], size)):
         for line in seen:
             assert not (((line[:, 0] - x).abs() < 33) & ((line[:, 1] - y).abs() < 7)).any()
         middle = torch.stack([x, y])
@@ -215,8 +217,8 @@ def test_labels_stay_inside_and_off_their_curve():
     label, size = "λ = 1, perplexity 3", torch.tensor([750.0, 150])
     half = torch.tensor([3.9 * len(label), 8])
     corners = torch.tensor([(80, 130), (90, 100), (130, 60), (400, 20), (742, 19)]).float()
-    curve, nowhere = placement.seen_points(corners, size), torch.tensor([[-999.0, -999]])
-    sides = [placement.label_side(point, label, curve, nowhere, size) for point in corners]
+    curve, nowhere = seen_points(corners, size), torch.tensor([[-999.0, -999]])
+    sides = [label_side(point, label, curve, nowhere, size) for point in corners]
     for point, (x, y) in zip(corners, sides):
         middle = point + torch.tensor([x, y]) * torch.stack([half[0] + 12, torch.tensor(11)])
         assert ((middle >= half) & (middle <= size - half)).all()

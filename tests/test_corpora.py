@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from course_utils import corpora
+from course_utils.shelf import corpora
 
 ENGLISH_SPANISH = ("web", "kjv", "es", "apertium")
 

@@ -12,9 +12,10 @@ import vl_convert
 from test_explore import _texts
 from test_sidebyside import _marks
 
-from course_utils import corruption, diffusion
-from course_utils.corruption import corruption_explorer, edited
-from course_utils.discrete_processes import absorbing_process, even_schedule, marginal, uniform_process
+from course_utils import diffusion
+from course_utils.diffusion.discrete import absorbing_process, even_schedule, marginal, uniform_process
+from course_utils.explore import noising
+from course_utils.explore.noising import corruption_explorer, edited
 
 VOCABULARY = string.ascii_lowercase + " ,'\"\\<>&"
 K = len(VOCABULARY)
@@ -43,7 +44,7 @@ def chart():
 
 @pytest.fixture(scope="module")
 def rows():
-    return corruption._rows(list(TEXTS.values()), list(VOCABULARY), "_", torch.Generator().manual_seed(3))
+    return noising._rows(list(TEXTS.values()), list(VOCABULARY), "_", torch.Generator().manual_seed(3))
 
 
 def _draw(chart, **params) -> str:
@@ -75,9 +76,9 @@ def _drawn(svg: str) -> list[tuple[str, list[str]]]:
     for head, following in zip(heads, [*heads[1:], 1e9]):
         mine = sorted((y, x, c) for y, x, c in chars if head < y < following)
         lines = sorted({y for y, *_ in mine})
-        at = [round((x - first) / corruption.CHAR) + corruption.COLUMNS * lines.index(y) for y, x, _ in mine]
+        at = [round((x - first) / noising.CHAR) + noising.COLUMNS * lines.index(y) for y, x, _ in mine]
         assert at == list(range(len(mine)))  # no hole, nothing over another, full lines
-        local = [(round(x - first + 1, 2), y - top + corruption.LINE + 1) for y, x, _ in mine]
+        local = [(round(x - first + 1, 2), y - top + noising.LINE + 1) for y, x, _ in mine]
         painted = [next((kind for (cx, cy), kind in cells.items() if cx == x and abs(cy - y) < 1), WHITE) for x, y in local]
         result.append(("".join(c for *_, c in mine), painted))
     assert sum(kind != WHITE for _, kinds in result for kind in kinds) == len(cells)
@@ -127,7 +128,7 @@ def _expected(share, step) -> list[float]:
 def test_the_share_that_is_left_is_the_expected_one():
     """8 texts of 128 characters: within three standard errors of the processes' own chances."""
     texts = ["".join(VOCABULARY[i] for i in torch.randint(K, (128,), generator=torch.Generator().manual_seed(s))) for s in range(8)]
-    rows = corruption._rows(texts, list(VOCABULARY), "_", torch.Generator().manual_seed(0))
+    rows = noising._rows(texts, list(VOCABULARY), "_", torch.Generator().manual_seed(0))
     for share in (0.1, 0.5, 0.8, 1):
         for r, p in enumerate(_expected(share, 0)[:2]):
             left = [(n if u < share else c) == c for e in range(8) for c, n, u in zip(*rows[e, r, -1])]
@@ -185,7 +186,7 @@ def test_the_image_is_the_librarys_q_sample(chart, share):
 
 
 def test_an_empty_text_has_a_length_of_0(monkeypatch):
-    monkeypatch.setattr(corruption, "edited", lambda text, *_: [list(enumerate(text)), *[[]] * 12])
+    monkeypatch.setattr(noising, "edited", lambda text, *_: [list(enumerate(text)), *[[]] * 12])
     svg = _draw(corruption_explorer(["abc"], "abc"), share=1)
     assert "characters left of x0: 0%, expected 0%; length 0, x0 3" in _texts(svg)
 

@@ -11,10 +11,9 @@ import torch
 import vl_convert
 from test_sidebyside import _marks
 
-from course_utils import decisions
-from course_utils.decisions import decisions_viewer
-from course_utils.discrete_diffusion import sample
-from course_utils.discrete_processes import absorbing_process, even_schedule, uniform_process
+from course_utils.diffusion.discrete import absorbing_process, even_schedule, sample, uniform_process
+from course_utils.explore import unmasking
+from course_utils.explore.unmasking import decisions_viewer
 
 LETTERS = "abcdefgh \"'<&"
 RUNS, B, N = {"1 step": 1, "4 steps": 4, "7 passes": 7, "64 steps": 64}, 3, 150
@@ -61,8 +60,8 @@ def _cells(svg):
     cells, chars = sorted(cells), sorted(chars)
     assert len(cells) == len(chars)
     assert len({(b[0] - a[0], round(b[1] - a[1], 2)) for a, b in zip(cells, chars)}) == 1  # each in its own cell
-    columns = [round((x - 1) / decisions.CHAR) for _, x, *_ in cells]
-    assert columns == [p % decisions.COLUMNS for p in range(len(cells))]
+    columns = [round((x - 1) / unmasking.CHAR) for _, x, *_ in cells]
+    assert columns == [p % unmasking.COLUMNS for p in range(len(cells))]
     return [(c, fill, framed, ink) for (_, _, fill, framed), (_, _, c, ink) in zip(cells, chars)]
 
 
@@ -74,7 +73,7 @@ def _rgb(colour):
 
 def _painted(share):
     """The ramp at ``share``, linear in sRGB between its stops."""
-    stops = [_rgb(c) for c in decisions.RAMP]
+    stops = [_rgb(c) for c in unmasking.RAMP]
     at = min(share * 3, 2.999999)
     low, part = int(at), at - int(at)
     return tuple((1 - part) * a + part * b for a, b in zip(stops[low], stops[low + 1]))

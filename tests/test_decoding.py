@@ -2,8 +2,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, TopKLogitsWarper, TopPLogitsWarper
 
-from course_utils.decoding import CachedLM, Ensemble, generate, stream, truncate
 from course_utils.ensembling import linear_interpolation, loglinear_interpolation, negative_evidence
+from course_utils.ensembling.decoding import CachedLM, Ensemble, generate, stream, truncate
 
 VOCAB, EOS = 17, 2
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from course_utils.deltas import difference, restored
 from course_utils.pipelines import load_translator
+from course_utils.shelf.deltas import difference, restored
 
 
 def test_a_difference_is_restored():

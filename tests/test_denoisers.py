@@ -7,12 +7,22 @@ import json
 import pytest
 import torch
 
-from course_utils import corpora, denoisers
-from course_utils import discrete_diffusion as dd
-from course_utils import discrete_processes as dp
-from course_utils.denoisers import MASK, CharNetwork, K, decode, encode, left_to_right_log_probs, load_denoiser, plain, rows
-from course_utils.edits import DELETE, KEEP, REPLACE, TAGS, apply_tags, corrupt, edit_distance
-from course_utils.models import ModelError, data_dir
+from course_utils.diffusion import discrete as dd
+from course_utils.diffusion import discrete as dp
+from course_utils.diffusion.edits import DELETE, KEEP, REPLACE, TAGS, apply_tags, corrupt, edit_distance
+from course_utils.shelf import corpora, denoisers
+from course_utils.shelf.denoisers import (
+    MASK,
+    CharNetwork,
+    K,
+    decode,
+    encode,
+    left_to_right_log_probs,
+    load_denoiser,
+    plain,
+    rows,
+)
+from course_utils.shelf.models import ModelError, data_dir
 
 
 def test_text_in_27_characters_and_back():

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, kl_div
 
-from course_utils.classifiers import balanced_accuracy, load_ingredients
 from course_utils.distillation import ensemble_targets, kd_loss, soft_target_loss, soften
-from course_utils.models import data_dir
 from course_utils.pipelines import load_translator
+from course_utils.shelf.classifiers import balanced_accuracy, load_ingredients
+from course_utils.shelf.models import data_dir
 
 
 def logits(*shape: int, seed: int = 0, size: float = 3.0) -> torch.Tensor:

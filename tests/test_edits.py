@@ -11,7 +11,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from course_utils.edits import DELETE, INSERT, KEEP, REPLACE, TAGS, Edits, apply_tags, changes, corrupt, edit_distance, tags_between
+from course_utils.diffusion.edits import (
+    DELETE,
+    INSERT,
+    KEEP,
+    REPLACE,
+    TAGS,
+    Edits,
+    apply_tags,
+    changes,
+    corrupt,
+    edit_distance,
+    tags_between,
+)
 
 TEXTS = st.lists(st.integers(0, 3), max_size=9)  # few kinds of tokens, so that much is alike
 

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from course_utils import ensembling
 from course_utils.ensembling import (
     em_weights,
     fit_loglinear_weights,
+    interpolation,
     linear_interpolation,
     loglinear_interpolation,
     negative_evidence,
@@ -259,7 +259,7 @@ def test_fitted_lam_is_the_optimum_where_moments_match():
 def test_fit_in_pieces_is_the_same_fit(monkeypatch):
     log_probs, targets = random_members(6, members=2, shape=(50,), zeros=True), torch.zeros(50, dtype=torch.long)
     whole = fit_loglinear_weights(log_probs, targets, n_iter=5)
-    monkeypatch.setattr(ensembling, "CHUNK", 7 * log_probs.shape[-1])  # seven rows at a time, the last piece is shorter
+    monkeypatch.setattr(interpolation, "CHUNK", 7 * log_probs.shape[-1])  # seven rows at a time, the last piece is shorter
     torch.testing.assert_close(fit_loglinear_weights(log_probs, targets, n_iter=5), whole, atol=1e-6, rtol=1e-6)
 
 

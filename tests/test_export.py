@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from course_utils import export
+from course_utils.classroom import export
 
 ROOT = Path(__file__).parents[1]
 SPEC = {

@@ -20,12 +20,12 @@ import pytest
 import torch
 from editions import NOTEBOOKS, ROOT, code_cells, read, solved_answers, tags, tasks, topic_of, under_the_name, wrong_answers
 
-from course_utils import grade
+from course_utils.classroom import grade
+from course_utils.classroom.grading import report
+from course_utils.classroom.grading.cells import cells_of, chosen, course_tasks
+from course_utils.classroom.grading.wire import Codec, Unsendable
 from course_utils.exercises.answers import same
-from course_utils.grading import report
-from course_utils.grading.cells import cells_of, chosen, course_tasks
-from course_utils.grading.wire import Codec, Unsendable
-from course_utils.safe_python import unavailable
+from course_utils.sandbox.run_python import unavailable
 
 REASON = unavailable()
 contained = pytest.mark.skipif(bool(REASON), reason=REASON or "-")
@@ -177,21 +177,21 @@ for fd in range(3, 64):
 def average_distributions(log_p, log_q):
     return log_p.as_subclass(Yes)\n""",
     "speaks the judge's language": """import os
-from course_utils.grading.wire import Codec, send
+from course_utils.classroom.grading.wire import Codec, send
 for fd in range(3, 64):
     try:
         send(fd, Codec(False).pack(['verdict', 'passed', 4, 'all fine', []]))
     except OSError:
         pass\n""" + WRONG,
     "names its own status": """import os
-from course_utils.grading.wire import Codec, send
+from course_utils.classroom.grading.wire import Codec, send
 for fd in range(3, 64):
     try:
         send(fd, Codec(False).pack(['passed', 'all fine', []]))
     except OSError:
         pass\n""" + WRONG,
     "answers before it is asked": """import os
-from course_utils.grading.wire import Codec, send
+from course_utils.classroom.grading.wire import Codec, send
 for fd in range(3, 64):
     try:
         for message in [['ready', 'function', 'f', []], ['done', 1, [], []], ['callback', 0, [], {}], ['done', None, [], [[0, [1]]]]]:
@@ -330,7 +330,7 @@ def tried(what):
     except BaseException as error:
         told.append(type(error).__name__)
 tried(lambda: os.remove({str(precious)!r}))
-tried(lambda: open({str(ROOT / "course_utils" / "grade.py")!r}, "a"))
+tried(lambda: open({str(ROOT / "course_utils" / "classroom" / "grade.py")!r}, "a"))
 tried(lambda: open({str(ROOT / "tests" / "editions.py")!r}).read())
 tried(lambda: shutil.rmtree({str(ROOT / "data")!r}))
 tried(lambda: socket.create_connection(("127.0.0.1", 80), 1))
@@ -406,10 +406,10 @@ def test_a_report_shows_no_markup_and_no_control_characters_of_a_submission(tmp_
 
 
 def test_without_the_sandbox_nothing_is_graded_unless_asked(tmp_path, monkeypatch, capsys):
-    from course_utils import safe_python
+    from course_utils.sandbox import run_python
 
     submit(tmp_path, read(START))
-    monkeypatch.setattr(safe_python, "unavailable", lambda: "the sandbox needs Linux, so the code was not run")
+    monkeypatch.setattr(run_python, "unavailable", lambda: "the sandbox needs Linux, so the code was not run")
     assert grade.main([str(tmp_path), "-o", str(tmp_path / "g.csv")]) == 2
     assert "--weak" in capsys.readouterr().err and not (tmp_path / "g.csv").exists()
 

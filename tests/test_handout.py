@@ -14,10 +14,10 @@ import nbformat
 import pytest
 from editions import NOTEBOOKS, ROOT, read, tasks
 
-from course_utils import handout
+from course_utils.classroom import handout
 from course_utils.exercises import engine, start_here  # noqa: F401 (registered before a test of the engine swaps the registry)
 
-STUDENTS = {"README.md", "LICENSE", "Makefile", "environment.yml", "pyproject.toml", "requirements.lock", "course_utils/moe.py",
+STUDENTS = {"README.md", "LICENSE", "Makefile", "environment.yml", "pyproject.toml", "requirements.lock", "course_utils/moe/gating.py",
             "course_utils/exercises/engine.py", "data/README.md", "data/verses.parquet", *(f"notebooks/{p.name}" for p in NOTEBOOKS)}
 
 
@@ -32,8 +32,9 @@ def repository(tmp_path):
     cell = nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("stream", text="SECRET")], execution_count=3,
                                      metadata={"tags": ["exercise"], "execution": {"a": "b"}})
     nb = nbformat.v4.new_notebook(cells=[cell, nbformat.v4.new_markdown_cell("Text é")], metadata={"widgets": {"state": "SECRET"}})
-    files = {"README.md": "hello", "notebooks/01_x.ipynb": nbformat.writes(nb), "tests/test_x.py": "", "course_utils/grade.py": "",
-             "course_utils/grids.py": "x = 1", "course_utils/exercises/engine.py": "", "conftest.py": "", "run": "#!/bin/sh"}
+    files = {"README.md": "hello", "notebooks/01_x.ipynb": nbformat.writes(nb), "tests/test_x.py": "",
+             "course_utils/classroom/grade.py": "", "course_utils/explore/grid.py": "x = 1", "course_utils/exercises/engine.py": "",
+             "conftest.py": "", "run": "#!/bin/sh"}
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
@@ -54,7 +55,7 @@ def test_outputs_tests_and_untracked_files_stay_behind(repository, tmp_path):
     names = handout.handout(out, repository)
     found = contents(out)
     assert list(found) == [f"many-models/{name}" for name in names]
-    assert names == ["README.md", "course_utils/exercises/engine.py", "course_utils/grids.py", "notebooks/01_x.ipynb", "run"]
+    assert names == ["README.md", "course_utils/exercises/engine.py", "course_utils/explore/grid.py", "notebooks/01_x.ipynb", "run"]
     assert "SECRET" not in gzip.decompress(out.read_bytes()).decode("utf-8", "replace")
     nb = nbformat.reads(found["many-models/notebooks/01_x.ipynb"][1].decode(), as_version=4)
     nbformat.validate(nb)
@@ -103,7 +104,7 @@ def test_the_courses_hand_out_works(tmp_path, monkeypatch):
     """All but the data, for the time's sake: the names of the data are checked, not their bytes."""
     names = handout.student_files()
     assert STUDENTS - {f"notebooks/{p.name}" for p in NOTEBOOKS} <= set(names)
-    assert not [name for name in names if name.startswith(("tests/", ".ci", ".github", "requirements-test", "course_utils/grade"))]
+    assert not [name for name in names if name.startswith(("tests/", ".ci", ".github", "requirements-test", "course_utils/classroom/grad"))]
     assert {"start.py", "requirements.lock"} <= set(names)
     small = [name for name in names if not name.startswith("data/")]
     monkeypatch.setattr(handout, "student_files", lambda root: small)

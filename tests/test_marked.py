@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from course_utils.edits import changes, tags_between
-from course_utils.marked import STYLES, marked_edits
+from course_utils.diffusion.edits import changes, tags_between
+from course_utils.explore.marked import STYLES, marked_edits
 
 
 def shown(draft: str, target: str):

@@ -18,9 +18,11 @@ from checkpoints import fine_tuned, load, random_state, save_llama
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from course_utils import merge_config, merge_plan, merging, tensor_files
-from course_utils.merge_config import MergeConfig, MergeError, Slice, Source, dumps, loads, merge
-from course_utils.merge_yaml import METHOD_NAMES, setting
+from course_utils import merging
+from course_utils.merging import checkpoints, command, plan
+from course_utils.merging.checkpoints import MergeError
+from course_utils.merging.command import merge
+from course_utils.merging.config import METHOD_NAMES, MergeConfig, Slice, Source, dumps, loads, setting
 
 ROOT = Path(__file__).parents[1]
 LEARNT = ROOT / "data" / "models"
@@ -189,7 +191,7 @@ def test_from_the_command_line(method, folders, tmp_path, capsys):
     from transformers import AutoModelForCausalLM
     (tmp_path / "config.yml").write_text(text(method, folders, out_dtype="bfloat16"), encoding="utf-8")
     out = tmp_path / "deep" / "out"
-    assert merge_config.main([str(tmp_path / "config.yml"), str(out), "--quiet", "--seed", "5"]) == 0
+    assert command.main([str(tmp_path / "config.yml"), str(out), "--quiet", "--seed", "5"]) == 0
     assert capsys.readouterr().err == ""
     base, a, b, _ = map(load, folders)
     expected = {
@@ -205,7 +207,7 @@ def test_from_the_command_line(method, folders, tmp_path, capsys):
     model = AutoModelForCausalLM.from_pretrained(out)
     assert model.config.num_hidden_layers == (6 if method == "passthrough" else 4) and model.dtype == torch.bfloat16
     assert model(torch.arange(5)[None]).logits.isfinite().all()
-    assert loads((out / merge_config.RECORD).read_text(encoding="utf-8")) == merge_config.read(tmp_path / "config.yml")
+    assert loads((out / command.RECORD).read_text(encoding="utf-8")) == command.read(tmp_path / "config.yml")
 
 
 @pytest.mark.parametrize("method", METHOD_NAMES)
@@ -213,7 +215,7 @@ def test_from_the_command_line(method, folders, tmp_path, capsys):
 def test_the_size_of_the_pieces_changes_nothing(method, piece, folders, tmp_path, monkeypatch):
     config = loads(text(method, folders, dtype="float32"))
     whole = load(merge(config, tmp_path / "whole", progress=False))
-    monkeypatch.setattr(merge_plan, "PIECE", piece)
+    monkeypatch.setattr(plan, "PIECE", piece)
     found = load(merge(config, tmp_path / "pieces", progress=False))
     assert all(torch.allclose(found[name], whole[name], atol=1e-6) for name in whole)
 
@@ -222,7 +224,7 @@ def test_shards_are_written_and_read(folders, tmp_path):
     from transformers import AutoModelForCausalLM
     config = loads(text("ties", folders))
     one, many = (merge(config, tmp_path / name, shard_size=size, progress=False) for name, size in (("one", 10**9), ("many", 20_000)))
-    assert len(list(many.glob("*.safetensors"))) > 3 and (many / tensor_files.INDEX).exists()
+    assert len(list(many.glob("*.safetensors"))) > 3 and (many / checkpoints.INDEX).exists()
     a, b = load(one), load(many)
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
     again = AutoModelForCausalLM.from_pretrained(many).state_dict()
@@ -301,7 +303,7 @@ def refuse(tmp_path, capsys, config: dict | str, words: str, out: str = "out") -
     """The command says why in one line and leaves nothing."""
     before = sorted(tmp_path.iterdir())
     (tmp_path / "config.yml").write_text(config if isinstance(config, str) else yaml.safe_dump(config), encoding="utf-8")
-    assert merge_config.main([str(tmp_path / "config.yml"), str(tmp_path / out), "--quiet"]) == 2
+    assert command.main([str(tmp_path / "config.yml"), str(tmp_path / out), "--quiet"]) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "Traceback" not in message
     assert words in message, message
@@ -391,7 +393,7 @@ def test_models_that_cannot_be_merged(change, words, spoilt, tmp_path, capsys):
 
 
 def _index(folder: Path, file: str) -> None:
-    (folder / tensor_files.INDEX).write_text(json.dumps({"weight_map": {"a": file}}), encoding="utf-8")
+    (folder / checkpoints.INDEX).write_text(json.dumps({"weight_map": {"a": file}}), encoding="utf-8")
 
 
 def _header(folder: Path, header: dict) -> None:
@@ -415,7 +417,7 @@ def test_another_vocabulary_is_noticed(tmp_path, capsys):
 @pytest.mark.parametrize("arguments", [[], ["only.yml"], ["a.yml", "out", "--sed", "3"], ["a.yml", "out", "--seed", "x"],
                                        ["no-such.yml", "out"]])
 def test_a_wrong_command_is_one_line(arguments, capsys):
-    assert merge_config.main(arguments) == 2
+    assert command.main(arguments) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -444,7 +446,7 @@ def test_a_full_disk_is_noticed_before_the_work(folders, tmp_path, capsys, monke
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=["disk", "ctrl-c"])
 def test_an_error_in_the_middle_leaves_nothing(error, folders, tmp_path, capsys, monkeypatch):
-    calls, read = [], tensor_files.ModelFolder.read
+    calls, read = [], checkpoints.ModelFolder.read
 
     def failing(self, *arguments):
         calls.append(arguments)
@@ -452,20 +454,20 @@ def test_an_error_in_the_middle_leaves_nothing(error, folders, tmp_path, capsys,
             raise error
         return read(self, *arguments)
 
-    monkeypatch.setattr(tensor_files.ModelFolder, "read", failing)
+    monkeypatch.setattr(checkpoints.ModelFolder, "read", failing)
     (tmp_path / "config.yml").write_text(text("ties", folders), encoding="utf-8")
-    code = merge_config.main([str(tmp_path / "config.yml"), str(tmp_path / "out"), "--quiet"])
+    code = command.main([str(tmp_path / "config.yml"), str(tmp_path / "out"), "--quiet"])
     assert code == (2 if isinstance(error, OSError) else 130)
     assert capsys.readouterr().err.count("\n") == 1 and [path.name for path in tmp_path.iterdir()] == ["config.yml"]
 
 
 SLOW = """
 import runpy, sys, time
-from course_utils import tensor_files
-read = tensor_files.ModelFolder.read
-tensor_files.ModelFolder.read = lambda *a: (time.sleep(0.05), read(*a))[1]
-sys.argv = ["merge_config", *sys.argv[1:]]
-runpy.run_module("course_utils.merge_config", run_name="__main__")
+from course_utils.merging import checkpoints
+read = checkpoints.ModelFolder.read
+checkpoints.ModelFolder.read = lambda *a: (time.sleep(0.05), read(*a))[1]
+sys.argv = ["command", *sys.argv[1:]]
+runpy.run_module("course_utils.merging.command", run_name="__main__")
 """
 
 
@@ -501,12 +503,12 @@ def test_a_running_merge_of_the_same_target_is_left_alone(folders, tmp_path):
 
 MEASURE = """
 import re, sys
-from course_utils import merge_config
+from course_utils.merging import command
 
 def peak(config, out):
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")  # the highest size so far starts anew
-    merge_config.merge(merge_config.read(config), out, progress=False)
+    command.merge(command.read(config), out, progress=False)
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 
 small = peak(sys.argv[1], sys.argv[2] + "-small")
@@ -535,7 +537,7 @@ def test_the_progress_bar_counts_to_the_end(folders, tmp_path, capsys):
 def test_no_network_and_no_transformers_are_needed(folders, tmp_path):
     """Start-up is most of a small merge's time: neither transformers nor a hub client is imported."""
     (tmp_path / "config.yml").write_text(text("ties", folders), encoding="utf-8")
-    code = ("import socket, sys; socket.socket.connect = None; from course_utils import merge_config; "
-            f"assert merge_config.main([{str(tmp_path / 'config.yml')!r}, {str(tmp_path / 'out')!r}, '--quiet']) == 0; "
+    code = ("import socket, sys; socket.socket.connect = None; from course_utils.merging import command; "
+            f"assert command.main([{str(tmp_path / 'config.yml')!r}, {str(tmp_path / 'out')!r}, '--quiet']) == 0; "
             "assert not {'transformers', 'huggingface_hub', 'mergekit'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -15,7 +15,8 @@ import torch
 import yaml
 from checkpoints import fine_tuned, load, random_state, save_llama
 
-from course_utils import merge_config, merging
+from course_utils import merging
+from course_utils.merging import command
 
 ROOT = Path(__file__).parents[1]
 LEARNT = ROOT / "data" / "models"
@@ -63,7 +64,7 @@ def models(tmp_path_factory):
 
 
 def ours(text: str, tmp_path: Path, seed: int = 0) -> dict[str, torch.Tensor]:
-    return load(merge_config.merge(merge_config.loads(text), tmp_path / f"ours-{seed}", seed=seed, progress=False))
+    return load(command.merge(command.loads(text), tmp_path / f"ours-{seed}", seed=seed, progress=False))
 
 
 def config(method: str, folders: list[str], each: list[dict] | None = None, base: bool = True, **rest) -> str:
@@ -285,7 +286,7 @@ def test_tied_head_beside_an_own_head(mergekit, tmp_path):
     for first, second in ((tied, own), (own, tied)):
         text = config("linear", [str(first), str(second)], [{"weight": 1}] * 2, base=False)
         out = tmp_path / f"out-{first.name}"
-        merge_config.merge(merge_config.loads(text), out, progress=False)
+        command.merge(command.loads(text), out, progress=False)
         assert difference(load(out), mergekit(text)) <= 1e-6
         assert yaml.safe_load((out / "config.json").read_text(encoding="utf-8"))["tie_word_embeddings"] is False
 
@@ -311,7 +312,7 @@ def test_both_programs_from_the_command_line(models, tmp_path):
     arguments = [str(tmp_path / "config.yml"), str(tmp_path / "theirs")]
     result = CliRunner().invoke(main, [*arguments, "--no-write-model-card", "--quiet", "--no-copy-tokenizer"])
     assert result.exit_code == 0, result.output
-    assert merge_config.main([arguments[0], str(tmp_path / "ours"), "--quiet"]) == 0
+    assert command.main([arguments[0], str(tmp_path / "ours"), "--quiet"]) == 0
     logits = [LlamaForCausalLM.from_pretrained(tmp_path / name)(torch.arange(12)[None]).logits for name in ("ours", "theirs")]
     assert torch.allclose(*logits, atol=1e-5)
 

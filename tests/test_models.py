@@ -12,9 +12,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from course_utils import assets
-from course_utils import models as course_models
-from course_utils.models import ModelError, load, shelf, tokenizer_folder
+from course_utils.shelf import assets
+from course_utils.shelf import models as course_models
+from course_utils.shelf.models import ModelError, load, shelf, tokenizer_folder
 
 FAMILY = ["base", "base-b", "web", "kjv", "movies", "nyt", "amazon", "tweets"]
 ROOT = Path(__file__).resolve().parent.parent
@@ -281,7 +281,7 @@ def test_loading_is_silent_and_asks_no_network(smollm2):
             tried.append(args)
             raise OSError("no network")
         socket.socket.connect = socket.getaddrinfo = refuse
-        from course_utils.models import load
+        from course_utils.shelf.models import load
         for name in ("smollm2", "base"):
             lm = load(name)
             lm.model.generate(lm.encode("The capital")[None], max_new_tokens=1, do_sample=False)

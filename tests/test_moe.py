@@ -19,8 +19,15 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from course_utils import moe
-from course_utils.expert_parallel import expert_parallel_forward
-from course_utils.moe_dispatch import BLOCK, fused_experts, grouped_experts, looped_experts, masked_experts, plan_dispatch
+from course_utils.moe.dispatch import (
+    BLOCK,
+    fused_experts,
+    grouped_experts,
+    looped_experts,
+    masked_experts,
+    plan_dispatch,
+)
+from course_utils.moe.expert_parallel import expert_parallel_forward
 
 STEPS = (looped_experts, grouped_experts, fused_experts)
 INF = math.inf

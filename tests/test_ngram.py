@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from course_utils.ngram import NGramLM
+from course_utils.ensembling.ngram import NGramLM
 
 VOCAB = 6
 properties = settings(max_examples=60, deadline=None, derandomize=True)

@@ -5,7 +5,8 @@ import threading
 import pytest
 from test_explore import _draw, _texts
 
-from course_utils import controls, explore
+from course_utils import explore
+from course_utils.explore import controls
 
 CURVES = {"naive": [0.1, 0.8, 1.5, 0.7, 0.3], "related": [0.2, 0.18, 0.15, 0.17, 0.2]}
 ACCURACY = {"naive": [0.96, 0.6, 0.35, 0.7, 0.95], "related": [0.95, 0.95, 0.96, 0.95, 0.95]}

@@ -6,12 +6,11 @@ import shutil
 import pytest
 import torch
 
-from course_utils import pipelines
-from course_utils.corpora import verses
-from course_utils.decoding import CachedLM
 from course_utils.ensembling import linear_interpolation, negative_evidence
-from course_utils.models import ModelError, load
+from course_utils.ensembling.decoding import CachedLM
 from course_utils.pipelines import Translator, apertium, load_translator
+from course_utils.shelf.corpora import verses
+from course_utils.shelf.models import ModelError, load
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def test_translations_equal_those_of_transformers(nmt, pairs, options, theirs):
 
 
 def test_scores_are_the_reference_tokens_entries_of_the_distributions(nmt, pairs, monkeypatch):
-    monkeypatch.setattr(pipelines, "BATCH_TOKENS", 80)  # several batches, not in the order given
+    monkeypatch.setattr("course_utils.pipelines.translation.BATCH_TOKENS", 80)  # several batches, not in the order given
     sources, targets = pairs
     got = nmt.token_log_probs(sources, targets)
     for source, target, ids, row in zip(sources, targets, nmt.target_ids(targets), got, strict=True):

@@ -8,7 +8,7 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgb
 
-from course_utils import plots
+from course_utils.explore import style as plots
 
 
 def _figure():

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from course_utils import corpora, polarity
-from course_utils.models import ModelError, data_dir
+from course_utils.shelf import corpora, polarity
+from course_utils.shelf.models import ModelError, data_dir
 
 ROWS = [0, 401, 905, 1200, 1590]
 

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from editions import NOTEBOOKS, ROOT, read, run_cells, tasks
 
-from course_utils import progress
+from course_utils.classroom import progress
 from course_utils.exercises import engine, interpolation, start_here  # noqa: F401 (registered before a test swaps the registry)
 
 FIRST = "start_here.average"
@@ -134,7 +134,7 @@ def test_make_lab_asks_for_it_without_loading_torch(tmp_path, setting, opened):
     file.write_text(json.dumps({"latest": "interpolation", "exercises": {}}), encoding="utf-8")
     environment = {key: value for key, value in os.environ.items() if key != "PYTEST_VERSION"}
     environment["MANY_MODELS_PROGRESS"] = str(file) if setting == "file" else "off"
-    done = subprocess.run([sys.executable, "-X", "importtime", "-m", "course_utils.progress"], cwd=ROOT, env=environment,
+    done = subprocess.run([sys.executable, "-X", "importtime", "-m", "course_utils.classroom.progress"], cwd=ROOT, env=environment,
                           capture_output=True, text=True)
     assert done.stdout == opened + "\n" and "torch" not in done.stderr
 

@@ -13,9 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from course_utils import recognition
-from course_utils.models import ModelError, data_dir
-from course_utils.recognition import (
+from course_utils.pipelines import recognition
+from course_utils.pipelines.recognition import (
     Lattice,
     align_words,
     load_clip,
@@ -27,6 +26,7 @@ from course_utils.recognition import (
     recognise,
     word_error_rate,
 )
+from course_utils.shelf.models import ModelError, data_dir
 
 HAS_POCKETSPHINX = importlib.util.find_spec("pocketsphinx") is not None
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "o'd"]), max_size=7)

@@ -7,8 +7,8 @@ import re
 import pytest
 from test_explore import _draw, _texts
 
+from course_utils.explore.refinement_rounds import refinement_explorer
 from course_utils.refinement import fixed_point, two_rate
-from course_utils.rounds import refinement_explorer
 
 # Huang et al. (2024), table 3: accuracy before, after one and after two rounds of self-correction.
 TABLES = {"GPT-4, GSM8K": [0.955, 0.915, 0.890], "GPT-3.5, GSM8K": [0.759, 0.751, 0.747], "GPT-3.5, CSQA": [0.758, 0.381, 0.418]}

@@ -8,10 +8,11 @@ import pytest
 import torch
 from test_explore import _draw, _texts
 
-from course_utils import explore, routing
+from course_utils import explore
+from course_utils.explore import moe_routing
 from course_utils.moe import cv_squared, keep_top_k, noisy_top_k_gate
 
-STOPS = routing.TEMPERATURES
+STOPS = moe_routing.TEMPERATURES
 L, N, E = 3, 9, 6
 TOKENS = [" In", " the", "beginning", " it's", '"q"', "\n", " the", "back\\slash", " extraordinarily long"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from course_utils import safe_python
-from course_utils.safe_python import Ran, run_python, unavailable
+from course_utils.sandbox import run_python as safe_python
+from course_utils.sandbox.run_python import Ran, run_python, unavailable
 
 pytestmark = pytest.mark.slow
 
@@ -326,7 +326,7 @@ def test_the_interrupted_notebook_leaves_no_program(monkeypatch):
 @contained
 def test_a_dead_notebook_leaves_no_program():
     """The process that called run_python is killed outright: the sandbox ends with it (asserted by the fixture)."""
-    code = "from course_utils.safe_python import run_python; run_python('import time; time.sleep(1000)', wall_seconds=500)"
+    code = "from course_utils.sandbox.run_python import run_python; run_python('import time; time.sleep(1000)', wall_seconds=500)"
     notebook = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     deadline = time.monotonic() + 60
     while not programs(notebook.pid) and time.monotonic() < deadline:
@@ -341,13 +341,13 @@ def test_a_dead_notebook_leaves_no_program():
                     reason="this way is for tests that run as root")
 def test_the_same_without_root(tmp_path):
     """An ordinary user has the same sandbox, through a user namespace (skipped where those are closed to users)."""
-    for name in ("safe_python.py", "jail.py"):
-        shutil.copy(ROOT / "course_utils" / name, tmp_path / name)
+    for name in ("run_python.py", "jail.py"):
+        shutil.copy(ROOT / "course_utils" / "sandbox" / name, tmp_path / name)
     for folder in [tmp_path, *tmp_path.parents[:3]]:
         if folder != Path("/tmp"):
             folder.chmod(0o755)
     code = """
-from safe_python import run_python
+from run_python import run_python
 for code in ["import os; print(os.getuid())", "import os\\nwhile 1: os.fork()", "open('/escaped', 'w')", "import socket; socket.socket()"]:
     ran = run_python(code)
     print(ran.status, ran.stdout.strip(), ran.message[:40])
@@ -365,7 +365,7 @@ for code in ["import os; print(os.getuid())", "import os\\nwhile 1: os.fork()", 
 @pytest.mark.parametrize("stage", ["the namespaces", "the root", "the filter", "the interpreter"])
 def test_without_a_sandbox_nothing_runs(stage, monkeypatch, tmp_path):
     """Whatever part of the sandbox fails, the program is not started."""
-    source = (ROOT / "course_utils" / "jail.py").read_text(encoding="utf-8")
+    source = (ROOT / "course_utils" / "sandbox" / "jail.py").read_text(encoding="utf-8")
     old, new = {
         "the namespaces": ("NEWNS | NEWUTS | NEWIPC | NEWPID | NEWNET)\n    build", "0xFFFFFFFF)\n    build"),
         "the root": ('call("syscall", ctypes.c_long(PIVOT_ROOT[machine]), ".", ".")', 'call("syscall", ctypes.c_long(-1), ".", ".")'),
@@ -374,7 +374,7 @@ def test_without_a_sandbox_nothing_runs(stage, monkeypatch, tmp_path):
     }[stage]
     assert source.count(old) == 1
     (tmp_path / "jail.py").write_text(source.replace(old, new), encoding="utf-8")
-    monkeypatch.setattr(safe_python, "__file__", str(tmp_path / "safe_python.py"))
+    monkeypatch.setattr(safe_python, "__file__", str(tmp_path / "run_python.py"))
     ran = run_python("print('escaped')")
     assert (ran.status, ran.stdout, ran.stderr) == ("unavailable", "", "")
     assert ran.message.startswith("the sandbox is unavailable here, so the code was not run: ") and len(ran.message.splitlines()) == 1

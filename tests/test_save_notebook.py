@@ -11,9 +11,9 @@ import pytest
 from ipykernel.ipkernel import IPythonKernel
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from course_utils import save_notebook
+from course_utils.classroom import save_notebook
+from course_utils.classroom.save_notebook import CHART, PICTURE
 from course_utils.explore import or_and_explorer
-from course_utils.save_notebook import CHART, PICTURE
 
 pytest.importorskip("vl_convert")
 

@@ -28,7 +28,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from course_utils.corpora import snippets
 from course_utils.selection import (
     Cascade,
     KNNRouter,
@@ -44,6 +43,7 @@ from course_utils.selection import (
     reliability_table,
     routing_curve,
 )
+from course_utils.shelf.corpora import snippets
 
 INF = math.inf
 SEEDS = st.integers(0, 10_000)

@@ -2,10 +2,8 @@
 
 import pytest
 
-from course_utils.chat import PROMPTS, roles
 from course_utils.refinement import self_refine
-from course_utils.safe_python import unavailable
-from course_utils.selfrefine_tasks import (
+from course_utils.refinement.tasks import (
     CODE,
     KIND,
     REWRITING,
@@ -23,6 +21,8 @@ from course_utils.selfrefine_tasks import (
     words_feedback,
     words_task,
 )
+from course_utils.sandbox.run_python import unavailable
+from course_utils.shelf.chat import PROMPTS, roles
 
 sandboxed = pytest.mark.skipif(bool(unavailable()), reason="no sandbox here")
 
@@ -98,7 +98,7 @@ def test_program_takes_the_first_block_or_all():
     ("def add(a, b):\n    return a - b", "error", "AssertionError: add(2, 3) should be 5 but is -1"),
     ("def plus(a, b):\n    return a + b", "error", "NameError: name 'add' is not defined"),
     ("raise SystemExit", "error", "it ended before the tests did"),
-    ("print('all tests passed'); raise SystemExit", "ok", None),  # a program that lies is believed: see safe_python
+    ("print('all tests passed'); raise SystemExit", "ok", None),  # a program that lies is believed: see sandbox/run_python.py
 ])
 def test_run_tests(code, status, message):
     ran = run_tests(code, with_tests([("add(2, 3)", 5), ("add('a', 'b')", "ab")]))

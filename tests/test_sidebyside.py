@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import vl_convert
 
-from course_utils import explore, sidebyside
-from course_utils.sidebyside import in_reference
+from course_utils import explore
+from course_utils.explore import translations
+from course_utils.explore.translations import in_reference
 
 INK, MARKED, NOTE, UNDERLINE = "#222222", "#B34700", "#767676", "#D55E00"
 ROWS = {
@@ -57,8 +58,8 @@ def _drawn(chart, sentence=1):
         beside = [text for text, _, y, e in texts if y == top and e.get("font-weight") != "bold" and text]
         words = []
         for text, x, y, e in sorted((one for one in texts if top < one[2] < below), key=lambda one: (one[2], one[1])):
-            under = lines.get((round(x + 1, 2), round(y + sidebyside.LINE / 2 - 1, 2)))
-            assert under is None or under == pytest.approx(len(text) * sidebyside.CHAR - 2, abs=0.01)
+            under = lines.get((round(x + 1, 2), round(y + translations.LINE / 2 - 1, 2)))
+            assert under is None or under == pytest.approx(len(text) * translations.CHAR - 2, abs=0.01)
             used += under is not None
             words.append((text, x, y, e.get("fill"), under is not None))
         rows[name] = beside, words
@@ -152,7 +153,7 @@ def test_a_text_that_is_too_long_says_what_is_missing(chart):
     assert [word for word, *_ in shown] == whole[: len(shown)] and int(found[1]) == len(whole) - len(shown) > 50
     assert int(found[2]) == 3 - sum(not under for *_, under in shown) == 2  # one of three is shown
     assert colour == NOTE and not marked and len({y for _, _, y, _, _ in words}) == 3
-    assert 82 - 3 < (x - words[0][1]) / sidebyside.CHAR + len(remark) <= 82 + 1e-6  # there is no room for another "no"
+    assert 82 - 3 < (x - words[0][1]) / translations.CHAR + len(remark) <= 82 + 1e-6  # there is no room for another "no"
     longer = explore.translation_viewer(ROWS, reference="Human", lines=8)
     assert len({y for _, _, y, _, _ in _drawn(longer, 3)["NMT"][1]}) == 6 and "more" not in str(_drawn(longer, 3))
 
@@ -181,9 +182,9 @@ def test_nothing_overlaps_or_leaves_the_chart_and_nothing_moves(rows, reference,
         for row in boxes.values():
             row.sort()
             assert all(end <= start + 0.2 for (_, end), (start, _) in zip(row, row[1:]))  # dashes end where the next word begins
-            assert row[0][0] >= left and row[-1][1] <= left + min(width, 82 * sidebyside.CHAR)
-        assert np.diff(sorted(boxes)).min() >= sidebyside.LINE - 1e-6
-        assert max(boxes) + sidebyside.LINE / 2 <= float(svg.get("height"))
+            assert row[0][0] >= left and row[-1][1] <= left + min(width, 82 * translations.CHAR)
+        assert np.diff(sorted(boxes)).min() >= translations.LINE - 1e-6
+        assert max(boxes) + translations.LINE / 2 <= float(svg.get("height"))
         heads = tuple((e.text, y) for tag, _, y, e in marks if e.get("font-weight") == "bold" and "Mono" in e.get("font-family"))
         still.add((svg.get("width"), svg.get("height"), heads))
         for name, (_, words) in _drawn(drawn, sentence).items():
@@ -202,9 +203,9 @@ def test_words_of_a_line_are_one_blank_apart_and_lines_are_as_full_as_they_can_b
             for (one, x, y, *_), (two, x2, y2, *_) in zip(words, words[1:]):
                 gap = 0 if one == "Marchó—" else 1
                 if y == y2:
-                    assert x2 - x == pytest.approx((len(one) + gap) * sidebyside.CHAR, abs=0.01)
+                    assert x2 - x == pytest.approx((len(one) + gap) * translations.CHAR, abs=0.01)
                 else:
-                    assert x2 == start and (x - start) / sidebyside.CHAR + len(one) + 1 + len(two) > sidebyside.COLUMNS
+                    assert x2 == start and (x - start) / translations.CHAR + len(one) + 1 + len(two) > translations.COLUMNS
 
 
 def test_a_line_has_room_for_82_letters():

@@ -8,11 +8,12 @@ import pytest
 import torch
 from test_explore import _bars, _draw, _texts
 
-from course_utils import explore, softening
+from course_utils import explore
 from course_utils.distillation import ensemble_targets, kd_loss, soft_target_loss, soften
+from course_utils.explore import distillation
 
 V = 4096
-STOPS = softening.TEMPERATURES
+STOPS = distillation.TEMPERATURES
 
 
 def _example(C, members, seed, truth=None, scale=3.0, **more):

@@ -11,12 +11,12 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from course_utils import sparsity
 from course_utils.sparsity import (
     activation_sparsity,
     backend,
     bag_matvec,
     grouped_matmul,
+    matvec,
     matvec_2_4,
     pack_2_4,
     prune_2_4,
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[1]
 MATVECS = (sparse_matvec, bag_matvec, to_csr_matvec, triton_sparse_matvec, triton_skip_matvec)
 NAMES = [f.__name__ for f in MATVECS]
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-needs_triton = pytest.mark.skipif(sparsity.kernels is None, reason="no package triton on this machine")
+needs_triton = pytest.mark.skipif(matvec.kernels is None, reason="no package triton on this machine")
 
 
 def numbers(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -200,7 +200,7 @@ def test_grouped_product_is_each_experts_own(f, counts, d_in, d_out, dtype, tran
 
 def test_backend_says_one_of_three(monkeypatch):
     assert backend() in ("triton, compiled for CUDA", "triton interpreter on the CPU", "torch")
-    monkeypatch.setattr(sparsity, "kernels", None)
+    monkeypatch.setattr(matvec, "kernels", None)
     assert backend() == "torch"
     check_matvec(triton_sparse_matvec, numbers(20, 30), sparse(20, density=0.2))
     check_matvec(triton_skip_matvec, numbers(20, 30), sparse(20, density=0.2))
@@ -229,7 +229,7 @@ print(backend(), end="")
     ids=["triton imported before", "variable set", "no triton"],
 )
 def test_the_module_works_in_any_order_and_without_triton(first, says):
-    if says != "torch" and sparsity.kernels is None:
+    if says != "torch" and matvec.kernels is None:
         pytest.skip("no package triton on this machine")
     if says != "torch" and torch.cuda.is_available() and "environ" not in first:
         says = "triton, compiled for CUDA"
@@ -247,7 +247,7 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here(dtype, tmp_path, monkeyp
         pytest.skip("TRITON_INTERPRET=1: Triton's own functions cannot be compiled")
     from triton.backends.compiler import GPUTarget
 
-    kernels = sparsity.kernels
+    kernels = matvec.kernels
     pointers = {name: f"*{dtype}" for name in ("weight_t", "weight", "h", "y", "x", "values")}
     pointers |= {"index": "*i64", "tiles": "*i64", "ends": "*i64", "packed": "*u8"}
     for kernel in (kernels._gather, kernels._skip, kernels._two_of_four, kernels._grouped):

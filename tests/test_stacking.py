@@ -11,7 +11,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
-from course_utils.stacking import fold_numbers, oof_predictions
+from course_utils.pipelines.stacking import fold_numbers, oof_predictions
 
 X, Y = load_iris(return_X_y=True)
 

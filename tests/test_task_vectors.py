@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from course_utils import merging
-from course_utils.largest import Largest, RandomShare, seed_for
-from course_utils.layers import count_layers, split_layer, stack_layers
-from course_utils.task_vectors import (
+from course_utils.merging.checkpoints import count_layers, split_layer, stack_layers
+from course_utils.merging.task_vectors import (
+    Largest,
+    RandomShare,
     add,
     analogy,
     apply_task_vectors,
@@ -21,6 +22,7 @@ from course_utils.task_vectors import (
     edit,
     elect_sign,
     negate,
+    seed_for,
     slerp_tensors,
     task_vector,
     trim,

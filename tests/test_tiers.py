@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from test_explore import _draw, _texts
 
-from course_utils import explore, tiers
+from course_utils import explore
+from course_utils.explore import cascade as tiers
 from course_utils.selection import cascade, pareto
 
 COST = [0.2, 0.7, 120]

@@ -7,8 +7,9 @@ import pytest
 import torch
 from test_explore import _draw, _texts
 
-from course_utils import explore, voting
-from course_utils.task_vectors import disjoint_mean, elect_sign, trim
+from course_utils import explore
+from course_utils.explore import ties as voting
+from course_utils.merging.task_vectors import disjoint_mean, elect_sign, trim
 
 NAMES = ["web", "kjv", "Noah's", 'b "q"', "amazon", "tweets"]
 STOPS = voting.DENSITIES

@@ -1,11 +1,10 @@
 """Exercises of notebook 08: a cascade's arithmetic, the Pareto set, APGR, kNN outcomes, the calibration error.
 
-The references are the library's functions (course_utils/cascades.py, course_utils/routers.py), written for one case.
+The references are the library's functions (course_utils/selection/cascades.py, course_utils/selection/routers.py), written for one case.
 """
 
 from __future__ import annotations
 
-from course_utils.cascades import pareto
 from course_utils.exercises import cascades_and_routing_calibration as calibration
 from course_utils.exercises import cascades_and_routing_cascade as cascades
 from course_utils.exercises import cascades_and_routing_curves as curves
@@ -13,6 +12,7 @@ from course_utils.exercises import cascades_and_routing_knn as knn
 from course_utils.exercises import cascades_and_routing_pareto as points
 from course_utils.exercises import cascades_and_routing_quizzes  # noqa: F401 (registers the quiz)
 from course_utils.exercises.engine import Exercise, register
+from course_utils.selection.cascades import pareto
 
 register(
     Exercise(

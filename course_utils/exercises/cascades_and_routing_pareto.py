@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.cascades import pareto
 from course_utils.exercises.answers import Mistake
 from course_utils.exercises.arrays import are_floats, judge, tried
+from course_utils.selection.cascades import pareto
 
 Array = np.ndarray
 

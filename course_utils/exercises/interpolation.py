@@ -1,6 +1,6 @@
 """Exercises of notebook 01: the two rules, OR and AND, EM, the posterior, learning lam, the kNN-LM.
 
-The references are the library's own functions (course_utils/ensembling.py), except the kNN-LM's.
+The references are the library's own functions (course_utils/ensembling/interpolation.py), except the kNN-LM's.
 """
 
 from __future__ import annotations

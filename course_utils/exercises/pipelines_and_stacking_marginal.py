@@ -11,7 +11,7 @@ from torch import Tensor
 from course_utils.exercises.answers import Mistake, StudentError, close
 from course_utils.exercises.diagnose import attempt, sum_note
 from course_utils.exercises.mistakes import alike, draw, recognise
-from course_utils.recognition import marginal_pipeline
+from course_utils.pipelines.recognition import marginal_pipeline
 
 STEPS = "result[b] = p1[b, 0] * p2[0] + p1[b, 1] * p2[1] + ..., which is the matrix product p1 @ p2, (B, K) @ (K, V)."
 ARGMAX = (

@@ -17,8 +17,8 @@ import torch
 from soups import DATA, fine_tune, snippets
 from torch.nn.functional import cross_entropy, nll_loss
 
-from course_utils.classifiers import Ingredients, balanced_accuracy, load_ingredients, logits_of
 from course_utils.distillation import ensemble_targets, kd_loss
+from course_utils.shelf.classifiers import Ingredients, balanced_accuracy, load_ingredients, logits_of
 
 T, ALPHA, LAYERS, TEACHERS = 2.0, 0.9, 2, 4
 TRAINING = {"learning_rate": 1e-3, "steps": 300, "weight_decay": 0.1}

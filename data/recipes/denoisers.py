@@ -17,11 +17,11 @@ from language_models import SCRATCH, publish, resume, save_checkpoint, set_rate
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 
-from course_utils import corpora, denoisers
-from course_utils import discrete_diffusion as dd
-from course_utils import discrete_processes as dp
-from course_utils.denoisers import MASK, ROW, K
-from course_utils.edits import TAGS, WRITES, corrupt
+from course_utils.diffusion import discrete as dd
+from course_utils.diffusion import discrete as dp
+from course_utils.diffusion.edits import TAGS, WRITES, corrupt
+from course_utils.shelf import corpora, denoisers
+from course_utils.shelf.denoisers import MASK, ROW, K
 
 BATCH, STEPS, WARMUP, PEAK, T, SEED = 32, 4000, 100, 2e-3, 1000, 0
 NETWORKS = {"verse-uniform": {"vocabulary": K}, "verse-absorbing": {"vocabulary": K + 1},

@@ -16,9 +16,9 @@ import torch
 from language_models import DATA, DOMAINS, SCRATCH
 from torch.nn.functional import cross_entropy
 
-from course_utils import corpora, models
-from course_utils.merge_methods import METHODS
-from course_utils.task_vectors import edit, task_vector
+from course_utils.merging.methods import METHODS
+from course_utils.merging.task_vectors import edit, task_vector
+from course_utils.shelf import corpora, models
 
 ORDER = ["movies", "kjv", "tweets", "nyt", "amazon", "web"]  # the first n of them are merged: prose and verse, related and not
 LAMBDAS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5]

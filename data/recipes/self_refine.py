@@ -19,7 +19,7 @@ Methods, each a row for each answer. All but `sample` start from the greedy firs
 `calls` counts the model's calls up to and with the feedback on this answer; the verifier is none, and `sample` counts its draws.
 Code: 4 draws a problem (temperature 0.8), and up to two rounds of repair with the error message for the first 2 of them.
 
-Prompts are in course_utils.chat and course_utils.selfrefine_tasks; they were written on eight other lists of words and six training
+Prompts are in course_utils.shelf.chat and course_utils.refinement.tasks; they were written on eight other lists of words and six training
 snippets. Every call is kept (data/.training/self_refine.jsonl): a run that was cut off goes on. Draws depend on their own seed only; which
 prompts share a batch can move a log-probability in its last digits. Needs MiniLM, see tiers.py.
 """
@@ -37,12 +37,11 @@ import torch
 from tiers import DATA, SCRATCH, MiniLM
 from torch import Tensor
 
-from course_utils import corpora
-from course_utils import selfrefine_tasks as tasks
-from course_utils.chat import PROMPTS, roles
-from course_utils.members import CachedLM
-from course_utils.models import LanguageModel, load
-from course_utils.refinement import Refined, self_refine
+from course_utils.ensembling.decoding import CachedLM
+from course_utils.refinement import Refined, self_refine, tasks
+from course_utils.shelf import corpora
+from course_utils.shelf.chat import PROMPTS, roles
+from course_utils.shelf.models import LanguageModel, load
 
 TEMPERATURE, BATCH = 0.8, 64
 TOKENS = {"words": 48, "rewriting": 48, "code": 128}  # of an answer or of feedback

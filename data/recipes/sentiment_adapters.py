@@ -20,9 +20,9 @@ from language_models import MODELS, SCRATCH, save_checkpoint, set_rate
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from torch.nn.functional import cross_entropy
 
-from course_utils.decoding import AdapterEnsemble, generate
 from course_utils.ensembling import loglinear_interpolation, negative_evidence
-from course_utils.models import load, load_with_adapters
+from course_utils.ensembling.decoding import AdapterEnsemble, generate
+from course_utils.shelf.models import load, load_with_adapters
 
 DATA = Path(__file__).parents[1]
 RATING = {"lora-positive": lambda rating: rating >= 1, "lora-negative": lambda rating: rating <= -1}

@@ -24,9 +24,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 from transformers import LlamaForSequenceClassification
 
-from course_utils.classifiers import Ingredients, balanced_accuracy, logits_of, pad
-from course_utils.deltas import difference, restored
 from course_utils.merging import average
+from course_utils.shelf.classifiers import Ingredients, balanced_accuracy, logits_of, pad
+from course_utils.shelf.deltas import difference, restored
 
 DATA = Path(__file__).parents[1]
 BATCH, INGREDIENTS = 32, 12

@@ -25,7 +25,15 @@ import pyarrow.parquet as pq
 import soundfile
 from scipy.signal import resample_poly
 
-from course_utils.recognition import RATE, _decoder, load_clip, nbest_posterior, normalise, recognise, word_error_rate
+from course_utils.pipelines.recognition import (
+    RATE,
+    _decoder,
+    load_clip,
+    nbest_posterior,
+    normalise,
+    recognise,
+    word_error_rate,
+)
 
 DATA = Path(__file__).parents[1]
 SPEECH = DATA / "speech"

@@ -43,10 +43,10 @@ from sklearn.preprocessing import StandardScaler
 from transformers import AutoModel, AutoTokenizer
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from course_utils import corpora
-from course_utils.assets import quiet_transformers
-from course_utils.models import load
-from course_utils.polarity import BATCH, LONGEST, hidden_means
+from course_utils.shelf import corpora
+from course_utils.shelf.assets import quiet_transformers
+from course_utils.shelf.models import load
+from course_utils.shelf.polarity import BATCH, LONGEST, hidden_means
 
 DATA = Path(__file__).parents[1]
 SCRATCH = DATA / ".training"
@@ -97,7 +97,7 @@ class MiniLM:
 
 
 class SmolLM2:
-    """texts -> (texts, 2 x 576), see `course_utils.polarity.hidden_means`."""
+    """texts -> (texts, 2 x 576), see `course_utils.shelf.polarity.hidden_means`."""
 
     def __init__(self) -> None:
         self.lm = load("smollm2")

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, MarianConfig, MarianMTModel, PreTrainedTokenizerFast
 
-from course_utils.deltas import difference
+from course_utils.shelf.deltas import difference
 
 DATA = Path(__file__).parents[1]
 BOS, EOS = 0, 1

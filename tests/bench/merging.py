@@ -27,7 +27,7 @@ CONFIGS = {
             "  - {{model: {2}, parameters: {{weight: 0.4, density: 0.2}}}}\ndtype: bfloat16\n",
     "linear": "merge_method: linear\nmodels:\n  - {{model: {0}}}\n  - {{model: {1}}}\n  - {{model: {2}}}\nparameters: {{weight: 1}}\n"
               "dtype: bfloat16\n"}
-PROGRAMS = {"ours": ["-m", "course_utils.merge_config"],
+PROGRAMS = {"ours": ["-m", "course_utils.merging.command"],
             "mergekit": ["-m", "mergekit.scripts.run_yaml", "--no-write-model-card", "--no-copy-tokenizer"]}
 MAKE = """
 import sys, torch

@@ -24,7 +24,7 @@ from transformers import MixtralConfig  # noqa: E402
 from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock  # noqa: E402
 
 from course_utils.moe import MixtureOfExperts  # noqa: E402
-from course_utils.moe_dispatch import swiglu  # noqa: E402
+from course_utils.moe.dispatch import swiglu  # noqa: E402
 
 D_MODEL, D_FF = 512, 1024
 PEERS = ("eager", "grouped_mm", "batched_mm")

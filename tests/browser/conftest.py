@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 import nbformat
 import pytest
 
-from course_utils import export
+from course_utils.classroom import export
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -9,7 +9,7 @@ pytest.importorskip("axe_playwright_python")
 from axe_playwright_python.sync_playwright import Axe
 from test_notebooks_in_browser import ERRORS, RUN_ALL, _picture, _wait_for_change
 
-from course_utils import progress
+from course_utils.classroom import progress
 
 NAMES = [path.stem for path in progress.notebooks()]
 OURS = [[".jp-MarkdownOutput"], [".jp-OutputArea-output"]]  # the rest of the page is JupyterLab's

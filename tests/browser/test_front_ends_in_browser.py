@@ -15,7 +15,8 @@ pytest.importorskip("axe_playwright_python")
 from test_accessibility_in_browser import _violations
 from test_notebooks_in_browser import LAMBDA, _move_by_keyboard_and_mouse, _run, _sliders
 
-from course_utils import explore, save_notebook
+from course_utils import explore
+from course_utils.classroom import save_notebook
 
 LAB = "lab/tree"
 NOTEBOOK_7 = pytest.param("notebooks", marks=pytest.mark.skipif(not find_spec("notebook"), reason="the package notebook is not installed"))

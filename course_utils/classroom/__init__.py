@@ -1,0 +1,1 @@
+"""For instructors and authors: grading, the student edition, decks and site, saving notebooks; and the file of progress."""

@@ -1,0 +1,1 @@
+"""What is loaded: real models (`models`, `classifiers`, `polarity`, `denoisers`, `chat`), texts (`corpora`), and their files."""
