@@ -1,4 +1,4 @@
-"""Teach one small student what an ensemble knows: the targets and the losses.
+"""Distillation: a small student model learns from an ensemble of teachers. The targets and the losses.
 
 Logits are raw scores, (..., C) over C classes or tokens; a temperature T divides them before the softmax. All losses are
 in nats and means over the B rows (for texts: over the target tokens), and the student's logits alone get a gradient.

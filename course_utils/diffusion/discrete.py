@@ -1,4 +1,4 @@
-"""Discrete diffusion: tokens that are lost at random step by step, and a model that finds them again.
+"""Discrete diffusion: tokens are replaced at random step by step, and a model learns to restore them.
 
 Notation (Austin et al. 2021): K token kinds, steps t = 1..T, a number or one for each text (B,); x0, x_t (B, ...) are token
 ids, a distribution has K as its last axis and is a ROW: after a step with Q (K, K), rows that sum to 1, it is row @ Q.

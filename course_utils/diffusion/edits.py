@@ -1,4 +1,4 @@
-"""Text as something that is edited: spoil it with random edits, and the tags that turn one text into another.
+"""Edit-based diffusion of text: random edits that corrupt it, and the tags that turn one text into another.
 
 A text is a list of tokens of any kind that can be compared: words, characters, ids (a tensor's tolist()). A draft of n
 tokens has n + 1 tags, the first for its START, the others for its tokens: KEEP the token; REPLACE it by a span of new tokens;

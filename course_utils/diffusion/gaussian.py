@@ -2,7 +2,7 @@
 
 Notation (Ho et al. 2020): x0 (B, ...) are B data points of any shape; steps t = 1..T as in the paper, a number or one for
 each point (B,), and the schedule's arrays (T,) hold step t at index t - 1; alpha_t = 1 - beta_t, alphas_bar_t is the product
-of alpha_1..alpha_t, and 1 at t = 0. Data should have about unit scale, for x_T is to be standard normal whatever x0 was.
+of alpha_1..alpha_t, and 1 at t = 0. Data should have about unit scale, because x_T should be standard normal whatever x0 was.
 A model is any function of (x_t, t (B,)) that returns its prediction of the noise, in the shape of x_t.
 """
 

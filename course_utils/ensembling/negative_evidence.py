@@ -1,4 +1,4 @@
-"""Negative evidence: a model that says what is wanted and one that says what is not wanted steer a third one.
+"""Negative evidence: two models, one of what is wanted and one of what is not wanted, steer a third one.
 
 The difference of log-probabilities log P_pos - log P_neg is added to the core model's (DExperts; domain differential
 adaptation in machine translation), among tokens that are plausible at all (nucleus, contrastive decoding's mask).

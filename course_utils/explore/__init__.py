@@ -1,4 +1,4 @@
-"""Live charts: sweeps that the browser computes by itself, from numbers that lie in the page.
+"""Live charts: a slider is moved and the browser computes the chart anew by itself, from numbers that are in the page.
 
 Each function returns a ``LiveChart``; its docstring gives the formula that the page evaluates. A chart is one file, named
 after what it shows; `chart` has what they share, `style` the look of the figures that are not live.

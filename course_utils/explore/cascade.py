@@ -1,4 +1,4 @@
-"""The live chart of the cascade: who answers what, how well and at what price, for each threshold and price ratio."""
+"""The live chart of the cascade: how many items each tier answers, how well and at what cost, for each threshold and price ratio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chart that runs in the page, and what all charts share: pieces of Vega-Lite, data as JSON, places for names and numbers.
+"""`LiveChart`, and what all live charts share: parts of Vega-Lite specifications, data as JSON, the placement of labels.
 
 Only features of Vega-Lite 5.6 are used, the version that JupyterLab 4.6 carries.
 """

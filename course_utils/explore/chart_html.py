@@ -1,4 +1,4 @@
-"""A live chart as HTML: the element that pages draw it in, and an output that holds all it needs.
+"""A live chart as HTML: an element for the pages of the site, and an output with everything in it for Colab and Kaggle.
 
 Colab and Kaggle give an output a frame of its own, without Vega-Lite. There the output of a chart is an <iframe> with its own page inside:
 the specification, the same in words, and the scripts, packed. Other scripts of the front end do not meet those of the chart, its keyboard

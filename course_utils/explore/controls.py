@@ -1,4 +1,4 @@
-"""Controls for sweeps that need the model: the slider asks the kernel, which computes on release and can be stopped."""
+"""Sliders and buttons for what needs the model: the kernel computes when the slider is released, and can be stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live chart of a computed grid: a score of several methods over one setting, for each value of another."""
+"""The live chart of a grid of measurements: the scores of several methods over one setting, a slider for another setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Edits on a page: what goes is struck through, what comes is underlined, each also told by its colour."""
+"""A text with its edits marked: deleted words are struck through, inserted ones underlined, and each has its colour."""
 
 from __future__ import annotations
 

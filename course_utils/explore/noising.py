@@ -1,4 +1,5 @@
-"""The live chart of the way out: one text lost by three discrete processes, and an image by the Gaussian one, at any t / T."""
+"""The live chart of the forward process of diffusion: a text under three discrete processes and an image under Gaussian noise,
+at any time t / T."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live chart of refinement by feedback: accuracy by round for rates of fixing and breaking, and when a round helps at all."""
+"""The live chart of refinement by feedback: accuracy after each round, from the rates at which a round repairs wrong answers and breaks right ones."""
 
 from __future__ import annotations
 

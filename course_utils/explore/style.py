@@ -1,4 +1,4 @@
-"""One look for the course's matplotlib figures, and figures that can be read without seeing them.
+"""The look of the course's matplotlib figures, and figures that carry their alternative text.
 
 Colours belong to roles, not to charts: the core model is blue in every notebook. The palette is Okabe and Ito's,
 which stays apart under the common colour-vision deficiencies ("Color Universal Design", 2008).

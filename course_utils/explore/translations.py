@@ -1,4 +1,4 @@
-"""The live chart of several translations of one sentence: what each has in common with the reference, word by word."""
+"""The live chart of several translations of one sentence: which words each has in common with the reference."""
 
 from __future__ import annotations
 

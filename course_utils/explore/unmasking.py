@@ -1,4 +1,4 @@
-"""The live chart of the way back: which characters of a sample were decided when, for each number of steps."""
+"""The live chart of the reverse process of discrete diffusion: at which step each character of a sample was decided."""
 
 from __future__ import annotations
 

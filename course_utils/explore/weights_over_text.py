@@ -1,4 +1,4 @@
-"""The live chart of context-dependent weights: which model the interpolation believes at each token of a text."""
+"""The live chart of context-dependent weights: how much weight each model has at each token of a text."""
 
 from __future__ import annotations
 

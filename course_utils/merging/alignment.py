@@ -1,4 +1,4 @@
-"""Permutation symmetry of neural networks, and how to undo it: the order of the hidden units means nothing.
+"""Permutation symmetry of neural networks: hidden units can be put in any order, and how to match two networks' orders.
 
 A multi-layer perceptron here is a state dict with `<layer>.weight` (out, in) and `<layer>.bias` (out,) for each name in
 ``layers``, in the order of the forward pass, for example ["0", "2", "4"] for nn.Sequential(Linear, ReLU, Linear, ReLU, Linear).

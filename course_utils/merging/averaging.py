@@ -1,9 +1,9 @@
-"""Make ONE model out of several by arithmetic on their parameters: state dict in, state dict out.
+"""Averages of whole models: uniform and greedy soups, checkpoint averaging, interpolation between two models.
 
 A state dict maps names to tensors. The inputs are never changed, floats are computed in float32 (float64 if they are) and
 come back in the first model's dtype; whole numbers and booleans (counters, masks) cannot be averaged: they have to be equal in all models.
 
-Here are averages and soups of whole models. What is made of the differences from a common base (TIES, DARE, …) is in
+What is made of the differences from a common base (TIES, DARE, …) is in
 ``merging.methods``, its pieces in ``merging.task_vectors``.
 """
 

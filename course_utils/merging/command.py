@@ -1,7 +1,7 @@
-"""Merge model folders as a YAML file in mergekit's language says.
+"""The merge command: model folders are merged as a YAML file in mergekit's format says.
 
-    python -m course_utils.merging.command config.yml out/            needs neither a network nor memory for a whole model
-    merge(read("config.yml"), "out")                               the same from Python
+    python -m course_utils.merging.command config.yml out/        needs neither a network nor memory for a whole model
+    merge(read("config.yml"), "out")                              the same from Python
 
 The tensors are streamed from the sources' safetensors files to the target's, about a hundred thousand numbers at a time.
 The target appears by one rename when all is written; until then everything is in `<target>.partial-<pid>`, which is

@@ -1,7 +1,7 @@
-"""mergekit's YAML: what is merged with what, by which method and with which numbers. Text in, ``MergeConfig`` out, and back.
+"""mergekit's YAML format: which models are merged, by which method, with which parameters. Text in, ``MergeConfig`` out, and back.
 
-Understood are the seven methods of the lecture's table. Anything else is refused by name: a setting that nobody reads would
-be a merge that does not do what its file says. Source: mergekit 0.1.5, docs/merge_methods.md and its `config.py`.
+The seven methods of the lecture's table are understood. Anything else is refused by name, because a setting that is silently
+ignored would give another merge than the file says. Source: mergekit 0.1.5, docs/merge_methods.md and its `config.py`.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a configuration and model folders to a list of jobs: for each tensor of the new model its sources and its method.
+"""The plan of a merge: for each tensor of the new model a job, with the tensors it is made of and the method.
 
 Only file headers are read here. So everything that does not fit together is found before the first number is computed.
 Source of the meanings: mergekit 0.1.5 (`plan.py`, `config.py`): gradients run over the layers of a slice, tensors outside

@@ -1,4 +1,4 @@
-"""Task vectors: what fine-tuning added to a model, as something to scale, negate, add, trim, drop and vote about.
+"""Task vectors: what fine-tuning added to a model. They are scaled, negated, added, trimmed, dropped out, and merged by vote.
 
     tau = theta_fine_tuned - theta_base                                     (Ilharco et al. 2023, section 2)
 

@@ -1,4 +1,4 @@
-"""How tokens reach their experts: one layer written four times, each time equal to the time before and faster.
+"""How tokens reach their experts: the same layer written in four ways, each faster than the one before.
 
 y = sum_i G(x)_i E_i(x), for N tokens x (N, d) and E experts with gates G (N, E); where the gate is 0 nothing has to be
 computed. The experts are Mixtral's: E_i(x) = W_down (silu(W_gate x) * W_up x) without bias, kept for all experts in two

@@ -1,4 +1,4 @@
-"""Experts on several processes: every process keeps some of the experts and sends the tokens to where their experts live.
+"""Expert parallelism: each process holds some of the experts, and tokens are sent to the process that has their expert.
 
 With W processes and E experts, process r holds the experts r E/W ... (r + 1) E/W - 1 and its own part of the tokens. Two
 all-to-all exchanges a layer: tokens to the experts, results back. Start with `torchrun --nproc_per_node W script.py` and

@@ -1,4 +1,4 @@
-"""Speech to text: a recogniser's n-best list, its word errors, and a pipeline that sums over the list.
+"""Speech recognition: n-best lists, the word error rate, and a pipeline that sums over the list instead of taking its best.
 
     samples, rate = load_clip("librivox-0880.ogg")
     best = recognise(samples, n=10)                                         # hypotheses, best first, and log scores

@@ -1,4 +1,4 @@
-"""Stacked generalisation: level-0 models' predictions are the features of a level-1 model, each made without its own label.
+"""Stacked generalisation: the predictions of level-0 models are the features of a level-1 model, made out of fold.
 
     level_1 = oof_predictions(lambda X, y: KNeighborsClassifier(1).fit(X, y), X_train, y_train, k=5)   # (n, classes)
 """

@@ -1,4 +1,4 @@
-"""Translators behind one small interface: a target distribution for each prefix, so that `decoding` can combine them.
+"""Machine translation: translators that give a distribution of the next target token, so that `ensembling.decoding` can combine them.
 
     nmt = load_translator("nmt-0")
     nmt.translate(["In the beginning"], strategy="beam")
@@ -170,7 +170,7 @@ def apertium(sentences: Sequence[str]) -> list[str]:
     return [re.sub(r"\s+([,.;:!?])", r"\1", " ".join(line.split())) for line in said]
 
 
-DIFFERENCE = "difference.safetensors"  # of an earlier checkpoint of a run: see `deltas`; "parent" in its training.json
+DIFFERENCE = "difference.safetensors"  # of an earlier checkpoint of a run: see `shelf.deltas`; "parent" in its training.json
 
 
 def _whole(folder: Path) -> torch.nn.Module:

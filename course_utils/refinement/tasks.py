@@ -1,4 +1,4 @@
-"""Tasks for Self-Refine whose answers a program can judge: given words in one sentence, an unkind sentence made kind, a Python function.
+"""Tasks for Self-Refine whose answers a program can judge: a sentence with given words, an unkind sentence made kind, a Python function.
 
     task = words_task(["dog", "frisbee", "catch"])
     first, own_feedback, refine, stop = roles(local_chat(load("smollm2")), WORDS)
@@ -84,7 +84,7 @@ def words_task(keywords: Sequence[str]) -> str:
 def missing(text: str, keywords: Sequence[str]) -> list[str]:
     """The keywords that are not whole words of the text, in any letter case; "sleeps" is not "sleep".
 
-    Raises ValueError: no keywords, or one string in the place of a list."""
+    Raises ValueError: no keywords, or one string instead of a list."""
     if isinstance(keywords, str) or not len(keywords):
         raise ValueError('keywords must be a list of at least one word, as ["dog", "run"]')
     return [word for word in keywords if not re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE)]

@@ -1,1 +1,1 @@
-"""The one confinement of foreign code: `run_python` runs what a model wrote, the grader what a student wrote; `jail` is the fence."""
+"""A sandbox for code that nobody has read: `run_python` runs what a model wrote, the grader what a student wrote, both in `jail`."""

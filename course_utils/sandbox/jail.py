@@ -1,4 +1,4 @@
-"""The child side of `run_python`: builds the sandbox around itself with Linux namespaces, then runs the program in it.
+"""The sandbox itself: a child process of `run_python` confines itself with Linux namespaces, then runs the program.
 
 A script of the standard library alone: `python -I -S -B jail.py <report fd>`, the job as JSON on standard input. Three processes:
     launcher    new mount, network, process-id, IPC and user namespaces; it waits, and when it is killed everything below dies

@@ -210,7 +210,7 @@ def answer_features(probabilities: np.ndarray) -> np.ndarray:
 class Cascade(ClassifierMixin, BaseEstimator):
     """Ask the first model; where the scorer does not trust its answer, g(x, answer) <= tau, ask the next: a classifier.
 
-    models: fitted classifiers with `classes_` (the same for all) and `predict_proba`, usually from cheap to dear. `fit` does
+    models: fitted classifiers with `classes_` (the same for all) and `predict_proba`, usually from cheap to expensive. `fit` does
         not train them, and a clone of the cascade shares them.
     costs: (M,), one call of each, in any unit; they add up over the models that were called.
     budget: the mean cost an item may have, on the data of `fit`; None: whatever gives the highest accuracy.

@@ -1,4 +1,4 @@
-"""Choose the model before anything has answered: how routers are measured, and one that learns from benchmark outcomes.
+"""Routers choose the model before any has answered: how they are measured, and one that learns from benchmark results.
 
 A router between two models has a score for each item, and the items with the highest go to the strong model; N items, with
 what the weak and the strong model would reach on each: 0 or 1, or any quality. One among M models is `KNNRouter`.

@@ -1,1 +1,3 @@
-"""What is loaded: real models (`models`, `classifiers`, `polarity`, `denoisers`, `chat`), texts (`corpora`), and their files."""
+"""Loads what the course works with: models (`models`, `classifiers`, `polarity`, `denoisers`, `chat`) and texts (`corpora`).
+
+`assets` fetches what is too large for the repository, `deltas` and `files` read and write their files."""

@@ -1,4 +1,4 @@
-"""A chat model as one function, messages -> answer, on this machine or at an endpoint, and its three roles in Self-Refine.
+"""A chat model as a function from messages to an answer, on this machine or on a server, and its three roles in Self-Refine.
 
     chat = local_chat(load("smollm2"))                        # or remote_chat()
     run = self_refine("Write a sentence with: dog, run.", *roles(chat), max_rounds=3)

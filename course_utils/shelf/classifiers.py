@@ -1,4 +1,4 @@
-"""Twelve fine-tunes of one small model that tell kind movie snippets from unkind ones (recipe: data/recipes/soups.py)."""
+"""Twelve fine-tuned classifiers of movie snippets, kind or unkind, all from one small model (recipe: data/recipes/soups.py)."""
 
 from __future__ import annotations
 

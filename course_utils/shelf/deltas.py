@@ -1,4 +1,4 @@
-"""Checkpoints kept as small differences from another one: a byte for each parameter, float8_e4m3fn."""
+"""Checkpoints stored as their difference from another checkpoint, in float8: one byte a parameter."""
 
 from __future__ import annotations
 

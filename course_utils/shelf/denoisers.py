@@ -2,7 +2,7 @@
 
 A text is a row of ids of ALPHABET, as in the benchmark text8: 26 lower-case letters and the space, K = 27, and nothing else.
 The absorbing process has one id more, MASK. They differ in what they may look at, a denoiser at the whole row, the left-to-right
-model at what came before, and the editor in what it says: a tag for each character. Recipe: data/recipes/denoisers.py.
+model at what came before, and the editor in its output: a tag for each character. Recipe: data/recipes/denoisers.py.
 """
 
 from __future__ import annotations

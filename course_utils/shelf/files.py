@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files are written under another name and renamed when complete, so that no half-written file is ever read."""
 
 from __future__ import annotations
 

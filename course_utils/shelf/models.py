@@ -1,11 +1,11 @@
-"""Every real language model of the course, by one name.
+"""The language models of the course, loaded by name.
 
     lm = load("smollm2")                       # or "base", "base-b", "web", "kjv", "movies", "nyt", "amazon", "tweets"
     ids, log_probs = lm.log_probs("In the beginning")   # (T,), (T, V)
 
 Environment variables
-    MANY_MODELS_LLM      another causal LM in the place of "smollm2": a local folder or a name on the model hub
-    MANY_MODELS_DATA     another folder in the place of the repository's data/ (the family is in its models/)
+    MANY_MODELS_LLM      another causal LM instead of "smollm2": a local folder or a name on the model hub
+    MANY_MODELS_DATA     another folder instead of the repository's data/ (the family is in its models/)
     MANY_MODELS_THREADS  number of threads for PyTorch (else 2, or 1 on a machine with one core)
     MANY_MODELS_CACHE    where the converted SmolLM2 is kept (see course_utils.shelf.assets)
 """

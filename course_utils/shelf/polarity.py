@@ -1,4 +1,4 @@
-"""SmolLM2 as a classifier of snippets, kind or unkind: its frozen hidden states and a logistic regression (data/recipes/tiers.py)."""
+"""SmolLM2 as a classifier of snippets, kind or unkind: a logistic regression on its frozen hidden states (data/recipes/tiers.py)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SmolLM2Polarity:
         self.classes_ = np.array([0, 1])
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """(texts, 2): probabilities of unkind and kind. Raises ValueError: one string in the place of a list, or no text."""
+        """(texts, 2): probabilities of unkind and kind. Raises ValueError: one string instead of a list, or no text."""
         if isinstance(texts, str) or not len(texts):
             raise ValueError("predict_proba needs a list of at least one text" + (", not one string" if isinstance(texts, str) else ""))
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))

@@ -1,4 +1,4 @@
-"""Zero times a vector is nothing to do: products that skip zeros, and weights pruned two of four (notebook 06).
+"""Sparsity (notebook 06): matrix-vector products that skip zeros, and weights of which two of four are pruned.
 
 Their kernels are in `triton_kernels`, which needs the package triton.
 """

@@ -1,4 +1,4 @@
-"""Zero times a vector is nothing to do: matrix-vector products that skip zeros, and when they pay.
+"""Matrix-vector products that skip the zeros of the input, and when that is worth it.
 
     y = W h,  W (out, in),  h = relu(...) mostly zeros:     y = sum over the k with h[k] != 0 of h[k] W[:, k]
 

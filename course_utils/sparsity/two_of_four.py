@@ -1,4 +1,4 @@
-"""2:4 sparsity: of every four neighbouring weights two are zero, so that a quarter of the memory and half of the products go.
+"""2:4 sparsity: of every four neighbouring weights two are zero, which saves half of the products and almost half of the memory.
 
 ``prune_2_4`` makes a weight of this form, ``pack_2_4`` stores its non-zeros with two bits for the place of each, and
 ``matvec_2_4`` multiplies from the packed form, as a GPU's sparse tensor cores do.
