@@ -1,4 +1,5 @@
-"""The live chart of distillation: the teachers' and the student's distributions at a temperature T, and the loss's gradient at the student's logits."""
+"""The live chart of distillation: the teachers' and the student's distributions at a temperature T,
+and the loss's gradient at the student's logits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The live chart of the mixture of experts: which experts each token goes to, and how even the load is, for each k, noise and temperature."""
+"""The live chart of the mixture of experts: which experts each token goes to,
+and how even the load is, for each k, noise and temperature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The live chart of refinement by feedback: accuracy after each round, from the rates at which a round repairs wrong answers and breaks right ones."""
+"""The live chart of refinement by feedback: accuracy after each round,
+from the rates at which a round repairs wrong answers and breaks right ones."""
 
 from __future__ import annotations
 

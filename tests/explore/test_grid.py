@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from test_explore import _draw, _texts
+from drawing import _draw, _texts
 
 from course_utils import explore
 from course_utils.explore import grid as grids

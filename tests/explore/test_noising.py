@@ -9,8 +9,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 import torch
 import vl_convert
-from test_explore import _texts
-from test_sidebyside import _marks
+from drawing import _marks, _texts
 
 from course_utils import diffusion
 from course_utils.diffusion.discrete import absorbing_process, even_schedule, marginal, uniform_process

@@ -30,7 +30,7 @@ from course_utils.sparsity import (
     unpack_2_4,
 )
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MATVECS = (sparse_matvec, bag_matvec, to_csr_matvec, triton_sparse_matvec, triton_skip_matvec)
 NAMES = [f.__name__ for f in MATVECS]
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)

@@ -24,7 +24,7 @@ from course_utils.shelf.assets import ASSETS, AssetError, fetch, problem
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 WHEEL = "many_models_tiny-0.1-py3-none-any.whl"
 CONTENT = os.urandom(2_000_000)  # several of the pieces in which pip writes a download
 

@@ -5,7 +5,7 @@ import math
 import re
 
 import pytest
-from test_explore import _draw, _texts
+from drawing import _draw, _texts
 
 from course_utils.explore.refinement_rounds import refinement_explorer
 from course_utils.refinement import fixed_point, two_rate

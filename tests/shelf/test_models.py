@@ -17,7 +17,7 @@ from course_utils.shelf import models as course_models
 from course_utils.shelf.models import ModelError, load, shelf, tokenizer_folder
 
 FAMILY = ["base", "base-b", "web", "kjv", "movies", "nyt", "amazon", "tweets"]
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def save_tiny(folder: Path, bos: str = "<s>", specials=("<s>", "</s>"), post=None) -> LlamaForCausalLM:

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from test_explore import _draw, _texts
+from drawing import _draw, _texts
 
 from course_utils import explore
 from course_utils.explore import controls

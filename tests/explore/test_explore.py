@@ -1,14 +1,12 @@
 """The charts' arithmetic runs in Vega: here Vega itself evaluates it (vl-convert), against float64 over all tokens."""
 
-import html
 import json
 import math
-import re
 import threading
 
 import pytest
 import torch
-import vl_convert
+from drawing import _bars, _draw, _texts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,30 +14,6 @@ from course_utils import ensembling, explore
 
 V, TOP = 600, 5
 LABELS = [f" w{i}" for i in range(V)]
-
-
-def _draw(chart, **params) -> str:
-    """The chart as SVG text, with the sliders at ``params``."""
-    spec = json.loads(json.dumps(chart.spec, allow_nan=False))
-    for param in spec["params"]:
-        name = param["name"].removesuffix("_input")
-        if "bind" in param and name in params:
-            param["value"] = str(params.pop(name))  # as the page sets it
-    assert not params, f"no such slider: {params}"
-    return html.unescape(vl_convert.vegalite_to_svg(spec, vl_version="5.8"))
-
-
-def _bars(svg: str, rows: int) -> list[list[tuple[str, float]]]:
-    """(token, value) of every bar: a list for each panel, from top to bottom."""
-    pattern = r'aria-label="([^"]+) ([−\d.]+)" role="graphics-symbol" aria-roledescription="bar" d="M[^,]+,([\d.]+)'
-    found = re.findall(pattern, svg)
-    assert found and len(found) % rows == 0
-    panels = [found[i : i + rows] for i in range(0, len(found), rows)]
-    return [[(t, float(v.replace("−", "-"))) for t, v, y in sorted(p, key=lambda bar: float(bar[2]))] for p in panels]
-
-
-def _texts(svg: str) -> list[str]:
-    return re.findall(r">([^<>]+)</text>", svg)
 
 
 @pytest.fixture(scope="module")

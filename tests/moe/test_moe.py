@@ -385,7 +385,7 @@ def share_of(rank: int) -> tuple[slice, slice]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="torchrun does not start with torch's builds for Windows (no libuv)")
 def test_two_processes_equal_one(tmp_path):
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", __file__, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from test_explore import _draw, _texts
+from drawing import _draw, _texts
 
 from course_utils import explore
 from course_utils.explore import ties as voting

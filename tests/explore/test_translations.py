@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 import vl_convert
+from drawing import _marks
 
 from course_utils import explore
 from course_utils.explore import translations
@@ -32,17 +33,6 @@ def _svg(chart, sentence=1):
         if "bind" in param:
             param["value"] = str(sentence)  # as the page sets it
     return ElementTree.fromstring(vl_convert.vegalite_to_svg(spec, vl_version="5.8"))
-
-
-def _marks(element, x=0.0, y=0.0):
-    """(tag, x, y, element) of all texts and lines of the picture, at their pixels."""
-    move = re.match(r"translate\(([-\d.]+),\s*([-\d.]+)\)", element.get("transform", ""))
-    x, y = (x + float(move[1]), y + float(move[2])) if move else (x, y)
-    tag = element.tag.split("}")[-1]
-    if tag in ("text", "line"):
-        yield tag, x, y - (round(0.3 * float(element.get("font-size")[:-2])) if tag == "text" else 0), element  # the middle of a text
-    for child in element:
-        yield from _marks(child, x, y)
 
 
 def _drawn(chart, sentence=1):

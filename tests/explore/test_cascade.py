@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from test_explore import _draw, _texts
+from drawing import _draw, _texts
 
 from course_utils import explore
 from course_utils.explore import cascade as tiers

@@ -18,7 +18,7 @@ from checkpoints import fine_tuned, load, random_state, save_llama
 from course_utils import merging
 from course_utils.merging import command
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LEARNT = ROOT / "data" / "models"
 
 

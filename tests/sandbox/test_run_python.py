@@ -21,7 +21,7 @@ from course_utils.sandbox.run_python import Ran, run_python, unavailable
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 REASON = unavailable()
 contained = pytest.mark.skipif(bool(REASON), reason=REASON or "-")
 

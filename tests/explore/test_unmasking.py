@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 import torch
 import vl_convert
-from test_sidebyside import _marks
+from drawing import _marks
 
 from course_utils.diffusion.discrete import absorbing_process, even_schedule, sample, uniform_process
 from course_utils.explore import unmasking

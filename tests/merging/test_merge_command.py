@@ -24,7 +24,7 @@ from course_utils.merging.checkpoints import MergeError
 from course_utils.merging.command import merge
 from course_utils.merging.config import METHOD_NAMES, MergeConfig, Slice, Source, dumps, loads, setting
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LEARNT = ROOT / "data" / "models"
 
 
