@@ -98,8 +98,10 @@ def find_python(asked: str | None) -> str:
         python = shutil.which("python{}.{}".format(*version))
         if python and version_of(python) == version:
             return python
-    raise Stop(f"this is Python {sys.version_info[0]}.{sys.version_info[1]}, and the course needs one of {known}: "
-               "install it, or name it with --python PATH")  # fmt: skip
+    raise Stop(
+        f"this is Python {sys.version_info[0]}.{sys.version_info[1]}, and the course needs one of {known}: "
+        "install it, or name it with --python PATH"
+    )
 
 
 def in_venv() -> str:

@@ -28,7 +28,9 @@ def ensemble_targets(teacher_logits: Tensor, T: float) -> Tensor:
     Raises ValueError: T <= 0, no member axis.
     """
     if teacher_logits.dim() < 2:
-        raise ValueError(f"teacher_logits need a first axis for the members, (M, ..., C), got {tuple(teacher_logits.shape)}")
+        raise ValueError(
+            f"teacher_logits need a first axis for the members, (M, ..., C), got {tuple(teacher_logits.shape)}"
+        )
     return soften(teacher_logits.detach(), T).mean(dim=0)
 
 
@@ -43,8 +45,10 @@ def soft_target_loss(student_logits: Tensor, targets: Tensor, T: float) -> Tenso
     if not T > 0:
         raise ValueError(f"the temperature T must be above 0, got {T}")
     if student_logits.shape != targets.shape:
-        raise ValueError(f"the student has logits {tuple(student_logits.shape)} and the targets are {tuple(targets.shape)}:"
-                         " both must be (B, C)")
+        raise ValueError(
+            f"the student has logits {tuple(student_logits.shape)} and the targets are {tuple(targets.shape)}:"
+            " both must be (B, C)"
+        )
     return T**2 * kl_div((student_logits / T).log_softmax(dim=-1), targets.detach(), reduction="batchmean")
 
 

@@ -40,7 +40,13 @@ def load_packages() -> None:
     """What the modules of course_utils import at their top, but for themselves; and what pictures need."""
     for path in (ROOT / "course_utils").rglob("*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            package = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name if isinstance(node, ast.Import) else ""
+            package = (
+                node.module
+                if isinstance(node, ast.ImportFrom)
+                else node.names[0].name
+                if isinstance(node, ast.Import)
+                else ""
+            )
             if package and package.split(".")[0] not in {"course_utils", "__future__", *MODULES}:
                 exec(ast.unparse(node))  # name by name: transformers loads what is asked for
     importlib.import_module("matplotlib.pyplot")
@@ -111,10 +117,14 @@ def interrupted(x):
 def answers() -> dict[str, object]:
     from course_utils.exercises.engine import all_exercises, run_check
 
-    found: dict[str, object] = {"references": {name: run_check(name, e.reference).text for name, e in all_exercises().items()}}
+    found: dict[str, object] = {
+        "references": {name: run_check(name, e.reference).text for name, e in all_exercises().items()}
+    }
     before, handlers = time.monotonic(), [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     for answer in (endless, stubborn, stops, lambda x: x * x, lambda x: x + x):
-        found[answer.__name__ if answer.__name__ != "<lambda>" else f"right {answer(3.0) == 6}"] = run_check(toy("t"), answer).text
+        found[answer.__name__ if answer.__name__ != "<lambda>" else f"right {answer(3.0) == 6}"] = run_check(
+            toy("t"), answer
+        ).text
     try:
         found["interrupted"] = run_check(toy("long", 60), interrupted).text
     except KeyboardInterrupt:
@@ -134,7 +144,9 @@ def cells(notebook: str, *beginnings: str) -> str:
         with contextlib.redirect_stdout(printed):
             exec(compile(source, beginning, "exec"), names)
     if "contained" in names:
-        print(f"contained: {all(names['contained'](name, ran) for name, ran in names['outcomes'].items())}", file=printed)
+        print(
+            f"contained: {all(names['contained'](name, ran) for name, ran in names['outcomes'].items())}", file=printed
+        )
     return printed.getvalue()
 
 
@@ -145,9 +157,13 @@ def needs_linux() -> dict[str, object]:
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         code = grade.main(["submissions"])
-    return {"run_python": run_python.run_python("print(1)"), "unavailable": run_python.unavailable(), "grade": [code, said.getvalue()],
-            "11": cells("11_self_refine.ipynb", "ATTACKS = ", "outcomes = ", "programs = ", "row = programs"),
-            "07": cells("07_mixture_of_experts.ipynb", "SCRIPT = ", "with tempfile")}
+    return {
+        "run_python": run_python.run_python("print(1)"),
+        "unavailable": run_python.unavailable(),
+        "grade": [code, said.getvalue()],
+        "11": cells("11_self_refine.ipynb", "ATTACKS = ", "outcomes = ", "programs = ", "row = programs"),
+        "07": cells("07_mixture_of_experts.ipynb", "SCRIPT = ", "with tempfile"),
+    }
 
 
 def main() -> None:
@@ -166,9 +182,13 @@ def main() -> None:
     from course_utils import sparsity
     from course_utils.merging import command
 
-    found = {"modules": modules, "failed": failed, "backend": sparsity.backend(),
-             "alive": [command._alive(pid) for pid in (str(os.getpid()), "x")],
-             "04": cells("04_task_vectors_and_merging.ipynb", "from course_utils.merging.command import")} | answers()
+    found = {
+        "modules": modules,
+        "failed": failed,
+        "backend": sparsity.backend(),
+        "alive": [command._alive(pid) for pid in (str(os.getpid()), "x")],
+        "04": cells("04_task_vectors_and_merging.ipynb", "from course_utils.merging.command import"),
+    } | answers()
     sys.platform = "win32"
     print(json.dumps(found | needs_linux()))
 

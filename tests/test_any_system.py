@@ -18,8 +18,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def found():
-    done = subprocess.run([sys.executable, str(ROOT / "tests" / "other_system.py")], capture_output=True, encoding="utf-8", cwd=ROOT,
-                          timeout=300, env=os.environ | {"MANY_MODELS_PROGRESS": "off", "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"})
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "other_system.py")],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=ROOT,
+        timeout=300,
+        env=os.environ | {"MANY_MODELS_PROGRESS": "off", "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -67,8 +73,12 @@ def saved(notebook: str, beginning: str) -> str:
 
 def test_notebooks_go_on_with_what_was_recorded(found):
     """It is said, and it is what the notebook shows where it runs."""
-    sandbox = "the sandbox needs Linux, so the code was not run. Recorded on Linux:\n" + saved("11_self_refine.ipynb", "outcomes = ")
-    repair = saved("11_self_refine.ipynb", "row = programs").replace("here: True", "here: no sandbox, all this is recorded")
+    sandbox = "the sandbox needs Linux, so the code was not run. Recorded on Linux:\n" + saved(
+        "11_self_refine.ipynb", "outcomes = "
+    )
+    repair = saved("11_self_refine.ipynb", "row = programs").replace(
+        "here: True", "here: no sandbox, all this is recorded"
+    )
     assert found["11"] == sandbox + saved("11_self_refine.ipynb", "programs = ") + repair + "contained: True\n"
     first, processes = found["07"].split("\n", 1)
     assert first.endswith("Recorded on Linux:") and processes == saved("07_mixture_of_experts.ipynb", "with tempfile")

@@ -20,7 +20,10 @@ MAY_USE = {
     "pipelines": {"ensembling", "shelf"},  # translators are loaded models, and decode like any other
     "refinement": {"sandbox", "shelf"},  # programs that a model wrote are run; the prompts are the chat model's
     "merging": {"shelf"},  # the command copies the tokenizer of a loaded model
-    "shelf": {"diffusion", "ensembling"},  # a chat answers through the decoder; the editing model predicts the tags of edits
+    "shelf": {
+        "diffusion",
+        "ensembling",
+    },  # a chat answers through the decoder; the editing model predicts the tags of edits
 }
 
 
@@ -78,7 +81,9 @@ def without_encoding(source: str) -> list[int]:
         of = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
         mode = [*call.args[bool(not of) :][:1], *(key.value for key in call.keywords if key.arg == "mode")]
         text = name in ("read_text", "write_text") or (
-            name == "open" and of not in ("os", "tarfile", "archive", "Image") and "b" not in "".join(map(ast.unparse, mode))
+            name == "open"
+            and of not in ("os", "tarfile", "archive", "Image")
+            and "b" not in "".join(map(ast.unparse, mode))
         )
         if text and "encoding" not in [key.arg for key in call.keywords]:
             found.append(call.lineno)
@@ -91,14 +96,35 @@ def test_texts_are_read_and_written_as_utf_8():
     assert len(found) > 100 and {path: lines for path, lines in found.items() if lines} == {}
 
 
-@pytest.mark.parametrize("code", ["p.read_text()", "p.write_text('a')", "open(p)", "open(p, 'w')", "p.open()", "p.open('a')",
-                                  "open(p, mode='r')", "p.write_text('a', newline='')"])  # fmt: skip
+@pytest.mark.parametrize(
+    "code",
+    [
+        "p.read_text()",
+        "p.write_text('a')",
+        "open(p)",
+        "open(p, 'w')",
+        "p.open()",
+        "p.open('a')",
+        "open(p, mode='r')",
+        "p.write_text('a', newline='')",
+    ],
+)
 def test_a_text_without_encoding_is_found(code):
     assert without_encoding(f"x = 1\n{code}") == [2]
 
 
-@pytest.mark.parametrize("code", ["p.read_text(encoding='utf-8')", "open(p, 'rb')", "p.open('wb')", "open(p, mode='wb')",
-                                  "p.read_bytes()", "os.open(p, os.O_RDONLY)", "open(p, 'w', encoding='utf-8')"])  # fmt: skip
+@pytest.mark.parametrize(
+    "code",
+    [
+        "p.read_text(encoding='utf-8')",
+        "open(p, 'rb')",
+        "p.open('wb')",
+        "open(p, mode='wb')",
+        "p.read_bytes()",
+        "os.open(p, os.O_RDONLY)",
+        "open(p, 'w', encoding='utf-8')",
+    ],
+)
 def test_what_has_an_encoding_or_is_no_text_is_left_alone(code):
     assert without_encoding(code) == []
 

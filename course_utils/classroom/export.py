@@ -165,9 +165,17 @@ def styles() -> str:
 
 def scripts(deck: bool = False) -> dict[str, str]:
     """File name -> JavaScript, in the order in which a page needs them."""
-    files = ["vega/vega.js", "katex/katex.min.js", *(["reveal/reveal.js", "reveal/notes.js"] if deck else []), "chart.js", "export.js"]
+    files = [
+        "vega/vega.js",
+        "katex/katex.min.js",
+        *(["reveal/reveal.js", "reveal/notes.js"] if deck else []),
+        "chart.js",
+        "export.js",
+    ]
     texts = {Path(file).name: (STATIC / file).read_text(encoding="utf-8") for file in files}
-    return {name: text.replace("</script", "<\\/script") for name, text in texts.items()}  # so that they may stand in a page
+    return {
+        name: text.replace("</script", "<\\/script") for name, text in texts.items()
+    }  # so that they may stand in a page
 
 
 def slides(notebooks: dict[str, NotebookNode], folder: Path) -> dict[str, str]:
@@ -194,7 +202,9 @@ def site(notebooks: dict[str, NotebookNode], folder: Path) -> dict[str, str]:
         )
         steps = [f'<a href="index.html">{COURSE}</a>']
         steps += [f'<a rel="prev" href="{names[i - 1]}.html">← {titles[names[i - 1]]}</a>'] if i else []
-        steps += [f'<a rel="next" href="{names[i + 1]}.html">{titles[names[i + 1]]} →</a>'] if i + 1 < len(names) else []
+        steps += (
+            [f'<a rel="next" href="{names[i + 1]}.html">{titles[names[i + 1]]} →</a>'] if i + 1 < len(names) else []
+        )
         top = f'<header><nav aria-label="Course">{steps[0]}</nav><nav aria-label="On this page"><ul>{rooms}</ul></nav></header>'
         bottom = f'<footer><nav aria-label="Other notebooks">{" ".join(steps)}</nav></footer>'
         for comment, text in (("head", head), ("top", top), ("bottom", bottom)):
@@ -260,7 +270,9 @@ def write(files: dict[str, str], out: Path) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Exit status 0: written; 1: one line on standard error says what to do."""
-    parser = argparse.ArgumentParser(prog="python -m course_utils.classroom.export", description="Lecture decks and a static site.")
+    parser = argparse.ArgumentParser(
+        prog="python -m course_utils.classroom.export", description="Lecture decks and a static site."
+    )
     parser.add_argument("kind", choices=["slides", "site"])
     parser.add_argument("out", nargs="?", type=Path, help="folder to write into (default: build/slides, build/site)")
     parser.add_argument("--notebooks", nargs="+", type=Path, metavar="FILE", help="default: all of notebooks/")
@@ -268,7 +280,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = (options.out or ROOT / "build" / options.kind).absolute()
     paths = options.notebooks or progress.notebooks() or [ROOT / "notebooks"]
     try:
-        size = write(files := {"slides": slides, "site": site}[options.kind](read(paths), paths[0].parent.absolute()), out)
+        size = write(
+            files := {"slides": slides, "site": site}[options.kind](read(paths), paths[0].parent.absolute()), out
+        )
     except ExportError as error:
         print(error, file=sys.stderr)
         return 1

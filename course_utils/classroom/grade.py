@@ -50,7 +50,17 @@ __all__ = ["Grader", "Result", "Submission", "find_submissions", "grade_all", "m
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGEST = 64 << 20  # bytes of a notebook
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "XDG_CACHE_HOME", "MPLCONFIGDIR", "LD_LIBRARY_PATH", "MANY_MODELS_DATA")
+KEPT = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "XDG_CACHE_HOME",
+    "MPLCONFIGDIR",
+    "LD_LIBRARY_PATH",
+    "MANY_MODELS_DATA",
+)
 
 
 def course() -> dict[str, Path]:
@@ -95,16 +105,26 @@ def _read(submission: Submission, folder: Path) -> None:
             warnings.simplefilter("ignore")
             nb = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
         cells = [cell for cell in nb.cells if cell.cell_type == "code"]
-        submission.cells = [{"source": "".join(cell.source), "id": str(cell.get("id", "")),
-                             "tags": [str(tag) for tag in cell.metadata.get("tags") or []]} for cell in cells]
+        submission.cells = [
+            {
+                "source": "".join(cell.source),
+                "id": str(cell.get("id", "")),
+                "tags": [str(tag) for tag in cell.metadata.get("tags") or []],
+            }
+            for cell in cells
+        ]
     except Exception as error:  # whatever is in a file that anybody may have written
         said = str(error).split("\n")[0][:160]
         submission.problem = f"it cannot be read as a notebook ({type(error).__name__}: {said})"
         return
     if not submission.topic:
         text = "\n".join(cell["source"] for cell in submission.cells)
-        known = {stem: sum(bool(re.search(rf"^(def {task.variable}\b|{task.variable}\s*=)", text, re.M)) for task in tasks_of(stem))
-                 for stem in course()}
+        known = {
+            stem: sum(
+                bool(re.search(rf"^(def {task.variable}\b|{task.variable}\s*=)", text, re.M)) for task in tasks_of(stem)
+            )
+            for stem in course()
+        }
         best = max(known, key=known.get)
         submission.topic = best if known[best] >= 2 else ""
         if not submission.topic:
@@ -123,8 +143,9 @@ class Grader:
     may take so many times the exercise's own time limit. weak: without the sandbox.
     """
 
-    def __init__(self, jobs: int = 1, seconds: float = 60, memory_mb: int = 1024, weak: bool = False,
-                 patience: float = 3) -> None:
+    def __init__(
+        self, jobs: int = 1, seconds: float = 60, memory_mb: int = 1024, weak: bool = False, patience: float = 3
+    ) -> None:
         if jobs < 1 or seconds <= 0 or memory_mb < 64:
             raise ValueError("jobs must be at least 1, seconds above 0 and memory_mb at least 64")
         self.limits = {"seconds": seconds, "memory_mb": memory_mb, "weak": weak, "patience": patience}
@@ -137,11 +158,25 @@ class Grader:
     def _start(self) -> None:
         """A worker gets none of the instructor's variables but those that Python needs, and finds the grader's own copy first."""
         environment = {key: os.environ[key] for key in KEPT if key in os.environ} | {
-            "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MANY_MODELS_THREADS": "1", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg",
-            "MANY_MODELS_PROGRESS": "off", "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", "OMP_WAIT_POLICY": "PASSIVE"}
-        worker = subprocess.Popen([sys.executable, "-B", "-P", "-m", "course_utils.classroom.grading.worker"], env=environment,
-                                  cwd=self.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                  start_new_session=True)
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+            "MANY_MODELS_THREADS": "1",
+            "HF_HUB_OFFLINE": "1",
+            "MPLBACKEND": "agg",
+            "MANY_MODELS_PROGRESS": "off",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONHASHSEED": "0",
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
+        worker = subprocess.Popen(
+            [sys.executable, "-B", "-P", "-m", "course_utils.classroom.grading.worker"],
+            env=environment,
+            cwd=self.folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         self.workers.append(worker)
         self.free.put(worker)
 
@@ -159,7 +194,12 @@ class Grader:
     def grade(self, submission: Submission, exercise: str) -> Result:
         """One exercise of one notebook. Never raises for anything that the submission does."""
         worker = self.free.get()
-        job = {"course": str(course()[submission.topic]), "exercise": exercise, "cells": submission.cells, "folder": self.folder}
+        job = {
+            "course": str(course()[submission.topic]),
+            "exercise": exercise,
+            "cells": submission.cells,
+            "folder": self.folder,
+        }
         try:
             worker.stdin.write(json.dumps(job | self.limits).encode() + b"\n")
             worker.stdin.flush()
@@ -199,22 +239,37 @@ def grade_all(submissions: Sequence[Submission], grader: Grader, tell=lambda lin
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m course_utils.classroom.grade",
-                                     description="Grade the exercises of submitted notebooks.")
+    parser = argparse.ArgumentParser(
+        prog="python -m course_utils.classroom.grade", description="Grade the exercises of submitted notebooks."
+    )
     parser.add_argument("submissions", type=Path, help="a folder with a folder, or a notebook, for each student")
-    parser.add_argument("-o", "--out", type=Path, default=Path("grades.csv"), help="the table; a folder of its name gets the reports")
-    parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="side by side (default: half the cores)")
-    parser.add_argument("--seconds", type=float, default=60, help="wall time for the cells of one exercise (default: 60)")
-    parser.add_argument("--memory-mb", type=int, default=1024, help="memory of a process, above what the course takes (default: 1024)")
-    parser.add_argument("--weak", action="store_true", help="where there is no sandbox: limits only. A submission can then do what you can")
+    parser.add_argument(
+        "-o", "--out", type=Path, default=Path("grades.csv"), help="the table; a folder of its name gets the reports"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="side by side (default: half the cores)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=60, help="wall time for the cells of one exercise (default: 60)"
+    )
+    parser.add_argument(
+        "--memory-mb", type=int, default=1024, help="memory of a process, above what the course takes (default: 1024)"
+    )
+    parser.add_argument(
+        "--weak",
+        action="store_true",
+        help="where there is no sandbox: limits only. A submission can then do what you can",
+    )
     given = parser.parse_args(arguments)
     if not hasattr(os, "fork"):
         print("grading needs Linux (on Windows: in WSL), so nothing was graded", file=sys.stderr)
         return 2
     reason = "" if given.weak else run_python.unavailable()
     if reason:
-        print(f"{reason.replace('so the code was not run', 'so nothing was graded')}. Grade on Linux, or in a virtual machine with --weak.",
-              file=sys.stderr)
+        print(
+            f"{reason.replace('so the code was not run', 'so nothing was graded')}. Grade on Linux, or in a virtual machine with --weak.",
+            file=sys.stderr,
+        )
         return 2
     try:
         submissions = find_submissions(given.submissions)
@@ -228,7 +283,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path in sorted(given.submissions.iterdir()):
         if path.is_dir() and path.name not in with_one:
             print(f"{path.name}: there is no notebook (*.ipynb) in this folder, so it is not in the table")
-    print(f"{len(submissions)} notebooks of {len({s.student for s in submissions})} students: {given.out}, reports in {reports}/")
+    print(
+        f"{len(submissions)} notebooks of {len({s.student for s in submissions})} students: {given.out}, reports in {reports}/"
+    )
     ungraded = [r for s in submissions for r in s.results if r.status == "ungraded"]
     if ungraded:
         print(f"{len(ungraded)} exercises were NOT graded, by the grader's fault: {ungraded[0].text}", file=sys.stderr)

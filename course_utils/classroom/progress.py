@@ -70,7 +70,9 @@ def record(name: str, status: str) -> str:
             if states.get(name) != PASSED:
                 states[name] = status
             with written_aside(path) as aside:
-                aside.write_text(json.dumps({"latest": name.split(".")[0], "exercises": states}, indent=1), encoding="utf-8")
+                aside.write_text(
+                    json.dumps({"latest": name.split(".")[0], "exercises": states}, indent=1), encoding="utf-8"
+                )
         return note
     except (OSError, Timeout) as error:
         return f"Your progress could not be kept in {path.name} ({type(error).__name__})."
@@ -86,10 +88,14 @@ def course_exercises(folder: Path | None = None) -> dict[str, list[str]]:
     found = {}
     for path in notebooks(folder):
         topic = path.stem[3:]
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # a student may have broken one
+        with contextlib.suppress(
+            OSError, ValueError, KeyError, TypeError, AttributeError
+        ):  # a student may have broken one
             cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
             text = "\n".join("".join(cell["source"]) for cell in cells if "check" in cell["metadata"].get("tags", []))
-            found[path.stem] = list(dict.fromkeys(re.findall(rf"""check\(\s*["']({re.escape(topic)}\.\w+)["']""", text)))
+            found[path.stem] = list(
+                dict.fromkeys(re.findall(rf"""check\(\s*["']({re.escape(topic)}\.\w+)["']""", text))
+            )
     return found
 
 
@@ -100,7 +106,9 @@ def latest_notebook(path: Path | None, folder: Path | None = None) -> Path:
 
 
 def main() -> None:
-    kept = place() or (None if os.environ.get("MANY_MODELS_PROGRESS") else ROOT / ".many_models_progress.json")  # a shell is no notebook
+    kept = place() or (
+        None if os.environ.get("MANY_MODELS_PROGRESS") else ROOT / ".many_models_progress.json"
+    )  # a shell is no notebook
     found = latest_notebook(kept)
     print((found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found).as_posix())
 

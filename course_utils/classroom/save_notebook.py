@@ -26,7 +26,9 @@ from nbformat import NotebookNode
 from course_utils.shelf.files import written_aside
 
 CHART, PICTURE = "application/vnd.vegalite.v5+json", "image/png"
-VEGA_LITE = "5.21"  # of the versions that vl-convert carries, the last one of the charts' schema; static/vega is the same
+VEGA_LITE = (
+    "5.21"  # of the versions that vl-convert carries, the last one of the charts' schema; static/vega is the same
+)
 SCALE, COLOURS = 1.5, 128  # of a picture: pixels for one of the chart, and its palette
 
 
@@ -40,7 +42,9 @@ def _renderer() -> Any:
         import matplotlib
         import vl_convert
     except ImportError as error:
-        raise SaveError(f"pictures of charts need the packages for authors ({error}): install vl-convert-python") from error
+        raise SaveError(
+            f"pictures of charts need the packages for authors ({error}): install vl-convert-python"
+        ) from error
     vl_convert.register_font_directory(f"{matplotlib.get_data_path()}/fonts/ttf")  # DejaVu, on every machine
     return vl_convert
 
@@ -63,7 +67,9 @@ def run(nb: NotebookNode, folder: Path) -> None:
     environment = {**os.environ, "MANY_MODELS_CHARTS": "vega", "OMP_WAIT_POLICY": "PASSIVE"}
     # JupyterLab joins what a cell prints, too; times and states of widgets would differ from run to run.
     settings = {"coalesce_streams": True, "record_timing": False, "store_widget_state": False}
-    client = NotebookClient(nb, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, **settings)
+    client = NotebookClient(
+        nb, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, **settings
+    )
     try:
         client.execute(env=environment)
     except CellExecutionError as error:
@@ -115,8 +121,9 @@ def save(path: Path, execute: bool = True) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Exit status 0: all saved; 1: one line on standard error says which was not, and why."""
-    parser = argparse.ArgumentParser(prog="python -m course_utils.classroom.save_notebook",
-                                     description="Save notebooks as they are shipped.")
+    parser = argparse.ArgumentParser(
+        prog="python -m course_utils.classroom.save_notebook", description="Save notebooks as they are shipped."
+    )
     parser.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
     parser.add_argument("--no-run", action="store_true", help="keep the outputs as they are, add what is missing")
     options = parser.parse_args(argv)

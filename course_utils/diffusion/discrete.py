@@ -91,8 +91,10 @@ def matrix_posterior(x_t: Tensor, x0: Tensor, Q: Tensor, Qbar_before: Tensor) ->
     Source: Austin et al. (2021), section 3, equation 3.
     """
     if x0.shape[:-1] != x_t.shape or not Q.shape == Qbar_before.shape == (x0.shape[-1],) * 2:
-        raise ValueError(f"x0 must be {tuple(x_t.shape)} + (K,), Q and Qbar_before (K, K), got {tuple(x0.shape)},"
-                         f" {tuple(Q.shape)} and {tuple(Qbar_before.shape)}")
+        raise ValueError(
+            f"x0 must be {tuple(x_t.shape)} + (K,), Q and Qbar_before (K, K), got {tuple(x0.shape)},"
+            f" {tuple(Q.shape)} and {tuple(Qbar_before.shape)}"
+        )
     return _normalised(Q.T[x_t] * (x0 @ Qbar_before))
 
 
@@ -122,7 +124,9 @@ def mask_tokens(x0: Tensor, share: Tensor | float, mask: int, generator: torch.G
 
     ids x0 (B, ...) -> ids (B, ...). Raises ValueError: a share outside [0, 1]. Source: Sahoo et al. (2024), MDLM, section 3.
     """
-    share = torch.as_tensor(share, dtype=torch.float32, device=x0.device).expand(len(x0)).view(-1, *[1] * (x0.dim() - 1))
+    share = (
+        torch.as_tensor(share, dtype=torch.float32, device=x0.device).expand(len(x0)).view(-1, *[1] * (x0.dim() - 1))
+    )
     if not ((share >= 0) & (share <= 1)).all():
         raise ValueError("share must be in [0, 1], the chance that a token is masked: divide the step t by T")
     return x0.masked_fill(torch.rand(x0.shape, generator=generator, device=x0.device) < share, mask)
@@ -169,7 +173,9 @@ def check_ids(x0: Tensor, process: Process) -> None:
 def _kept(betas: Tensor) -> Tensor:
     betas = torch.as_tensor(betas, dtype=torch.float64)
     if betas.dim() != 1 or not betas.numel() or not ((betas >= 0) & (betas <= 1)).all() or (betas[:-1] == 1).any():
-        raise ValueError(f"betas must be (T,) numbers from 0 to 1, below 1 before the last step, got shape {tuple(betas.shape)}")
+        raise ValueError(
+            f"betas must be (T,) numbers from 0 to 1, below 1 before the last step, got shape {tuple(betas.shape)}"
+        )
     return torch.cat([betas.new_ones(1), (1 - betas).cumprod(dim=0)])
 
 
@@ -196,7 +202,9 @@ def _at(t: int | Tensor, process: Process, x: Tensor, smallest: int = 0) -> Tens
     """kept_t, (B, 1, ...) in float64, so that it multiplies x (B, ...)."""
     t, T = torch.as_tensor(t, device=x.device), len(process.kept) - 1
     if t.is_floating_point() or t.shape not in ((), x.shape[:1]):
-        raise ValueError(f"t must be an integer or ({len(x)},) integers, one for each text, got {t.dtype} {tuple(t.shape)}")
+        raise ValueError(
+            f"t must be an integer or ({len(x)},) integers, one for each text, got {t.dtype} {tuple(t.shape)}"
+        )
     if t.numel() and not smallest <= t.min() <= t.max() <= T:
         raise ValueError(f"t must be from {smallest} to T = {T}, got {t.min().item()} to {t.max().item()}")
     return process.kept.to(x.device)[t].expand(len(x)).view(-1, *[1] * (x.dim() - 1))
@@ -210,7 +218,9 @@ def _mix(rows: Tensor, kept: Tensor, rest: Tensor) -> Tensor:
 def _arrive(x_t: Tensor, kept: Tensor, process: Process, like: Tensor) -> Tensor:
     """The column of kept I + (1 - kept) 1 rest^T that leads to x_t: (B, ...) -> (B, ..., K) in the precision of `like`."""
     if like.shape != (*x_t.shape, len(process.rest)):
-        raise ValueError(f"a distribution over x0 must be {tuple(x_t.shape)} + ({len(process.rest)},), got {tuple(like.shape)}")
+        raise ValueError(
+            f"a distribution over x0 must be {tuple(x_t.shape)} + ({len(process.rest)},), got {tuple(like.shape)}"
+        )
     return _mix(one_hot(x_t, like.shape[-1]).to(like.dtype), kept, process.rest.to(x_t.device)[x_t][..., None])
 
 
@@ -219,6 +229,7 @@ def _normalised(p: Tensor) -> Tensor:
     if not (total > 0).all():
         raise ValueError("an x_t is impossible: no x0 that has a probability can lead to it in t steps")
     return p / total
+
 
 Model = Callable[[Tensor, Tensor], Tensor]
 
@@ -258,8 +269,14 @@ def prior_term(x0: Tensor, process: Process) -> Tensor:
     return _kl(end, process.rest.to(x0.device).expand_as(end))
 
 
-def vlb_loss(model: Model, x0: Tensor, t: int | Tensor, process: Process, lam: float = 0.0,
-             generator: torch.Generator | None = None) -> Tensor:
+def vlb_loss(
+    model: Model,
+    x0: Tensor,
+    t: int | Tensor,
+    process: Process,
+    lam: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """L_vb + lam CE in nats a token, a scalar: T L_{t-1} + L_T - lam log p(x0 | x_t), the mean over tokens, x_t drawn once.
 
     With t uniform in 1..T, drawn for each text, and lam = 0 its mean is the bound L_vb. The paper has lam = 0.01 for text with
@@ -287,7 +304,9 @@ def masked_loss(logits: Tensor, x0: Tensor, x_t: Tensor, share: Tensor | float, 
     and bounds nothing. Raises ValueError: a share outside (0, 1], shapes that differ, a mask in x0.
     Source: Sahoo et al. (2024), MDLM, section 3: the weight -alpha'_t / (1 - alpha_t) with alpha_t = 1 - t.
     """
-    share = torch.as_tensor(share, dtype=logits.dtype, device=logits.device).expand(len(x0)).view(-1, *[1] * (x0.dim() - 1))
+    share = (
+        torch.as_tensor(share, dtype=logits.dtype, device=logits.device).expand(len(x0)).view(-1, *[1] * (x0.dim() - 1))
+    )
     if not ((share > 0) & (share <= 1)).all():
         raise ValueError("share must be in (0, 1], the chance that a token is masked: divide the step t by T")
     if (x0 == mask).any():
@@ -297,8 +316,14 @@ def masked_loss(logits: Tensor, x0: Tensor, x_t: Tensor, share: Tensor | float, 
 
 
 @torch.no_grad()
-def sample(model: Model, shape: Sequence[int], process: Process, steps: int | None = None,
-           generator: torch.Generator | None = None, return_history: bool = False) -> Tensor:
+def sample(
+    model: Model,
+    shape: Sequence[int],
+    process: Process,
+    steps: int | None = None,
+    generator: torch.Generator | None = None,
+    return_history: bool = False,
+) -> Tensor:
     """x_T ~ rest, then x_s ~ `reverse` for `steps` even jumps from T to 0 (all T if not given): ids of `shape` (B, ...).
 
     One call of the model a step. Tokens of one step are drawn apart from each other, so few steps mix texts up. In the

@@ -33,8 +33,16 @@ class Corruption(NamedTuple):
     replacements: list[list[Any]]
 
 
-def corrupt(tokens: Sequence[Any], vocabulary: Sequence[Any], generator: torch.Generator | None = None, keep: float = 0.6,
-            replace: float = 0.2, insert: float = 0.1, delete: float = 0.1, span: float = 3.0) -> Corruption:
+def corrupt(
+    tokens: Sequence[Any],
+    vocabulary: Sequence[Any],
+    generator: torch.Generator | None = None,
+    keep: float = 0.6,
+    replace: float = 0.2,
+    insert: float = 0.1,
+    delete: float = 0.1,
+    span: float = 3.0,
+) -> Corruption:
     """One step of edit-based corruption: edits from left to right, each of a random kind and of max(1, Poisson(span)) tokens.
 
     The shares keep, replace, insert and delete, which sum to 1, are those of the EDITS. An insertion uses no token up, so of
@@ -48,13 +56,18 @@ def corrupt(tokens: Sequence[Any], vocabulary: Sequence[Any], generator: torch.G
     if min(shares) < 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6) or insert >= 1:
         raise ValueError(f"keep, replace, insert and delete must be shares that sum to 1, insert below 1, got {shares}")
     if not span >= 0 or not len(vocabulary):
-        raise ValueError(f"span must be at least 0 and the vocabulary not empty, got {span} and {len(vocabulary)} tokens")
+        raise ValueError(
+            f"span must be at least 0 and the vocabulary not empty, got {span} and {len(vocabulary)} tokens"
+        )
     # pairs of the token after the step and the one before, either of which may be missing
     kinds, place, pairs = torch.tensor(shares, dtype=torch.float64), 0, []
     while True:
         kind = TAGS[torch.multinomial(kinds, 1, generator=generator)]
         length = max(1, int(torch.poisson(torch.tensor(float(span)), generator=generator)))
-        new = [vocabulary[i] for i in torch.randint(len(vocabulary), (length * (kind in WRITES),), generator=generator).tolist()]
+        new = [
+            vocabulary[i]
+            for i in torch.randint(len(vocabulary), (length * (kind in WRITES),), generator=generator).tolist()
+        ]
         if kind == INSERT:
             pairs += [((b,), ()) for b in new]
             continue
@@ -62,8 +75,11 @@ def corrupt(tokens: Sequence[Any], vocabulary: Sequence[Any], generator: torch.G
         place += length
         if not len(old):
             break
-        pairs += {KEEP: [((a,), (a,)) for a in old], REPLACE: [((b,), (a,)) for a, b in zip(old, new)],
-                  DELETE: [((), (a,)) for a in old]}[kind]
+        pairs += {
+            KEEP: [((a,), (a,)) for a in old],
+            REPLACE: [((b,), (a,)) for a, b in zip(old, new)],
+            DELETE: [((), (a,)) for a in old],
+        }[kind]
     return Corruption([b for after, _ in pairs for b in after], *_tagged(pairs))
 
 
@@ -92,8 +108,10 @@ def apply_tags(draft: Sequence[Any], tags: Sequence[str], replacements: Sequence
     """
     writes = sum(tag in WRITES for tag in tags)
     if len(tags) != len(draft) + 1 or len(replacements) != writes:
-        raise ValueError(f"a draft of {len(draft)} tokens needs {len(draft) + 1} tags, for the start and each token, and a span for each"
-                         f" REPLACE and INSERT, {writes}: got {len(tags)} and {len(replacements)}")
+        raise ValueError(
+            f"a draft of {len(draft)} tokens needs {len(draft) + 1} tags, for the start and each token, and a span for each"
+            f" REPLACE and INSERT, {writes}: got {len(tags)} and {len(replacements)}"
+        )
     if not set(tags) <= set(TAGS) or tags[0] not in (KEEP, INSERT):
         raise ValueError(f"tags must be of {', '.join(TAGS)}, and KEEP or INSERT for the start, got {list(tags)}")
     spans, result = iter(replacements), []
@@ -105,7 +123,9 @@ def apply_tags(draft: Sequence[Any], tags: Sequence[str], replacements: Sequence
     return result[1:]  # without the start
 
 
-def changes(draft: Sequence[Any], tags: Sequence[str], replacements: Sequence[Sequence[Any]]) -> list[tuple[str, list[Any]]]:
+def changes(
+    draft: Sequence[Any], tags: Sequence[str], replacements: Sequence[Sequence[Any]]
+) -> list[tuple[str, list[Any]]]:
     """The edits as runs to be shown: (KEEP, tokens), (DELETE, tokens), (INSERT, tokens), in the order of the text.
 
     REPLACE is a DELETE before an INSERT; within one change all that goes stands before what comes. KEEP and DELETE give the draft,

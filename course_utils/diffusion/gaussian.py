@@ -46,7 +46,9 @@ def cosine_schedule(T: int, offset: float = 0.008, largest: float = 0.999) -> Te
     outside (0, 1). Source: Nichol & Dhariwal (2021), section 3.2.
     """
     if T < 1 or offset < 0 or not 0 < largest < 1:
-        raise ValueError(f"a cosine schedule needs T >= 1, offset >= 0 and 0 < largest < 1, got {T}, {offset} and {largest}")
+        raise ValueError(
+            f"a cosine schedule needs T >= 1, offset >= 0 and 0 < largest < 1, got {T}, {offset} and {largest}"
+        )
     steps = torch.arange(T + 1, dtype=torch.float64) / T
     f = ((steps + offset) / (1 + offset) * math.pi / 2).cos().square()
     return (1 - f[1:] / f[:-1]).clamp(max=largest)
@@ -117,12 +119,16 @@ def posterior(x_t: Tensor, x0: Tensor, t: int | Tensor, schedule: Schedule) -> t
     _same_shape("x0", x0, x_t)
     before = torch.cat([schedule.alphas_bar.new_ones(1), schedule.alphas_bar[:-1]])  # alphas_bar_{t-1}
     scale = 1 - schedule.alphas_bar
-    mean = (_at(before.sqrt() * schedule.betas / scale, t, x_t) * x0
-            + _at(schedule.alphas.sqrt() * (1 - before) / scale, t, x_t) * x_t)
+    mean = (
+        _at(before.sqrt() * schedule.betas / scale, t, x_t) * x0
+        + _at(schedule.alphas.sqrt() * (1 - before) / scale, t, x_t) * x_t
+    )
     return mean, _at(schedule.betas * (1 - before) / scale, t, x_t)
 
 
-def ddpm_step(x_t: Tensor, eps: Tensor, t: int | Tensor, schedule: Schedule, noise: Tensor, sigma: str = "beta") -> Tensor:
+def ddpm_step(
+    x_t: Tensor, eps: Tensor, t: int | Tensor, schedule: Schedule, noise: Tensor, sigma: str = "beta"
+) -> Tensor:
     """x_{t-1} = (x_t - beta_t / sqrt(1 - alphas_bar_t) eps) / sqrt(alpha_t) + sigma_t noise, WITHOUT noise at t = 1.
 
     x_t, noise and eps, the model's prediction, (B, ...) -> (B, ...). sigma_t^2 is beta_t with sigma = "beta", right for data
@@ -141,8 +147,14 @@ def ddpm_step(x_t: Tensor, eps: Tensor, t: int | Tensor, schedule: Schedule, noi
 
 
 @torch.no_grad()
-def ddpm_sample(model: Model, shape: Sequence[int], schedule: Schedule, generator: torch.Generator | None = None,
-                sigma: str = "beta", return_history: bool = False) -> Tensor:
+def ddpm_sample(
+    model: Model,
+    shape: Sequence[int],
+    schedule: Schedule,
+    generator: torch.Generator | None = None,
+    sigma: str = "beta",
+    return_history: bool = False,
+) -> Tensor:
     """x_T ~ N(0, I), then `ddpm_step` for t = T..1 with the model's predictions: new data of `shape` (B, ...).
 
     One call of the model a step. With `return_history` all of x_T, ..., x_0, (T + 1, B, ...). The generator's device is used.
@@ -168,7 +180,9 @@ def energy_distance(a: Tensor, b: Tensor, unbiased: bool = True) -> float:
     Raises ValueError: points of different shapes, fewer than two points. Source: Szekely & Rizzo (2013), Energy statistics.
     """
     if a.dim() < 2 or a.shape[1:] != b.shape[1:] or min(len(a), len(b)) < 2:
-        raise ValueError(f"a and b must be at least two points of one shape each, got {tuple(a.shape)} and {tuple(b.shape)}")
+        raise ValueError(
+            f"a and b must be at least two points of one shape each, got {tuple(a.shape)} and {tuple(b.shape)}"
+        )
     a, b = a.detach().double().flatten(1), b.detach().double().flatten(1)
     within = sum(_distances(x, x).sum().item() / (len(x) * (len(x) - unbiased)) for x in (a, b))
     return 2 * _distances(a, b).mean().item() - within
@@ -183,7 +197,9 @@ def _each(t: int | Tensor, x: Tensor) -> Tensor:
     """t as (B,) integers, one for each point of x (B, ...)."""
     t = torch.as_tensor(t, device=x.device)
     if t.is_floating_point() or t.shape not in ((), x.shape[:1]):
-        raise ValueError(f"t must be an integer or ({len(x)},) integers, one for each point, got {t.dtype} {tuple(t.shape)}")
+        raise ValueError(
+            f"t must be an integer or ({len(x)},) integers, one for each point, got {t.dtype} {tuple(t.shape)}"
+        )
     return t.expand(len(x))
 
 

@@ -104,11 +104,17 @@ def cascade_explorer(
     label = f"price ratio r, {'as measured (left), then ' if cost is not None else ''}from {ends}"
     params += [*slider("setting", label, 0, len(tiers.said) - 1, 1, tiers.first), *_arithmetic(tiers)]
     histograms = {"vconcat": [_histogram(tiers, m) for m in range(M - 1)], "spacing": BELOW, "bounds": "flush"}
-    panels = {"hconcat": [_plane(tiers, low, high), histograms], "spacing": GAP, "bounds": "flush"}  # a dot may stand on the edge
+    panels = {
+        "hconcat": [_plane(tiers, low, high), histograms],
+        "spacing": GAP,
+        "bounds": "flush",
+    }  # a dot may stand on the edge
     cuts = " + ', ' + ".join(f"'τ{m} = ' + format(tau{m}, '.{tiers.digits}f')" for m in range(1, M))
     answered = " + ', ' + ".join(f"names[{m}] + ' ' + format(answered[{m}] / {tiers.items}, '.0%')" for m in range(M))
     best = int(tiers.alone.argmax())
-    result = f"'accuracy ' + format(accuracy, '.3f') + ' (best single: ' + names[{best}] + ' {tiers.alone[best]:.3f}) at '"
+    result = (
+        f"'accuracy ' + format(accuracy, '.3f') + ' (best single: ' + names[{best}] + ' {tiers.alone[best]:.3f}) at '"
+    )
     result += " + format(cost, '.3g') + ' times the price of ' + dearest[setting]"
     lines = [f"'answered by ' + {answered}", f"{cuts} + '; ' + said[setting]", result]
     head = heading(title, context, "blue: right answers, red: wrong ones, pale: passed on to the next tier")
@@ -126,13 +132,17 @@ def _checked(scores, correct, cost, names, taus, ratio) -> _Tiers:
     if not 2 <= M <= 4 or not correct.size:
         raise ValueError(f"correct must be (M, N), M = 2 to 4 tiers and at least one item, got {correct.shape}")
     if scores.shape != (M - 1, correct.shape[1]):
-        raise ValueError(f"scores must be {(M - 1, correct.shape[1])}, a row for each tier but the last, got {scores.shape}")
+        raise ValueError(
+            f"scores must be {(M - 1, correct.shape[1])}, a row for each tier but the last, got {scores.shape}"
+        )
     if not ((scores >= 0) & (scores <= 1)).all():  # NaN fails too
         raise ValueError(f"scores must be numbers from 0 to 1, without NaN: got {scores.min()} to {scores.max()}")
     if not np.isin(correct, (0, 1)).all():
         raise ValueError("correct must hold 0 and 1 only: 1 where the tier's answer is right")
     if isinstance(names, str) or len(names) != M:
-        raise ValueError(f"{M} tiers need a list of {M} names, got {'one string' if isinstance(names, str) else len(names)}")
+        raise ValueError(
+            f"{M} tiers need a list of {M} names, got {'one string' if isinstance(names, str) else len(names)}"
+        )
     if taus.shape != (M - 1,) or np.isnan(taus).any():
         raise ValueError(f"taus must be {M - 1} numbers, a threshold for each tier but the last, got {taus.tolist()}")
     prices = [[r**m / r ** (M - 1) for m in range(M)] for r in RATIOS]
@@ -140,7 +150,9 @@ def _checked(scores, correct, cost, names, taus, ratio) -> _Tiers:
     if cost is not None:
         cost = np.asarray(cost, dtype=float)
         if cost.shape != (M,) or not (np.isfinite(cost) & (cost >= 0)).all() or not cost.any():
-            raise ValueError(f"cost must be {M} finite prices of at least 0, one of a call of each tier, not all 0, got {cost.tolist()}")
+            raise ValueError(
+                f"cost must be {M} finite prices of at least 0, one of a call of each tier, not all 0, got {cost.tolist()}"
+            )
         prices.insert(0, (cost / cost.max()).tolist())
         said.insert(0, f"prices {' : '.join(map(_digits, cost))} (as measured)")
     if ratio not in RATIOS and (ratio is not None or cost is None):
@@ -211,16 +223,25 @@ def _arithmetic(tiers: _Tiers) -> list[dict]:
         "accuracy": f"({' + '.join(f'right[{m}]' for m in range(M))}) / {tiers.items}",
         "cost": f"({' + '.join(f'asked[{m}] * price[{m}]' for m in range(M))}) / {tiers.items}",
     }
-    return [{"name": n, "value": v} for n, v in values.items()] + [{"name": n, "expr": e} for n, e in expressions.items()]
+    return [{"name": n, "value": v} for n, v in values.items()] + [
+        {"name": n, "expr": e} for n, e in expressions.items()
+    ]
 
 
 def _plane(tiers: _Tiers, low: float, high: float) -> dict:
     """Accuracy over cost: every single tier, the cascade, and the best that it reaches at these prices."""
-    from course_utils.selection.cascades import pareto  # only here: it brings scikit-learn, which the other charts do not need
+    from course_utils.selection.cascades import (
+        pareto,
+    )  # only here: it brings scikit-learn, which the other charts do not need
 
     M = len(tiers.names)
     x = {"field": "x", "type": "quantitative", "scale": {"domain": [0, DEAREST], "nice": False}}
-    x["axis"] = {"title": "mean cost of an item (1: one call of the dearest tier)", "grid": False, "tickCount": 6, "format": "~g"}
+    x["axis"] = {
+        "title": "mean cost of an item (1: one call of the dearest tier)",
+        "grid": False,
+        "tickCount": 6,
+        "format": "~g",
+    }
     y = {"field": "y", "type": "quantitative", "scale": {"domain": [low, high], "nice": False, "zero": False}}
     y["axis"] = {"title": None, "tickCount": 6, "minExtent": 34, "format": ".2f"}
     curves = []
@@ -228,7 +249,9 @@ def _plane(tiers: _Tiers, low: float, high: float) -> dict:
         accuracy, paid = (table.ravel() for table in _outcomes(tiers, price))
         best = pareto(paid, accuracy)
         curves.append({"s": setting, "x": [short(v) for v in paid[best]], "y": [short(v) for v in accuracy[best]]})
-    dots = [{"m": m, "name": name, "y": float(f"{one:.9g}")} for m, (name, one) in enumerate(zip(tiers.names, tiers.alone))]
+    dots = [
+        {"m": m, "name": name, "y": float(f"{one:.9g}")} for m, (name, one) in enumerate(zip(tiers.names, tiers.alone))
+    ]
     dots = [{**dot, "colour": ROLE_COLOURS["other"], "text": PALE, "size": 90} for dot in dots]
     dots.append({"m": M, "name": "cascade", "y": 0, "colour": CASCADE, "text": INK, "size": 190})
     alone = "datum.name + ' alone: accuracy ' + format(datum.y, '.5f') + ', price ' + format(datum.real, '.5f')"
@@ -272,12 +295,23 @@ def _histogram(tiers: _Tiers, m: int) -> dict:
         calculate("n", f"reach[{m + 1}][{at}] - (datum.b ? reach[{m + 1}][{at} - 1] : 0)"),
         calculate("good", f"left[{m}][{at}] - (datum.b ? left[{m}][{at} - 1] : 0)"),
         calculate("bad", "datum.n - datum.good"),
-        calculate("described", "'score up to ' + format(datum.to, '.3~f') + ': ' + datum.good + ' right, ' + datum.bad + ' wrong'"),
+        calculate(
+            "described",
+            "'score up to ' + format(datum.to, '.3~f') + ': ' + datum.good + ' right, ' + datum.bad + ' wrong'",
+        ),
         {"filter": "datum.n > 0"},
     ]
-    x = {"field": "from", "type": "quantitative", "scale": {"domain": [2 * stops[0] - stops[1], 1], "nice": False, "zero": False}}
+    x = {
+        "field": "from",
+        "type": "quantitative",
+        "scale": {"domain": [2 * stops[0] - stops[1], 1], "nice": False, "zero": False},
+    }
     x["axis"] = {"title": "score of an answer" if m == M - 2 else None, "grid": False, "tickCount": 6, "format": "~g"}
-    y = {"field": "bad", "type": "quantitative", "scale": {"domain": [0, int(most)], "range": [height, ABOVE], "nice": False}}
+    y = {
+        "field": "bad",
+        "type": "quantitative",
+        "scale": {"domain": [0, int(most)], "range": [height, ABOVE], "nice": False},
+    }
     y["axis"] = {"title": None, "tickCount": 3, "minExtent": 26, "grid": False, "format": "~s"}
     span = {"x": x, "x2": {"field": "to"}}
     span["opacity"] = {"condition": {"test": f"datum.b > tau{m + 1}_i", "value": 1}, "value": 0.35}
@@ -285,7 +319,11 @@ def _histogram(tiers: _Tiers, m: int) -> dict:
     cut = {"data": {"values": [{}]}, "transform": [calculate("from", f"tau{m + 1}")]}
     side = f"tau{m + 1} > {(stops[0] + 1) / 2}"
     name = {"type": "text", "y": 6, "fontWeight": "bold", "align": {"expr": f"{side} ? 'right' : 'left'"}}
-    name |= {"dx": {"expr": f"{side} ? -4 : 4"}, "text": {"expr": f"'τ{m + 1} = ' + format(tau{m + 1}, '.{tiers.digits}f')"}, "aria": False}
+    name |= {
+        "dx": {"expr": f"{side} ? -4 : 4"},
+        "text": {"expr": f"'τ{m + 1} = ' + format(tau{m + 1}, '.{tiers.digits}f')"},
+        "aria": False,
+    }
     layers = [
         {"mark": {"type": "rect", "color": WRONG}, "encoding": {**span, "y": y, "y2": {"datum": 0}, **DESCRIBED}},
         {"mark": {"type": "rect", "color": RIGHT, "aria": False}, "encoding": {**span, "y": y, "y2": {"field": "n"}}},
@@ -293,7 +331,9 @@ def _histogram(tiers: _Tiers, m: int) -> dict:
         {**cut, "mark": name, "encoding": {"x": x}},
     ]
     layers[:2] = [{"data": {"values": rows}, "transform": bars, **layer} for layer in layers[:2]]
-    caption = {"text": {"expr": f"names[{m}] + ': answers ' + format(answered[{m}], ',') + ' of ' + format(asked[{m}], ',')"}}
+    caption = {
+        "text": {"expr": f"names[{m}] + ': answers ' + format(answered[{m}], ',') + ' of ' + format(asked[{m}], ',')"}
+    }
     caption |= {"frame": "group", "offset": 4, "fontSize": 12, "limit": SIDE + 10}
     return {"title": caption, "width": SIDE, "height": height, "layer": layers}
 
@@ -304,7 +344,9 @@ def _in_words(tiers: _Tiers) -> str:
     accuracy, paid = (table[tuple(tiers.start)] for table in _outcomes(tiers, price))
     asked = [int(reach[tuple(tiers.start[:m])]) for m, reach in enumerate(tiers.reach)] + [0]
     alone = ", ".join(f"{name} {one:.3f}" for name, one in zip(tiers.names, tiers.alone))
-    shares = ", ".join(f"{name} {100 * (asked[m] - asked[m + 1]) / tiers.items:.0f}%" for m, name in enumerate(tiers.names))
+    shares = ", ".join(
+        f"{name} {100 * (asked[m] - asked[m + 1]) / tiers.items:.0f}%" for m, name in enumerate(tiers.names)
+    )
     cuts = ", ".join(f"τ{m} = {tiers.stops[i]:.{tiers.digits}f}" for m, i in enumerate(tiers.start, 1))
     return (
         f"Accuracy of single tiers on {tiers.items:,} items: {alone}. Cascade at {cuts}, {tiers.said[tiers.first]}: "

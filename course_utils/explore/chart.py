@@ -237,6 +237,7 @@ def opening(title: str, context: str) -> str:
     """The first sentence of a chart's text form."""
     return ": ".join(filter(None, (title, context))).rstrip(".") + "."
 
+
 LINE = 14  # pixels between two numbers, one above the other
 
 
@@ -318,4 +319,7 @@ def stacked_numbers(dots: dict, x: dict, y: dict, number: str, count: int, heigh
     ink = {"color": {"field": "text", "type": "nominal", "scale": None}}
     layer = {"data": dots["data"], "transform": transform}
     halo = {"stroke": "white", "strokeWidth": 5, "strokeJoin": "round"}
-    return [{**layer, "mark": {**mark, **halo}, "encoding": place}, {**layer, "mark": mark, "encoding": {**place, **ink}}]
+    return [
+        {**layer, "mark": {**mark, **halo}, "encoding": place},
+        {**layer, "mark": mark, "encoding": {**place, **ink}},
+    ]

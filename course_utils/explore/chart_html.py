@@ -63,4 +63,4 @@ def framed(spec: dict, words: str) -> str:
     name = html.escape(textwrap.shorten(words, 100, placeholder=" …"))
     page = _page().replace("<!--figure-->", figure(spec, " ".join(words.split()), "Live chart"), 1)
     inside = page.replace("&", "&amp;").replace("'", "&#39;")
-    return f"<iframe title=\"{name}\" style=\"border: 0; width: 100%; height: {HEIGHT}px\" srcdoc='{inside}'></iframe>"
+    return f'<iframe title="{name}" style="border: 0; width: 100%; height: {HEIGHT}px" srcdoc=\'{inside}\'></iframe>'

@@ -192,11 +192,27 @@ def _prepared(e: int, name: str, checked: tuple[Tensor, Tensor, Example]) -> dic
         ids = ids[alone[ids].argsort(descending=True, stable=True)]
     labels = [token_label(example.labels[i]) for i in ids.tolist()]
     rows = [
-        {"e": e, "row": r, "m": len(log_probs) - 1, "label": label, "truth": int(i == truth), "z": [json_log(x, 6) for x in z]}
+        {
+            "e": e,
+            "row": r,
+            "m": len(log_probs) - 1,
+            "label": label,
+            "truth": int(i == truth),
+            "z": [json_log(x, 6) for x in z],
+        }
         for r, (i, label, z) in enumerate(zip(ids.tolist(), labels, log_probs[:, ids].T.tolist()), 1)
-    ]  # fmt: skip
+    ]
     if C > len(ids):
-        rows.append({"e": e, "row": len(rows) + 1, "m": len(log_probs) - 1, "label": f"{C - len(ids):,} others", "truth": 0, "r": 1})
+        rows.append(
+            {
+                "e": e,
+                "row": len(rows) + 1,
+                "m": len(log_probs) - 1,
+                "label": f"{C - len(ids):,} others",
+                "truth": 0,
+                "r": 1,
+            }
+        )
     for row in rows:
         row["shown"] = f"{TRUE} {row['label']}" if row["truth"] else row["label"]
 
@@ -215,7 +231,9 @@ def _prepared(e: int, name: str, checked: tuple[Tensor, Tensor, Example]) -> dic
         "truth": f"truth {TRUE} {token_label(example.labels[truth])}",
         "logZ": [[round(x, 6) for x in line] for line in scaled.logsumexp(dim=2).tolist()],
         # T multiplies the rounding error in the push: nine digits.
-        "rest": [[float(f"{x:.9g}") for x in line] for line in softened[:, :, others].sum(dim=2).tolist()] if others.any() else [],
+        "rest": [[float(f"{x:.9g}") for x in line] for line in softened[:, :, others].sum(dim=2).tolist()]
+        if others.any()
+        else [],
         "entropy": [[short(x / math.log(2)) for x in torch.special.entr(of).sum(dim=1).tolist()] for of in (p, q)],
         "soft": [short(loss.item()) for loss in soft],
         "hard": short(cross_entropy(student[None], torch.tensor([truth])).item()),
@@ -232,7 +250,15 @@ def _prepared(e: int, name: str, checked: tuple[Tensor, Tensor, Example]) -> dic
 def _ticks(teachers: list[str], x: dict) -> dict:
     """A tick at each teacher's own probability."""
     each = [{"fold": teachers, "as": ["who", "one"]}, {"filter": "isValid(datum.one)"}]
-    mark = {"type": "tick", "orient": "vertical", "thickness": 1.5, "size": ROW - 9, "color": INK, "opacity": 1, "aria": False}
+    mark = {
+        "type": "tick",
+        "orient": "vertical",
+        "thickness": 1.5,
+        "size": ROW - 9,
+        "color": INK,
+        "opacity": 1,
+        "aria": False,
+    }
     return {"transform": each, "mark": mark, "encoding": {"x": {**x, "field": "one"}}}
 
 
@@ -240,8 +266,17 @@ def _picture() -> dict:
     """The image of the example, dark on white, with a frame."""
     size = SIDE * PIXEL
     axis = {"type": "ordinal", "axis": None, "scale": {"domain": list(range(SIDE)), "padding": 0}}
-    grey = {"field": "grey", "type": "quantitative", "legend": None, "scale": {"domain": [0, 1], "range": ["#FFFFFF", "#000000"]}}
-    place = [calculate("x", f"datum.i % {SIDE}"), calculate("y", f"floor(datum.i / {SIDE})"), calculate("grey", "here.image[datum.i]")]
+    grey = {
+        "field": "grey",
+        "type": "quantitative",
+        "legend": None,
+        "scale": {"domain": [0, 1], "range": ["#FFFFFF", "#000000"]},
+    }
+    place = [
+        calculate("x", f"datum.i % {SIDE}"),
+        calculate("y", f"floor(datum.i / {SIDE})"),
+        calculate("grey", "here.image[datum.i]"),
+    ]
     return {
         "width": size,
         "height": size,

@@ -85,9 +85,15 @@ def grid_explorer(
         now = f"{_quoted(f'{_symbol(grid.outer[0])} = ')} + format(outer, '.6~g') + ', ' + {now}"
     else:
         params.append({"name": "outer_i", "value": 0})
-    params.append({"name": "scores", "value": [[[short(v) for v in line] for line in one] for one in grid.scores.tolist()]})
+    params.append(
+        {"name": "scores", "value": [[[short(v) for v in line] for line in one] for one in grid.scores.tolist()]}
+    )
     panel = {
-        "title": {"text": {"expr": f"{_quoted(f'{measure} ({better} is better); ')} + {now}"}, "frame": "group", "offset": 6},
+        "title": {
+            "text": {"expr": f"{_quoted(f'{measure} ({better} is better); ')} + {now}"},
+            "frame": "group",
+            "offset": 6,
+        },
         "width": WIDTH,
         "height": HEIGHT,
         "layer": _layers(grid, digits, low, high),
@@ -96,7 +102,12 @@ def grid_explorer(
     text.append(_in_words(grid, digits))
     sliders = ", ".join(_symbol(name) for name in axes)
     said = f"{BEST} best {x_symbol} of a method" + ("; dashed: for comparison" if grid.marks else "")
-    spec = {"title": heading(title, context, said), "params": params, "vconcat": [panel, _bests(grid, digits)], "spacing": 12}
+    spec = {
+        "title": heading(title, context, said),
+        "params": params,
+        "vconcat": [panel, _bests(grid, digits)],
+        "spacing": 12,
+    }
     return LiveChart(spec, " ".join([*text, f"Slider{'s' if grid.outer else ''}: {sliders}."]))
 
 
@@ -177,22 +188,31 @@ def _layers(grid: _Grid, digits: int, low: float, high: float) -> list[dict]:
     outer, methods = range(grid.scores.shape[1]), range(len(grid.names))
     points = [
         {"o": o, "c": c, "x": stop, "y": short(v), "colour": MEMBER_COLOURS[c]}
-        for c in methods for o in outer for stop, v in zip(stops, grid.scores[c, o].tolist())
-    ]  # fmt: skip
-    tops = [
-        {"o": o, "x": stops[i], "y": short(grid.scores[c, o, i].item()), "colour": MEMBER_COLOURS[c],
-         "described": f"best of {grid.names[c]} at {_symbol(x_name)} = {stops[i]:g}"}
-        for c in methods if not grid.flat[c] for o, i in enumerate(grid.best[c].tolist())
-    ]  # fmt: skip
-    dots = [
-        {"c": c, "name": n, "colour": MEMBER_COLOURS[c], "text": TEXT_COLOURS[c]} for c, n in enumerate(grid.names)
+        for c in methods
+        for o in outer
+        for stop, v in zip(stops, grid.scores[c, o].tolist())
     ]
+    tops = [
+        {
+            "o": o,
+            "x": stops[i],
+            "y": short(grid.scores[c, o, i].item()),
+            "colour": MEMBER_COLOURS[c],
+            "described": f"best of {grid.names[c]} at {_symbol(x_name)} = {stops[i]:g}",
+        }
+        for c in methods
+        if not grid.flat[c]
+        for o, i in enumerate(grid.best[c].tolist())
+    ]
+    dots = [{"c": c, "name": n, "colour": MEMBER_COLOURS[c], "text": TEXT_COLOURS[c]} for c, n in enumerate(grid.names)]
     edge = DOT * (high - low) / HEIGHT
     moving = [
         calculate("x", "xs"),
         calculate("score", "scores[datum.c][outer_i][xs_i]"),
         calculate("y", f"clamp(datum.score, {low + edge}, {high - edge})"),
-        calculate("described", f"datum.name + ' ' + format(datum.score, '.5f') + {_quoted(f' at {_symbol(x_name)} = ')} + xs"),
+        calculate(
+            "described", f"datum.name + ' ' + format(datum.score, '.5f') + {_quoted(f' at {_symbol(x_name)} = ')} + xs"
+        ),
     ]
     moved = {"data": {"values": dots}, "transform": moving}
     arrow = f"(datum.score > {high} ? ' ↑' : datum.score < {low} ? ' ↓' : '')"
@@ -211,7 +231,15 @@ def _layers(grid: _Grid, digits: int, low: float, high: float) -> list[dict]:
         }
         for dash, line in zip(DASHES, grid.references)
     ]
-    diamond = {"type": "point", "shape": "diamond", "filled": True, "fill": "white", "size": 110, "strokeWidth": 2, "opacity": 1}
+    diamond = {
+        "type": "point",
+        "shape": "diamond",
+        "filled": True,
+        "fill": "white",
+        "size": 110,
+        "strokeWidth": 2,
+        "opacity": 1,
+    }
     return [
         *rules,
         {
@@ -226,7 +254,12 @@ def _layers(grid: _Grid, digits: int, low: float, high: float) -> list[dict]:
             "mark": {"type": "rule", "color": INK, "opacity": 0.35, "aria": False},
             "encoding": {"x": x},
         },
-        {"data": {"values": tops}, "transform": here, "mark": diamond, "encoding": {"x": x, "y": y, "stroke": colour, **described}},
+        {
+            "data": {"values": tops},
+            "transform": here,
+            "mark": diamond,
+            "encoding": {"x": x, "y": y, "stroke": colour, **described},
+        },
         {
             **names,
             "mark": {"type": "text", "fontSize": 12},
@@ -276,7 +309,12 @@ def _bests(grid: _Grid, digits: int) -> dict:
         "color": {"field": "colour", "type": "nominal", "scale": None},
     }
     mark = {"type": "text", "align": "left", "fontSize": 12}
-    panel = {"width": WIDTH, "height": n_rows * ROW, "data": {"values": rows}, "transform": [{"filter": "datum.o == outer_i"}]}
+    panel = {
+        "width": WIDTH,
+        "height": n_rows * ROW,
+        "data": {"values": rows},
+        "transform": [{"filter": "datum.o == outer_i"}],
+    }
     return {**panel, "mark": mark, "encoding": encoding}
 
 

@@ -45,7 +45,9 @@ def path_explorer(
     Raises ValueError: no names or too many, curves of different lengths or with fewer than three points, numbers that
     are not finite, accuracies outside [0, 1] or of other names. Source: Frankle et al. (2020), section 2.
     """
-    from course_utils.merging.alignment import loss_barrier  # only here: it brings SciPy, which the other charts do not need
+    from course_utils.merging.alignment import (
+        loss_barrier,
+    )  # only here: it brings SciPy, which the other charts do not need
 
     names, losses = list(curves), _stacked(curves, "curves")  # (curves, n)
     ends = ("A", "B") if labels is None else tuple(labels)
@@ -126,9 +128,15 @@ def _points(values: Tensor) -> list[dict]:
 
 
 def _panel(
-    values: Tensor, names: list[str], written: list[str], param: str, measure: str, height: int, axis: str | None,
+    values: Tensor,
+    names: list[str],
+    written: list[str],
+    param: str,
+    measure: str,
+    height: int,
+    axis: str | None,
     digits: int,
-) -> dict:  # fmt: skip
+) -> dict:
     """A panel of ``values`` (curves, n) over t, ``written`` beside the curves, and a dot with its number on each."""
     low, high = _domain(values, height)
     x = _x(axis)
@@ -187,7 +195,12 @@ def _chords(losses: Tensor, barriers: list[float], x: dict) -> list[dict]:
     highest = (losses - chords).argmax(dim=1).tolist()
     ends = [point for point in _points(losses) if point["t"] in (0, 1)]
     heights = [
-        {"t": round(t[i].item(), 5), "y": short(losses[c, i].item()), "y2": short(chords[c, i].item()), "colour": colour}
+        {
+            "t": round(t[i].item(), 5),
+            "y": short(losses[c, i].item()),
+            "y2": short(chords[c, i].item()),
+            "colour": colour,
+        }
         for c, (i, colour) in enumerate(zip(highest, MEMBER_COLOURS))
         if barriers[c] > 0
     ]

@@ -9,7 +9,11 @@ from typing import Any
 from course_utils.diffusion.edits import DELETE, INSERT, KEEP
 
 # Vermilion and green of the course's palette, dark enough to be read on white (contrast 4.5 and more).
-STYLES = {KEEP: "", DELETE: "color:#B04A00;text-decoration:line-through", INSERT: "color:#00734F;text-decoration:underline;font-weight:600"}
+STYLES = {
+    KEEP: "",
+    DELETE: "color:#B04A00;text-decoration:line-through",
+    INSERT: "color:#00734F;text-decoration:underline;font-weight:600",
+}
 TAGS = {KEEP: "span", DELETE: "del", INSERT: "ins"}
 SIGNS = {KEEP: "{}", DELETE: "[-{}-]", INSERT: "{{+{}+}}"}  # as wdiff writes them
 
@@ -21,18 +25,27 @@ class MarkedEdits:
         self.lines = lines
 
     def __repr__(self) -> str:
-        return "\n".join(f"{label}: " + "".join(_spaced(SIGNS[kind], text) for kind, text in runs).strip() for label, runs in self.lines)
+        return "\n".join(
+            f"{label}: " + "".join(_spaced(SIGNS[kind], text) for kind, text in runs).strip()
+            for label, runs in self.lines
+        )
 
     def _repr_html_(self) -> str:
         rows = []
         for label, runs in self.lines:
-            marks = "".join(f'<{TAGS[kind]} style="{STYLES[kind]}">{html.escape(text)}</{TAGS[kind]}>' for kind, text in runs)
-            rows.append(f'<tr><th scope="row" style="text-align:left;white-space:nowrap;vertical-align:top">{html.escape(label)}</th>'
-                        f'<td style="text-align:left;white-space:pre-wrap">{marks}</td></tr>')
+            marks = "".join(
+                f'<{TAGS[kind]} style="{STYLES[kind]}">{html.escape(text)}</{TAGS[kind]}>' for kind, text in runs
+            )
+            rows.append(
+                f'<tr><th scope="row" style="text-align:left;white-space:nowrap;vertical-align:top">{html.escape(label)}</th>'
+                f'<td style="text-align:left;white-space:pre-wrap">{marks}</td></tr>'
+            )
         return f"<table>{''.join(rows)}</table>"
 
 
-def marked_edits(lines: Sequence[tuple[str, Sequence[tuple[str, Any]]]], decode: Callable[[Any], str] | None = None) -> MarkedEdits:
+def marked_edits(
+    lines: Sequence[tuple[str, Sequence[tuple[str, Any]]]], decode: Callable[[Any], str] | None = None
+) -> MarkedEdits:
     """One line for each (label, runs), runs as `edits.changes` returns them.
 
     decode: what makes a text of a run's tokens; None: they are words, and a blank follows each.
@@ -41,9 +54,13 @@ def marked_edits(lines: Sequence[tuple[str, Sequence[tuple[str, Any]]]], decode:
     """
     for _, runs in lines:
         if strange := {kind for kind, _ in runs} - SIGNS.keys():
-            raise ValueError(f"runs must be of {', '.join(SIGNS)}, as edits.changes returns them, got {sorted(map(str, strange))}")
+            raise ValueError(
+                f"runs must be of {', '.join(SIGNS)}, as edits.changes returns them, got {sorted(map(str, strange))}"
+            )
     decode = decode or (lambda words: "".join(f"{word} " for word in words))
-    return MarkedEdits([(label, [(kind, _visible(kind, decode(tokens))) for kind, tokens in runs]) for label, runs in lines])
+    return MarkedEdits(
+        [(label, [(kind, _visible(kind, decode(tokens))) for kind, tokens in runs]) for label, runs in lines]
+    )
 
 
 def _visible(kind: str, text: str) -> str:

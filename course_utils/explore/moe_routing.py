@@ -65,7 +65,11 @@ def routing_explorer(
     labels = [token_label(token) for token in tokens]
     rows = [{"row": n + 1, "c": c + 1, "name": name} for n, name in enumerate(labels) for c in range(E)]
     params = [
-        *(slider("layer", f"layer, 1 to {L}", 1, L, 1, 1, width=max(60, 24 * L)) if L > 1 else [{"name": "layer", "value": 1}]),
+        *(
+            slider("layer", f"layer, 1 to {L}", 1, L, 1, 1, width=max(60, 24 * L))
+            if L > 1
+            else [{"name": "layer", "value": 1}]
+        ),
         *slider("k", f"top-k, experts a token, 1 to {E}", 1, E, 1, int(top_k)),
         *slider("a", "noise, times the router's own", 0, 2, 0.1, 0),
         *stop_slider("T", "temperature T of the scores", TEMPERATURES, TEMPERATURES.index(1)),
@@ -78,8 +82,16 @@ def routing_explorer(
     names = row_names("name", N, names_width)
     names |= {"data": {"values": [{"row": n + 1, "name": name} for n, name in enumerate(labels)]}}
     said = "blue: chosen, the darker the larger the gate; hollow: not chosen; the gates of a row add up to 1"
-    setting = f"places[layer - 1] + ': top-' + k + ' of {E} experts, noise ' + format(a, '.1f') + ', T = ' + format(T, '~g')"
-    spec = {"title": heading(title, context, said), "params": params, "data": {"values": rows}, "transform": _steps(N, E), "spacing": 12}
+    setting = (
+        f"places[layer - 1] + ': top-' + k + ' of {E} experts, noise ' + format(a, '.1f') + ', T = ' + format(T, '~g')"
+    )
+    spec = {
+        "title": heading(title, context, said),
+        "params": params,
+        "data": {"values": rows},
+        "transform": _steps(N, E),
+        "spacing": 12,
+    }
     spec["vconcat"] = [
         text_lines([setting], WIDTH),
         {"hconcat": [names, _gates(N, E, cell)], "spacing": GAP, "bounds": "flush"},
@@ -108,7 +120,9 @@ def _checked(logits, noise, std, tokens, top_k, layers) -> tuple[Tensor, Tensor]
     if std is not None and (given["std"] < 0).any():
         raise ValueError(f"std must not be negative, got {given['std'].min().item():g}: softplus makes it positive")
     if isinstance(tokens, str) or len(tokens) != N:
-        raise ValueError(f"{N} rows of logits need a list of {N} tokens, got {'one string' if isinstance(tokens, str) else len(tokens)}")
+        raise ValueError(
+            f"{N} rows of logits need a list of {N} tokens, got {'one string' if isinstance(tokens, str) else len(tokens)}"
+        )
     if int(top_k) != top_k or not 1 <= top_k <= E:
         raise ValueError(f"top_k must be a whole number from 1 to the number of experts, {E}, got {top_k}")
     if layers is not None and len(layers) != L:
@@ -141,13 +155,23 @@ def _steps(N: int, E: int) -> list[dict]:
         calculate("spread", "exp(datum.entropy)"),
         calculate("idle", "datum.load ? 0 : 1"),
         # Every expert has N rows and every token E: over all rows, mean and variance weigh them evenly.
-        joined(("variancep", "load", "variance"), ("max", "load", "largest"), ("sum", "idle", "empty"), ("mean", "spread", "effective")),
+        joined(
+            ("variancep", "load", "variance"),
+            ("max", "load", "largest"),
+            ("sum", "idle", "empty"),
+            ("mean", "spread", "effective"),
+        ),
         calculate("even", f"k * {N} / {E}"),
     ]
 
 
 def _column(E: int) -> dict:
-    return {"field": "c", "type": "ordinal", "axis": None, "scale": {"type": "band", "domain": list(range(1, E + 1)), "padding": 0}}
+    return {
+        "field": "c",
+        "type": "ordinal",
+        "axis": None,
+        "scale": {"type": "band", "domain": list(range(1, E + 1)), "padding": 0},
+    }
 
 
 def _gates(N: int, E: int, cell: int) -> dict:
@@ -170,7 +194,11 @@ def _gates(N: int, E: int, cell: int) -> dict:
             "mark": {"type": "text", "fontSize": 10, "aria": False},
             "encoding": number,
         },
-        {"data": {"values": [{"c": c + 1} for c in range(E)]}, "mark": {"type": "text", "aria": False}, "encoding": heads},
+        {
+            "data": {"values": [{"c": c + 1} for c in range(E)]},
+            "mark": {"type": "text", "aria": False},
+            "encoding": heads,
+        },
     ]
     caption = {"text": "gate of each expert", "frame": "group", "offset": 18}
     size = {"width": E * cell, "height": N * ROW}
@@ -198,7 +226,10 @@ def _loads(N: int, E: int, cell: int) -> dict:
     line = {"x": {"value": 0}, "x2": {"value": E * cell}, "y": _height("even", N)}
     number = {"mark": {"type": "text", "dy": -8, "aria": False}}
     number["encoding"] = {"x": x, "y": y, "text": {"field": "load", "type": "quantitative"}}
-    halo = {**number, "mark": {**number["mark"], "stroke": "white", "strokeWidth": 4}}  # the line may run behind a number
+    halo = {
+        **number,
+        "mark": {**number["mark"], "stroke": "white", "strokeWidth": 4},
+    }  # the line may run behind a number
     layers = [
         {
             "transform": [calculate("described", described)],
@@ -207,7 +238,13 @@ def _loads(N: int, E: int, cell: int) -> dict:
         },
         {
             "transform": [ONCE],
-            "mark": {"type": "rule", "color": ROLE_COLOURS["negative"], "strokeWidth": 1.5, "strokeDash": [5, 3], "aria": False},
+            "mark": {
+                "type": "rule",
+                "color": ROLE_COLOURS["negative"],
+                "strokeWidth": 1.5,
+                "strokeDash": [5, 3],
+                "aria": False,
+            },
             "encoding": line,
         },
         {"data": {"values": [{}]}, "mark": {"type": "rule", "color": FAINT, "aria": False}}
@@ -242,7 +279,9 @@ def _in_words(scores: Tensor, k: int, labels: list[str], place: str) -> str:
     gates = torch.zeros_like(scores).scatter(1, kept, scores.gather(1, kept).softmax(dim=1))
     load = torch.bincount(kept.flatten(), minlength=E).double()
     effective = torch.special.entr(gates).sum(dim=1).exp().mean()
-    first = ", ".join(f"{label} {i + 1} ({g[i]:.2f})" for label, i, g in zip(labels, kept[:, 0].tolist(), gates.tolist()))
+    first = ", ".join(
+        f"{label} {i + 1} ({g[i]:.2f})" for label, i, g in zip(labels, kept[:, 0].tolist(), gates.tolist())
+    )
     loads = ", ".join(f"{int(x)}" for x in load)
     return (
         f"{place[:1].upper()}{place[1:]}, top-{k} of {E} experts, noise 0, T = 1. Each token's first expert (its gate): {first}. "

@@ -15,14 +15,23 @@ from course_utils.diffusion.edits import corrupt
 from course_utils.explore.chart import LiveChart, calculate, heading, opening, short, slider, text_lines
 from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
 
-TEXTS, LETTERS, STEPS, START = (1, 8), (2, 128), 12, 0.3  # texts, characters of one; steps of edits; where the slider starts
+TEXTS, LETTERS, STEPS, START = (
+    (1, 8),
+    (2, 128),
+    12,
+    0.3,
+)  # texts, characters of one; steps of edits; where the slider starts
 FONT, SIZE, CHAR = "DejaVu Sans Mono, Menlo, monospace", 14, 9.5  # pixels of a letter and of a column
 COLUMNS, LINE, GAP = 64, 21, 12  # letters in a line; pixels: height of a line, space between two rows
 WIDTH = round(COLUMNS * CHAR) + 2  # pixels: 610; a frame that reached the edge would make Vega enlarge the chart
 UNIFORM, ABSORBING, EDITS = range(3)
 SAME, NEW, MASKED, AGAIN = range(4)  # a character of x0; drawn anew; masked; drawn anew and the same as before
 FILLS = {NEW: "#FFD58A", MASKED: "#D0D0D0", AGAIN: "#FFFFFF"}  # dark text on each of them has a contrast above 10
-SIDE, PIXEL, BETWEEN = 8, 11, 84  # the images: pixels of their own in a row, the chart's for one of them, and between two
+SIDE, PIXEL, BETWEEN = (
+    8,
+    11,
+    84,
+)  # the images: pixels of their own in a row, the chart's for one of them, and between two
 
 
 class _Row(NamedTuple):
@@ -85,7 +94,9 @@ def corruption_explorer(
     if image is not None:
         x0, eps, abar = _checked_image(image)
         params += [{"name": name, "value": [short(v) for v in x.tolist()]} for name, x in (("x0", x0), ("eps", eps))]
-        params.append({"name": "abars", "value": [float(f"{v:.9g}") for v in abar.tolist()]})  # 1 - abar loses digits near 1
+        params.append(
+            {"name": "abars", "value": [float(f"{v:.9g}") for v in abar.tolist()]}
+        )  # 1 - abar loses digits near 1
         params += [{"name": "t", "expr": f"round({len(abar) - 1} * share)"}, {"name": "abar", "expr": "abars[t]"}]
         spec["vconcat"].append(_images(len(abar) - 1, short(max(1.5, x0.abs().max().item()))))
         t = math.floor((len(abar) - 1) * START + 0.5)  # as Vega rounds
@@ -131,7 +142,9 @@ def _checked(texts, vocabulary, mask) -> dict[str, str]:
             got = f"{len(text)} characters" if isinstance(text, str) else type(text).__name__
             raise ValueError(f"text {name!r} must be a string of {LETTERS[0]} to {LETTERS[1]} characters, got {got}")
         if strange := sorted(set(text) - set(letters)):
-            raise ValueError(f"text {name!r} has characters that the vocabulary does not: {', '.join(map(repr, strange[:5]))}")
+            raise ValueError(
+                f"text {name!r} has characters that the vocabulary does not: {', '.join(map(repr, strange[:5]))}"
+            )
     return {str(name): text for name, text in given.items()}
 
 
@@ -145,11 +158,15 @@ def _checked_image(image) -> tuple[Tensor, Tensor, Tensor]:
     if not (x0.isfinite().all() and eps.isfinite().all() and ((abar >= 0) & (abar <= 1)).all()):
         raise ValueError("image must hold finite numbers, and alphas_bar numbers from 0 to 1")
     if abs(abar[0].item() - 1) > 1e-6 or (abar[1:] > abar[:-1]).any():
-        raise ValueError(f"alphas_bar must go down from 1, that of x0 itself, got {abar[0]:.4g} first: put a 1 before the schedule's (T,)")
+        raise ValueError(
+            f"alphas_bar must go down from 1, that of x0 itself, got {abar[0]:.4g} first: put a 1 before the schedule's (T,)"
+        )
     return x0.flatten(), eps.flatten(), abar
 
 
-def _rows(texts: list[str], letters: list[str], mask: str, generator: torch.Generator) -> dict[tuple[int, int, int], _Row]:
+def _rows(
+    texts: list[str], letters: list[str], mask: str, generator: torch.Generator
+) -> dict[tuple[int, int, int], _Row]:
     """(text, process, step) -> row; the step is -1 where u decides."""
     rows = {}
     for e, text in enumerate(texts):
@@ -192,11 +209,20 @@ def _panel(values: list[dict], height: int, K: int) -> dict:
     counted = [
         calculate("left", f"datum.kind == {SAME} || datum.kind == {AGAIN} ? 1 : 0"),
         calculate("one", "length(datum.shown) ? 1 : 0"),
-        {"aggregate": [{"op": "sum", "field": "left", "as": "left"}, {"op": "sum", "field": "one", "as": "length"}], "groupby": ["r"]},
+        {
+            "aggregate": [{"op": "sum", "field": "left", "as": "left"}, {"op": "sum", "field": "one", "as": "length"}],
+            "groupby": ["r"],
+        },
         calculate("y", f"tops[datum.r] + {LINE / 2}"),
-        calculate("expected", f"datum.r == {UNIFORM} ? 1 - share + share / {K} : datum.r == {ABSORBING} ? 1 - share : 1 - step / {STEPS}"),
+        calculate(
+            "expected",
+            f"datum.r == {UNIFORM} ? 1 - share + share / {K} : datum.r == {ABSORBING} ? 1 - share : 1 - step / {STEPS}",
+        ),
         calculate("of", f"datum.r == {EDITS} ? '; length ' + datum.length + ', x0 ' + lengths[text - 1] : ''"),
-        calculate("name", f"[{', '.join(map(repr, _names(K)))}][datum.r] + (datum.r == {EDITS} ? ', step ' + step + ' of {STEPS}' : '')"),
+        calculate(
+            "name",
+            f"[{', '.join(map(repr, _names(K)))}][datum.r] + (datum.r == {EDITS} ? ', step ' + step + ' of {STEPS}' : '')",
+        ),
         calculate(
             "words",
             "'characters left of x0: ' + format(datum.left / lengths[text - 1], '.0%') + ', expected ' + format(datum.expected, '.0%')"
@@ -208,7 +234,10 @@ def _panel(values: list[dict], height: int, K: int) -> dict:
     cells["mark"] = {"type": "rect", "strokeWidth": 1, "aria": False}
     cells["encoding"] = {"x": at("x"), "x2": {"field": "x2"}, "y": at("top"), "y2": {"field": "bottom"}}
     cells["encoding"]["fill"] = {"condition": fills, "value": "white"}
-    cells["encoding"]["stroke"] = {"condition": {"test": f"datum.kind == {AGAIN}", "value": ROLE_COLOURS["result"]}, "value": "white"}
+    cells["encoding"]["stroke"] = {
+        "condition": {"test": f"datum.kind == {AGAIN}", "value": ROLE_COLOURS["result"]},
+        "value": "white",
+    }
     chars = {"mark": {"type": "text", "align": "center", "font": FONT, "fontSize": SIZE, "aria": False}}
     chars["encoding"] = {"x": at("middle"), "y": at("y"), "text": {"field": "shown", "type": "nominal"}}
 
@@ -216,7 +245,10 @@ def _panel(values: list[dict], height: int, K: int) -> dict:
         mark = {"type": "text", "fontSize": 12, "limit": WIDTH, **mark}
         return {"mark": mark, "encoding": {"y": at("y"), "text": {"field": field, "type": "nominal"}}}
 
-    heads = {"transform": counted, "layer": [head("name", x=0, align="left", fontWeight="bold"), head("words", x=WIDTH - 4, align="right")]}
+    heads = {
+        "transform": counted,
+        "layer": [head("name", x=0, align="left", fontWeight="bold"), head("words", x=WIDTH - 4, align="right")],
+    }
     layers = [heads, {"transform": placed, "layer": [cells, chars]}]
     return {"width": WIDTH, "height": height, "data": {"values": values}, "transform": steps, "layer": layers}
 
@@ -244,15 +276,27 @@ def _images(T: int, bound: float) -> dict:
     grey["scale"] = {"domain": [-bound, bound], "range": ["#FFFFFF", "#000000"], "clamp": True}
     place = {"x": at("x"), "x2": {"field": "x2"}, "y": at("y"), "y2": {"field": "y2"}}
     encoding = {**place, "color": grey, "description": {"field": "described", "type": "nominal"}}
-    described = calculate("described", "['x_t', 'x0', 'noise'][datum.which] + ' ' + datum.k + ': ' + format(datum.grey, '.5f')")
+    described = calculate(
+        "described", "['x_t', 'x0', 'noise'][datum.which] + ' ' + datum.k + ': ' + format(datum.grey, '.5f')"
+    )
 
     def pixels(first: int, last: int, value: str) -> dict:
         data = {"sequence": {"start": first * SIDE**2, "stop": last * SIDE**2, "as": "i"}}
-        return {"data": data, "transform": [*placed, calculate("grey", value), described], "mark": {"type": "rect"}, "encoding": encoding}
+        return {
+            "data": data,
+            "transform": [*placed, calculate("grey", value), described],
+            "mark": {"type": "rect"},
+            "encoding": encoding,
+        }
 
     # What the slider does not change is a layer of its own, which is not computed again.
-    drawn = [pixels(0, 1, "sqrt(abar) * x0[datum.k] + sqrt(1 - abar) * eps[datum.k]"), pixels(1, 3, "[x0, eps][datum.which - 1][datum.k]")]
-    frames = {"data": {"values": [{"x": pitch * i, "x2": pitch * i + size, "y": LINE, "y2": LINE + size} for i in range(3)]}}
+    drawn = [
+        pixels(0, 1, "sqrt(abar) * x0[datum.k] + sqrt(1 - abar) * eps[datum.k]"),
+        pixels(1, 3, "[x0, eps][datum.which - 1][datum.k]"),
+    ]
+    frames = {
+        "data": {"values": [{"x": pitch * i, "x2": pitch * i + size, "y": LINE, "y2": LINE + size} for i in range(3)]}
+    }
     frames |= {"mark": {"type": "rect", "fillOpacity": 0, "stroke": FAINT, "aria": False}, "encoding": place}
     signs = [("'=  ' + format(sqrt(abar), '.2f') + '  ×'", 0), ("'+  ' + format(sqrt(1 - abar), '.2f') + '  ×'", 1)]
     middle, font = LINE + size / 2, {"type": "text", "fontSize": 13, "color": INK}

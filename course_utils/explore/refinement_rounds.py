@@ -11,8 +11,17 @@ from course_utils.explore.chart import LiveChart, calculate, heading, opening, s
 from course_utils.explore.style import INK, ROLE_COLOURS
 from course_utils.refinement.self_refine import fixed_point, two_rate
 
-WIDTH, HEIGHT, ABOVE, BESIDE = 500, 252, 20, 120  # pixels: the plot; free over accuracy 1, for a number; beside it, for names
-TABLES, ROUNDS, DIGITS = 12, (1, 12), 3  # published results to choose from; rounds; decimals of what the sliders start with
+WIDTH, HEIGHT, ABOVE, BESIDE = (
+    500,
+    252,
+    20,
+    120,
+)  # pixels: the plot; free over accuracy 1, for a number; beside it, for names
+TABLES, ROUNDS, DIGITS = (
+    12,
+    (1, 12),
+    3,
+)  # published results to choose from; rounds; decimals of what the sliders start with
 LOWEST = 0.08  # below it a number under a dot would stand on the axis
 CURVE, DOTS, TARGET = ROLE_COLOURS["core"], ROLE_COLOURS["negative"], INK
 TEXT_OF_DOTS = "#B34700"  # DOTS, dark enough to be read
@@ -95,7 +104,9 @@ def _checked_tables(tables, rounds: int) -> dict[str, list[float]]:
     for name, values in tables.items():
         values = list(values) if not isinstance(values, (str, Real)) else []
         if not 1 <= len(values) <= rounds + 1:
-            raise ValueError(f"table {name!r} must be a list of 1 to {rounds + 1} accuracies, rounds 0 to {rounds}, got {len(values)}")
+            raise ValueError(
+                f"table {name!r} must be a list of 1 to {rounds + 1} accuracies, rounds 0 to {rounds}, got {len(values)}"
+            )
         if not all(isinstance(x, Real) and 0 <= x <= 1 for x in values):
             raise ValueError(f"table {name!r} must hold numbers from 0 to 1 (percent: divide by 100), got {values}")
         found[str(name)] = [round(float(x), 4) for x in values]
@@ -124,13 +135,25 @@ def _plot(published: dict[str, list[float]], rounds: int) -> dict:
     beside = {**number, "dy": {"expr": f"datum.a > {LOWEST} && datum.a <= {ACCURACY} ? 14 : -13"}}
     halo = {"stroke": "white", "strokeWidth": 4, "strokeJoin": "round"}
     written = {"x": x, "y": y, "text": {"field": "a", "type": "quantitative", "format": ".3f"}}
-    rows = [{"k": k, "t": t, "a": a, "name": name} for k, (name, line) in enumerate(published.items(), 1) for t, a in enumerate(line)]
+    rows = [
+        {"k": k, "t": t, "a": a, "name": name}
+        for k, (name, line) in enumerate(published.items(), 1)
+        for t, a in enumerate(line)
+    ]
     dots = {"data": {"values": rows}}
     dots["transform"] = [
         {"filter": "datum.k == chosen"},
         calculate("described", "datum.name + ', round ' + datum.t + ': ' + format(datum.a, '.4f')"),
     ]
-    marks = {"type": "point", "shape": "diamond", "filled": True, "size": 110, "color": DOTS, "stroke": INK, "opacity": 1}
+    marks = {
+        "type": "point",
+        "shape": "diamond",
+        "filled": True,
+        "size": 110,
+        "color": DOTS,
+        "stroke": INK,
+        "opacity": 1,
+    }
     line = {"type": "line", "color": DOTS, "strokeDash": [2, 3], "strokeWidth": 1.5, "aria": False}
     once = {"data": {"values": [{}]}, "transform": [{"filter": "rate > 0"}, calculate("a", "star")]}
     target = {"type": "rule", "color": TARGET, "strokeDash": [6, 4], "strokeWidth": 1.5, "aria": False}
@@ -140,11 +163,17 @@ def _plot(published: dict[str, list[float]], rounds: int) -> dict:
         {**dots, "mark": line, "encoding": {"x": x, "y": y}},
         {**dots, "mark": marks, "encoding": {"x": x, "y": y, **described}},
     ]
-    published_numbers = [{**dots, "mark": {**beside, **look}, "encoding": written} for look in (halo, {"color": TEXT_OF_DOTS})]
+    published_numbers = [
+        {**dots, "mark": {**beside, **look}, "encoding": written} for look in (halo, {"color": TEXT_OF_DOTS})
+    ]
     layers = [
         {**once, "mark": target, "encoding": {"y": y, "x": {"value": 0}, "x2": {"value": WIDTH}}},
         {**once, "mark": name, "encoding": {"y": y}},
-        {**sequence, "mark": {"type": "line", "color": CURVE, "strokeWidth": 2.5, "aria": False}, "encoding": {"x": x, "y": y}},
+        {
+            **sequence,
+            "mark": {"type": "line", "color": CURVE, "strokeWidth": 2.5, "aria": False},
+            "encoding": {"x": x, "y": y},
+        },
         {**sequence, "mark": {"type": "point", "filled": True, "size": 60, "color": CURVE, "opacity": 1}}
         | {"encoding": {"x": x, "y": y, **described}},
         *(published_dots if rows else []),
@@ -165,11 +194,29 @@ def _distance(published: dict[str, list[float]]) -> dict:
         {"flatten": ["ts", "ys"], "as": ["t", "y"]},
         calculate("off", f"abs(datum.y - {ACCURACY})"),
         {"aggregate": [{"op": "max", "field": "off", "as": "off"}], "groupby": ["k", "said"]},
-        calculate("words", "datum.k ? datum.said + '; largest distance from the curve ' + format(datum.off, '.3f') : datum.said"),
+        calculate(
+            "words",
+            "datum.k ? datum.said + '; largest distance from the curve ' + format(datum.off, '.3f') : datum.said",
+        ),
     ]
-    mark = {"type": "text", "align": "left", "x": 0, "y": 10, "fontSize": 12, "color": TEXT_OF_DOTS, "limit": WIDTH + BESIDE}
+    mark = {
+        "type": "text",
+        "align": "left",
+        "x": 0,
+        "y": 10,
+        "fontSize": 12,
+        "color": TEXT_OF_DOTS,
+        "limit": WIDTH + BESIDE,
+    }
     encoding = {"text": {"field": "words", "type": "nominal"}}
-    return {"width": WIDTH, "height": 20, "data": {"values": rows}, "transform": transform, "mark": mark, "encoding": encoding}
+    return {
+        "width": WIDTH,
+        "height": 20,
+        "data": {"values": rows},
+        "transform": transform,
+        "mark": mark,
+        "encoding": encoding,
+    }
 
 
 def _digits(a: float) -> str:
@@ -184,7 +231,13 @@ def _in_words(start: dict[str, float], rounds: int, published: dict[str, list[fl
         verdict = "nothing moves"
     else:
         star = float(fixed_point(f, c))
-        side = "neither helps nor hurts: a0 is" if abs(a0 - star) < 1e-6 else "helps: a0 is below" if a0 < star else "hurts: a0 is above"
+        side = (
+            "neither helps nor hurts: a0 is"
+            if abs(a0 - star) < 1e-6
+            else "helps: a0 is below"
+            if a0 < star
+            else "hurts: a0 is above"
+        )
         verdict = f"{side} f / (f + c) = {star:.3f}"
     listed = "; ".join(f"{name} {', '.join(_digits(a) for a in line)}" for name, line in published.items())
     said = f" Published results: {listed}." if published else ""

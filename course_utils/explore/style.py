@@ -76,7 +76,11 @@ class AltFigure:
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         png, alt = base64.b64encode(self.png).decode("ascii"), html.escape(" ".join(self.alt.split()))
-        data = {"text/html": f'<img alt="{alt}" src="data:image/png;base64,{png}">', "image/png": png, "text/plain": self.alt}
+        data = {
+            "text/html": f'<img alt="{alt}" src="data:image/png;base64,{png}">',
+            "image/png": png,
+            "text/plain": self.alt,
+        }
         return data, {"image/png": {"alt": self.alt}}
 
 

@@ -81,7 +81,9 @@ def _zero(left: int, rows: int) -> dict:
 
 def _numbered(number: str) -> list[dict]:
     """The place ``at`` of ``value`` on the axis, and its number: with an arrow if the axis is too short."""
-    cut = f"datum.over > 1 ? '» ' + {number} : datum.over < -1 ? {number} + ' «' : {number}".replace("{0}", "datum.value")
+    cut = f"datum.over > 1 ? '» ' + {number} : datum.over < -1 ? {number} + ' «' : {number}".replace(
+        "{0}", "datum.value"
+    )
     return [
         calculate("over", "datum.value / spans[coord - 1]"),
         calculate("at", "clamp(datum.over, -1, 1)"),
@@ -139,7 +141,15 @@ def votes(n: int, left: int, number: str) -> dict:
         "fillOpacity": PALE,
         "strokeDash": DASHED,
     }
-    threshold = {"type": "tick", "orient": "vertical", "thickness": 1.2, "size": ROW - 4, "color": INK, "opacity": 1, "aria": False}
+    threshold = {
+        "type": "tick",
+        "orient": "vertical",
+        "thickness": 1.2,
+        "size": ROW - 4,
+        "color": INK,
+        "opacity": 1,
+        "aria": False,
+    }
     layers = [
         {
             "transform": models,
@@ -169,7 +179,12 @@ def votes(n: int, left: int, number: str) -> dict:
 
 
 def _column(d: int) -> dict:
-    return {"field": "c", "type": "ordinal", "axis": None, "scale": {"type": "band", "domain": list(range(1, d + 1)), "padding": 0}}
+    return {
+        "field": "c",
+        "type": "ordinal",
+        "axis": None,
+        "scale": {"type": "band", "domain": list(range(1, d + 1)), "padding": 0},
+    }
 
 
 def _chosen(cell: int, height: int) -> dict:
@@ -180,7 +195,14 @@ def _chosen(cell: int, height: int) -> dict:
 
 def grid(n: int, d: int, cell: int) -> dict:
     """The signs that stay, models x coordinates, and the row of elected signs."""
-    square = {"type": "point", "shape": "square", "size": (min(cell, ROW) - 4) ** 2, "strokeWidth": 1, "opacity": 1, "filled": True}
+    square = {
+        "type": "point",
+        "shape": "square",
+        "size": (min(cell, ROW) - 4) ** 2,
+        "strokeWidth": 1,
+        "opacity": 1,
+        "filled": True,
+    }
     glyph = {"type": "text", "fontWeight": "bold", "fontSize": min(cell, 13), "aria": False}
     sign = {"text": {"field": "glyph", "type": "nominal"}}
     glyphs = "datum.value > 0 ? '+' : datum.value < 0 ? '−' : '·'"
@@ -205,13 +227,24 @@ def grid(n: int, d: int, cell: int) -> dict:
     layers = [
         _chosen(cell, (n + 1) * ROW),
         _still({"type": "text", "text": "▼", "fontSize": 10}, x=f"(coord - 0.5) * {cell}", y=-6),
-        {"transform": models, "layer": [{"mark": square, "encoding": cells}, {"mark": glyph, "encoding": {**sign, **inner}}]},
-        {"transform": vote, "layer": [{"mark": square, "encoding": solid}, {"mark": glyph, "encoding": {**sign, **white}}]},
+        {
+            "transform": models,
+            "layer": [{"mark": square, "encoding": cells}, {"mark": glyph, "encoding": {**sign, **inner}}],
+        },
+        {
+            "transform": vote,
+            "layer": [{"mark": square, "encoding": solid}, {"mark": glyph, "encoding": {**sign, **white}}],
+        },
         _still({"type": "rule", "color": INK}, x=0, x2=d * cell, y=n * ROW),
     ]
     size = {"width": d * cell, "height": (n + 1) * ROW}
     encoding = {"x": _column(d), "y": row_axis(n + 1)}
-    return {"title": {"text": f"all {d} coordinates", "frame": "group", "offset": 3}, **size, "encoding": encoding, "layer": layers}
+    return {
+        "title": {"text": f"all {d} coordinates", "frame": "group", "offset": 3},
+        **size,
+        "encoding": encoding,
+        "layer": layers,
+    }
 
 
 def results(n: int, left: int, number: str) -> dict:
@@ -225,25 +258,54 @@ def results(n: int, left: int, number: str) -> dict:
         calculate("row", "indexof(['mean', 'total', 'ties'], datum.which) + 1"),
         calculate("value", "lam * datum.unscaled"),
         *_numbered(number),
-        calculate("described", f"{json.dumps(RESULTS, ensure_ascii=False)}[datum.row - 1] + ' ' + format(datum.value, '+.6f')"),
+        calculate(
+            "described", f"{json.dumps(RESULTS, ensure_ascii=False)}[datum.row - 1] + ' ' + format(datum.value, '+.6f')"
+        ),
     ]
     dot = {"type": "point", "filled": True, "size": 90, "opacity": 1}
     layers = [
         _zero(left, 3),
-        {"mark": {"type": "bar", "height": 3, "orient": "horizontal", "aria": False}, "encoding": {"x": x, "color": SIGNED}},
+        {
+            "mark": {"type": "bar", "height": 3, "orient": "horizontal", "aria": False},
+            "encoding": {"x": x, "color": SIGNED},
+        },
         {"mark": dot, "encoding": {"x": x, "color": SIGNED, **DESCRIBED}},
         *({**one, "mark": {**one["mark"], "dx": 2 * one["mark"]["dx"]}} for one in _beside(x, "datum.row == 3")),
     ]
     heading = {"text": "what the base gets", "frame": "group", "offset": 5}
-    return {"title": heading, "width": left, "height": 3 * ROW, "transform": transform, "encoding": {"y": row_axis(3)}, "layer": layers}
+    return {
+        "title": heading,
+        "width": left,
+        "height": 3 * ROW,
+        "transform": transform,
+        "encoding": {"y": row_axis(3)},
+        "layer": layers,
+    }
 
 
 def all_results(n: int, d: int, cell: int, end: float) -> dict:
     """TIES and the mean at all coordinates."""
-    y = {"field": "value", "type": "quantitative", "axis": None, "stack": None, "scale": {"domain": [-end, end], "nice": False}}
+    y = {
+        "field": "value",
+        "type": "quantitative",
+        "axis": None,
+        "stack": None,
+        "scale": {"domain": [-end, end], "nice": False},
+    }
     bar = {"type": "bar", "width": min(max(cell - 5, 4), 20)}
-    ties = [calculate("value", "lam * datum.ties"), calculate("described", "'TIES at ' + datum.c + ': ' + format(datum.value, '+.6f')")]
-    tick = {"type": "tick", "orient": "horizontal", "thickness": 2, "size": min(cell - 2, 24), "color": INK, "opacity": 1, "aria": False}
+    ties = [
+        calculate("value", "lam * datum.ties"),
+        calculate("described", "'TIES at ' + datum.c + ': ' + format(datum.value, '+.6f')"),
+    ]
+    tick = {
+        "type": "tick",
+        "orient": "horizontal",
+        "thickness": 2,
+        "size": min(cell - 2, 24),
+        "color": INK,
+        "opacity": 1,
+        "aria": False,
+    }
     layers = [
         _chosen(cell, PLOT),
         _still({"type": "rule", "color": GREY}, x=0, x2=d * cell, y=PLOT / 2),
@@ -257,7 +319,9 @@ def all_results(n: int, d: int, cell: int, end: float) -> dict:
 
 def spelled_out(number: str) -> dict:
     """The mean of the winners, spelled out."""
-    winners, ties, scaled = (number.replace("{0}", value) for value in ("datum.winners", "datum.ties", "lam * datum.ties"))
+    winners, ties, scaled = (
+        number.replace("{0}", value) for value in ("datum.winners", "datum.ties", "lam * datum.ties")
+    )
     spelled = (
         "datum.count == 0 ? 'TIES: nobody contributes, the base keeps its value' : "
         f"'TIES: the winners add up to ' + {winners} + ', there are ' + datum.count + ': ' + {winners} + ' / ' + datum.count"
@@ -267,6 +331,7 @@ def spelled_out(number: str) -> dict:
     encoding = {"text": {"field": "spelled", "type": "nominal"}}
     transform = [HERE, ONCE, calculate("spelled", spelled)]
     return {"width": WIDTH, "height": ROW, "transform": transform, "mark": mark, "encoding": encoding}
+
 
 DENSITIES = (1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)  # the stops of the density slider
 USUAL = 0.2  # the density of the paper
@@ -295,10 +360,19 @@ def thresholds(tau: Tensor, stops: Sequence[float] = DENSITIES) -> Thresholds:
     """
     tau = torch.as_tensor(tau).detach()
     if tau.dim() != 2 or not tau.numel() or not tau.isfinite().all():
-        raise ValueError(f"tau must be (n, D) finite numbers, one whole task vector in each row, got {tuple(tau.shape)}")
+        raise ValueError(
+            f"tau must be (n, D) finite numbers, one whole task vector in each row, got {tuple(tau.shape)}"
+        )
     stops = tuple(stops)
-    if len(stops) < 2 or not 1 >= stops[0] or not stops[-1] > 0 or not all(a > b for a, b in zip(stops[:-1], stops[1:])):
-        raise ValueError(f"stops must be at least two densities, from the largest (at most 1) down to above 0, got {stops}")
+    if (
+        len(stops) < 2
+        or not 1 >= stops[0]
+        or not stops[-1] > 0
+        or not all(a > b for a, b in zip(stops[:-1], stops[1:]))
+    ):
+        raise ValueError(
+            f"stops must be at least two densities, from the largest (at most 1) down to above 0, got {stops}"
+        )
     kept = torch.tensor([keep_count(density, tau.shape[1]) for density in stops])
     sizes = torch.stack([row.abs().sort(descending=True).values[kept - 1] for row in tau])  # (n, stops)
     majority = [
@@ -334,7 +408,11 @@ def ties_explorer(
     start = min(range(len(magnitudes.stops)), key=lambda i: abs(magnitudes.stops[i] - USUAL))
     found = _merged(tau, magnitudes, start)
     first = _interesting(*found[:2])
-    rows = [{"m": m, "c": c + 1, "name": name, "v": v} for m, name in enumerate(names) for c, v in enumerate(tau[m].tolist())]
+    rows = [
+        {"m": m, "c": c + 1, "name": name, "v": v}
+        for m, name in enumerate(names)
+        for c, v in enumerate(tau[m].tolist())
+    ]
     largest = tau.abs().amax(dim=0)
     # λ goes up to 2, and so do mean and TIES; a sum that is longer than the axis is cut, and its number says so.
     spans = tau.sum(dim=0).abs().minimum(3 * largest).maximum(2 * largest)
@@ -353,13 +431,25 @@ def ties_explorer(
     number = number_text(_digits(tau))
     above = [row_names("name", n + 1, names_width), votes(n, left, number), grid(n, d, cell)]
     above[0] |= {"data": {"values": [{"row": m + 1, "name": name} for m, name in enumerate([*names, VOTE])]}}
-    below = [row_names("name", 3, names_width), results(n, left, number), all_results(n, d, cell, 2 * largest.max().item() or 1)]
+    below = [
+        row_names("name", 3, names_width),
+        results(n, left, number),
+        all_results(n, d, cell, 2 * largest.max().item() or 1),
+    ]
     below[0] |= {"data": {"values": [{"row": r + 1, "name": name} for r, name in enumerate(RESULTS)]}}
     for panel in (above[0], below[0]):
         panel["mark"]["limit"] = names_width
-    said = "solid: contributes; pale: outvoted; hollow: trimmed; thin line: the model's threshold; ▼ the chosen coordinate"
+    said = (
+        "solid: contributes; pale: outvoted; hollow: trimmed; thin line: the model's threshold; ▼ the chosen coordinate"
+    )
     setting = "'density ' + format(100 * density, '.4~g') + ' %, λ = ' + format(lam, '.2f')"
-    spec = {"title": heading(title, context, said), "params": params, "data": {"values": rows}, "transform": steps(), "spacing": 12}
+    spec = {
+        "title": heading(title, context, said),
+        "params": params,
+        "data": {"values": rows},
+        "transform": steps(),
+        "spacing": 12,
+    }
     spec["vconcat"] = [
         text_lines(["places[coord - 1]", setting], WIDTH),
         {"hconcat": above, "spacing": GAP, "bounds": "flush"},
@@ -375,11 +465,15 @@ def _checked(tau: Tensor, magnitudes: Thresholds, names: Sequence[str], coordina
     tau = torch.as_tensor(tau).detach().double()
     sizes = [tau.shape[i] if tau.dim() == 2 else 0 for i in (0, 1)]
     if not all(low <= size <= high for size, (low, high) in zip(sizes, (MODELS, COORDINATES))):
-        raise ValueError(f"tau must be (n, d) for n = 2 to 6 models and d = 4 to 24 coordinates, got {tuple(tau.shape)}")
+        raise ValueError(
+            f"tau must be (n, d) for n = 2 to 6 models and d = 4 to 24 coordinates, got {tuple(tau.shape)}"
+        )
     if not tau.isfinite().all():
         raise ValueError("tau holds numbers that are not finite")
     if len(names) != len(tau) or len(magnitudes.sizes) != len(tau):
-        raise ValueError(f"{len(tau)} task vectors need as many names and thresholds, got {len(names)} and {len(magnitudes.sizes)}")
+        raise ValueError(
+            f"{len(tau)} task vectors need as many names and thresholds, got {len(names)} and {len(magnitudes.sizes)}"
+        )
     if coordinates is not None and len(coordinates) != tau.shape[1]:
         raise ValueError(f"{tau.shape[1]} coordinates need as many names, got {len(coordinates)}")
     return tau
@@ -411,7 +505,15 @@ def _in_words(tau: Tensor, found: tuple, density: float, first: int, names: list
     digits, (kept, agrees, sign, ties) = _digits(tau), found
     column, states = tau[:, first], []
     for m, name in enumerate(names):
-        state = "contributes" if agrees[m, first] else "outvoted" if kept[m, first] else "trimmed" if column[m] else "unchanged"
+        state = (
+            "contributes"
+            if agrees[m, first]
+            else "outvoted"
+            if kept[m, first]
+            else "trimmed"
+            if column[m]
+            else "unchanged"
+        )
         states.append(f"{name} {column[m]:+.{digits}f} {state}")
     elected = {1: "+", -1: "−", 0: "none"}[int(sign[first])] if kept[:, first].any() else "none"
     sums = f"mean {column.mean():+.{digits}f}, sum {column.sum():+.{digits}f}, TIES {ties[first]:+.{digits}f}"

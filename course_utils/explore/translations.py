@@ -19,7 +19,9 @@ WIDTH = round(COLUMNS * CHAR)  # pixels: 643
 LONGEST, SCORE = 24, 16  # letters of a name and of the score's name
 WORD = re.compile(r"[^\s—–]+[—–]*|[—–]+")  # blanks and dashes divide words
 MARKED, UNDERLINE = TEXT_COLOURS[2], ROLE_COLOURS["negative"]  # vermilion, for text dark enough to be read on white
-PLAIN, SHARED, MISSING, NOTE = range(4)  # what a word is: not compared, matched, underlined, a remark of the chart's own
+PLAIN, SHARED, MISSING, NOTE = range(
+    4
+)  # what a word is: not compared, matched, underlined, a remark of the chart's own
 
 
 class _Row(NamedTuple):
@@ -71,13 +73,26 @@ def translation_viewer(
     tops, height = _places(drawn)
     shown = [_cut(name) for name in texts]
     values = [
-        {"s": n + 1, "r": r, "w": row.words, "c": row.columns, "l": row.lines, "m": row.kinds, "told": row.told, "score": row.score}
+        {
+            "s": n + 1,
+            "r": r,
+            "w": row.words,
+            "c": row.columns,
+            "l": row.lines,
+            "m": row.kinds,
+            "told": row.told,
+            "score": row.score,
+        }
         for r, versions in enumerate(drawn.values())
         for n, row in enumerate(versions)
     ]
     label = f"sentence, 1 to {N}"
     params = [
-        *(slider("sentence", label, 1, N, 1, 1, width=min(40 + 10 * N, 360)) if N > 1 else [{"name": "sentence", "value": 1}]),
+        *(
+            slider("sentence", label, 1, N, 1, 1, width=min(40 + 10 * N, 360))
+            if N > 1
+            else [{"name": "sentence", "value": 1}]
+        ),
         {"name": "names", "value": shown},
         {"name": "tops", "value": tops},
         {"name": "labels", "value": [one and f": {one}" for one in named]},
@@ -86,7 +101,10 @@ def translation_viewer(
         "title": heading(title, context, f"underlined: words that {_cut(reference)} does not have in this order"),
         "params": params,
         "spacing": 6,
-        "vconcat": [text_lines([f"'sentence ' + sentence + ' of {N}' + labels[sentence - 1]"], WIDTH), _panel(values, tops, height, shown)],
+        "vconcat": [
+            text_lines([f"'sentence ' + sentence + ' of {N}' + labels[sentence - 1]"], WIDTH),
+            _panel(values, tops, height, shown),
+        ],
     }
     said = f"{_in_words(texts, drawn, plain, reference, named)}{' Slider: sentence.' if N > 1 else ''}"
     return LiveChart(spec, f"{opening(title, context)} {said}")
@@ -136,12 +154,19 @@ def _checked(rows, reference, plain, labels, lines) -> tuple[dict[str, list[str]
     for name, versions in rows.items():
         listed = isinstance(versions, Iterable) and not isinstance(versions, str)
         if not isinstance(name, str) or not listed or not all(isinstance(text, str) for text in versions):
-            raise ValueError(f"name and texts of the row {name!r} must be a string and a list of strings: put a single text in [ ]")
-    texts = {name: [" ".join(unicodedata.normalize("NFC", text).split()) for text in versions] for name, versions in rows.items()}
+            raise ValueError(
+                f"name and texts of the row {name!r} must be a string and a list of strings: put a single text in [ ]"
+            )
+    texts = {
+        name: [" ".join(unicodedata.normalize("NFC", text).split()) for text in versions]
+        for name, versions in rows.items()
+    }
     counts = {name: len(versions) for name, versions in texts.items()}
     N = next(iter(counts.values()))
     if set(counts.values()) != {N}:
-        raise ValueError(f"all rows need the same number of texts, got {', '.join(f'{name} {n}' for name, n in counts.items())}")
+        raise ValueError(
+            f"all rows need the same number of texts, got {', '.join(f'{name} {n}' for name, n in counts.items())}"
+        )
     if not SENTENCES[0] <= N <= SENTENCES[1]:
         raise ValueError(f"the viewer shows 1 to 40 sentences, got {N}: choose some of them")
     if reference not in texts:
@@ -154,7 +179,9 @@ def _checked(rows, reference, plain, labels, lines) -> tuple[dict[str, list[str]
         if not _keys(text):
             raise ValueError(f"sentence {n} of the reference has no words: leave it out")
     if labels is not None and (isinstance(labels, str) or len(labels) != N):
-        raise ValueError(f"{N} sentences need a list of as many labels, got {'one string' if isinstance(labels, str) else len(labels)}")
+        raise ValueError(
+            f"{N} sentences need a list of as many labels, got {'one string' if isinstance(labels, str) else len(labels)}"
+        )
     if not isinstance(lines, int) or not LINES[0] <= lines <= LINES[1]:
         raise ValueError(f"lines must be a whole number from 1 to 8, got {lines!r}")
     return texts, N
@@ -164,11 +191,15 @@ def _checked_scores(scores, score_name: str, texts: dict[str, list[str]], N: int
     if not isinstance(scores, Mapping) or not all(isinstance(values, Iterable) for values in scores.values()):
         raise ValueError(f"scores must be a dict of names and their {N} numbers")
     if len(score_name) > SCORE:
-        raise ValueError(f"score_name must have at most {SCORE} letters, to stand beside a name: {score_name!r} has {len(score_name)}")
+        raise ValueError(
+            f"score_name must have at most {SCORE} letters, to stand beside a name: {score_name!r} has {len(score_name)}"
+        )
     scores = {name: list(values) for name, values in scores.items()}
     for name, values in scores.items():
         if name not in texts or len(values) != N or not all(isinstance(x, Real) and math.isfinite(x) for x in values):
-            raise ValueError(f"scores must have {N} finite numbers for names among {', '.join(texts)}: {name!r} does not fit")
+            raise ValueError(
+                f"scores must have {N} finite numbers for names among {', '.join(texts)}: {name!r} does not fit"
+            )
     return scores
 
 
@@ -251,12 +282,24 @@ def _panel(values: list[dict], tops: list[int], height: int, shown: list[str]) -
         calculate("y", f"tops[datum.r] + {LINE} * (datum.l + 1.5)"),
         calculate("under", f"datum.y + {LINE / 2 - 1}"),
     ]
-    look = {"condition": [{"test": f"datum.m == {MISSING}", "value": MARKED}, {"test": f"datum.m == {NOTE}", "value": PALE}], "value": INK}
+    look = {
+        "condition": [
+            {"test": f"datum.m == {MISSING}", "value": MARKED},
+            {"test": f"datum.m == {NOTE}", "value": PALE},
+        ],
+        "value": INK,
+    }
     drawn = text("w")
     drawn["encoding"]["color"] = look
     under = {"mark": {"type": "rule", "color": UNDERLINE, "strokeWidth": 2, "aria": False}}
-    under |= {"encoding": {"x": at("from"), "x2": {"field": "to"}, "y": at("under")}, "transform": [{"filter": f"datum.m == {MISSING}"}]}
-    between = {"data": {"values": [{"y": top - GAP / 2} for top in tops[1:]]}, "mark": {"type": "rule", "color": FAINT, "aria": False}}
+    under |= {
+        "encoding": {"x": at("from"), "x2": {"field": "to"}, "y": at("under")},
+        "transform": [{"filter": f"datum.m == {MISSING}"}],
+    }
+    between = {
+        "data": {"values": [{"y": top - GAP / 2} for top in tops[1:]]},
+        "mark": {"type": "rule", "color": FAINT, "aria": False},
+    }
     between["encoding"] = {"y": at("y"), "x": {"value": 0}, "x2": {"value": WIDTH}}
     layers = [
         between,
@@ -266,7 +309,9 @@ def _panel(values: list[dict], tops: list[int], height: int, shown: list[str]) -
     return {"width": WIDTH, "height": height, "data": {"values": values}, "layer": layers}
 
 
-def _in_words(texts: dict[str, list[str]], drawn: dict[str, list[_Row]], plain: Sequence[str], reference: str, named: list[str]) -> str:
+def _in_words(
+    texts: dict[str, list[str]], drawn: dict[str, list[_Row]], plain: Sequence[str], reference: str, named: list[str]
+) -> str:
     """The names, and the first sentence in full."""
     where = f"Sentence 1 of {len(named)}{named[0] and f' ({named[0]})'}. "
     parts = []

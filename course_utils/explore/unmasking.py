@@ -59,13 +59,23 @@ def decisions_viewer(
     runs = _checked(histories, decode, mask)
     scores = _checked_scores(scores, runs)
     labels, B = list(runs), len(next(iter(runs.values())))
-    values = [{"l": k, "b": b, **_changes(states)} for k, texts in enumerate(runs.values()) for b, states in enumerate(texts)]
+    values = [
+        {"l": k, "b": b, **_changes(states)} for k, texts in enumerate(runs.values()) for b, states in enumerate(texts)
+    ]
     lines = max(-(-len(states[0]) // COLUMNS) for texts in runs.values() for states in texts)
     last = len(labels)
     name = f"run, from {labels[0]} (left) to {labels[-1]} (right)"
     params = [
-        *(slider("run", name, 1, last, 1, last, width=max(60, 30 * last)) if last > 1 else [{"name": "run", "value": 1}]),
-        *(slider("text", f"text, 1 to {B}", 1, B, 1, 1, width=max(60, 24 * B)) if B > 1 else [{"name": "text", "value": 1}]),
+        *(
+            slider("run", name, 1, last, 1, last, width=max(60, 30 * last))
+            if last > 1
+            else [{"name": "run", "value": 1}]
+        ),
+        *(
+            slider("text", f"text, 1 to {B}", 1, B, 1, 1, width=max(60, 24 * B))
+            if B > 1
+            else [{"name": "text", "value": 1}]
+        ),
         *slider("progress", "progress, from 0 (x_T) to 1 (x_0)", 0, 1, 0.01, START, width=300),
         {"name": "labels", "value": labels},
         {"name": "counts", "value": [len(texts[0]) - 1 for texts in runs.values()]},
@@ -99,17 +109,26 @@ def _checked(histories, decode, mask) -> dict[str, list[list[str]]]:
                 raise ValueError(f"with decode, run {label!r} must be ids (n + 1, B, N), x_T first, got {got}")
             texts = [[decode(texts[i, b]) for i in range(len(texts))] for b in range(texts.shape[1])]
         if not _is_list(texts) or not all(map(_is_list, texts)):
-            raise ValueError(f"run {label!r} must be a list of texts, each a list of strings from x_T to x_0: put a single text in [ ]")
+            raise ValueError(
+                f"run {label!r} must be a list of texts, each a list of strings from x_T to x_0: put a single text in [ ]"
+            )
         for b, states in enumerate(texts, 1):
             where = f"run {label!r}, text {b}"
-            if not all(isinstance(state, str) for state in states) or not ITERATIONS[0] < len(states) <= ITERATIONS[1] + 1:
+            if (
+                not all(isinstance(state, str) for state in states)
+                or not ITERATIONS[0] < len(states) <= ITERATIONS[1] + 1
+            ):
                 wanted = f"strings, one for x_T and one for each of 1 to {ITERATIONS[1]} iterations"
                 raise ValueError(f"{where}: give {wanted}, got {len(states)} states")
             sizes = sorted({len(state) for state in states})
             if len(sizes) > 1 or not LETTERS[0] <= sizes[0] <= LETTERS[1]:
-                raise ValueError(f"{where}: all states must have one length from {LETTERS[0]} to {LETTERS[1]} characters, got {sizes[:4]}")
+                raise ValueError(
+                    f"{where}: all states must have one length from {LETTERS[0]} to {LETTERS[1]} characters, got {sizes[:4]}"
+                )
         if len({len(states) for states in texts}) > 1:
-            raise ValueError(f"run {label!r}: its texts must have the same number of iterations, got {sorted({len(s) - 1 for s in texts})}")
+            raise ValueError(
+                f"run {label!r}: its texts must have the same number of iterations, got {sorted({len(s) - 1 for s in texts})}"
+            )
         runs[str(label)] = [list(states) for states in texts]
     counts = {label: len(texts) for label, texts in runs.items()}
     if len(set(counts.values())) > 1 or not TEXTS[0] <= min(counts.values()) <= TEXTS[1]:
@@ -169,7 +188,10 @@ def _grid(values: list[dict], lines: int) -> dict:
     ]
     counted = [
         {"aggregate": [{"op": "sum", "field": f, "as": f} for f in ("open", "fresh")] + [{"op": "count", "as": "all"}]},
-        calculate("words", "'undecided ' + datum.open + ' of ' + datum.all + ' characters, changed by this iteration: ' + datum.fresh"),
+        calculate(
+            "words",
+            "'undecided ' + datum.open + ' of ' + datum.all + ' characters, changed by this iteration: ' + datum.fresh",
+        ),
     ]
     when = {"field": "when", "type": "quantitative", "legend": None, "scale": _ramp()}
     cells = {"mark": {"type": "rect", "aria": False}}
@@ -179,10 +201,18 @@ def _grid(values: list[dict], lines: int) -> dict:
     chars = {"mark": {"type": "text", "align": "center", "font": FONT, "fontSize": SIZE, "aria": False}}
     chars["encoding"] = {"x": at("middle"), "y": at("y"), "text": {"field": "c", "type": "nominal"}}
     chars["encoding"]["color"] = {"condition": {"test": "datum.open", "value": PALE}, "value": INK}
-    told = {"transform": counted, "mark": {"type": "text", "align": "left", "x": 0, "y": ROW // 2, "fontSize": 12, "limit": WIDTH}}
+    told = {
+        "transform": counted,
+        "mark": {"type": "text", "align": "left", "x": 0, "y": ROW // 2, "fontSize": 12, "limit": WIDTH},
+    }
     told["encoding"] = {"text": {"field": "words", "type": "nominal"}}
     size = {"width": WIDTH, "height": ROW + 6 + lines * LINE}
-    return {**size, "data": {"values": values}, "transform": steps, "layer": [told, {"transform": placed, "layer": [cells, chars]}]}
+    return {
+        **size,
+        "data": {"values": values},
+        "transform": steps,
+        "layer": [told, {"transform": placed, "layer": [cells, chars]}],
+    }
 
 
 def _ramp() -> dict:
@@ -210,11 +240,16 @@ def _scores(scores: Mapping[str, float], name: str) -> dict:
     """A bar for each run, the chosen one in colour and its name in bold."""
     rows = [{"row": k + 1, "label": label, "score": short(score)} for k, (label, score) in enumerate(scores.items())]
     domain = (short(min(0, *scores.values(), 0)), short(max(0, *scores.values(), 0)))
-    panel = bars("score", name, "''", ROLE_COLOURS["core"], domain if domain[0] < domain[1] else (0, 1), len(rows), BARS)
+    panel = bars(
+        "score", name, "''", ROLE_COLOURS["core"], domain if domain[0] < domain[1] else (0, 1), len(rows), BARS
+    )
     panel["layer"] = panel["layer"][:-1]  # no note
     panel["title"] |= {"fontSize": 12, "fontWeight": "normal"}
     chosen = "datum.row == run"
-    panel["layer"][0]["encoding"]["color"] = {"condition": {"test": chosen, "value": ROLE_COLOURS["core"]}, "value": FAINT}
+    panel["layer"][0]["encoding"]["color"] = {
+        "condition": {"test": chosen, "value": ROLE_COLOURS["core"]},
+        "value": FAINT,
+    }
     names = row_names("label", len(rows), max(40, 7 * max(map(len, scores)) + 4))
     for text in (names, *panel["layer"][1:]):
         text["mark"]["fontWeight"] = {"expr": f"{chosen} ? 'bold' : 'normal'"}

@@ -70,6 +70,8 @@ def loss_barrier(losses: Sequence[float] | Tensor) -> float:
     """
     losses = torch.as_tensor(losses, dtype=torch.float64)
     if losses.dim() != 1 or len(losses) < 3:
-        raise ValueError(f"a barrier needs the losses at three points of the path or more, got shape {tuple(losses.shape)}")
+        raise ValueError(
+            f"a barrier needs the losses at three points of the path or more, got shape {tuple(losses.shape)}"
+        )
     t = torch.linspace(0, 1, len(losses), dtype=torch.float64)
     return (losses - ((1 - t) * losses[0] + t * losses[-1])).max().item()

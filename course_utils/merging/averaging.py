@@ -53,7 +53,9 @@ def uniform_soup(models: Sequence[Mapping[str, Tensor]]) -> StateDict:
     return average(models)
 
 
-def greedy_soup(models: Sequence[Mapping[str, Tensor]], evaluate: Callable[[StateDict], float]) -> tuple[StateDict, list[int]]:
+def greedy_soup(
+    models: Sequence[Mapping[str, Tensor]], evaluate: Callable[[StateDict], float]
+) -> tuple[StateDict, list[int]]:
     """Add fine-tunes to the soup, best first, each only if the soup does not get worse on held-out data.
 
     evaluate(state_dict) -> a score to be maximised, on held-out data that is neither training nor test data; it is

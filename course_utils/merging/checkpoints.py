@@ -57,7 +57,9 @@ def one_stack(names: Collection[str], model: str) -> tuple[str, int]:
     return next(iter(counts.items()))
 
 
-def stack_layers(names: Sequence[Collection[str]], slices: Sequence[tuple[int, int, int]]) -> list[tuple[str, int, str]]:
+def stack_layers(
+    names: Sequence[Collection[str]], slices: Sequence[tuple[int, int, int]]
+) -> list[tuple[str, int, str]]:
     """The tensors of a model stacked from ranges of layers: [(name in the new model, number of the source, name there), …].
 
     names: the tensors of each source; slices: (number of the source, first layer, end layer), end not included, sources
@@ -86,11 +88,24 @@ def stack_layers(names: Sequence[Collection[str]], slices: Sequence[tuple[int, i
 def check_range(start: int, end: int, depth: int, model: str) -> None:
     """ValueError unless 0 <= start < end <= depth."""
     if not 0 <= start < end <= depth:
-        raise ValueError(f"layer range [{start}, {end}] does not fit {model}, which has layers 0 to {depth - 1} "
-                         "(the end is not included)")
+        raise ValueError(
+            f"layer range [{start}, {end}] does not fit {model}, which has layers 0 to {depth - 1} "
+            "(the end is not included)"
+        )
 
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
-          "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 INDEX = "model.safetensors.index.json"
 _LONGEST_HEADER = 100_000_000  # as the safetensors library
@@ -106,6 +121,7 @@ class MergeError(ValueError):
 @dataclass(frozen=True)
 class TensorOnDisk:
     """One tensor in a file; its bytes begin at `start`."""
+
     file: Path
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -212,6 +228,7 @@ def _read_header(path: Path) -> dict[str, TensorOnDisk]:
 @dataclass(frozen=True)
 class Planned:
     """A tensor that will be written: what has to be known of it before its numbers are."""
+
     name: str
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -221,7 +238,9 @@ class Planned:
         return torch.Size(self.shape).numel() * self.dtype.itemsize
 
 
-def write_tensors(folder: Path, planned: Sequence[Planned], numbers: Iterator[Iterator[Tensor]], shard_size: int) -> None:
+def write_tensors(
+    folder: Path, planned: Sequence[Planned], numbers: Iterator[Iterator[Tensor]], shard_size: int
+) -> None:
     """Write model.safetensors, or several shards with their index, taking each tensor's numbers piece by piece.
 
     numbers: for each planned tensor, in that order, an iterator over pieces of it. shard_size: bytes; a larger tensor has a
@@ -247,16 +266,22 @@ def write_tensors(folder: Path, planned: Sequence[Planned], numbers: Iterator[It
                     raise MergeError(f"{tensor.name} was not written whole: {left} bytes are missing")
     if len(shards) > 1:
         total = sum(tensor.nbytes for tensor in planned)
-        (folder / INDEX).write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2) + "\n",
-                                    encoding="utf-8", newline="\n")
+        (folder / INDEX).write_text(
+            json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2) + "\n",
+            encoding="utf-8",
+            newline="\n",
+        )
 
 
 def _write_header(file: IO[bytes], shard: Sequence[Planned]) -> None:
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     position = 0
     for tensor in shard:
-        header[tensor.name] = {"dtype": CODES[tensor.dtype], "shape": list(tensor.shape),
-                               "data_offsets": [position, position + tensor.nbytes]}
+        header[tensor.name] = {
+            "dtype": CODES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [position, position + tensor.nbytes],
+        }
         position += tensor.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)

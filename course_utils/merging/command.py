@@ -9,6 +9,7 @@ removed when the merge fails or is interrupted, and by the next merge to that ta
 loads with `from_pretrained`; configuration and tokenizer are those of base_model, or of the first model; a tokenizer
 that lies beside the model's folder (`models.tokenizer_folder`) is copied into the result.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -38,8 +39,17 @@ __all__ = ["MergeConfig", "MergeError", "Slice", "Source", "dumps", "loads", "me
 SHARD_SIZE = 5_000_000_000  # bytes
 RECORD = "mergekit_config.yml"  # the configuration, kept beside the weights under the name that mergekit gives it
 _LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
-_BESIDE = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model", "*.spm",
-           "chat_template*", "generation_config.json")
+_BESIDE = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+    "*.spm",
+    "chat_template*",
+    "generation_config.json",
+)
 
 
 def read(path: str | Path) -> MergeConfig:
@@ -57,7 +67,9 @@ def write(config: MergeConfig, path: str | Path) -> None:
     Path(path).write_text(dumps(config), encoding="utf-8", newline="\n")
 
 
-def merge(config: MergeConfig, out: str | Path, *, seed: int = 0, shard_size: int = SHARD_SIZE, progress: bool = True) -> Path:
+def merge(
+    config: MergeConfig, out: str | Path, *, seed: int = 0, shard_size: int = SHARD_SIZE, progress: bool = True
+) -> Path:
     """Carry out a merge; returns the folder `out`, which must not be there before. seed: for what DARE drops.
 
     dtype is the type in which the models are read, as in mergekit; sums are taken in float32 whatever it is. out_dtype is
@@ -68,8 +80,12 @@ def merge(config: MergeConfig, out: str | Path, *, seed: int = 0, shard_size: in
     if out.exists() or out.is_symlink():
         raise MergeError(f"{out} is there already: choose another target or remove it")
     parts = config.slices or (Slice(config.models),)
-    names = dict.fromkeys([*([config.base_model] if config.base_model else []),
-                           *(name for part in parts for name in (part.base_model, *(source.model for source in part.sources)) if name)])
+    names = dict.fromkeys(
+        [
+            *([config.base_model] if config.base_model else []),
+            *(name for part in parts for name in (part.base_model, *(source.model for source in part.sources)) if name),
+        ]
+    )
     with contextlib.ExitStack() as stack:
         folders = {name: ModelFolder(name) for name in names}
         for folder in folders.values():
@@ -79,12 +95,19 @@ def merge(config: MergeConfig, out: str | Path, *, seed: int = 0, shard_size: in
         jobs = plan(config, folders, seed)
         model_config = _model_config(config, folders, donor, jobs)
         partial = stack.enter_context(_partial_folder(out, sum(planned.nbytes for planned in map(_planned, jobs))))
-        with tqdm(total=sum(planned.nbytes for planned in map(_planned, jobs)), unit="B", unit_scale=True, desc=config.merge_method,
-                  disable=not progress) as bar:
+        with tqdm(
+            total=sum(planned.nbytes for planned in map(_planned, jobs)),
+            unit="B",
+            unit_scale=True,
+            desc=config.merge_method,
+            disable=not progress,
+        ) as bar:
             write_tensors(partial, [_planned(job) for job in jobs], (_watched(job, bar) for job in jobs), shard_size)
         (partial / "config.json").write_text(json.dumps(model_config, indent=2) + "\n", encoding="utf-8", newline="\n")
         write(config, partial / RECORD)
-        for place in dict.fromkeys((tokenizer_folder(donor.path), donor.path)):  # the model's own files last: they count
+        for place in dict.fromkeys(
+            (tokenizer_folder(donor.path), donor.path)
+        ):  # the model's own files last: they count
             for file in {file for pattern in _BESIDE for file in place.glob(pattern) if file.is_file()}:
                 shutil.copyfile(file, partial / file.name)
         try:
@@ -142,13 +165,17 @@ def _check_family(folders: Mapping[str, ModelFolder], donor: ModelFolder, same_v
 
     for name, folder in folders.items():
         if folder.config.get("model_type") != donor.config.get("model_type"):
-            raise MergeError(f"{name} is a {folder.config.get('model_type')} model and {donor.path} a {donor.config.get('model_type')} "
-                             "model: only models of one architecture can be merged")
+            raise MergeError(
+                f"{name} is a {folder.config.get('model_type')} model and {donor.path} a {donor.config.get('model_type')} "
+                "model: only models of one architecture can be merged"
+            )
         if same_vocabulary and folder is not donor and vocabulary(folder) != vocabulary(donor):
             raise MergeError(f"{name} has another vocabulary than {donor.path}: its numbers stand for other tokens")
 
 
-def _model_config(config: MergeConfig, folders: Mapping[str, ModelFolder], donor: ModelFolder, jobs: Sequence[Job]) -> dict[str, Any]:
+def _model_config(
+    config: MergeConfig, folders: Mapping[str, ModelFolder], donor: ModelFolder, jobs: Sequence[Job]
+) -> dict[str, Any]:
     """The donor's config.json with the new number type, the new number of layers, and the head tied or not."""
     result = dict(donor.config)
     sizes = Counter()
@@ -163,14 +190,25 @@ def _model_config(config: MergeConfig, folders: Mapping[str, ModelFolder], donor
         stacks = count_layers(donor.tensors)
         layer_key = next((key for key in _LAYER_KEYS if [result.get(key)] == list(stacks.values())), None)
         if layer_key is None:
-            raise MergeError(f"{donor.path / 'config.json'} does not say how many layers the model has ({', '.join(_LAYER_KEYS)})")
+            raise MergeError(
+                f"{donor.path / 'config.json'} does not say how many layers the model has ({', '.join(_LAYER_KEYS)})"
+            )
         result[layer_key] = sum(count_layers([job.name for job in jobs]).values())
         if isinstance(result.get("layer_types"), list):
             sources = [part.sources[0] for part in config.slices]
-            if missing := [source.model for source in sources if not isinstance(folders[source.model].config.get("layer_types"), list)]:
-                raise MergeError(f"{missing[0]} does not list the types of its layers (layer_types), as {donor.path} does")
-            result["layer_types"] = [kind for source in sources
-                                     for kind in folders[source.model].config["layer_types"][slice(*source.layer_range)]]
+            if missing := [
+                source.model
+                for source in sources
+                if not isinstance(folders[source.model].config.get("layer_types"), list)
+            ]:
+                raise MergeError(
+                    f"{missing[0]} does not list the types of its layers (layer_types), as {donor.path} does"
+                )
+            result["layer_types"] = [
+                kind
+                for source in sources
+                for kind in folders[source.model].config["layer_types"][slice(*source.layer_range)]
+            ]
     return result
 
 
@@ -184,15 +222,25 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns 0, 2 for what cannot be done, 130 when interrupted; one line on stderr says what happened."""
-    parser = _Parser(prog="python -m course_utils.merging.command", description="Merge models as a mergekit YAML file says.")
+    parser = _Parser(
+        prog="python -m course_utils.merging.command", description="Merge models as a mergekit YAML file says."
+    )
     parser.add_argument("config", help="YAML file")
     parser.add_argument("out", help="folder to be made")
-    parser.add_argument("--seed", type=int, default=0, help="for dare_ties and dare_linear: what is dropped (default 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="for dare_ties and dare_linear: what is dropped (default 0)"
+    )
     parser.add_argument("--shard-size", type=int, default=SHARD_SIZE, help="bytes in one file (default 5000000000)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     try:
         options = parser.parse_args(arguments)
-        merge(read(options.config), options.out, seed=options.seed, shard_size=options.shard_size, progress=not options.quiet)
+        merge(
+            read(options.config),
+            options.out,
+            seed=options.seed,
+            shard_size=options.shard_size,
+            progress=not options.quiet,
+        )
     except (MergeError, OSError) as error:
         print(f"merge: {error}", file=sys.stderr)
         return 2

@@ -11,6 +11,7 @@ are merged once and stay tied. ValueError, naming the tensor, where names, shape
 Each method is a generator over pieces of ONE tensor, given as the same stretch of every model, so that a tensor that is
 larger than memory can be merged too (``merging.command`` does that). Where a method differs from mergekit's, an option says so.
 """
+
 from __future__ import annotations
 
 import math
@@ -41,9 +42,11 @@ Pieces = Callable[..., Iterator[list[Tensor]]]  # pieces(): stretches of all mod
 Sparsify = Callable[[int, Callable[[], Iterator[Tensor]]], Callable[[Tensor], Tensor]]
 
 # Options that turn a method into mergekit's variant of it.
-MERGEKIT = {"ties": {"scope": "tensor", "zero": "plus"},
-            "dare_ties": {"scope": "tensor", "zero": "plus", "rescale": "l1", "normalize": False},
-            "dare_linear": {"scope": "tensor", "rescale": "l1"}}
+MERGEKIT = {
+    "ties": {"scope": "tensor", "zero": "plus"},
+    "dare_ties": {"scope": "tensor", "zero": "plus", "rescale": "l1", "normalize": False},
+    "dare_linear": {"scope": "tensor", "rescale": "l1"},
+}
 
 
 # ---------------------------------------------------------------- one tensor, piece by piece
@@ -72,9 +75,14 @@ def slerp_pieces(pieces: Pieces, t: float) -> Iterator[Tensor]:
         yield (a.to(float_dtype(a)) * from_a).add_(b, alpha=from_b)
 
 
-def arithmetic_pieces(pieces: Pieces, weights: Sequence[float], lam: float = 1.0, normalize: bool = False,
-                      sparsify: Sparsify | None = None,
-                      elect: Mapping[str, str] | None = None) -> Iterator[Tensor]:
+def arithmetic_pieces(
+    pieces: Pieces,
+    weights: Sequence[float],
+    lam: float = 1.0,
+    normalize: bool = False,
+    sparsify: Sparsify | None = None,
+    elect: Mapping[str, str] | None = None,
+) -> Iterator[Tensor]:
     """theta_0 + lam · f(w_1 tau_1, …): the base is the first of the pieces.
 
     sparsify(i, pieces of tau_i) -> the function that masks each piece of tau_i; elect: options of ``elect_sign``; without
@@ -107,7 +115,9 @@ def _differences(pieces: Pieces, i: int) -> Iterator[Tensor]:
 # ---------------------------------------------------------------- state dicts
 
 
-def linear(base: Mapping[str, Tensor] | None, models: Models, weights: PerModel = 1.0, normalize: bool = True) -> StateDict:
+def linear(
+    base: Mapping[str, Tensor] | None, models: Models, weights: PerModel = 1.0, normalize: bool = True
+) -> StateDict:
     """sum_i w_i theta_i / sum_i w_i; without `normalize` the sum as it is. The base is not used and may be None.
 
     Source: Wortsman et al. (2022), section 2; mergekit's `linear` (normalize: true by default).
@@ -127,8 +137,9 @@ def slerp(base: Mapping[str, Tensor], models: Models, t: float = 0.5, scope: str
     return _merge(base, models, lambda name, pieces: slerp_pieces(pieces, t), scope)
 
 
-def task_arithmetic(base: Mapping[str, Tensor], models: Models, weights: PerModel = 1.0, lam: float = 1.0,
-                    normalize: bool = False) -> StateDict:
+def task_arithmetic(
+    base: Mapping[str, Tensor], models: Models, weights: PerModel = 1.0, lam: float = 1.0, normalize: bool = False
+) -> StateDict:
     """theta_0 + lam · sum_i w_i tau_i, tau_i = theta_i - theta_0; `normalize` divides by sum_i w_i (which makes it a mean).
 
     Source: Ilharco et al. (2023), section 2 (all w_i = 1, one lam tuned on held-out data); w_i and `normalize` are mergekit's.
@@ -137,8 +148,17 @@ def task_arithmetic(base: Mapping[str, Tensor], models: Models, weights: PerMode
     return _merge(base, models, lambda name, pieces: arithmetic_pieces(pieces, weights, lam, normalize))
 
 
-def ties(base: Mapping[str, Tensor], models: Models, density: PerModel = 0.2, weights: PerModel = 1.0, lam: float = 1.0,
-         normalize: bool = True, scope: str = "model", elect: str = "mass", zero: str = "majority") -> StateDict:
+def ties(
+    base: Mapping[str, Tensor],
+    models: Models,
+    density: PerModel = 0.2,
+    weights: PerModel = 1.0,
+    lam: float = 1.0,
+    normalize: bool = True,
+    scope: str = "model",
+    elect: str = "mass",
+    zero: str = "majority",
+) -> StateDict:
     """Trim each task vector, elect a sign for each coordinate, average those who agree: theta_0 + lam · tau_merged.
 
     density: share that stays; scope="model" ranks the whole task vector at once and keeps ceil(density · d) entries, as the
@@ -147,13 +167,29 @@ def ties(base: Mapping[str, Tensor], models: Models, density: PerModel = 0.2, we
     Source: Yadav et al. (2023), algorithm 1; weights: mergekit's `ties`.
     """
     weights, density = _per_model("weights", weights, models), _shares(density, models)
-    return _merge(base, models, lambda name, pieces: arithmetic_pieces(
-        pieces, weights, lam, normalize, keep_largest(density, scope), {"by": elect, "zero": zero}), scope)
+    return _merge(
+        base,
+        models,
+        lambda name, pieces: arithmetic_pieces(
+            pieces, weights, lam, normalize, keep_largest(density, scope), {"by": elect, "zero": zero}
+        ),
+        scope,
+    )
 
 
-def dare_ties(base: Mapping[str, Tensor], models: Models, density: PerModel = 0.5, weights: PerModel = 1.0, lam: float = 1.0,
-              normalize: bool = True, scope: str = "model", elect: str = "mass", zero: str = "majority",
-              rescale: str | None = "inverse", seed: int = 0) -> StateDict:
+def dare_ties(
+    base: Mapping[str, Tensor],
+    models: Models,
+    density: PerModel = 0.5,
+    weights: PerModel = 1.0,
+    lam: float = 1.0,
+    normalize: bool = True,
+    scope: str = "model",
+    elect: str = "mass",
+    zero: str = "majority",
+    rescale: str | None = "inverse",
+    seed: int = 0,
+) -> StateDict:
     """Drop entries at random and rescale (``dare`` with p = 1 - density), then elect and average as ``ties``, untrimmed.
 
     rescale="inverse" divides by the density, as the paper; "l1" restores the sum of magnitudes, of each tensor if
@@ -161,20 +197,46 @@ def dare_ties(base: Mapping[str, Tensor], models: Models, density: PerModel = 0.
     Source: Yu et al. (2024), section 3.2; mergekit's `dare_ties`.
     """
     weights, density = _per_model("weights", weights, models), _shares(density, models)
-    return _merge(base, models, lambda name, pieces: arithmetic_pieces(
-        pieces, weights, lam, normalize, keep_random(density, rescale, seed, name), {"by": elect, "zero": zero}), scope)
+    return _merge(
+        base,
+        models,
+        lambda name, pieces: arithmetic_pieces(
+            pieces, weights, lam, normalize, keep_random(density, rescale, seed, name), {"by": elect, "zero": zero}
+        ),
+        scope,
+    )
 
 
-def dare_linear(base: Mapping[str, Tensor], models: Models, density: PerModel = 0.5, weights: PerModel = 1.0, lam: float = 1.0,
-                normalize: bool = False, scope: str = "model", rescale: str | None = "inverse", seed: int = 0) -> StateDict:
+def dare_linear(
+    base: Mapping[str, Tensor],
+    models: Models,
+    density: PerModel = 0.5,
+    weights: PerModel = 1.0,
+    lam: float = 1.0,
+    normalize: bool = False,
+    scope: str = "model",
+    rescale: str | None = "inverse",
+    seed: int = 0,
+) -> StateDict:
     """Drop entries at random and rescale, then ``task_arithmetic``. Options as ``dare_ties``. Source: Yu et al. (2024)."""
     weights, density = _per_model("weights", weights, models), _shares(density, models)
-    return _merge(base, models, lambda name, pieces: arithmetic_pieces(
-        pieces, weights, lam, normalize, keep_random(density, rescale, seed, name)), scope)
+    return _merge(
+        base,
+        models,
+        lambda name, pieces: arithmetic_pieces(
+            pieces, weights, lam, normalize, keep_random(density, rescale, seed, name)
+        ),
+        scope,
+    )
 
 
-def passthrough(base: Mapping[str, Tensor] | None, models: Models, slices: Sequence[tuple[int, int, int]] | None = None,
-                scale: float | None = None, copy: bool = True) -> StateDict:
+def passthrough(
+    base: Mapping[str, Tensor] | None,
+    models: Models,
+    slices: Sequence[tuple[int, int, int]] | None = None,
+    scale: float | None = None,
+    copy: bool = True,
+) -> StateDict:
     """No arithmetic: a taller model from ranges of layers, slices = [(number of the model, first layer, end layer), …].
 
     What stands before the layers (embeddings) comes from the first slice's model, what stands behind them (last norm, head)
@@ -186,14 +248,24 @@ def passthrough(base: Mapping[str, Tensor] | None, models: Models, slices: Seque
         raise ValueError("there is nothing to merge: give at least one model")
     if slices is None and len(models) > 1:
         raise ValueError("passthrough computes nothing: say which layers of which model to stack (slices)")
-    chosen = dict(models[0]) if slices is None else {
-        name: models[i][source] for name, i, source in stack_layers([list(model) for model in models], slices)}
-    return {name: (tensor * scale).to(tensor.dtype) if scale is not None and tensor.is_floating_point() else
-            tensor.clone() if copy else tensor for name, tensor in chosen.items()}
+    chosen = (
+        dict(models[0])
+        if slices is None
+        else {name: models[i][source] for name, i, source in stack_layers([list(model) for model in models], slices)}
+    )
+    return {
+        name: (tensor * scale).to(tensor.dtype)
+        if scale is not None and tensor.is_floating_point()
+        else tensor.clone()
+        if copy
+        else tensor
+        for name, tensor in chosen.items()
+    }
 
 
 METHODS: dict[str, Callable[..., StateDict]] = {
-    method.__name__: method for method in (linear, slerp, task_arithmetic, ties, dare_ties, dare_linear, passthrough)}
+    method.__name__: method for method in (linear, slerp, task_arithmetic, ties, dare_ties, dare_linear, passthrough)
+}
 
 
 # ---------------------------------------------------------------- helpers
@@ -233,8 +305,12 @@ def keep_random(density: Sequence[float], rescale: str | None, seed: int, name: 
     return sparsify
 
 
-def _merge(base: Mapping[str, Tensor] | None, models: Models, method: Callable[[str, Pieces], Iterator[Tensor]],
-           scope: str = "tensor") -> StateDict:
+def _merge(
+    base: Mapping[str, Tensor] | None,
+    models: Models,
+    method: Callable[[str, Pieces], Iterator[Tensor]],
+    scope: str = "tensor",
+) -> StateDict:
     """Run a method over every tensor, or over all floats of the models as one long vector each (scope="model")."""
     if not models:
         raise ValueError("there is nothing to merge: give at least one model")

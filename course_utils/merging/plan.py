@@ -4,6 +4,7 @@ Only file headers are read here. So everything that does not fit together is fou
 Source of the meanings: mergekit 0.1.5 (`plan.py`, `config.py`): gradients run over the layers of a slice, tensors outside
 the layers take a gradient's first value, a base that is not listed is read as well.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,15 +16,24 @@ import torch
 from torch import Tensor
 
 from course_utils.merging import methods
-from course_utils.merging.checkpoints import MergeError, ModelFolder, check_range, count_layers, is_before_layers, one_stack, split_layer
+from course_utils.merging.checkpoints import (
+    MergeError,
+    ModelFolder,
+    check_range,
+    count_layers,
+    is_before_layers,
+    one_stack,
+    split_layer,
+)
 from course_utils.merging.config import MergeConfig, Slice, Source, setting
 
-PIECE = 2 ** 17  # entries that are in memory at a time, of each model: they stay in the processor's cache
+PIECE = 2**17  # entries that are in memory at a time, of each model: they stay in the processor's cache
 
 
 @dataclass(frozen=True)
 class Job:
     """One tensor of the new model. sources: folder and name there, the base first where the method has one."""
+
     name: str
     sources: tuple[tuple[ModelFolder, str], ...]
     dtype: torch.dtype  # the type in which the sources are taken
@@ -45,13 +55,16 @@ class Job:
             return
         for first, *others in self.pieces():
             if any(not torch.equal(first, other) for other in others):
-                raise MergeError(f"{self.name} holds whole numbers that differ between the models: they cannot be averaged")
+                raise MergeError(
+                    f"{self.name} holds whole numbers that differ between the models: they cannot be averaged"
+                )
             yield first
 
 
 @dataclass(frozen=True)
 class _Row:
     """A tensor before its settings are looked up: (source, name there) for each source, and where it stands."""
+
     name: str
     sources: tuple[tuple[Source, str], ...]
     t: float
@@ -84,7 +97,9 @@ def _whole_models(config: MergeConfig, folders: Mapping[str, ModelFolder]) -> li
         layer = split_layer(name)
         return _place(layer[1], depths[layer[0]]) if layer else 0.0
 
-    return [_Row(name, tuple(zip(sources, found)), place(name), whole) for name, found in _common(sources, names, folders)]
+    return [
+        _Row(name, tuple(zip(sources, found)), place(name), whole) for name, found in _common(sources, names, folders)
+    ]
 
 
 def _slices(config: MergeConfig, folders: Mapping[str, ModelFolder]) -> list[_Row]:
@@ -99,27 +114,41 @@ def _slices(config: MergeConfig, folders: Mapping[str, ModelFolder]) -> list[_Ro
             _checked(check_range, start, end, depth, source.model)
             lengths.add(end - start)
             layers = ((name, split_layer(name)) for name in folders[source.model].tensors)
-            names[source.model] = {f"{prefix}{layer[1] - start + offset}{layer[2]}": name
-                                   for name, layer in layers if layer and start <= layer[1] < end}
+            names[source.model] = {
+                f"{prefix}{layer[1] - start + offset}{layer[2]}": name
+                for name, layer in layers
+                if layer and start <= layer[1] < end
+            }
         if len(lengths) > 1:
-            raise MergeError(f"slices[{number}] has sources with {' and '.join(map(str, sorted(lengths)))} layers: the number "
-                             "must be the same")
+            raise MergeError(
+                f"slices[{number}] has sources with {' and '.join(map(str, sorted(lengths)))} layers: the number "
+                "must be the same"
+            )
         for name, found in _common(part.sources, names, folders):
-            rows.append(_Row(name, tuple(zip(part.sources, found)), _place(split_layer(name)[1] - offset, *lengths), part))
+            rows.append(
+                _Row(name, tuple(zip(part.sources, found)), _place(split_layer(name)[1] - offset, *lengths), part)
+            )
         offset += lengths.pop()
     return [*_outside(config.slices[0], folders, True), *rows, *_outside(config.slices[-1], folders, False)]
 
 
 def _outside(part: Slice, folders: Mapping[str, ModelFolder], before: bool) -> Iterator[_Row]:
     """What stands before the layers comes from the first slice's sources, what stands behind them from the last one's."""
-    names = {source.model: {name: name for name in folders[source.model].tensors
-                            if not split_layer(name) and is_before_layers(name) == before} for source in part.sources}
+    names = {
+        source.model: {
+            name: name
+            for name in folders[source.model].tensors
+            if not split_layer(name) and is_before_layers(name) == before
+        }
+        for source in part.sources
+    }
     for name, found in _common(part.sources, names, folders):
         yield _Row(name, tuple(zip(part.sources, found)), 0.0, part)
 
 
-def _common(sources: Sequence[Source], names: Mapping[str, Mapping[str, str]],
-            folders: Mapping[str, ModelFolder]) -> Iterator[tuple[str, list[str]]]:
+def _common(
+    sources: Sequence[Source], names: Mapping[str, Mapping[str, str]], folders: Mapping[str, ModelFolder]
+) -> Iterator[tuple[str, list[str]]]:
     """Each new name with the name that it has in every source. All must have it; a head may be tied to the embeddings."""
     new = dict.fromkeys(name for source in sources for name in names[source.model])
     for name in new:
@@ -161,7 +190,9 @@ def _check_sources(part: Slice, config: MergeConfig, where: str) -> None:
         raise MergeError(f"{where} lists {twice[0]} twice")
     if method == "passthrough":
         if len(names) > 1:
-            raise MergeError(f"{where} has {len(names)} models: passthrough computes nothing, it takes one in each slice")
+            raise MergeError(
+                f"{where} has {len(names)} models: passthrough computes nothing, it takes one in each slice"
+            )
         return
     if method == "linear":
         return
@@ -171,7 +202,9 @@ def _check_sources(part: Slice, config: MergeConfig, where: str) -> None:
     if base not in names:
         raise MergeError(f"{where} does not have the base_model {base} among its sources")
     if len(names) == 1 or method == "slerp" and len(names) != 2:
-        raise MergeError(f"{where}: {method} needs {'exactly' if method == 'slerp' else 'at least'} one model besides the base")
+        raise MergeError(
+            f"{where}: {method} needs {'exactly' if method == 'slerp' else 'at least'} one model besides the base"
+        )
 
 
 def _job(row: _Row, config: MergeConfig, folders: Mapping[str, ModelFolder], seed: int) -> Job:
@@ -182,10 +215,14 @@ def _job(row: _Row, config: MergeConfig, folders: Mapping[str, ModelFolder], see
     tensors = [folders[source.model].tensors[name] for source, name in sources]
     for tensor, (source, _) in zip(tensors, sources):
         if tensor.shape != tensors[0].shape:
-            raise MergeError(f"{row.name} has shape {list(tensor.shape)} in {source.model} and {list(tensors[0].shape)} in "
-                             f"{sources[0][0].model}: only models of one architecture can be merged")
+            raise MergeError(
+                f"{row.name} has shape {list(tensor.shape)} in {source.model} and {list(tensors[0].shape)} in "
+                f"{sources[0][0].model}: only models of one architecture can be merged"
+            )
         if tensor.dtype.is_floating_point != tensors[0].dtype.is_floating_point:
-            raise MergeError(f"{row.name} is {tensor.dtype} in {source.model} and {tensors[0].dtype} in {sources[0][0].model}")
+            raise MergeError(
+                f"{row.name} is {tensor.dtype} in {source.model} and {tensors[0].dtype} in {sources[0][0].model}"
+            )
     dtype = tensors[0].dtype
     for tensor in tensors:
         dtype = torch.promote_types(dtype, tensor.dtype)
@@ -193,12 +230,19 @@ def _job(row: _Row, config: MergeConfig, folders: Mapping[str, ModelFolder], see
     if dtype.is_floating_point:
         dtype = getattr(torch, config.dtype) if config.dtype else dtype
         out_dtype = getattr(torch, config.out_dtype) if config.out_dtype else dtype
-    return Job(row.name, tuple((folders[source.model], name) for source, name in sources), dtype, out_dtype, tensors[0].shape,
-               _method(row, sources, config, seed))
+    return Job(
+        row.name,
+        tuple((folders[source.model], name) for source, name in sources),
+        dtype,
+        out_dtype,
+        tensors[0].shape,
+        _method(row, sources, config, seed),
+    )
 
 
-def _method(row: _Row, sources: Sequence[tuple[Source, str]], config: MergeConfig,
-            seed: int) -> Callable[[methods.Pieces], Iterator[Tensor]]:
+def _method(
+    row: _Row, sources: Sequence[tuple[Source, str]], config: MergeConfig, seed: int
+) -> Callable[[methods.Pieces], Iterator[Tensor]]:
     def shared(name: str, kind: type, default: Any = None) -> Any:
         value = setting([row.slice.parameters, config.parameters], name, kind, row.name, row.t)
         if (value := default if value is None else value) is None:
@@ -207,7 +251,7 @@ def _method(row: _Row, sources: Sequence[tuple[Source, str]], config: MergeConfi
 
     def each(name: str, default: float | None = None, needed: bool = True) -> list[Any]:
         values = []
-        for source, there in sources[0 if config.merge_method in ("linear", "passthrough") else 1:]:
+        for source, there in sources[0 if config.merge_method in ("linear", "passthrough") else 1 :]:
             value = setting([source.parameters, row.slice.parameters, config.parameters], name, float, there, row.t)
             if (value := default if value is None else value) is None and needed:
                 raise MergeError(f"{config.merge_method} needs the setting {name} for {there} of {source.model}")
@@ -225,13 +269,26 @@ def _method(row: _Row, sources: Sequence[tuple[Source, str]], config: MergeConfi
         case "passthrough":
             return partial(_scaled, scale=each("scale", needed=False)[0])
         case "task_arithmetic":
-            return partial(methods.arithmetic_pieces, weights=each("weight"), lam=shared("lambda", float, 1.0),
-                           normalize=shared("normalize", bool, False))
-    return partial(methods.arithmetic_pieces, weights=each("weight"), lam=shared("lambda", float, 1.0),
-                   normalize=shared("normalize", bool, config.merge_method == "ties"),
-                   elect=None if config.merge_method == "dare_linear" else {"by": "mass", "zero": "plus"},
-                   sparsify=_sparsify(config.merge_method, each("density", 1.0), row.name, seed,
-                                      shared("rescale", bool, config.merge_method != "ties")))
+            return partial(
+                methods.arithmetic_pieces,
+                weights=each("weight"),
+                lam=shared("lambda", float, 1.0),
+                normalize=shared("normalize", bool, False),
+            )
+    return partial(
+        methods.arithmetic_pieces,
+        weights=each("weight"),
+        lam=shared("lambda", float, 1.0),
+        normalize=shared("normalize", bool, config.merge_method == "ties"),
+        elect=None if config.merge_method == "dare_linear" else {"by": "mass", "zero": "plus"},
+        sparsify=_sparsify(
+            config.merge_method,
+            each("density", 1.0),
+            row.name,
+            seed,
+            shared("rescale", bool, config.merge_method != "ties"),
+        ),
+    )
 
 
 def _sparsify(method: str, density: list[float], name: str, seed: int, rescale: bool) -> Callable:

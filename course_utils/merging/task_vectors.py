@@ -198,8 +198,10 @@ def check_alike(states: Sequence[Mapping[str, Tensor]], labels: Sequence[str]) -
             raise ValueError(f"{label} and {labels[0]} have different tensors, for example {sorted(odd)[0]}")
         for name, tensor in state.items():
             if tensor.shape != states[0][name].shape:
-                raise ValueError(f"{name} has shape {tuple(tensor.shape)} in {label} and {tuple(states[0][name].shape)} "
-                                 f"in {labels[0]}: only models of one architecture can be merged")
+                raise ValueError(
+                    f"{name} has shape {tuple(tensor.shape)} in {label} and {tuple(states[0][name].shape)} "
+                    f"in {labels[0]}: only models of one architecture can be merged"
+                )
 
 
 def check_share(name: str, value: float) -> None:
@@ -210,6 +212,7 @@ def check_share(name: str, value: float) -> None:
 def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     if value not in choices:
         raise ValueError(f"{name} is {value!r}: choose one of {', '.join(map(repr, choices))}")
+
 
 Pieces = Callable[[], Iterable[Tensor]]  # each call starts again at the beginning
 _WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -224,6 +227,7 @@ def magnitude_bits(x: Tensor) -> Tensor:
 
 class Mask:
     """Called with each piece of a task vector in order, gives it back in float32 with some entries 0 and the rest scaled."""
+
     scale = 1.0
 
     def kept(self, piece: Tensor) -> Tensor:
@@ -260,12 +264,12 @@ class Largest(Mask):
         size = unknown = 8 * next((piece.element_size() for piece in pieces()), 0) - 1  # bits of the threshold
         while unknown > 0:
             width = min(_DIGIT, unknown)
-            counts = torch.zeros(2 ** width, dtype=torch.int64)
+            counts = torch.zeros(2**width, dtype=torch.int64)
             for piece in pieces():
                 bits = magnitude_bits(piece)
                 if unknown < size:
-                    bits = bits[(bits >> unknown) == self.threshold] & (2 ** unknown - 1)
-                counts += torch.bincount(bits >> (unknown - width), minlength=2 ** width)
+                    bits = bits[(bits >> unknown) == self.threshold] & (2**unknown - 1)
+                counts += torch.bincount(bits >> (unknown - width), minlength=2**width)
             if unknown == size:
                 self.room = how_many(int(counts.sum()))
                 if not self.room:
@@ -286,7 +290,7 @@ class Largest(Mask):
         bits = magnitude_bits(piece)
         kept = bits > self.threshold
         if self.left:
-            equal = (bits == self.threshold).nonzero().squeeze(1)[:self.left]
+            equal = (bits == self.threshold).nonzero().squeeze(1)[: self.left]
             kept[equal] = True
             self.left -= len(equal)
         return kept

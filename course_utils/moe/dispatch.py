@@ -37,14 +37,18 @@ def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
 def check_shapes(x: Tensor, gates: Tensor, gate_up: Tensor, down: Tensor) -> None:
     """Raises ValueError, in one line, unless x (N, d), gates (N, E), gate_up (E, 2h, d) and down (E, d, h) fit together."""
     if (x.dim(), gates.dim(), gate_up.dim(), down.dim()) != (2, 2, 3, 3):
-        raise ValueError("x and gates need two axes, gate_up and down three, got "
-                         f"{x.dim()}, {gates.dim()}, {gate_up.dim()} and {down.dim()}")
+        raise ValueError(
+            "x and gates need two axes, gate_up and down three, got "
+            f"{x.dim()}, {gates.dim()}, {gate_up.dim()} and {down.dim()}"
+        )
     (tokens, d), (experts, h) = x.shape, (gates.shape[1], down.shape[2])
     wanted = (tokens, experts), (experts, 2 * h, d), (experts, d, h)
     for name, tensor, shape in zip(("gates", "gate_up", "down"), (gates, gate_up, down), wanted):
         if tensor.shape != shape:
-            raise ValueError(f"{name} must be {shape} for x {tuple(x.shape)}, {experts} experts and h = {h}, "
-                             f"got {tuple(tensor.shape)}")
+            raise ValueError(
+                f"{name} must be {shape} for x {tuple(x.shape)}, {experts} experts and h = {h}, "
+                f"got {tuple(tensor.shape)}"
+            )
         if tensor.dtype != x.dtype:
             raise ValueError(f"{name} is {tensor.dtype} and x is {x.dtype}: all must have one dtype")
 
@@ -52,7 +56,9 @@ def check_shapes(x: Tensor, gates: Tensor, gate_up: Tensor, down: Tensor) -> Non
 def masked_experts(x: Tensor, gates: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     """Every expert on every token, then the sum with the gates as weights: N E evaluations, (N, d) -> (N, d)."""
     check_shapes(x, gates, gate_up, down)
-    outputs = torch.stack([swiglu(x, *weights) for weights in zip(gate_up.unbind(0), down.unbind(0))], dim=1)  # (N, E, d)
+    outputs = torch.stack(
+        [swiglu(x, *weights) for weights in zip(gate_up.unbind(0), down.unbind(0))], dim=1
+    )  # (N, E, d)
     return torch.einsum("ne,ned->nd", gates, outputs)
 
 
@@ -93,7 +99,9 @@ def grouped_experts(x: Tensor, gates: Tensor, gate_up: Tensor, down: Tensor) -> 
     check_shapes(x, gates, gate_up, down)
     plan = plan_dispatch(gates)
     rows = x.index_select(0, plan.token).split(plan.counts)  # E slices, (counts[i], d) each
-    outputs = torch.cat([swiglu(*one) for one in zip(rows, gate_up.unbind(0), down.unbind(0)) if len(one[0])] or [x[:0]])  # (S, d)
+    outputs = torch.cat(
+        [swiglu(*one) for one in zip(rows, gate_up.unbind(0), down.unbind(0)) if len(one[0])] or [x[:0]]
+    )  # (S, d)
     return combine(outputs, plan, gates)
 
 
@@ -130,7 +138,11 @@ def grouped_product(a: Tensor, b: Tensor, counts: list[int]) -> Tensor:
 def _fits(matrix: Tensor) -> bool:
     """Whether torch's `grouped_mm` takes it: no float64, and rows (or columns) that lie multiples of 16 bytes apart."""
     small, large = sorted(matrix.stride()[-2:])
-    return matrix.dtype in (torch.float32, torch.bfloat16, torch.float16) and small == 1 and not large * matrix.element_size() % 16
+    return (
+        matrix.dtype in (torch.float32, torch.bfloat16, torch.float16)
+        and small == 1
+        and not large * matrix.element_size() % 16
+    )
 
 
 def _gather_sum(rows: Tensor, order: Tensor, starts: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -138,7 +150,9 @@ def _gather_sum(rows: Tensor, order: Tensor, starts: Tensor, weights: Tensor | N
     return embedding_bag(order, rows, starts, mode="sum", per_sample_weights=weights)
 
 
-BLOCK = 1024  # rows: buffers of more than 32 MB are new pages from the system at every call, a tenth of the time on a CPU
+BLOCK = (
+    1024  # rows: buffers of more than 32 MB are new pages from the system at every call, a tenth of the time on a CPU
+)
 
 
 def _blocks(counts: list[int]) -> Iterator[tuple[int, int, int, int]]:
@@ -152,7 +166,9 @@ def _blocks(counts: list[int]) -> Iterator[tuple[int, int, int, int]]:
     yield first, len(counts), start, stop
 
 
-def _evaluate(rows: Tensor, gate_up: Tensor, down: Tensor, counts: list[int], keep: bool = False) -> tuple[Tensor, Tensor]:
+def _evaluate(
+    rows: Tensor, gate_up: Tensor, down: Tensor, counts: list[int], keep: bool = False
+) -> tuple[Tensor, Tensor]:
     """swiglu of each expert on its slice of rows (S, d) -> outputs (S, d), inner (S, 2h), overwritten unless it is to be kept."""
     inner = grouped_product(rows, gate_up.mT, counts)
     gate, up = inner.chunk(2, dim=1)  # (S, h) each
@@ -172,8 +188,12 @@ class _FusedExperts(torch.autograd.Function):
         if training:
             outputs, inner = _evaluate(rows, gate_up, down, counts, keep=True)
         else:
-            outputs = torch.cat([_evaluate(rows[start:stop], gate_up[first:last], down[first:last], counts[first:last])[0]
-                                 for first, last, start, stop in _blocks(counts)])
+            outputs = torch.cat(
+                [
+                    _evaluate(rows[start:stop], gate_up[first:last], down[first:last], counts[first:last])[0]
+                    for first, last, start, stop in _blocks(counts)
+                ]
+            )
         if training:
             ctx.counts = counts
             ctx.save_for_backward(gates, gate_up, down, token, expert, order, starts, weight, rows, inner, outputs)

@@ -30,7 +30,9 @@ class _Exchange(torch.autograd.Function):
         return _Exchange.apply(grad, ctx.got, ctx.sent, ctx.group), None, None, None
 
 
-def expert_parallel_forward(x: Tensor, gates: Tensor, gate_up: Tensor, down: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+def expert_parallel_forward(
+    x: Tensor, gates: Tensor, gate_up: Tensor, down: Tensor, group: dist.ProcessGroup | None = None
+) -> Tensor:
     """y = sum_i G(x)_i E_i(x) for this process's tokens, with the experts spread over the processes of `group`.
 
     x (N, d) and gates (N, E) are this process's tokens (N may differ between processes, and be 0) and their gates over all
@@ -44,16 +46,22 @@ def expert_parallel_forward(x: Tensor, gates: Tensor, gate_up: Tensor, down: Ten
         raise ValueError("no process group: start with torchrun and call torch.distributed.init_process_group first")
     world, mine = dist.get_world_size(group), len(gate_up)
     if x.dim() != 2 or gates.shape != (len(x), world * mine):
-        raise ValueError(f"gates must be ({len(x)}, {world * mine}) for x {tuple(x.shape)}, {world} processes and {mine} experts"
-                         f" on this one, got {tuple(gates.shape)}")
+        raise ValueError(
+            f"gates must be ({len(x)}, {world * mine}) for x {tuple(x.shape)}, {world} processes and {mine} experts"
+            f" on this one, got {tuple(gates.shape)}"
+        )
     plan = plan_dispatch(gates)  # sorted by expert, therefore by process too
     sent = torch.tensor(plan.counts, device=x.device).view(world, mine)  # rows for each expert of each process
     got = torch.empty_like(sent)  # rows from each process for each expert here
     dist.all_to_all_single(got, sent, group=group)
     n_sent, n_got = sent.sum(dim=1).tolist(), got.sum(dim=1).tolist()
 
-    rows = _Exchange.apply(x.index_select(0, plan.token), n_sent, n_got, group)  # (R, d): sender by sender, each sorted by expert
+    rows = _Exchange.apply(
+        x.index_select(0, plan.token), n_sent, n_got, group
+    )  # (R, d): sender by sender, each sorted by expert
     expert = torch.arange(mine, device=x.device).repeat(world).repeat_interleave(got.flatten())  # (R,)
-    outputs = fused_experts(rows, torch.nn.functional.one_hot(expert, mine).to(x.dtype), gate_up, down)  # (R, d), not weighted yet
+    outputs = fused_experts(
+        rows, torch.nn.functional.one_hot(expert, mine).to(x.dtype), gate_up, down
+    )  # (R, d), not weighted yet
     outputs = _Exchange.apply(outputs, n_got, n_sent, group)  # (S, d), in the order in which they were sent
     return combine(outputs, plan, gates)

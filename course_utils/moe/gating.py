@@ -44,8 +44,14 @@ class Gating(NamedTuple):
     std: Tensor  # softplus(x W_noise)
 
 
-def noisy_top_k_gate(x: Tensor, w_gate: Tensor, w_noise: Tensor, k: int, noise: Tensor | None = None,
-                     generator: torch.Generator | None = None) -> Gating:
+def noisy_top_k_gate(
+    x: Tensor,
+    w_gate: Tensor,
+    w_noise: Tensor,
+    k: int,
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Gating:
     """G(x) = softmax(keep_top_k(H(x), k)) with H(x)_i = (x W_g)_i + noise_i softplus((x W_noise)_i).
 
     x (N, d), w_gate and w_noise (d, E). `noise` (N, E) is standard normal, drawn with `generator` if it is not given; zeros
@@ -53,13 +59,17 @@ def noisy_top_k_gate(x: Tensor, w_gate: Tensor, w_noise: Tensor, k: int, noise: 
     Raises ValueError: shapes that do not fit, k outside 1..E. Source: Shazeer et al. (2017), section 2.1, equations 3 to 5.
     """
     if x.dim() != 2 or w_gate.dim() != 2 or x.shape[1] != w_gate.shape[0] or w_noise.shape != w_gate.shape:
-        raise ValueError(f"x must be (N, d), w_gate and w_noise (d, E), got {tuple(x.shape)}, {tuple(w_gate.shape)}"
-                         f" and {tuple(w_noise.shape)}")
+        raise ValueError(
+            f"x must be (N, d), w_gate and w_noise (d, E), got {tuple(x.shape)}, {tuple(w_gate.shape)}"
+            f" and {tuple(w_noise.shape)}"
+        )
     clean, std = x @ w_gate, softplus(x @ w_noise)  # (N, E)
     if noise is None:
         noise = torch.randn(clean.shape, generator=generator, dtype=clean.dtype, device=clean.device)
     if noise.shape != clean.shape:
-        raise ValueError(f"noise must be {tuple(clean.shape)}, a number for each token and expert, got {tuple(noise.shape)}")
+        raise ValueError(
+            f"noise must be {tuple(clean.shape)}, a number for each token and expert, got {tuple(noise.shape)}"
+        )
     noisy = clean + noise * std
     return Gating(keep_top_k(noisy, k).softmax(dim=-1), clean, noisy, std)
 
@@ -131,7 +141,9 @@ def expert_capacity(n_tokens: int, n_experts: int, k: int = 1, factor: float = 1
     Raises ValueError: a number that is not positive. Source: Fedus et al. (2022), section 2.2, equation 3 (k = 1).
     """
     if min(n_tokens, n_experts, k) < 1 or not factor > 0:
-        raise ValueError(f"tokens, experts, k and factor must be positive, got {n_tokens}, {n_experts}, {k} and {factor}")
+        raise ValueError(
+            f"tokens, experts, k and factor must be positive, got {n_tokens}, {n_experts}, {k} and {factor}"
+        )
     return math.ceil(factor * k * n_tokens / n_experts)
 
 

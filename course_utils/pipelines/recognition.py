@@ -1,9 +1,9 @@
 """Speech recognition: n-best lists, the word error rate, and a pipeline that sums over the list instead of taking its best.
 
-    samples, rate = load_clip("librivox-0880.ogg")
-    best = recognise(samples, n=10)                                         # hypotheses, best first, and log scores
-    weights = nbest_posterior(best.scores)                                  # P(Y1 | X), (K,)
-    word_error_rate("he was not an ill disposed young man", best.hypotheses[0]).rate
+samples, rate = load_clip("librivox-0880.ogg")
+best = recognise(samples, n=10)                                         # hypotheses, best first, and log scores
+weights = nbest_posterior(best.scores)                                  # P(Y1 | X), (K,)
+word_error_rate("he was not an ill disposed young man", best.hypotheses[0]).rate
 """
 
 from __future__ import annotations
@@ -111,8 +111,12 @@ def word_error_rate(reference: str | Sequence[str], hypothesis: str | Sequence[s
     words = sum(r is not None for r, _ in pairs)
     if not words:
         raise ValueError("the reference has no words: the word error rate divides by their number")
-    return WordErrors(substitutions=sum(None not in (r, h) and r != h for r, h in pairs),
-                      insertions=sum(r is None for r, _ in pairs), deletions=sum(h is None for _, h in pairs), words=words)
+    return WordErrors(
+        substitutions=sum(None not in (r, h) and r != h for r, h in pairs),
+        insertions=sum(r is None for r, _ in pairs),
+        deletions=sum(h is None for _, h in pairs),
+        words=words,
+    )
 
 
 def nbest_posterior(scores: Sequence[float] | np.ndarray | Tensor, scale: float = SCALE) -> Tensor:
@@ -160,7 +164,9 @@ def load_clip(name: str | PathLike) -> tuple[np.ndarray, int]:
     try:
         samples, rate = soundfile.read(path, dtype="float32")
     except soundfile.LibsndfileError as error:
-        raise ModelError(f"{path} cannot be read as sound ({error}): restore it with `git checkout data/speech`") from error
+        raise ModelError(
+            f"{path} cannot be read as sound ({error}): restore it with `git checkout data/speech`"
+        ) from error
     if samples.ndim != 1:
         raise ModelError(f"{path} has {samples.shape[1]} channels: give a mono file")
     return samples.clip(-1, 1), rate
@@ -171,8 +177,10 @@ def _decoder() -> Any:
     try:
         from pocketsphinx import Decoder
     except ImportError as error:
-        raise ModelError("PocketSphinx is missing: `pip install pocketsphinx`, or use the committed hypotheses of"
-                         " data/speech.parquet") from error
+        raise ModelError(
+            "PocketSphinx is missing: `pip install pocketsphinx`, or use the committed hypotheses of"
+            " data/speech.parquet"
+        ) from error
     return Decoder(samprate=RATE, bestpathlw=LM_WEIGHT, loglevel="FATAL")
 
 
@@ -261,6 +269,8 @@ def recognise(source: str | PathLike | np.ndarray | Tensor, n: int = 10) -> NBes
         lattice.write_htk(str(Path(folder) / "lattice"))
         graph = read_lattice((Path(folder) / "lattice").read_text(encoding="utf-8"))
     found: dict[str, float] = {}
-    for text, score in nbest_paths(graph, _word_score(decoder), 2 * n).items():  # two can be one when they are normalised
+    for text, score in nbest_paths(
+        graph, _word_score(decoder), 2 * n
+    ).items():  # two can be one when they are normalised
         found.setdefault(normalise(text), round(score, 3))
     return NBest(list(found)[:n], list(found.values())[:n]) if found else NBest([""], [0.0])

@@ -1,6 +1,6 @@
 """Stacked generalisation: the predictions of level-0 models are the features of a level-1 model, made out of fold.
 
-    level_1 = oof_predictions(lambda X, y: KNeighborsClassifier(1).fit(X, y), X_train, y_train, k=5)   # (n, classes)
+level_1 = oof_predictions(lambda X, y: KNeighborsClassifier(1).fit(X, y), X_train, y_train, k=5)   # (n, classes)
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def oof_predictions(fit: Fit, X: Any, y: Any, k: int = 5, seed: int = 0) -> np.n
     for fold in range(k):
         held_out, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
         if missing := sorted(set(labels.tolist()) - set(y[rest].tolist())):
-            raise ValueError(f"all examples of label {missing[0]!r} are in one fold: take another seed, or fewer labels")
+            raise ValueError(
+                f"all examples of label {missing[0]!r} are in one fold: take another seed, or fewer labels"
+            )
         model = fit(X[rest], y[rest])  # the model of this fold never sees its labels
         predicted[held_out] = model.predict_proba(X[held_out])
     return predicted

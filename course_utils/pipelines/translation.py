@@ -1,9 +1,9 @@
 """Machine translation: translators that give a distribution of the next target token, so that `ensembling.decoding` can combine them.
 
-    nmt = load_translator("nmt-0")
-    nmt.translate(["In the beginning"], strategy="beam")
-    nmt.translate(verses, members=[CachedLM(lm_in.model), CachedLM(lm_out.model)],
-                  combine=lambda log_probs: negative_evidence(*log_probs, lam))
+nmt = load_translator("nmt-0")
+nmt.translate(["In the beginning"], strategy="beam")
+nmt.translate(verses, members=[CachedLM(lm_in.model), CachedLM(lm_out.model)],
+              combine=lambda log_probs: negative_evidence(*log_probs, lam))
 """
 
 from __future__ import annotations
@@ -48,13 +48,21 @@ class CachedTranslator(CachedLM):
     def _new_cache(self, rows: int) -> EncoderDecoderCache:
         self._encoded, self._mask = self._sources
         if rows != len(self._encoded):
-            raise ValueError(f"{rows} rows of target ids for {len(self._encoded)} sources: give one row for each source")
+            raise ValueError(
+                f"{rows} rows of target ids for {len(self._encoded)} sources: give one row for each source"
+            )
         return EncoderDecoderCache(DynamicCache(), DynamicCache())
 
     def _logits(self, new: Tensor, **inputs: object) -> Tensor:
         encoded = BaseModelOutput(last_hidden_state=self._encoded)
-        return self.model(decoder_input_ids=new, encoder_outputs=encoded, attention_mask=self._mask,
-                          past_key_values=self._cache, use_cache=True, **inputs).logits
+        return self.model(
+            decoder_input_ids=new,
+            encoder_outputs=encoded,
+            attention_mask=self._mask,
+            past_key_values=self._cache,
+            use_cache=True,
+            **inputs,
+        ).logits
 
     def reorder(self, rows: Tensor) -> None:
         """Let row i continue what row rows[i] has seen, with that row's source."""
@@ -79,11 +87,15 @@ class Translator:
         """
         if isinstance(sources, str):
             raise ModelError("translate wants a list of sentences, not one: put it in [ ]")
-        rows = [ids + [self.tokenizer.eos_token_id]
-                for ids in self.tokenizer(list(sources), add_special_tokens=False, verbose=False).input_ids]
+        rows = [
+            ids + [self.tokenizer.eos_token_id]
+            for ids in self.tokenizer(list(sources), add_special_tokens=False, verbose=False).input_ids
+        ]
         longest, positions = max(map(len, rows), default=0), self.model.config.max_position_embeddings
         if longest > positions:
-            raise ValueError(f"a source has {longest} tokens, but {self.name} reads at most {positions}: split it into sentences")
+            raise ValueError(
+                f"a source has {longest} tokens, but {self.name} reads at most {positions}: split it into sentences"
+            )
         batch = self.tokenizer.pad({"input_ids": rows}, padding_side="right", return_tensors="pt")
         return batch.input_ids, batch.attention_mask
 
@@ -102,7 +114,9 @@ class Translator:
         """Teacher forcing: log P(. | source, target tokens before t), (B, T - 1, V), for targets padded to T ids."""
         ids, mask = self.encode(sources)
         target = torch.nn.utils.rnn.pad_sequence(self.target_ids(targets), True, self.tokenizer.pad_token_id)  # (B, T)
-        logits = self.model(input_ids=ids, attention_mask=mask, decoder_input_ids=target[:, :-1], use_cache=False).logits
+        logits = self.model(
+            input_ids=ids, attention_mask=mask, decoder_input_ids=target[:, :-1], use_cache=False
+        ).logits
         return logits.log_softmax(dim=-1)
 
     def token_log_probs(self, sources: Sequence[str], targets: Sequence[str]) -> list[Tensor]:
@@ -111,7 +125,9 @@ class Translator:
         ids, found = self.target_ids(targets), {}
         for batch in batches_by_length([len(row) for row in ids], BATCH_TOKENS):
             rows = self.log_probs([sources[i] for i in batch], [targets[i] for i in batch])
-            found |= {i: row[:len(ids[i]) - 1].gather(1, ids[i][1:, None])[:, 0] for i, row in zip(batch, rows, strict=True)}
+            found |= {
+                i: row[: len(ids[i]) - 1].gather(1, ids[i][1:, None])[:, 0] for i, row in zip(batch, rows, strict=True)
+            }
         return [found[i] for i in range(len(ids))]
 
     def translate(
@@ -133,7 +149,7 @@ class Translator:
         self.encode(sources[:1])
         order, found = sorted(range(len(sources)), key=lambda i: len(sources[i])), {}
         for start in range(0, len(order), BATCH):
-            batch = order[start:start + BATCH]
+            batch = order[start : start + BATCH]
             texts = [sources[i] for i in batch]
             step = self.next_log_probs(texts)
             # the decoder has as many positions as the encoder: a translation that never ends must stop there
@@ -160,17 +176,27 @@ def apertium(sentences: Sequence[str]) -> list[str]:
     """
     lines = [" ".join(text.translate(STRAIGHT).split()) for text in sentences]  # it reads and writes line by line
     try:
-        said = subprocess.run(["apertium", "-u", "eng-spa"], input="\n".join(lines) + "\n", capture_output=True, check=True,
-                              text=True, encoding="utf-8").stdout.splitlines()
+        said = subprocess.run(
+            ["apertium", "-u", "eng-spa"],
+            input="\n".join(lines) + "\n",
+            capture_output=True,
+            check=True,
+            text=True,
+            encoding="utf-8",
+        ).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError) as error:
-        raise ModelError("Apertium cannot be run here: install Debian's apertium-eng-spa, or use the column `apertium` of"
-                         " corpora.verses()") from error
+        raise ModelError(
+            "Apertium cannot be run here: install Debian's apertium-eng-spa, or use the column `apertium` of"
+            " corpora.verses()"
+        ) from error
     if len(said) != len(lines):
         raise ModelError(f"Apertium returned {len(said)} lines for {len(lines)} sentences")
     return [re.sub(r"\s+([,.;:!?])", r"\1", " ".join(line.split())) for line in said]
 
 
-DIFFERENCE = "difference.safetensors"  # of an earlier checkpoint of a run: see `shelf.deltas`; "parent" in its training.json
+DIFFERENCE = (
+    "difference.safetensors"  # of an earlier checkpoint of a run: see `shelf.deltas`; "parent" in its training.json
+)
 
 
 def _whole(folder: Path) -> torch.nn.Module:
@@ -181,7 +207,9 @@ def _from_difference(folder: Path) -> torch.nn.Module:
     parent = json.loads((folder / "training.json").read_text(encoding="utf-8"))["parent"]
     model = _whole(folder.parent / parent)
     state, saved = model.state_dict(), load_file(folder / DIFFERENCE)
-    model.load_state_dict(restored({name: state[name] for name in saved}, saved), strict=False)  # tied and fixed ones are not in it
+    model.load_state_dict(
+        restored({name: state[name] for name in saved}, saved), strict=False
+    )  # tied and fixed ones are not in it
     return model
 
 
@@ -198,9 +226,13 @@ def load_translator(name: str = "nmt-0") -> Translator:
     set_threads()
     quiet_transformers()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder.parent / "translation-tokenizer", local_files_only=True)  # one for all
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder.parent / "translation-tokenizer", local_files_only=True
+        )  # one for all
         model = _whole(folder) if not (folder / DIFFERENCE).is_file() else _from_difference(folder)
     except Exception as error:  # a missing or damaged file: many classes
-        raise ModelError(f"{name} cannot be loaded from {folder} ({type(error).__name__}: {str(error)[:200]}): restore it"
-                         " with `git checkout data/models`") from error
+        raise ModelError(
+            f"{name} cannot be loaded from {folder} ({type(error).__name__}: {str(error)[:200]}): restore it"
+            " with `git checkout data/models`"
+        ) from error
     return Translator(name, model.requires_grad_(False), tokenizer)

@@ -33,7 +33,9 @@ def remask(probabilities: Tensor, t: int, iterations: int, fillable: Tensor | No
     if fillable is None:
         fillable = torch.ones_like(probabilities, dtype=torch.bool)
     if fillable.shape != probabilities.shape:
-        raise ValueError(f"fillable {tuple(fillable.shape)} must have the shape of probabilities {tuple(probabilities.shape)}")
+        raise ValueError(
+            f"fillable {tuple(fillable.shape)} must have the shape of probabilities {tuple(probabilities.shape)}"
+        )
     length = fillable.sum(dim=1, keepdim=True)  # (B, 1): N of each row
     count = (length * (iterations - t) // iterations).clamp(min=1).minimum(length)
     order = probabilities.masked_fill(~fillable, torch.inf).argsort(dim=1, stable=True)
@@ -86,7 +88,9 @@ def _start(start: Tensor | Sequence[int], mask_id: int, pad_id: int | None) -> T
         return start
     lengths = torch.as_tensor(start)
     if lengths.dim() != 1 or lengths.dtype != torch.long or not len(lengths) or lengths.min() < 1:
-        raise ValueError("start must be tokens (B, N) or the lengths of B rows, whole numbers from 1 up, as [7] or [5, 7]")
+        raise ValueError(
+            "start must be tokens (B, N) or the lengths of B rows, whole numbers from 1 up, as [7] or [5, 7]"
+        )
     if pad_id is None and lengths.min() < lengths.max():
         raise ValueError("rows of different lengths need pad_id, the token that fills the shorter ones up")
     if pad_id == mask_id:
@@ -95,11 +99,15 @@ def _start(start: Tensor | Sequence[int], mask_id: int, pad_id: int | None) -> T
     return torch.full(outside.shape, mask_id).masked_fill(outside, mask_id if pad_id is None else pad_id)
 
 
-def _predicted(predict: Callable, tokens: Tensor, mask_id: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+def _predicted(
+    predict: Callable, tokens: Tensor, mask_id: int, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
     """The chosen token at every position and its probability, both (B, N)."""
     log_probs = predict(tokens)
     if log_probs.dim() != 3 or log_probs.shape[:2] != tokens.shape:
-        raise ValueError(f"predict must return log-probabilities (B, N, V) for tokens {tuple(tokens.shape)}, got {tuple(log_probs.shape)}")
+        raise ValueError(
+            f"predict must return log-probabilities (B, N, V) for tokens {tuple(tokens.shape)}, got {tuple(log_probs.shape)}"
+        )
     choice = log_probs.float().clone()
     if mask_id < choice.shape[-1]:
         choice[..., mask_id] = -torch.inf

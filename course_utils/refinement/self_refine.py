@@ -103,7 +103,9 @@ def fit_two_rates(accuracies: Sequence[float] | Sequence[Sequence[float]], break
         (known,) = _fractions(breaks=breaks)
         change, columns = change + known * now, columns[:, :1]
     if not len(now) or np.linalg.matrix_rank(columns, tol=1e-9) < columns.shape[1]:
-        raise ValueError("these accuracies do not determine the rates: give two rounds that start from different accuracies, or breaks=")
+        raise ValueError(
+            "these accuracies do not determine the rates: give two rounds that start from different accuracies, or breaks="
+        )
     rates = lsq_linear(columns, change, bounds=(0, 1), method="bvls").x
     fix, broken = float(rates[0]), float(rates[1]) if breaks is None else float(breaks)
     return TwoRates(fix, broken, float(np.abs(now * (1 - broken) + (1 - now) * fix - after).max()))

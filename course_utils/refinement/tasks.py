@@ -18,19 +18,40 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 from course_utils.sandbox.run_python import Ran, run_python
 from course_utils.shelf.chat import PROMPTS
 
-__all__ = ["CODE", "GENERIC", "KEPT", "KIND", "LISTS", "PROBLEMS", "REWRITING", "WORDS", "code_task", "content_words", "coverage", "kept",
-           "kind_feedback", "missing", "program", "rewriting_task", "run_tests", "tone", "with_tests", "words_feedback", "words_task"]
+__all__ = [
+    "CODE",
+    "GENERIC",
+    "KEPT",
+    "KIND",
+    "LISTS",
+    "PROBLEMS",
+    "REWRITING",
+    "WORDS",
+    "code_task",
+    "content_words",
+    "coverage",
+    "kept",
+    "kind_feedback",
+    "missing",
+    "program",
+    "rewriting_task",
+    "run_tests",
+    "tone",
+    "with_tests",
+    "words_feedback",
+    "words_task",
+]
 
 # Found on eight other word lists and six training snippets. With chat.PROMPTS SmolLM2's "feedback" is the answer once more.
 WORDS = PROMPTS | {
     "feedback": "You are a strict teacher. A pupil was told: {task}\nThe pupil wrote: {answer}\nWhich words did the pupil forget? "
-                "If none, say only: {done}",
+    "If none, say only: {done}",
     "refine": "{task}\n{history}\nWrite another sentence that follows the feedback. Give only the answer.",
     "turn": "A bad answer: {answer}\nFeedback: {feedback}",
 }
 REWRITING = WORDS | {
     "feedback": "You are a strict teacher. A pupil was told: {task}\nThe pupil wrote: {answer}\nWhat in it still sounds negative, or is "
-                "not said any more? Answer in one sentence. If nothing is wrong, say only: {done}",
+    "not said any more? Answer in one sentence. If nothing is wrong, say only: {done}",
 }
 CODE = PROMPTS | {
     "generate": "{task}\nGive only the code.",
@@ -56,23 +77,48 @@ PROBLEMS = [
     ("square(x)", "returns x times x", [("square(3)", 9), ("square(-2)", 4)]),
     ("reverse(s)", "returns the string s backwards", [("reverse('abc')", "cba"), ("reverse('')", "")]),
     ("is_even(n)", "returns True if n is even and False if not", [("is_even(4)", True), ("is_even(7)", False)]),
-    ("largest(a, b, c)", "returns the largest of three numbers", [("largest(1, 3, 2)", 3), ("largest(-5, -2, -9)", -2)]),
-    ("count_vowels(s)", "returns how many letters of s are vowels (a, e, i, o, u, in any case)",
-     [("count_vowels('Apple pie')", 4), ("count_vowels('xyz')", 0)]),
+    (
+        "largest(a, b, c)",
+        "returns the largest of three numbers",
+        [("largest(1, 3, 2)", 3), ("largest(-5, -2, -9)", -2)],
+    ),
+    (
+        "count_vowels(s)",
+        "returns how many letters of s are vowels (a, e, i, o, u, in any case)",
+        [("count_vowels('Apple pie')", 4), ("count_vowels('xyz')", 0)],
+    ),
     ("total(numbers)", "returns the sum of a list of numbers", [("total([1, 2, 3])", 6), ("total([])", 0)]),
     ("factorial(n)", "returns n factorial", [("factorial(0)", 1), ("factorial(5)", 120)]),
-    ("is_palindrome(s)", "returns True if s reads the same backwards, ignoring case",
-     [("is_palindrome('Level')", True), ("is_palindrome('ab')", False)]),
-    ("fibonacci(n)", "returns the n-th Fibonacci number, with fibonacci(0) = 0 and fibonacci(1) = 1",
-     [("fibonacci(0)", 0), ("fibonacci(1)", 1), ("fibonacci(10)", 55)]),
-    ("unique(items)", "returns the items of a list without repetitions, in the order of their first appearance",
-     [("unique([3, 1, 3, 2, 1])", [3, 1, 2]), ("unique([])", [])]),
-    ("word_counts(text)", "returns a dictionary from each word of text to the number of times it occurs",
-     [("word_counts('a b a')", {"a": 2, "b": 1}), ("word_counts('')", {})]),
-    ("second_largest(numbers)", "returns the second largest different number of a list",
-     [("second_largest([4, 1, 4, 3])", 3), ("second_largest([1, 2])", 1)]),
-    ("is_prime(n)", "returns True if n is a prime number and False if not",
-     [("is_prime(2)", True), ("is_prime(1)", False), ("is_prime(21)", False), ("is_prime(23)", True)]),
+    (
+        "is_palindrome(s)",
+        "returns True if s reads the same backwards, ignoring case",
+        [("is_palindrome('Level')", True), ("is_palindrome('ab')", False)],
+    ),
+    (
+        "fibonacci(n)",
+        "returns the n-th Fibonacci number, with fibonacci(0) = 0 and fibonacci(1) = 1",
+        [("fibonacci(0)", 0), ("fibonacci(1)", 1), ("fibonacci(10)", 55)],
+    ),
+    (
+        "unique(items)",
+        "returns the items of a list without repetitions, in the order of their first appearance",
+        [("unique([3, 1, 3, 2, 1])", [3, 1, 2]), ("unique([])", [])],
+    ),
+    (
+        "word_counts(text)",
+        "returns a dictionary from each word of text to the number of times it occurs",
+        [("word_counts('a b a')", {"a": 2, "b": 1}), ("word_counts('')", {})],
+    ),
+    (
+        "second_largest(numbers)",
+        "returns the second largest different number of a list",
+        [("second_largest([4, 1, 4, 3])", 3), ("second_largest([1, 2])", 1)],
+    ),
+    (
+        "is_prime(n)",
+        "returns True if n is a prime number and False if not",
+        [("is_prime(2)", True), ("is_prime(1)", False), ("is_prime(21)", False), ("is_prime(23)", True)],
+    ),
 ]
 
 
@@ -109,6 +155,7 @@ def rewriting_task(source: str) -> str:
 @functools.cache
 def _vader():
     from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
     return SentimentIntensityAnalyzer()
 
 
@@ -121,8 +168,14 @@ def content_words(source: str) -> list[str]:
     """What a kind version of a sentence should still speak of: its words (lower case, from three letters up, each once) without function
     words (scikit-learn's English list) and without those that VADER's lexicon calls negative."""
     words = dict.fromkeys(re.findall(r"[a-z]+(?:'[a-z]+)?", source.lower().replace("’", "'")))
-    return [word for word in words if len(word) > 2 and word.split("'")[0] not in ENGLISH_STOP_WORDS and "n't" not in word
-            and _vader().lexicon.get(word, 0) >= 0]
+    return [
+        word
+        for word in words
+        if len(word) > 2
+        and word.split("'")[0] not in ENGLISH_STOP_WORDS
+        and "n't" not in word
+        and _vader().lexicon.get(word, 0) >= 0
+    ]
 
 
 def kept(text: str, source: str) -> float:
@@ -131,14 +184,23 @@ def kept(text: str, source: str) -> float:
     Raises ValueError: a source without any."""
     words = content_words(source)
     if not words:
-        raise ValueError(f"nothing of {source!r} could be kept: take a sentence with content words that are not negative")
+        raise ValueError(
+            f"nothing of {source!r} could be kept: take a sentence with content words that are not negative"
+        )
     return coverage(text, words)
 
 
 def kind_feedback(text: str, source: str) -> str:
     """The outside verifier's feedback: the tone below KIND, fewer than KEPT of the content words kept, or that the answer is correct."""
-    said = [] if (score := tone(text)) >= KIND else [f"It still sounds negative (score {score:.1f})." if score <= -KIND else
-                                                     f"It does not sound positive yet (score {score:.1f})."]
+    said = (
+        []
+        if (score := tone(text)) >= KIND
+        else [
+            f"It still sounds negative (score {score:.1f})."
+            if score <= -KIND
+            else f"It does not sound positive yet (score {score:.1f})."
+        ]
+    )
     if kept(text, source) < KEPT:
         said.append(f"It should still speak of: {', '.join(missing(text, content_words(source)))}.")
     return " ".join(said) or PROMPTS["done"]
@@ -157,7 +219,10 @@ def program(answer: str) -> str:
 
 def with_tests(cases: Sequence[tuple[str, object]]) -> str:
     """Tests as Python text: an assert for each (call, expected value), which says what the call should have been and was."""
-    lines = [f"_got = {call}\nassert _got == {value!r}, {f'{call} should be {value!r} but is '!r} + repr(_got)" for call, value in cases]
+    lines = [
+        f"_got = {call}\nassert _got == {value!r}, {f'{call} should be {value!r} but is '!r} + repr(_got)"
+        for call, value in cases
+    ]
     return "\n".join([*lines, f"print({PASSED!r})"])
 
 

@@ -28,7 +28,15 @@ except ImportError:  # Windows, where this module can be imported and nothing el
     resource = None
 
 WORK, NOBODY = "/sandbox", 65534
-NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
+NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = (
+    0x20000,
+    0x2000000,
+    0x4000000,
+    0x8000000,
+    0x10000000,
+    0x20000000,
+    0x40000000,
+)
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 0x1000, 0x4000, 0x40000
 AT_FDCWD, AT_RECURSIVE, MNT_DETACH, ATTR_RDONLY, ATTR_NOSUID = -100, 0x8000, 2, 1, 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
@@ -36,16 +44,72 @@ PIVOT_ROOT, MOUNT_SETATTR = {"x86_64": 155, "aarch64": 41}, 442
 
 # System calls that answer "Operation not permitted": network, memory that no limit counts, namespaces, other processes, kernel interfaces.
 DENIED = {
-    "x86_64": {"socket": 41, "memfd_create": 319, "memfd_secret": 447, "shmget": 29, "semget": 64, "msgget": 68, "mq_open": 240,
-               "unshare": 272, "setns": 308, "mount": 165, "umount2": 166, "pivot_root": 155, "chroot": 161, "fsopen": 430,
-               "open_tree": 428, "move_mount": 429, "mount_setattr": 442, "ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311,
-               "pidfd_getfd": 438, "bpf": 321, "perf_event_open": 298, "userfaultfd": 323, "io_uring_setup": 425, "io_uring_enter": 426,
-               "io_uring_register": 427, "keyctl": 250, "add_key": 248, "request_key": 249, "open_by_handle_at": 304},
-    "aarch64": {"socket": 198, "memfd_create": 279, "memfd_secret": 447, "shmget": 194, "semget": 190, "msgget": 186, "mq_open": 180,
-                "unshare": 97, "setns": 268, "mount": 40, "umount2": 39, "pivot_root": 41, "chroot": 51, "fsopen": 430, "open_tree": 428,
-                "move_mount": 429, "mount_setattr": 442, "ptrace": 117, "process_vm_readv": 270, "process_vm_writev": 271,
-                "pidfd_getfd": 438, "bpf": 280, "perf_event_open": 241, "userfaultfd": 282, "io_uring_setup": 425, "io_uring_enter": 426,
-                "io_uring_register": 427, "keyctl": 219, "add_key": 217, "request_key": 218, "open_by_handle_at": 265},
+    "x86_64": {
+        "socket": 41,
+        "memfd_create": 319,
+        "memfd_secret": 447,
+        "shmget": 29,
+        "semget": 64,
+        "msgget": 68,
+        "mq_open": 240,
+        "unshare": 272,
+        "setns": 308,
+        "mount": 165,
+        "umount2": 166,
+        "pivot_root": 155,
+        "chroot": 161,
+        "fsopen": 430,
+        "open_tree": 428,
+        "move_mount": 429,
+        "mount_setattr": 442,
+        "ptrace": 101,
+        "process_vm_readv": 310,
+        "process_vm_writev": 311,
+        "pidfd_getfd": 438,
+        "bpf": 321,
+        "perf_event_open": 298,
+        "userfaultfd": 323,
+        "io_uring_setup": 425,
+        "io_uring_enter": 426,
+        "io_uring_register": 427,
+        "keyctl": 250,
+        "add_key": 248,
+        "request_key": 249,
+        "open_by_handle_at": 304,
+    },
+    "aarch64": {
+        "socket": 198,
+        "memfd_create": 279,
+        "memfd_secret": 447,
+        "shmget": 194,
+        "semget": 190,
+        "msgget": 186,
+        "mq_open": 180,
+        "unshare": 97,
+        "setns": 268,
+        "mount": 40,
+        "umount2": 39,
+        "pivot_root": 41,
+        "chroot": 51,
+        "fsopen": 430,
+        "open_tree": 428,
+        "move_mount": 429,
+        "mount_setattr": 442,
+        "ptrace": 117,
+        "process_vm_readv": 270,
+        "process_vm_writev": 271,
+        "pidfd_getfd": 438,
+        "bpf": 280,
+        "perf_event_open": 241,
+        "userfaultfd": 282,
+        "io_uring_setup": 425,
+        "io_uring_enter": 426,
+        "io_uring_register": 427,
+        "keyctl": 219,
+        "add_key": 217,
+        "request_key": 218,
+        "open_by_handle_at": 265,
+    },
 }
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 CLONE, CLONE3, KILL = {"x86_64": 56, "aarch64": 220}, 435, {"x86_64": 62, "aarch64": 129}
@@ -58,11 +122,23 @@ def c_library() -> ctypes.CDLL:
 
 def call(name: str, *arguments: object) -> None:
     """A function of the C library that returns 0; OSError otherwise."""
-    wrapped = [ctypes.c_char_p(os.fsencode(a)) if isinstance(a, str) else ctypes.c_void_p(a) if a is None else
-               ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments]
+    wrapped = [
+        ctypes.c_char_p(os.fsencode(a))
+        if isinstance(a, str)
+        else ctypes.c_void_p(a)
+        if a is None
+        else ctypes.c_ulong(a)
+        if isinstance(a, int)
+        else a
+        for a in arguments
+    ]
     if getattr(c_library(), name)(*wrapped) != 0:
         number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), f"{name}({', '.join(str(a) for a in arguments if isinstance(a, (str, int)))[:80]})")
+        raise OSError(
+            number,
+            os.strerror(number),
+            f"{name}({', '.join(str(a) for a in arguments if isinstance(a, (str, int)))[:80]})",
+        )
 
 
 def write(path: str, text: str, **options: int) -> None:
@@ -84,8 +160,21 @@ def map_user(user: int, group: int, proc: int) -> None:
 def sources(interpreter: str) -> list[str]:
     """What of the machine's files the program can see, read-only: the interpreter, its library, the shared libraries. No shell, no /etc."""
     prefix = os.path.dirname(os.path.dirname(interpreter))
-    wanted = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", f"{prefix}/lib", interpreter, "/etc/ld.so.cache",
-              "/usr/share/zoneinfo", "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]
+    wanted = [
+        "/lib",
+        "/lib64",
+        "/usr/lib",
+        "/usr/lib64",
+        "/usr/local/lib",
+        f"{prefix}/lib",
+        interpreter,
+        "/etc/ld.so.cache",
+        "/usr/share/zoneinfo",
+        "/dev/null",
+        "/dev/zero",
+        "/dev/urandom",
+        "/dev/random",
+    ]
     return [path for path in dict.fromkeys(wanted) if os.path.exists(path)]
 
 
@@ -106,7 +195,14 @@ def build_root(root: str, interpreter: str, job: dict, also: Sequence[str] = ())
     read_only = ctypes.c_long(MOUNT_SETATTR), ctypes.c_long(AT_FDCWD), root, AT_RECURSIVE, attributes, len(attributes)
     call("syscall", *read_only)
     megabytes = job["disk_mb"] + (len(job["code"]) + len(job["stdin"])) // 250_000 + 1
-    call("mount", "tmpfs", root + WORK, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, f"mode=777,size={megabytes}m,nr_inodes=2000")
+    call(
+        "mount",
+        "tmpfs",
+        root + WORK,
+        "tmpfs",
+        MS_NOSUID | MS_NODEV | MS_NOEXEC,
+        f"mode=777,size={megabytes}m,nr_inodes=2000",
+    )
 
 
 def isolate(root: str, interpreter: str, job: dict, also: Sequence[str] = ()) -> tuple[str, bool, int]:
@@ -143,7 +239,9 @@ def drop_privileges(was_root: bool, proc: int) -> None:
         call("unshare", NEWUSER)  # processes are counted for each user namespace
         map_user(NOBODY, NOBODY, proc)
     for capability in range(64):
-        c_library().prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # fails from the last one that the kernel knows: nothing to drop
+        c_library().prctl(
+            PR_CAPBSET_DROP, capability, 0, 0, 0
+        )  # fails from the last one that the kernel knows: nothing to drop
     call("capset", struct.pack("=II", 0x20080522, 0), struct.pack("=6I", *[0] * 6))
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)  # the program cannot trace this process
@@ -152,21 +250,40 @@ def drop_privileges(was_root: bool, proc: int) -> None:
 
 def filter_program(machine: str) -> bytes:
     """The seccomp filter: classic BPF over (call number, architecture, ..., low words of the arguments at 16 + 8 i)."""
+
     def statement(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
         return struct.pack("=HBBI", code, yes, no, value & 0xFFFFFFFF)
 
     load, equal, any_bit, answer = 0x20, 0x15, 0x45, 0x06
-    allow, kill, refuse, missing = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026  # EPERM; ENOSYS: the C library then uses clone
+    allow, kill, refuse, missing = (
+        0x7FFF0000,
+        0x80000000,
+        0x00050001,
+        0x00050026,
+    )  # EPERM; ENOSYS: the C library then uses clone
     namespaces = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET
     lines = [statement(load, 4), statement(equal, AUDIT_ARCH[machine], 1), statement(answer, kill), statement(load, 0)]
     if machine == "x86_64":
-        lines += [statement(any_bit, 0x40000000, 0, 1), statement(answer, kill)]  # the second numbering of the calls, x32
+        lines += [
+            statement(any_bit, 0x40000000, 0, 1),
+            statement(answer, kill),
+        ]  # the second numbering of the calls, x32
     lines += [statement(equal, CLONE3, 0, 1), statement(answer, missing)]
     for number in DENIED[machine].values():
         lines += [statement(equal, number, 0, 1), statement(answer, refuse)]
-    lines += [statement(equal, CLONE[machine], 0, 4), statement(load, 16), statement(any_bit, namespaces, 0, 1), statement(answer, refuse),
-              statement(answer, allow)]
-    lines += [statement(equal, KILL[machine], 0, 3), statement(load, 16), statement(equal, 1, 0, 1), statement(answer, refuse)]
+    lines += [
+        statement(equal, CLONE[machine], 0, 4),
+        statement(load, 16),
+        statement(any_bit, namespaces, 0, 1),
+        statement(answer, refuse),
+        statement(answer, allow),
+    ]
+    lines += [
+        statement(equal, KILL[machine], 0, 3),
+        statement(load, 16),
+        statement(equal, 1, 0, 1),
+        statement(answer, refuse),
+    ]
     return b"".join([*lines, statement(answer, allow)])
 
 
@@ -180,14 +297,30 @@ def filter_calls(machine: str) -> None:
 
 def run_program(interpreter: str, job: dict, machine: str) -> NoReturn:
     """Limits and filter, then the program. Hard limits: the program can lower but not raise them."""
-    number = {resource.RLIMIT_AS: job["memory_mb"] << 20, resource.RLIMIT_FSIZE: job["disk_mb"] << 20, resource.RLIMIT_NOFILE: 64,
-              resource.RLIMIT_NPROC: job["processes"] + 1, resource.RLIMIT_CORE: 0, resource.RLIMIT_MSGQUEUE: 0, resource.RLIMIT_MEMLOCK: 0}
+    number = {
+        resource.RLIMIT_AS: job["memory_mb"] << 20,
+        resource.RLIMIT_FSIZE: job["disk_mb"] << 20,
+        resource.RLIMIT_NOFILE: 64,
+        resource.RLIMIT_NPROC: job["processes"] + 1,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+    }
     for limit, value in number.items():
         resource.setrlimit(limit, (value, value))
-    resource.setrlimit(resource.RLIMIT_CPU, (job["cpu"], job["cpu"] + 1))  # SIGXCPU; one second later, if that is ignored, SIGKILL
+    resource.setrlimit(
+        resource.RLIMIT_CPU, (job["cpu"], job["cpu"] + 1)
+    )  # SIGXCPU; one second later, if that is ignored, SIGKILL
     for signal_number in (signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ):
         signal.signal(signal_number, signal.SIG_DFL)
-    environment = {"PATH": "", "HOME": WORK, "TMPDIR": WORK, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}
+    environment = {
+        "PATH": "",
+        "HOME": WORK,
+        "TMPDIR": WORK,
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+        "MALLOC_ARENA_MAX": "1",
+    }
     filter_calls(machine)
     os.execve(interpreter, [interpreter, "-P", "-s", "-S", "-B", "-X", "utf8", f"{WORK}/program.py"], environment)
 

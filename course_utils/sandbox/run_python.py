@@ -62,8 +62,14 @@ class Ran(NamedTuple):
     message: str
 
 
-def run_python(code: str, stdin: str = "", seconds: float = 2, memory_mb: int = 256, output_limit: int = 10_000,
-               wall_seconds: float | None = None) -> Ran:
+def run_python(
+    code: str,
+    stdin: str = "",
+    seconds: float = 2,
+    memory_mb: int = 256,
+    output_limit: int = 10_000,
+    wall_seconds: float | None = None,
+) -> Ran:
     """Run `code` in a fresh interpreter inside the sandbox (see above) and wait for it.
 
     seconds: CPU time of each process, rounded up to whole seconds; wall_seconds: from start to end, None: 3 * seconds + 4, so that a busy
@@ -76,21 +82,46 @@ def run_python(code: str, stdin: str = "", seconds: float = 2, memory_mb: int = 
     if not isinstance(code, str) or not isinstance(stdin, str):
         raise ValueError("code and stdin must be strings")
     wall = 3 * seconds + 4 if wall_seconds is None else wall_seconds
-    limits = [("seconds", seconds, 0), ("wall_seconds", wall, 0), ("memory_mb", memory_mb, 31), ("output_limit", output_limit, 0)]
+    limits = [
+        ("seconds", seconds, 0),
+        ("wall_seconds", wall, 0),
+        ("memory_mb", memory_mb, 31),
+        ("output_limit", output_limit, 0),
+    ]
     for name, value, least in limits:
         if not (value > least and math.isfinite(value)):
             raise ValueError(f"{name} must be a number above {least}, got {value}")
     if not sys.platform.startswith("linux"):
         return Ran("unavailable", "", "", "the sandbox needs Linux, so the code was not run")
     cpu = math.ceil(seconds)
-    job = {"code": code, "stdin": stdin, "cpu": cpu, "memory_mb": int(memory_mb), "disk_mb": DISK_MB, "processes": PROCESSES}
+    job = {
+        "code": code,
+        "stdin": stdin,
+        "cpu": cpu,
+        "memory_mb": int(memory_mb),
+        "disk_mb": DISK_MB,
+        "processes": PROCESSES,
+    }
     report_read, report_write = os.pipe()
     try:
         # The real interpreter, not the virtual environment's link to it: the sandbox has no installed packages anyway.
         process = subprocess.Popen(
-            [os.path.realpath(sys.executable), "-I", "-S", "-B", str(Path(__file__).with_name("jail.py")), str(report_write)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={}, cwd="/", pass_fds=[report_write],
-            start_new_session=True)
+            [
+                os.path.realpath(sys.executable),
+                "-I",
+                "-S",
+                "-B",
+                str(Path(__file__).with_name("jail.py")),
+                str(report_write),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={},
+            cwd="/",
+            pass_fds=[report_write],
+            start_new_session=True,
+        )
     except BaseException:
         os.close(report_read)
         raise
@@ -144,7 +175,7 @@ def _watch(process: subprocess.Popen, report, job: bytes, wall: float, limit: in
             for key, _ in selector.select(max(left, 0.05)):
                 if key.data == "stdin":
                     with contextlib.suppress(BrokenPipeError):
-                        unsent = unsent[os.write(key.fd, unsent[:65536]):]
+                        unsent = unsent[os.write(key.fd, unsent[:65536]) :]
                         if unsent:
                             continue
                     selector.unregister(process.stdin)
@@ -158,17 +189,29 @@ def _watch(process: subprocess.Popen, report, job: bytes, wall: float, limit: in
 
 # The last line of a traceback -> what the sandbox has to say about it. The first that fits counts.
 REFUSALS = [
-    (rf"\[Errno {errno.EROFS}\]|Read-only file system", "it wrote to a file outside its working directory: everything else is read-only"),
-    (rf"\[Errno {errno.ENOENT}\](.*'(/(?!sandbox\b)|~|\.\.)| No such file or directory$)",
-     "it asked for a file or a program outside its working directory: nothing of the machine is there but Python"),
+    (
+        rf"\[Errno {errno.EROFS}\]|Read-only file system",
+        "it wrote to a file outside its working directory: everything else is read-only",
+    ),
+    (
+        rf"\[Errno {errno.ENOENT}\](.*'(/(?!sandbox\b)|~|\.\.)| No such file or directory$)",
+        "it asked for a file or a program outside its working directory: nothing of the machine is there but Python",
+    ),
     (rf"\[Errno {errno.ESRCH}\]", "it reached for another process: it can see only its own"),
-    (rf"^BlockingIOError: \[Errno {errno.EAGAIN}\]|can't start new thread|^_thread.error",
-     f"it started too many processes or threads: at most {PROCESSES - 1} more"),
-    (rf"\[Errno ({errno.EFBIG}|{errno.ENOSPC}|{errno.EDQUOT})\]|^\w*Error: .*No space left", f"it wrote more than {DISK_MB} MB"),
+    (
+        rf"^BlockingIOError: \[Errno {errno.EAGAIN}\]|can't start new thread|^_thread.error",
+        f"it started too many processes or threads: at most {PROCESSES - 1} more",
+    ),
+    (
+        rf"\[Errno ({errno.EFBIG}|{errno.ENOSPC}|{errno.EDQUOT})\]|^\w*Error: .*No space left",
+        f"it wrote more than {DISK_MB} MB",
+    ),
     (rf"\[Errno {errno.EMFILE}\]", "it opened too many files"),
     (r"gaierror|URLError|Network is unreachable", "it tried to use the network: there is none"),
-    (rf"\[Errno ({errno.EPERM}|{errno.EACCES})\]",
-     "it did what a program in the sandbox may not: network, other processes, mounts, system files"),
+    (
+        rf"\[Errno ({errno.EPERM}|{errno.EACCES})\]",
+        "it did what a program in the sandbox may not: network, other processes, mounts, system files",
+    ),
 ]
 
 
@@ -189,7 +232,12 @@ def _outcome(report: bytes, stdout: _Kept, stderr: _Kept, late: bool, cpu: int, 
     if code == 0:
         return ran("ok", "")
     if not stdout.size and re.match(rb".*error while loading shared libraries|Fatal Python error: init", stderr.head):
-        return Ran("unavailable", "", "", f"{NO_SANDBOX}: the interpreter does not start with what it sees there ({last[:200]})")
+        return Ran(
+            "unavailable",
+            "",
+            "",
+            f"{NO_SANDBOX}: the interpreter does not start with what it sees there ({last[:200]})",
+        )
     # The kernel counts ticks for the limit and nanoseconds for `cpu`; on a busy machine the two differ.
     if code == -signal.SIGXCPU or (code == -signal.SIGKILL and facts["cpu"] > 0.5 * cpu):
         return ran("timeout", f"stopped after {cpu} s of computing")
@@ -204,4 +252,7 @@ def _outcome(report: bytes, stdout: _Kept, stderr: _Kept, late: bool, cpu: int, 
     for pattern, message in REFUSALS:
         if re.search(pattern, last):
             return ran("forbidden", f"stopped: {message}")
-    return ran("error", last if re.match(r"[\w.]+(: |$)", last) and '  File "' in stderr.text else f"it ended with exit code {code}")
+    return ran(
+        "error",
+        last if re.match(r"[\w.]+(: |$)", last) and '  File "' in stderr.text else f"it ended with exit code {code}",
+    )

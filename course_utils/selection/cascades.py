@@ -65,7 +65,9 @@ def _table(scores: Any, correct: Any, cost: Any) -> tuple[np.ndarray, np.ndarray
     if scores.shape != (tiers - 1, items):
         raise ValueError(f"scores must be {(tiers - 1, items)}, a row for each tier but the last, got {scores.shape}")
     if cost.shape not in ((tiers,), (tiers, items)):
-        raise ValueError(f"cost must be {(tiers,)} or {(tiers, items)}, a number for each tier or call, got {cost.shape}")
+        raise ValueError(
+            f"cost must be {(tiers,)} or {(tiers, items)}, a number for each tier or call, got {cost.shape}"
+        )
     if not (np.isfinite(cost) & (cost >= 0)).all():
         raise ValueError("cost must be finite numbers of at least 0")
     if scores.size:
@@ -85,7 +87,9 @@ def cascade(scores: Any, correct: Any, cost: Any, taus: Any) -> Outcome:
     scores, correct, paid = _table(scores, correct, cost)
     taus = np.asarray(taus, dtype=float)
     if taus.shape != scores.shape[:1] or np.isnan(taus).any():
-        raise ValueError(f"taus must be {scores.shape[:1]} numbers, a threshold for each tier but the last, got {taus.tolist()}")
+        raise ValueError(
+            f"taus must be {scores.shape[:1]} numbers, a threshold for each tier but the last, got {taus.tolist()}"
+        )
     accepts = np.vstack([scores > taus[:, None], np.ones((1, correct.shape[1]), dtype=bool)])  # (M, N)
     answered_by = accepts.argmax(axis=0)  # the first True
     items = np.arange(correct.shape[1])
@@ -100,7 +104,9 @@ def pareto(cost: Any, quality: Any) -> np.ndarray:
     """
     cost, quality = np.asarray(cost, dtype=float), np.asarray(quality, dtype=float)
     if cost.ndim != 1 or cost.shape != quality.shape or np.isnan(cost).any() or np.isnan(quality).any():
-        raise ValueError(f"cost and quality must be (P,) numbers without NaN, one of each a point, got {cost.shape}, {quality.shape}")
+        raise ValueError(
+            f"cost and quality must be (P,) numbers without NaN, one of each a point, got {cost.shape}, {quality.shape}"
+        )
     order = np.lexsort((-quality, cost))
     reached = np.concatenate([[-np.inf], np.maximum.accumulate(quality[order])[:-1]])[: len(order)]
     return order[quality[order] > reached]
@@ -142,15 +148,19 @@ def frontier(scores: Any, correct: Any, cost: Any, n_quantiles: int = 40) -> Fro
     scores, correct, paid = _table(scores, correct, cost)
     cuts = [_cuts(row, n_quantiles) for row in scores]
     if math.prod(map(len, cuts)) > LARGEST_GRID:
-        raise ValueError(f"{math.prod(map(len, cuts)):,} settings are too many for {len(cuts) + 1} tiers: choose fewer than"
-                         f" {n_quantiles} quantiles")
+        raise ValueError(
+            f"{math.prod(map(len, cuts)):,} settings are too many for {len(cuts) + 1} tiers: choose fewer than"
+            f" {n_quantiles} quantiles"
+        )
     accepts = [(row > cut[:, None]).astype(float) for row, cut in zip(scores, cuts)]
     accuracy, mean_cost = (_means(accepts, value).ravel() for value in (correct, paid))
     taus = np.stack(np.meshgrid(*cuts, indexing="ij"), axis=-1).reshape(-1, len(cuts)) if cuts else np.empty((1, 0))
     return Frontier(taus, mean_cost, accuracy, pareto(mean_cost, accuracy))
 
 
-def best_thresholds(scores: Any, correct: Any, cost: Any, budget: float = math.inf, n_quantiles: int = 40) -> np.ndarray:
+def best_thresholds(
+    scores: Any, correct: Any, cost: Any, budget: float = math.inf, n_quantiles: int = 40
+) -> np.ndarray:
     """taus (M-1,) = argmax accuracy subject to mean cost <= budget, over the grid of `frontier`; if equal, the cheaper.
 
     The budget is a mean per item in the unit of cost. Choose on validation data: the maximum over a grid is too hopeful.
@@ -173,7 +183,9 @@ def reliability_table(confidence: Any, correct: Any, n_bins: int = 15) -> Reliab
     """
     confidence, correct = np.asarray(confidence, dtype=float), np.asarray(correct, dtype=float)
     if confidence.ndim != 1 or confidence.shape != correct.shape or not confidence.size or n_bins < 1:
-        raise ValueError(f"confidence and correct must be (N,) and n_bins at least 1, got {confidence.shape}, {correct.shape}, {n_bins}")
+        raise ValueError(
+            f"confidence and correct must be (N,) and n_bins at least 1, got {confidence.shape}, {correct.shape}, {n_bins}"
+        )
     _in_unit_interval("confidence", confidence)
     _in_unit_interval("correct", correct)
     edges = np.linspace(0, 1, n_bins + 1)
@@ -190,6 +202,7 @@ def expected_calibration_error(confidence: Any, correct: Any, n_bins: int = 15) 
     """
     _, count, conf, accuracy = reliability_table(confidence, correct, n_bins)
     return float(np.nansum(count * np.abs(accuracy - conf)) / count.sum())
+
 
 FOLDS = 5  # of the cross-validation that gives a trained scorer's scores
 
@@ -225,8 +238,15 @@ class Cascade(ClassifierMixin, BaseEstimator):
     Source: Chen, Zaharia & Zou (2023), FrugalGPT, section 3 (LLM cascade).
     """
 
-    def __init__(self, models: Sequence[Any], costs: Sequence[float], budget: float | None = None, scorer: Any = "confidence",
-                 features: Callable[[Any, np.ndarray], np.ndarray] | None = None, n_quantiles: int = 40) -> None:
+    def __init__(
+        self,
+        models: Sequence[Any],
+        costs: Sequence[float],
+        budget: float | None = None,
+        scorer: Any = "confidence",
+        features: Callable[[Any, np.ndarray], np.ndarray] | None = None,
+        n_quantiles: int = 40,
+    ) -> None:
         self.models = models
         self.costs = costs
         self.budget = budget
@@ -236,7 +256,9 @@ class Cascade(ClassifierMixin, BaseEstimator):
 
     def __sklearn_clone__(self) -> Cascade:
         # scikit-learn would clone the models in the list too, and a clone has forgotten what it learned.
-        params = {name: clone(value, safe=False) for name, value in self.get_params(deep=False).items() if name != "models"}
+        params = {
+            name: clone(value, safe=False) for name, value in self.get_params(deep=False).items() if name != "models"
+        }
         return type(self)(models=self.models, **params)
 
     def fit(self, X: Any, y: Any) -> Cascade:
@@ -247,7 +269,9 @@ class Cascade(ClassifierMixin, BaseEstimator):
         classes = self._check_models()
         y = column_or_1d(y)
         if _length(X) != len(y) or not len(y):
-            raise ValueError(f"X has {_length(X)} items and y {len(y)} labels: give one label for each item, and at least one item")
+            raise ValueError(
+                f"X has {_length(X)} items and y {len(y)} labels: give one label for each item, and at least one item"
+            )
         if not np.isin(y, classes).all():
             raise ValueError(f"y holds labels that no model knows: they know {classes.tolist()}")
         self.classes_ = classes
@@ -266,7 +290,9 @@ class Cascade(ClassifierMixin, BaseEstimator):
     def run(self, X: Any) -> Run:
         """Answers, tiers and costs of the items X: model m is called with the items that no model before it has answered."""
         probabilities, tier = self._climb(X)
-        return Run(self.classes_[probabilities.argmax(axis=1)], tier, np.cumsum(np.asarray(self.costs, dtype=float))[tier])
+        return Run(
+            self.classes_[probabilities.argmax(axis=1)], tier, np.cumsum(np.asarray(self.costs, dtype=float))[tier]
+        )
 
     def predict(self, X: Any) -> np.ndarray:
         """Class labels (n,) of the items X."""
@@ -292,23 +318,33 @@ class Cascade(ClassifierMixin, BaseEstimator):
 
     def _check_models(self) -> np.ndarray:
         if not len(self.models) or np.shape(self.costs) != (len(self.models),):
-            raise ValueError(f"give at least one model and one cost for each, got {len(self.models)} models and costs {self.costs}")
+            raise ValueError(
+                f"give at least one model and one cost for each, got {len(self.models)} models and costs {self.costs}"
+            )
         for m, model in enumerate(self.models):
             if not hasattr(model, "classes_") or not hasattr(model, "predict_proba"):
-                raise ValueError(f"models[{m}] ({type(model).__name__}) has no classes_ or no predict_proba: give fitted classifiers")
+                raise ValueError(
+                    f"models[{m}] ({type(model).__name__}) has no classes_ or no predict_proba: give fitted classifiers"
+                )
             if not np.array_equal(model.classes_, self.models[0].classes_) or len(model.classes_) < 2:
-                raise ValueError(f"models[{m}] knows the classes {list(model.classes_)} and models[0] {list(self.models[0].classes_)}:"
-                                 " all must know the same two or more")
+                raise ValueError(
+                    f"models[{m}] knows the classes {list(model.classes_)} and models[0] {list(self.models[0].classes_)}:"
+                    " all must know the same two or more"
+                )
         learns = hasattr(self.scorer, "fit") and hasattr(self.scorer, "predict_proba")
         if not learns and (not isinstance(self.scorer, str) or self.scorer not in ("confidence", "margin")):
-            raise ValueError(f'scorer must be "confidence", "margin" or a classifier with predict_proba, got {self.scorer!r}')
+            raise ValueError(
+                f'scorer must be "confidence", "margin" or a classifier with predict_proba, got {self.scorer!r}'
+            )
         return np.asarray(self.models[0].classes_)
 
     def _probabilities(self, model: Any, X: Any) -> np.ndarray:
         found = np.asarray(model.predict_proba(X), dtype=float)
         if found.shape != (_length(X), len(self.classes_)) or not np.isfinite(found).all():
-            raise ValueError(f"{type(model).__name__}.predict_proba must give {(_length(X), len(self.classes_))} finite numbers,"
-                             f" got {found.shape}" + ("" if np.isfinite(found).all() else " with NaN or infinity"))
+            raise ValueError(
+                f"{type(model).__name__}.predict_proba must give {(_length(X), len(self.classes_))} finite numbers,"
+                f" got {found.shape}" + ("" if np.isfinite(found).all() else " with NaN or infinity")
+            )
         return found
 
     def _features(self, X: Any, probabilities: np.ndarray) -> np.ndarray:
@@ -319,7 +355,9 @@ class Cascade(ClassifierMixin, BaseEstimator):
         if isinstance(self.scorer, str):
             return self._score(None, X, probabilities), None
         features = self._features(X, probabilities)
-        if min(right.sum(), (~right).sum()) < FOLDS:  # too few mistakes (or right answers) to learn from: the same score for all
+        if (
+            min(right.sum(), (~right).sum()) < FOLDS
+        ):  # too few mistakes (or right answers) to learn from: the same score for all
             constant = DummyClassifier(strategy="prior").fit(features, right)
             return self._score(constant, X, probabilities), constant
         out_of_fold = cross_val_predict(clone(self.scorer), features, right, cv=FOLDS, method="predict_proba")[:, 1]

@@ -35,10 +35,14 @@ def routing_curve(win: Any, weak: Any, strong: Any) -> Curve:
     """
     win, weak, strong = (np.asarray(a, dtype=float) for a in (win, weak, strong))
     if win.ndim != 1 or not win.size or not win.shape == weak.shape == strong.shape:
-        raise ValueError(f"win, weak and strong must be (N,), a number for each item, got {win.shape}, {weak.shape}, {strong.shape}")
+        raise ValueError(
+            f"win, weak and strong must be (N,), a number for each item, got {win.shape}, {weak.shape}, {strong.shape}"
+        )
     if not np.isfinite([win, weak, strong]).all():
         raise ValueError("win, weak and strong must be finite numbers")
-    _, group, size = np.unique(-win, return_inverse=True, return_counts=True)  # groups of equal scores, the highest first
+    _, group, size = np.unique(
+        -win, return_inverse=True, return_counts=True
+    )  # groups of equal scores, the highest first
     gain = np.bincount(group, weights=strong - weak) / size  # mean over the group
     calls = np.arange(len(win) + 1)
     total = np.interp(calls, np.append(0, size.cumsum()), np.append(0, (gain * size).cumsum()))
@@ -56,7 +60,9 @@ def pgr(quality: Any, weak: float, strong: float) -> np.ndarray | float:
     if not np.isfinite(quality).all() or not np.isfinite(gap):
         raise ValueError("quality, weak and strong must be finite numbers")
     if abs(gap) <= ROUNDING * max(abs(weak), abs(strong)):
-        raise ValueError(f"weak and strong both have quality {weak:.6g}: there is no gap to recover, choose two models that differ")
+        raise ValueError(
+            f"weak and strong both have quality {weak:.6g}: there is no gap to recover, choose two models that differ"
+        )
     found = (quality - weak) / gap
     return found if found.ndim else float(found)
 
@@ -121,11 +127,15 @@ class KNNRouter(BaseEstimator):
         if not ((outcomes >= 0) & (outcomes <= 1)).all():
             raise ValueError("outcomes must be from 0 (wrong) to 1 (right), without NaN")
         if not 1 <= self.n_neighbors <= len(outcomes):
-            raise ValueError(f"n_neighbors must be from 1 to the number of inputs, {len(outcomes)}, got {self.n_neighbors}")
+            raise ValueError(
+                f"n_neighbors must be from 1 to the number of inputs, {len(outcomes)}, got {self.n_neighbors}"
+            )
         costs = np.zeros(outcomes.shape[1]) if self.costs is None else np.asarray(self.costs, dtype=float)
         if costs.shape != outcomes.shape[1:] or not np.isfinite(costs).all() or not np.isfinite(self.price):
-            raise ValueError(f"costs must be {outcomes.shape[1:]} finite numbers, one for each model, and price finite, got"
-                             f" {costs.tolist()} and {self.price}")
+            raise ValueError(
+                f"costs must be {outcomes.shape[1:]} finite numbers, one for each model, and price finite, got"
+                f" {costs.tolist()} and {self.price}"
+            )
         self.costs_, self.outcomes_, self.n_features_in_ = costs, outcomes, X.shape[1]
         self.neighbors_ = NearestNeighbors(n_neighbors=self.n_neighbors, metric="cosine").fit(X)
         return self

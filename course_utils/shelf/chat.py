@@ -29,7 +29,7 @@ Chat = Callable[[str | Sequence[Message]], str]
 PROMPTS = {
     "generate": "{task}\nGive only the answer.",
     "feedback": "Task: {task}\n\nAnswer: {answer}\n\nCheck the answer against the task. Say in one or two sentences what exactly is wrong "
-                "and how to repair it. If nothing is wrong, say only: {done}",
+    "and how to repair it. If nothing is wrong, say only: {done}",
     "refine": "Task: {task}\n\n{history}\n\nWrite a better answer that follows all of the feedback. Give only the answer.",
     "turn": "Answer {number}: {answer}\nFeedback {number}: {feedback}",
     "done": "It is correct.",
@@ -55,7 +55,10 @@ def roles(chat: Chat, prompts: dict[str, str] = PROMPTS) -> tuple[Callable, Call
         return chat(prompts["feedback"].format(task=task, answer=answer, done=prompts["done"]))
 
     def refine(task: str, history: Sequence[tuple[str, str]]) -> str:
-        turns = [prompts["turn"].format(number=number, answer=answer, feedback=said) for number, (answer, said) in enumerate(history)]
+        turns = [
+            prompts["turn"].format(number=number, answer=answer, feedback=said)
+            for number, (answer, said) in enumerate(history)
+        ]
         return chat(prompts["refine"].format(task=task, history="\n".join(turns)))
 
     def stop(said: str, t: int) -> bool:
@@ -71,7 +74,9 @@ def _messages(prompt: str | Sequence[Message]) -> list[Message]:
     return messages
 
 
-def local_chat(lm: LanguageModel, max_new_tokens: int = 64, temperature: float = 0.0, seed: int = 0, top_p: float | None = None) -> Chat:
+def local_chat(
+    lm: LanguageModel, max_new_tokens: int = 64, temperature: float = 0.0, seed: int = 0, top_p: float | None = None
+) -> Chat:
     """A chat with a model of `models.load` through its chat template; one conversation at a time.
 
     temperature 0: greedy, the same answer each time. Above: sampling from one generator that starts at `seed`, so that a second call
@@ -83,22 +88,36 @@ def local_chat(lm: LanguageModel, max_new_tokens: int = 64, temperature: float =
         raise ModelError(f'{lm.name} has no chat template: chat with "smollm2" or another instruct model')
     settings = {"strategy": "greedy"}
     if temperature > 0:
-        settings = {"strategy": "sample", "temperature": temperature, "top_p": top_p, "generator": torch.Generator().manual_seed(seed)}
+        settings = {
+            "strategy": "sample",
+            "temperature": temperature,
+            "top_p": top_p,
+            "generator": torch.Generator().manual_seed(seed),
+        }
     limit = getattr(lm.model.config, "max_position_embeddings", None)
 
     def chat(prompt: str | Sequence[Message]) -> str:
         text = lm.tokenizer.apply_chat_template(_messages(prompt), tokenize=False, add_generation_prompt=True)
         ids = lm.encode(text)
         if limit and len(ids) + max_new_tokens > limit:
-            raise ModelError(f"{lm.name} reads at most {limit} tokens, and this conversation has {len(ids)} + {max_new_tokens}: shorten it")
+            raise ModelError(
+                f"{lm.name} reads at most {limit} tokens, and this conversation has {len(ids)} + {max_new_tokens}: shorten it"
+            )
         out = generate(CachedLM(lm.model), ids, max_new_tokens, eos_token_id=lm.tokenizer.eos_token_id, **settings)
-        return lm.tokenizer.decode(out[0, len(ids):], skip_special_tokens=True).strip()
+        return lm.tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True).strip()
 
     return chat
 
 
-def remote_chat(url: str | None = None, model: str | None = None, key: str | None = None, max_new_tokens: int = 256,
-                temperature: float = 0.0, seed: int = 0, timeout: float = 60) -> Chat:
+def remote_chat(
+    url: str | None = None,
+    model: str | None = None,
+    key: str | None = None,
+    max_new_tokens: int = 256,
+    temperature: float = 0.0,
+    seed: int = 0,
+    timeout: float = 60,
+) -> Chat:
     """A chat with an OpenAI-compatible server (transformers serve, llama.cpp, vLLM, a provider) by huggingface_hub's InferenceClient.
 
     url, model, key: None takes the environment variables above. timeout: seconds until the server must have answered. Your Hugging Face
@@ -106,14 +125,19 @@ def remote_chat(url: str | None = None, model: str | None = None, key: str | Non
     Raises ModelError, one line without the key: no endpoint is named, it cannot be reached, it is too slow, it refuses, its answer is none.
     """
     url, model = url or os.environ.get("MANY_MODELS_ENDPOINT"), model or os.environ.get("MANY_MODELS_ENDPOINT_MODEL")
-    key = key or os.environ.get("MANY_MODELS_ENDPOINT_KEY") or "none"  # without one the client would send the hub's token
+    key = (
+        key or os.environ.get("MANY_MODELS_ENDPOINT_KEY") or "none"
+    )  # without one the client would send the hub's token
     if not url:
-        raise ModelError("no endpoint is named: set MANY_MODELS_ENDPOINT to the address of an OpenAI-compatible server, or use local_chat")
+        raise ModelError(
+            "no endpoint is named: set MANY_MODELS_ENDPOINT to the address of an OpenAI-compatible server, or use local_chat"
+        )
     if not re.match(r"https?://[^/\s]+", url):
         raise ModelError(f"MANY_MODELS_ENDPOINT is {_clean(url, key)!r}: it must begin with http:// or https://")
     if not model:
         raise ModelError("no model is named: set MANY_MODELS_ENDPOINT_MODEL to a model of the endpoint")
     from huggingface_hub import InferenceClient
+
     client = InferenceClient(base_url=url, api_key=key, timeout=timeout)
     settings = {"model": model, "max_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
 
@@ -127,7 +151,9 @@ def remote_chat(url: str | None = None, model: str | None = None, key: str | Non
             if isinstance(answer, str):
                 return answer.strip()
             reason = "its answer holds no text"
-        raise ModelError(f"the endpoint {_clean(url, key)} (model {_clean(model, key)}): {reason}")  # outside: no chained traceback
+        raise ModelError(
+            f"the endpoint {_clean(url, key)} (model {_clean(model, key)}): {reason}"
+        )  # outside: no chained traceback
 
     return chat
 
@@ -138,13 +164,19 @@ def _reason(error: Exception, timeout: float, key: str) -> str:
     if isinstance(error, TimeoutError) or "Timeout" in kind:
         return f"no answer within {timeout:g} s: is it loading or busy? Try again, or set timeout higher"
     if response is not None:
-        advice = {401: ": check MANY_MODELS_ENDPOINT_KEY", 403: ": check MANY_MODELS_ENDPOINT_KEY", 429: ": too many requests, wait",
-                  404: ": check the address (often it ends in /v1) and the model's name"}
+        advice = {
+            401: ": check MANY_MODELS_ENDPOINT_KEY",
+            403: ": check MANY_MODELS_ENDPOINT_KEY",
+            429: ": too many requests, wait",
+            404: ": check the address (often it ends in /v1) and the model's name",
+        }
         try:
             said = _clean(response.text, key)[:200]  # first cleaned, then cut: half a key is still a secret
         except Exception:  # a body that was not read or is no text
             said = ""
-        return f"it answered with HTTP {response.status_code}{advice.get(response.status_code, '')}" + (f" ({said})" if said else "")
+        return f"it answered with HTTP {response.status_code}{advice.get(response.status_code, '')}" + (
+            f" ({said})" if said else ""
+        )
     if "Connect" in kind or isinstance(error, ConnectionError):
         return "it cannot be reached: is the server running, and the address right?"
     return f"its answer cannot be read ({kind}): is it an OpenAI-compatible server?"

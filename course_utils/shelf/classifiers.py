@@ -71,12 +71,19 @@ def load_ingredients() -> Ingredients:
     try:
         saved = load_file(folder / "soup" / "ingredients.safetensors")
         reports = json.loads((folder / "soup" / "training.json").read_text(encoding="utf-8"))["ingredients"]
-        model = LlamaForSequenceClassification.from_pretrained(folder / "base", dtype=torch.float32, num_labels=2).eval()
+        model = LlamaForSequenceClassification.from_pretrained(
+            folder / "base", dtype=torch.float32, num_labels=2
+        ).eval()
         start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         start["score.weight"] = saved.pop("0.score.weight").float()
-        states = [restored(start, {name: saved[f"{number}.{name}"] for name in start}) for number in range(1, len(reports) + 1)]
+        states = [
+            restored(start, {name: saved[f"{number}.{name}"] for name in start})
+            for number in range(1, len(reports) + 1)
+        ]
         tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder(folder / "base"), local_files_only=True)
     except Exception as error:  # a missing or damaged file: many classes
-        raise ModelError(f"the classifiers cannot be loaded from {folder / 'soup'} ({type(error).__name__}: {str(error)[:150]}):"
-                         " restore them with `git checkout data/models`") from error
+        raise ModelError(
+            f"the classifiers cannot be loaded from {folder / 'soup'} ({type(error).__name__}: {str(error)[:150]}):"
+            " restore them with `git checkout data/models`"
+        ) from error
     return Ingredients(start, states, reports, model.requires_grad_(False), tokenizer)

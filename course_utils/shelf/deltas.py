@@ -14,7 +14,9 @@ def difference(start: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, 
     largest = torch.finfo(torch.float8_e4m3fn).max
     for name, tensor in found.items():
         if tensor.abs().max() > largest:
-            raise ValueError(f"{name} differs by {tensor.abs().max() / SCALE:.3g}, at most {largest / SCALE} can be kept: save it whole")
+            raise ValueError(
+                f"{name} differs by {tensor.abs().max() / SCALE:.3g}, at most {largest / SCALE} can be kept: save it whole"
+            )
     return {name: tensor.to(torch.float8_e4m3fn) for name, tensor in found.items()}
 
 

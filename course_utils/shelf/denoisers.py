@@ -36,7 +36,9 @@ def plain(text: str) -> str:
 def encode(text: str) -> Tensor:
     """Ids (N,) of a text in ALPHABET; "_" is MASK. Raises ValueError: another character (see `plain`)."""
     if strange := set(text) - set(ALPHABET) - {"_"}:
-        raise ValueError(f"only a-z, the space and _ for the mask have ids, got {''.join(sorted(strange))!r}: see plain()")
+        raise ValueError(
+            f"only a-z, the space and _ for the mask have ids, got {''.join(sorted(strange))!r}: see plain()"
+        )
     return torch.tensor([MASK if c == "_" else ALPHABET.index(c) for c in text], dtype=torch.long)
 
 
@@ -59,8 +61,14 @@ class CharNetwork(nn.Module):
     i + 1. Source: van den Oord et al. (2016), WaveNet, section 2.1.
     """
 
-    def __init__(self, vocabulary: int, outputs: int | None = None, causal: bool = False, width: int = 112,
-                 dilations: Sequence[int] = (1, 2, 4, 8, 16, 4)):
+    def __init__(
+        self,
+        vocabulary: int,
+        outputs: int | None = None,
+        causal: bool = False,
+        width: int = 112,
+        dilations: Sequence[int] = (1, 2, 4, 8, 16, 4),
+    ):
         super().__init__()
         self.padding = [(4 * d, 0) if causal else (2 * d, 2 * d) for d in dilations]
         self.characters, self.share = nn.Embedding(vocabulary, width), nn.Linear(16, width)
@@ -121,7 +129,7 @@ def edit_step(network: CharNetwork, draft: str, share: float = 0.5) -> tuple[lis
 
 @functools.cache
 def load_denoiser(name: str) -> CharNetwork:
-    """"uniform", "absorbing", "left-to-right" or "edits", in float32, ready to be used.
+    """ "uniform", "absorbing", "left-to-right" or "edits", in float32, ready to be used.
 
     Raises ValueError: another name; ModelError, one line: a file is missing or damaged."""
     if name not in NAMES:
@@ -133,6 +141,8 @@ def load_denoiser(name: str) -> CharNetwork:
         model = CharNetwork(**sizes)
         model.load_state_dict({key: value.float() for key, value in load_file(folder / "model.safetensors").items()})
     except Exception as error:  # a missing or damaged file: many classes
-        raise ModelError(f"the denoiser cannot be loaded from {folder} ({type(error).__name__}: {str(error)[:150]}):"
-                         " restore it with `git checkout data/models` or rebuild it with data/recipes/denoisers.py") from error
+        raise ModelError(
+            f"the denoiser cannot be loaded from {folder} ({type(error).__name__}: {str(error)[:150]}):"
+            " restore it with `git checkout data/models` or rebuild it with data/recipes/denoisers.py"
+        ) from error
     return model.eval().requires_grad_(False)

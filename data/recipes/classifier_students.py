@@ -73,8 +73,10 @@ def students() -> None:
     rows = kitchen.encode(texts)
     held_out = {split: snippets("movies", split) for split in ("validation", "test")}
     tests = {split: (kitchen.encode(texts), labels) for split, (texts, labels) in held_out.items()}
-    losses = {"teachers": lambda logits, batch: kd_loss(logits, teacher_logits[:, batch], labels[batch], T, ALPHA),
-              "labels": lambda logits, batch: cross_entropy(logits, labels[batch])}
+    losses = {
+        "teachers": lambda logits, batch: kd_loss(logits, teacher_logits[:, batch], labels[batch], T, ALPHA),
+        "labels": lambda logits, batch: cross_entropy(logits, labels[batch]),
+    }
     for seed in range(1, 6):
         for told, loss_of in losses.items():
             started, model = time.perf_counter(), student_of(kitchen)
@@ -88,7 +90,7 @@ def students() -> None:
         for i, one in zip(chosen, logits):
             found.append({"seed": i, "told": "teacher", "split": split} | scores(one, wanted))
         found.append({"seed": 0, "told": "the four teachers", "split": split} | scores(logits, wanted, members=True))
-        print(*found[-1 - TEACHERS:], sep="\n", flush=True)
+        print(*found[-1 - TEACHERS :], sep="\n", flush=True)
     write(pd.DataFrame(found), "classifier_students.parquet")
 
 

@@ -17,7 +17,20 @@ from collections.abc import Sequence
 import pandas as pd
 import sacrebleu
 import torch
-from translation import BATCH, DATA, HELD_OUT, LONGEST, PAD, SCRATCH, fit, load_tokenizer, pad, pairs, translation_loss, verses
+from translation import (
+    BATCH,
+    DATA,
+    HELD_OUT,
+    LONGEST,
+    PAD,
+    SCRATCH,
+    fit,
+    load_tokenizer,
+    pad,
+    pairs,
+    translation_loss,
+    verses,
+)
 
 from course_utils.distillation import ensemble_targets, soft_target_loss
 from course_utils.ensembling import linear_interpolation
@@ -32,7 +45,9 @@ def translate(names: Sequence[str], sources: Sequence[str], **options) -> list[s
     first, *others = (load_translator(name) for name in names)
     if not others:
         return first.translate(sources, **options)
-    return first.translate(sources, members=others, combine=lambda lp: linear_interpolation(lp, [1 / len(names)] * len(names)), **options)
+    return first.translate(
+        sources, members=others, combine=lambda lp: linear_interpolation(lp, [1 / len(names)] * len(names)), **options
+    )
 
 
 def targets() -> None:
@@ -41,15 +56,23 @@ def targets() -> None:
     SCRATCH.mkdir(exist_ok=True)
     started, parts = time.perf_counter(), []
     for start in range(0, len(frame), CHUNK):
-        part, chunk = SCRATCH / f"targets-{start}.parquet", frame.iloc[start:start + CHUNK]
+        part, chunk = SCRATCH / f"targets-{start}.parquet", frame.iloc[start : start + CHUNK]
         if not part.exists():
             found = translate(TEACHERS, chunk.web.tolist(), strategy="beam", num_beams=BEAMS)
             table = pd.DataFrame({"ref": chunk.ref, "ensemble": found})
             table.to_parquet(part.with_suffix(".partial"), index=False)
             part.with_suffix(".partial").replace(part)
-            print(f"{start + len(chunk)} of {len(frame)} verses {(time.perf_counter() - started) / 60:.1f} min", flush=True)
+            print(
+                f"{start + len(chunk)} of {len(frame)} verses {(time.perf_counter() - started) / 60:.1f} min",
+                flush=True,
+            )
         parts.append(part)
-    table = pd.concat(map(pd.read_parquet, parts)).set_index("ref").loc[verses(prose=True, longest=LONGEST).ref].reset_index()
+    table = (
+        pd.concat(map(pd.read_parquet, parts))
+        .set_index("ref")
+        .loc[verses(prose=True, longest=LONGEST).ref]
+        .reset_index()
+    )
     table.to_parquet(DATA / "distilled.parquet.partial", index=False)
     (DATA / "distilled.parquet.partial").replace(DATA / "distilled.parquet")
     for part in parts:
@@ -60,8 +83,15 @@ def sequence_student() -> None:
     frame = verses(prose=True, longest=LONGEST)
     taught = pd.read_parquet(DATA / "distilled.parquet").set_index("ref").ensemble
     examples = pairs(frame.assign(es=taught.loc[frame.ref].to_numpy()), load_tokenizer())
-    fit("nmt-seq-kd", 0, examples, lambda model, batch: translation_loss(model, [examples[j] for j in batch], 0.1),
-        teachers=TEACHERS, level="sequence", beams=BEAMS)
+    fit(
+        "nmt-seq-kd",
+        0,
+        examples,
+        lambda model, batch: translation_loss(model, [examples[j] for j in batch], 0.1),
+        teachers=TEACHERS,
+        level="sequence",
+        beams=BEAMS,
+    )
 
 
 @torch.inference_mode()
@@ -70,12 +100,16 @@ def teachers_probs(examples: list[tuple[list[int], list[int]]]) -> list[torch.Te
     found, order = {}, sorted(range(len(examples)), key=lambda i: len(examples[i][1]))
     models = [load_translator(name).model for name in TEACHERS]
     for start in range(0, len(order), BATCH):
-        batch = order[start:start + BATCH]
+        batch = order[start : start + BATCH]
         source, target = (pad([examples[i][side] for i in batch]) for side in (0, 1))
-        logits = torch.stack([model(input_ids=source, attention_mask=(source != PAD).long(), decoder_input_ids=target[:, :-1]).logits
-                              for model in models])
+        logits = torch.stack(
+            [
+                model(input_ids=source, attention_mask=(source != PAD).long(), decoder_input_ids=target[:, :-1]).logits
+                for model in models
+            ]
+        )
         probs = ensemble_targets(logits, T=1.0).half()
-        found |= {i: row[:len(examples[i][1]) - 1].clone() for i, row in zip(batch, probs)}
+        found |= {i: row[: len(examples[i][1]) - 1].clone() for i, row in zip(batch, probs)}
     return [found[i] for i in range(len(examples))]
 
 
@@ -108,9 +142,15 @@ def table() -> None:
             started = time.perf_counter()
             found = translate(names, sources, **search)
             seconds = time.perf_counter() - started
-            rows.append({"system": "ensemble" if names is TEACHERS else names[0], "search": search["strategy"], "verses": len(sources),
-                         "bleu": round(sacrebleu.corpus_bleu(found, references).score, 2),
-                         "chrf": round(sacrebleu.corpus_chrf(found, references).score, 2)})
+            rows.append(
+                {
+                    "system": "ensemble" if names is TEACHERS else names[0],
+                    "search": search["strategy"],
+                    "verses": len(sources),
+                    "bleu": round(sacrebleu.corpus_bleu(found, references).score, 2),
+                    "chrf": round(sacrebleu.corpus_chrf(found, references).score, 2),
+                }
+            )
             print(rows[-1], f"{seconds:.0f} s", flush=True)
     pd.DataFrame(rows).to_parquet(DATA / "translation_scores.parquet.partial", index=False)
     (DATA / "translation_scores.parquet.partial").replace(DATA / "translation_scores.parquet")

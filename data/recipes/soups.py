@@ -70,24 +70,33 @@ def linear_probe(model: LlamaForSequenceClassification, rows: list[torch.Tensor]
 def settings(number: int) -> dict:
     """Random search, as in the paper's appendix: learning rate, length, weight decay, label smoothing, order of the data."""
     rng = random.Random(number)
-    return {"learning_rate": round(10 ** rng.uniform(-3.6, -2.7), 5), "steps": rng.choice([150, 300, 450]),
-            "weight_decay": rng.choice([0.0, 0.1]), "label_smoothing": rng.choice([0.0, 0.1]), "seed": number}
+    return {
+        "learning_rate": round(10 ** rng.uniform(-3.6, -2.7), 5),
+        "steps": rng.choice([150, 300, 450]),
+        "weight_decay": rng.choice([0.0, 0.1]),
+        "label_smoothing": rng.choice([0.0, 0.1]),
+        "seed": number,
+    }
 
 
 def labelled(labels: torch.Tensor, options: dict) -> Callable:
     return lambda logits, batch: cross_entropy(logits, labels[batch], label_smoothing=options["label_smoothing"])
 
 
-def fine_tune(model: LlamaForSequenceClassification, rows: list[torch.Tensor], loss_of: Callable, options: dict) -> None:
+def fine_tune(
+    model: LlamaForSequenceClassification, rows: list[torch.Tensor], loss_of: Callable, options: dict
+) -> None:
     """Train on loss_of(logits (32, 2), numbers of the texts in the batch)."""
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=options["learning_rate"], weight_decay=options["weight_decay"])
     generator, steps = torch.Generator().manual_seed(options["seed"]), options["steps"]
-    order = torch.cat([torch.randperm(len(rows), generator=generator) for _ in range(1 + steps * BATCH // len(rows))]).tolist()
+    order = torch.cat(
+        [torch.randperm(len(rows), generator=generator) for _ in range(1 + steps * BATCH // len(rows))]
+    ).tolist()
     for step in range(steps):
         for group in optimizer.param_groups:  # linear warm-up, then linear decay to zero
             group["lr"] = options["learning_rate"] * min((step + 1) / 10, (steps - step) / (steps - 10))
-        batch = order[step * BATCH:(step + 1) * BATCH]
+        batch = order[step * BATCH : (step + 1) * BATCH]
         loss = loss_of(model(input_ids=pad([rows[i] for i in batch])).logits, batch)
         optimizer.zero_grad()
         loss.backward()
@@ -122,8 +131,10 @@ def main() -> None:
             fine_tune(model, rows, labelled(labels, options), options)
             saved = difference(theta, model.state_dict())
             model.load_state_dict(restored(theta, saved))
-            accuracy = {f"{domain} {split}": balanced_accuracy(logits_of(model, encode(texts, tokenizer)), wanted)
-                        for (domain, split), (texts, wanted) in held_out.items()}
+            accuracy = {
+                f"{domain} {split}": balanced_accuracy(logits_of(model, encode(texts, tokenizer)), wanted)
+                for (domain, split), (texts, wanted) in held_out.items()
+            }
             accuracy = {key: round(value, 4) for key, value in accuracy.items()}
             save_file(saved, part.with_suffix(".partial"), {"report": json.dumps(options | {"accuracy": accuracy})})
             part.with_suffix(".partial").replace(part)
@@ -135,8 +146,14 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     save_file(merged, folder / "ingredients.partial")
     (folder / "ingredients.partial").replace(folder / "ingredients.safetensors")
-    report = {"what": "fine-tunes of base as classifiers of movie snippets", "parent": "base", "domains": ["movies"],
-              "minutes": round((time.perf_counter() - started) / 60, 1), "licence": "MIT (text: MIT snippets)", "ingredients": reports}
+    report = {
+        "what": "fine-tunes of base as classifiers of movie snippets",
+        "parent": "base",
+        "domains": ["movies"],
+        "minutes": round((time.perf_counter() - started) / 60, 1),
+        "licence": "MIT (text: MIT snippets)",
+        "ingredients": reports,
+    }
     (folder / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     states = [restored(theta, load_file(SCRATCH / f"soup-{n}.safetensors")) for n in range(1, INGREDIENTS + 1)]
     pairs(start, states, held_out, tokenizer)
@@ -144,11 +161,17 @@ def main() -> None:
         (SCRATCH / f"soup-{n}.safetensors").unlink()
 
 
-def pairs(model: LlamaForSequenceClassification, states: list[dict[str, torch.Tensor]], held_out: dict, tokenizer) -> None:
+def pairs(
+    model: LlamaForSequenceClassification, states: list[dict[str, torch.Tensor]], held_out: dict, tokenizer
+) -> None:
     """data/soup_pairs.parquet: for each pair of ingredients the accuracy of their soup and of their ensemble on test texts.
 
     The ensemble averages the two models' logits, as Wortsman et al. (2022, section 4) do."""
-    tests = {domain: (encode(texts, tokenizer), labels) for (domain, split), (texts, labels) in held_out.items() if split == "test"}
+    tests = {
+        domain: (encode(texts, tokenizer), labels)
+        for (domain, split), (texts, labels) in held_out.items()
+        if split == "test"
+    }
 
     def logits(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         model.load_state_dict(state)
@@ -160,8 +183,15 @@ def pairs(model: LlamaForSequenceClassification, states: list[dict[str, torch.Te
             soup = logits(average([states[i], states[j]]))
             for domain, (_, labels) in tests.items():
                 both = (alone[i][domain] + alone[j][domain]) / 2
-                table.append({"i": i + 1, "j": j + 1, "domain": domain, "soup": balanced_accuracy(soup[domain], labels),
-                              "ensemble": balanced_accuracy(both, labels)})
+                table.append(
+                    {
+                        "i": i + 1,
+                        "j": j + 1,
+                        "domain": domain,
+                        "soup": balanced_accuracy(soup[domain], labels),
+                        "ensemble": balanced_accuracy(both, labels),
+                    }
+                )
     pd.DataFrame(table).to_parquet(DATA / "soup_pairs.parquet.partial", index=False)
     (DATA / "soup_pairs.parquet.partial").replace(DATA / "soup_pairs.parquet")
 

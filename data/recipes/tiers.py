@@ -125,7 +125,12 @@ def features(tier: str, part: str, texts: list[str]) -> np.ndarray:
             path.with_suffix(".partial").replace(path)
             done += len(chosen)
             minutes = (time.perf_counter() - started) / 60
-            print(tier, part, f"{first + len(chosen)}/{len(texts)}, {minutes:.1f} min, {done / minutes:.0f} a minute", flush=True)
+            print(
+                tier,
+                part,
+                f"{first + len(chosen)}/{len(texts)}, {minutes:.1f} min, {done / minutes:.0f} a minute",
+                flush=True,
+            )
         chunks.append(np.load(path))
     return np.concatenate(chunks)[np.argsort(order)]
 
@@ -142,13 +147,16 @@ def all_features(parts: dict[str, pd.DataFrame]) -> dict[tuple[str, str], np.nda
 
 def regression(x, frame: pd.DataFrame, scaled: bool = False) -> tuple[object, dict]:
     """A logistic regression of the labels on x, fitted on all rows, with the C that is best on held-out documents."""
+
     def fresh(strength: float):
         model = LogisticRegression(C=strength, max_iter=3000)
         return make_pipeline(StandardScaler(), model) if scaled else model
 
     label = frame.label.to_numpy()
     fit, held_out = next(GroupShuffleSplit(1, test_size=0.2, random_state=0).split(x, groups=frame.doc))
-    losses = [log_loss(label[held_out], fresh(c).fit(x[fit], label[fit]).predict_proba(x[held_out])[:, 1]) for c in STRENGTHS]
+    losses = [
+        log_loss(label[held_out], fresh(c).fit(x[fit], label[fit]).predict_proba(x[held_out])[:, 1]) for c in STRENGTHS
+    ]
     best = STRENGTHS[int(np.argmin(losses))]
     return fresh(best).fit(x, label), {"C": round(float(best), 5), "held-out log-loss": round(min(losses), 4)}
 
@@ -173,7 +181,9 @@ def milliseconds(classify: Callable[[str], object], texts: list[str]) -> float:
     return float(np.median(found[WARM_UP:]))
 
 
-def costs(classifiers: dict[str, Callable], models: dict[str, object], vectorizer: TfidfVectorizer, texts: list[str]) -> pd.DataFrame:
+def costs(
+    classifiers: dict[str, Callable], models: dict[str, object], vectorizer: TfidfVectorizer, texts: list[str]
+) -> pd.DataFrame:
     """tier, parameters, flops_per_item, milliseconds.
 
     Networks: 2 x parameters of the layers x tokens of a text (mean), a multiplication and an addition for each. Tables of
@@ -188,15 +198,22 @@ def costs(classifiers: dict[str, Callable], models: dict[str, object], vectorize
     length = np.mean([len(row) for row in words])
     ngrams = vectorizer.transform(texts).nnz / len(texts)
     print(f"{length:.1f} words a text, {known:.1f} of them in the lexicon; {ngrams:.1f} words and pairs with a weight")
-    rows = [{"tier": "vader", "parameters": len(lexicon) + 2, "flops_per_item": 3 * length + 20 * known + 15},
-            {"tier": "tfidf", "parameters": 2 * len(vectorizer.vocabulary_) + 1, "flops_per_item": 2 * length + 6 * ngrams}]
+    rows = [
+        {"tier": "vader", "parameters": len(lexicon) + 2, "flops_per_item": 3 * length + 20 * known + 15},
+        {"tier": "tfidf", "parameters": 2 * len(vectorizer.vocabulary_) + 1, "flops_per_item": 2 * length + 6 * ngrams},
+    ]
     for tier in ("minilm", "smollm2"):
         encoder, coefficients = ENCODERS[tier](), 1 + models[tier].n_features_in_
         layers = encoder.model.encoder if tier == "minilm" else encoder.model.layers
         tokens = np.mean([encoder.tokens(text) for text in texts])
         active = sum(p.numel() for p in layers.parameters())
-        rows.append({"tier": tier, "parameters": sum(p.numel() for p in encoder.model.parameters()) + coefficients,
-                     "flops_per_item": 2 * active * tokens + 2 * coefficients})
+        rows.append(
+            {
+                "tier": tier,
+                "parameters": sum(p.numel() for p in encoder.model.parameters()) + coefficients,
+                "flops_per_item": 2 * active * tokens + 2 * coefficients,
+            }
+        )
         print(f"{tier}: {active:,} parameters of layers, {tokens:.1f} tokens a text")
     frame = pd.DataFrame(rows)
     frame["milliseconds"] = [milliseconds(classifiers[tier], sample) for tier in TIERS]
@@ -238,7 +255,10 @@ def table(threads: int) -> None:
     parts["sample"] = sample(parts["train"])
     held_out = ("validation", "test")
     x = all_features(parts)
-    analyzer, vectorizer = SentimentIntensityAnalyzer(), TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float64)
+    analyzer, vectorizer = (
+        SentimentIntensityAnalyzer(),
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float64),
+    )
 
     def compound(texts) -> np.ndarray:
         return np.array([[analyzer.polarity_scores(text)["compound"]] for text in texts])
@@ -257,7 +277,9 @@ def table(threads: int) -> None:
             p[tier, split] = positive(models[tier], x[tier, split])
     means = {split: ensembles(np.stack([p[tier, split] for tier in TIERS])) for split in held_out}
     label = parts["validation"].label.to_numpy()
-    found = {name: (np.mean((mean > 0.5) == label), -log_loss(label, mean)) for name, mean in means["validation"].items()}
+    found = {
+        name: (np.mean((mean > 0.5) == label), -log_loss(label, mean)) for name, mean in means["validation"].items()
+    }
     chosen = max(found, key=found.get)
     print("ensembles on validation (accuracy, -log-loss):", found, "-> the mean of", chosen)
     for split in held_out:
@@ -272,7 +294,9 @@ def table(threads: int) -> None:
     columns["embedding"] = small(np.concatenate([x["minilm", split] for split in held_out]), pca)
     write(pa.table(columns), "tiers.parquet")
     right = pd.DataFrame({tier: (columns[f"p_{tier}"] > 0.5) == columns["label"] for tier in [*TIERS, "ensemble"]})
-    print(right.groupby([frame.split, frame.domain]).mean().round(4), right.groupby(frame.split).mean().round(4), sep="\n")
+    print(
+        right.groupby([frame.split, frame.domain]).mean().round(4), right.groupby(frame.split).mean().round(4), sep="\n"
+    )
 
     encoders = {tier: ENCODERS[tier]() for tier in ("minilm", "smollm2")}
     torch.set_num_threads(threads)  # load() has set its own number

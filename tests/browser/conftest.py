@@ -1,4 +1,5 @@
 """A real JupyterLab on a copy of the notebooks, driven through Debian's chromium. Without a browser these tests are skipped."""
+
 from __future__ import annotations
 
 import contextlib
@@ -22,8 +23,15 @@ from course_utils.classroom import export
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 # Errors of Notebook 7.6.5 itself while it starts: settings that come before its shortcuts are there, a file browser that it lacks.
 NOTEBOOK_7 = re.compile(r"(reading 'schema'|'filebrowser:open-path' not registered)[^\n]*\n[^\n]*/static/notebook/")
 # JupyterLab's fonts and Notebook 7's have the same names; a server that has served one of the two refuses the other.
@@ -58,14 +66,33 @@ def lab(lab_home, browser):
     home, notebooks = lab_home, lab_home / "notebooks"
     shutil.copytree(ROOT / "notebooks", notebooks, ignore=shutil.ignore_patterns(".*"))
     nbformat.write(_charts_notebook(), notebooks / "charts.ipynb")
-    places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime", "JUPYTERLAB_SETTINGS_DIR": "settings",
-              "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython"}
+    places = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "IPYTHONDIR": "ipython",
+    }
     python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, **{name: str(home / folder) for name, folder in places.items()}, "PYTHONPATH": python_path}
+    environment = {
+        **os.environ,
+        **{name: str(home / folder) for name, folder in places.items()},
+        "PYTHONPATH": python_path,
+    }
     token = secrets.token_hex(16)
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", "--allow-root",
-               f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={home}", "--LabApp.expose_app_in_browser=True",
-               "--JupyterNotebookApp.expose_app_in_browser=True"]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--ServerApp.ip=127.0.0.1",
+        "--ServerApp.port=0",
+        "--allow-root",
+        f"--IdentityProvider.token={token}",
+        f"--ServerApp.root_dir={home}",
+        "--LabApp.expose_app_in_browser=True",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
+    ]
     log = (home / "lab.log").open("w+", encoding="utf-8")
     server = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log)
     try:
@@ -160,13 +187,24 @@ def open_notebook(lab, end_kernels, browser):
 
             def websocket(socket) -> None:
                 visit(socket.url)
-                if sent is not None:  # what the page sends to the kernel; the protocol has binary frames with JSON inside
-                    socket.on("framesent", lambda frame: sent.append(frame if isinstance(frame, str) else frame.decode("utf-8", "replace")))
+                if (
+                    sent is not None
+                ):  # what the page sends to the kernel; the protocol has binary frames with JSON inside
+                    socket.on(
+                        "framesent",
+                        lambda frame: sent.append(
+                            frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
+                        ),
+                    )
 
             page.on("websocket", websocket)
             page.goto(f"{url}{place}/notebooks/{name}?token={token}&reset")
-            page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.content?.widgets?.length > 0", timeout=60_000)
-            page.evaluate("async () => { const p = jupyterapp.shell.currentWidget; await p.context.ready; await p.sessionContext.ready; }")
+            page.wait_for_function(
+                "() => window.jupyterapp?.shell.currentWidget?.content?.widgets?.length > 0", timeout=60_000
+            )
+            page.evaluate(
+                "async () => { const p = jupyterapp.shell.currentWidget; await p.context.ready; await p.sessionContext.ready; }"
+            )
             return page
 
         yield opener
@@ -175,10 +213,15 @@ def open_notebook(lab, end_kernels, browser):
 @pytest.fixture
 def open_html(browser, tmp_path):
     """open_html(body) -> a page with it. At the end: no error, and nothing asked of anything but the disk."""
-    with _watched(browser, 900, lambda address: address.startswith(("file:", "data:", "blob:", "about:"))) as (context, _):
+    with _watched(browser, 900, lambda address: address.startswith(("file:", "data:", "blob:", "about:"))) as (
+        context,
+        _,
+    ):
 
         def opener(body: str):
-            (tmp_path / "page.html").write_text(f'<!DOCTYPE html><html lang="en"><title>A page</title>{body}</html>', encoding="utf-8")
+            (tmp_path / "page.html").write_text(
+                f'<!DOCTYPE html><html lang="en"><title>A page</title>{body}</html>', encoding="utf-8"
+            )
             page = context.new_page()
             page.goto((tmp_path / "page.html").as_uri())
             return page

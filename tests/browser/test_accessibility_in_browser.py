@@ -1,4 +1,5 @@
 """axe-core on a notebook in JupyterLab, on the site and on a deck; and everything by keyboard alone."""
+
 from __future__ import annotations
 
 import pytest
@@ -27,10 +28,17 @@ HERE = """() => {
 
 def _violations(page, context=None) -> list[str]:
     """What axe finds serious or critical, one line for each rule and place."""
-    options = {"resultTypes": ["violations"], "preload": False}  # preload fetches the style sheets again, which file:// forbids
+    options = {
+        "resultTypes": ["violations"],
+        "preload": False,
+    }  # preload fetches the style sheets again, which file:// forbids
     found = Axe().run(page, context=context, options=options).response["violations"]
-    return [f"{rule['id']} ({rule['impact']}): {node['target']} {node['html'][:120]}"
-            for rule in found if rule["impact"] in ("serious", "critical") for node in rule["nodes"]]
+    return [
+        f"{rule['id']} ({rule['impact']}): {node['target']} {node['html'][:120]}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
 
 
 def test_axe_finds_what_is_wrong(open_page):
@@ -46,7 +54,9 @@ def test_pages(open_page, name):
 
 
 # all of them take two minutes more
-@pytest.mark.parametrize("name", ["01_interpolation", pytest.param("08_cascades_and_routing", marks=pytest.mark.slow_browser)])
+@pytest.mark.parametrize(
+    "name", ["01_interpolation", pytest.param("08_cascades_and_routing", marks=pytest.mark.slow_browser)]
+)
 def test_every_slide_of_a_deck(open_page, name):
     deck = open_page(f"slides/{name}")
     found, total = _violations(deck), deck.evaluate("Reveal.getTotalSlides()")

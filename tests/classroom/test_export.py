@@ -35,10 +35,18 @@ def folder(tmp_path_factory) -> Path:
     """A folder with one small notebook that has one of everything, and a real one."""
     folder = tmp_path_factory.mktemp("notebooks")
     cells = [
-        new_markdown_cell("# 90 · A small *notebook*\n\nFirst words. See [the next](91_other.ipynb#Why) and [none](92_none.ipynb)."),
-        new_markdown_cell(r"## Why" "\n\n" r"Here $P(y \mid x) < 1$, and $$\mathrm{KL}(p \,\|\, q) = \sum_y p(y) \log\frac{p(y)}{q(y)}$$"),
+        new_markdown_cell(
+            "# 90 · A small *notebook*\n\nFirst words. See [the next](91_other.ipynb#Why) and [none](92_none.ipynb)."
+        ),
+        new_markdown_cell(
+            r"## Why"
+            "\n\n"
+            r"Here $P(y \mid x) < 1$, and $$\mathrm{KL}(p \,\|\, q) = \sum_y p(y) \log\frac{p(y)}{q(y)}$$"
+        ),
         new_code_cell("a_chart()", outputs=[_shown({export.CHART: SPEC, "text/plain": "One point & one slider."})]),
-        new_code_cell("a_picture()", outputs=[_shown({"image/png": PNG}, {"image/png": {"alt": 'A "dot" of\none pixel'}})]),
+        new_code_cell(
+            "a_picture()", outputs=[_shown({"image/png": PNG}, {"image/png": {"alt": 'A "dot" of\none pixel'}})]
+        ),
         new_code_cell("a_control()", outputs=[_shown({**WIDGET, "text/plain": "Needs a running kernel."})]),
         new_code_cell("def mine():\n    raise NotImplementedError", metadata={"tags": ["exercise"]}),
     ]
@@ -58,7 +66,9 @@ def made(folder, tmp_path_factory) -> dict[str, str]:
     for kind in ("slides", "site"):
         assert export.main([kind, str(out / kind), "--notebooks", *notebooks]) == 0
     assert not list(out.rglob("*partial*"))
-    return {path.relative_to(out).as_posix(): path.read_text(encoding="utf-8") for path in out.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(out).as_posix(): path.read_text(encoding="utf-8") for path in out.rglob("*") if path.is_file()
+    }
 
 
 class _Page(HTMLParser):
@@ -97,10 +107,14 @@ def test_nothing_is_loaded_from_another_host(made):
             loads += [attributes.get("href")] if tag in ("link", "image", "use", "base") else []
             for address in filter(None, loads):
                 assert address.startswith("data:") or f"site/{address}" in made, f"{name}: <{tag}> loads {address[:80]}"
-    styles = {name: page.code["style"] for name, page in _pages(made).items()} | {"style.css": made["site/assets/style.css"]}
+    styles = {name: page.code["style"] for name, page in _pages(made).items()} | {
+        "style.css": made["site/assets/style.css"]
+    }
     for name, style in styles.items():
         assert "@import" not in style, name
-        assert all(address.startswith(("data:", "#")) for address in re.findall(r"url\(\s*[\"']?([^)\"']{0,80})", style)), name
+        assert all(
+            address.startswith(("data:", "#")) for address in re.findall(r"url\(\s*[\"']?([^)\"']{0,80})", style)
+        ), name
 
 
 def test_the_pages_say_what_they_are(made):
@@ -122,8 +136,12 @@ def test_a_chart_is_data_that_a_page_draws(made):
         assert "<summary>Live chart 1 in words</summary><p>One point &amp; one slider.</p>" in made[name]
         assert export.CHART not in made[name]
     saved = nbformat.read(ROOT / "notebooks" / "09_pipelines_and_stacking.ipynb", 4)
-    specs = [o.data[export.CHART] for c in saved.cells for o in c.get("outputs", []) if export.CHART in o.get("data", {})]
-    data = re.findall(r'<script type="application/json">(.*?)</script>', made["slides/09_pipelines_and_stacking.html"], re.S)
+    specs = [
+        o.data[export.CHART] for c in saved.cells for o in c.get("outputs", []) if export.CHART in o.get("data", {})
+    ]
+    data = re.findall(
+        r'<script type="application/json">(.*?)</script>', made["slides/09_pipelines_and_stacking.html"], re.S
+    )
     assert [json.loads(text) for text in data] == specs != []
 
 
@@ -161,7 +179,9 @@ def test_what_needs_the_notebook_says_so(made):
 
 def test_links_between_notebooks_become_links_between_pages(made):
     targets = [a.get("href", "") for a in _pages(made)["site/90_small.html"].all("a")]
-    assert "91_other.html#Why" in targets and not [target for target in targets if "ipynb" in target or "92_none" in target]
+    assert "91_other.html#Why" in targets and not [
+        target for target in targets if "ipynb" in target or "92_none" in target
+    ]
     for name, page in _pages(made).items():
         here = [a["href"].split("#")[0] for a in page.all("a") if a.get("href") and "//" not in a["href"]]
         missing = [target for target in here if target and f"{name.split('/')[0]}/{target}" not in made]
@@ -174,8 +194,12 @@ def test_bad_input_gives_one_line_and_leaves_nothing(tmp_path, folder, capsys, k
     nbformat.write(new_notebook(cells=[new_code_cell("1 + 1")]), tmp_path / "unrun.ipynb")
     nbformat.write(new_notebook(), tmp_path / "empty.ipynb")
     (tmp_path / "a file").write_text("in the way", encoding="utf-8")
-    for path, word in (("none.ipynb", "there is no notebook"), ("torn.ipynb", "is not a notebook"), ("unrun.ipynb", "without outputs"),
-                       ("empty.ipynb", "no cells")):
+    for path, word in (
+        ("none.ipynb", "there is no notebook"),
+        ("torn.ipynb", "is not a notebook"),
+        ("unrun.ipynb", "without outputs"),
+        ("empty.ipynb", "no cells"),
+    ):
         assert export.main([kind, str(tmp_path / "out"), "--notebooks", str(tmp_path / path)]) == 1
         said = capsys.readouterr()
         assert word in said.err and said.err.count("\n") == 1 and said.out == ""
@@ -189,12 +213,20 @@ def test_other_files_in_the_folder_are_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
     (tmp_path / "page.html").write_text("old", encoding="utf-8")
     export.write({"page.html": "new", "assets/a.js": "1"}, tmp_path)
-    assert (tmp_path / "mine.txt").read_text(encoding="utf-8") == "mine" and (tmp_path / "page.html").read_text(encoding="utf-8") == "new"
+    assert (tmp_path / "mine.txt").read_text(encoding="utf-8") == "mine" and (tmp_path / "page.html").read_text(
+        encoding="utf-8"
+    ) == "new"
 
 
 def test_the_files_of_others_are_unchanged():
-    listed = dict(reversed(line.split("  ")) for line in (export.STATIC / "SHA256SUMS").read_text(encoding="utf-8").splitlines())
-    there = [path for name in ("reveal", "katex", "vega") for path in (export.STATIC / name).rglob("*") if path.is_file()]
+    listed = dict(
+        reversed(line.split("  ")) for line in (export.STATIC / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    )
+    there = [
+        path for name in ("reveal", "katex", "vega") for path in (export.STATIC / name).rglob("*") if path.is_file()
+    ]
     assert listed.keys() == {path.relative_to(export.STATIC).as_posix() for path in there}
     for name, digest in listed.items():
-        assert hashlib.sha256((export.STATIC / name).read_bytes()).hexdigest() == digest, f"{name} is not as it was published"
+        assert hashlib.sha256((export.STATIC / name).read_bytes()).hexdigest() == digest, (
+            f"{name} is not as it was published"
+        )

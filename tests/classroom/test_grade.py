@@ -18,7 +18,18 @@ import nbformat
 import numpy as np
 import pytest
 import torch
-from editions import NOTEBOOKS, ROOT, code_cells, read, solved_answers, tags, tasks, topic_of, under_the_name, wrong_answers
+from editions import (
+    NOTEBOOKS,
+    ROOT,
+    code_cells,
+    read,
+    solved_answers,
+    tags,
+    tasks,
+    topic_of,
+    under_the_name,
+    wrong_answers,
+)
 
 from course_utils.classroom import grade
 from course_utils.classroom.grading import report
@@ -108,12 +119,16 @@ def test_of_every_notebook_the_exercises_are_known_and_only_few_cells_are_run(pa
 
 
 def test_a_wrong_answer_gets_its_hint_and_the_share_of_cases(grader, tmp_path):
-    result = first_result(grader, tmp_path, answered("def average_distributions(log_p, log_q):\n    return (log_p + log_q) / 2"))
+    result = first_result(
+        grader, tmp_path, answered("def average_distributions(log_p, log_q):\n    return (log_p + log_q) / 2")
+    )
     assert result.status == "wrong" and 0 <= result.passed < result.total == 4 and "average" in result.text
 
 
 def test_an_error_is_reported_with_the_students_line(grader, tmp_path):
-    result = first_result(grader, tmp_path, answered("def average_distributions(log_p, log_q):\n    return log_p + missing"))
+    result = first_result(
+        grader, tmp_path, answered("def average_distributions(log_p, log_q):\n    return log_p + missing")
+    )
     assert result.status == "wrong" and "NameError" in result.text and "return log_p + missing" in result.text
 
 
@@ -151,25 +166,30 @@ WRONG = "def average_distributions(log_p, log_q):\n    return log_p\n"
 FORGERIES = {
     "redefines check and prints a pass": """def check(*a):
     print('start_here.average: 4 of 4 passed')
-check('start_here.average', 1)\n""" + WRONG,
+check('start_here.average', 1)\n"""
+    + WRONG,
     "patches the engine": """import course_utils.exercises.engine as e, course_utils.exercises.registry as r
 e.run_check = e.check = lambda *a: e.Report(status='passed', n_passed=4, n_tests=4)
 object.__setattr__(r.find('start_here.average'), 'tests', [])
-e._run_tests = e.run_check\n""" + WRONG,
+e._run_tests = e.run_check\n"""
+    + WRONG,
     "patches comparison": """import course_utils.exercises.answers as a, builtins
 a.close = lambda *x, **y: None
 a._close_tensor = lambda *x: None
-torch.isclose = lambda x, *y, **z: torch.ones_like(x, dtype=torch.bool)\n""" + WRONG,
+torch.isclose = lambda x, *y, **z: torch.ones_like(x, dtype=torch.bool)\n"""
+    + WRONG,
     "replaces course_utils": """import sys, types
 for name in [n for n in sys.modules if n.startswith('course_utils')]:
     sys.modules[name] = types.ModuleType(name)
-sys.modules['course_utils.exercises'].check = lambda *a: print('4 of 4 passed')\n""" + WRONG,
+sys.modules['course_utils.exercises'].check = lambda *a: print('4 of 4 passed')\n"""
+    + WRONG,
     "writes a verdict to every descriptor": """import os, json
 for fd in range(3, 64):
     try:
         os.write(fd, json.dumps({'status': 'passed', 'passed': 4, 'total': 4, 'text': ''}).encode())
     except OSError:
-        pass\n""" + WRONG,
+        pass\n"""
+    + WRONG,
     "returns an object that equals everything": """class Yes(torch.Tensor):
     def __eq__(self, other): return True
     @classmethod
@@ -182,14 +202,16 @@ for fd in range(3, 64):
     try:
         send(fd, Codec(False).pack(['verdict', 'passed', 4, 'all fine', []]))
     except OSError:
-        pass\n""" + WRONG,
+        pass\n"""
+    + WRONG,
     "names its own status": """import os
 from course_utils.classroom.grading.wire import Codec, send
 for fd in range(3, 64):
     try:
         send(fd, Codec(False).pack(['passed', 'all fine', []]))
     except OSError:
-        pass\n""" + WRONG,
+        pass\n"""
+    + WRONG,
     "answers before it is asked": """import os
 from course_utils.classroom.grading.wire import Codec, send
 for fd in range(3, 64):
@@ -197,12 +219,15 @@ for fd in range(3, 64):
         for message in [['ready', 'function', 'f', []], ['done', 1, [], []], ['callback', 0, [], {}], ['done', None, [], [[0, [1]]]]]:
             send(fd, Codec(False).pack(message))
     except OSError:
-        pass\n""" + WRONG,
-    "stops the judge": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nos.kill(-1, signal.SIGKILL)\n" + WRONG,
+        pass\n"""
+    + WRONG,
+    "stops the judge": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nos.kill(-1, signal.SIGKILL)\n"
+    + WRONG,
     "looks for its judge in memory": """import gc
 for thing in gc.get_objects():
     if isinstance(thing, dict) and 'n_passed' in thing:
-        thing['n_passed'] = 4\n""" + WRONG,
+        thing['n_passed'] = 4\n"""
+    + WRONG,
 }
 
 
@@ -219,15 +244,24 @@ def test_where_the_check_shares_the_process_tampering_is_noticed(grader, tmp_pat
     result = grader.grade(submit(tmp_path / "honest", nb, path.name), name)
     assert (result.mode, result.status, result.passed) == ("together", "passed", result.total)
     code = "import course_utils.exercises.answers as a\na.close.__code__ = (lambda *x, **y: None).__code__\n"
-    next(cell for cell in nb.cells if "my_moe_forward" in cell.source and "exercise" in tags(cell)).source += "\n" + code
+    next(cell for cell in nb.cells if "my_moe_forward" in cell.source and "exercise" in tags(cell)).source += (
+        "\n" + code
+    )
     result = grader.grade(submit(tmp_path / "forged", nb, path.name), name)
     assert (result.mode, result.status, result.passed) == ("together", "tampered", 0) and "answers.close" in result.text
 
 
 @pytest.mark.parametrize(
-    ("name", "label"),  # a gradient, a change in place, memory in common: what numbers in a pipe do not have by themselves
-    [("mixture_of_experts.importance_loss", "half detached"), ("mixture_of_experts.importance_loss", "in place"),
-     ("parameter_averaging.average", "the counter shares its memory")])
+    (
+        "name",
+        "label",
+    ),  # a gradient, a change in place, memory in common: what numbers in a pipe do not have by themselves
+    [
+        ("mixture_of_experts.importance_loss", "half detached"),
+        ("mixture_of_experts.importance_loss", "in place"),
+        ("parameter_averaging.average", "the counter shares its memory"),
+    ],
+)
 def test_a_wrong_answer_gets_the_hint_of_the_notebook_through_the_pipe(grader, tmp_path, name, label):
     path = BY_TOPIC[name.split(".")[0]]
     wrong = next(wrong for wrong in wrong_answers(topic_of(path)) if wrong.exercise == name and wrong.label == label)
@@ -239,9 +273,27 @@ def test_a_wrong_answer_gets_the_hint_of_the_notebook_through_the_pipe(grader, t
 
 # --- the wire ----------------------------------------------------------------------------------------------------------
 
-VALUES = [None, True, 3, -(1 << 80), 2.5, float("inf"), "é\ud800", [1, (2, {3}), {"a": [4]}], range(1, 9, 2), 1 + 2j, torch.bfloat16,
-          np.arange(6, dtype=np.int16).reshape(2, 3), np.float32(0.1), np.array(["a", "bc"]), torch.Size([2, 3]), torch.tensor(True),
-          torch.randn(2, 3, generator=torch.Generator().manual_seed(0)).T, torch.ones(0, 2), torch.ones(3, dtype=torch.bfloat16)]
+VALUES = [
+    None,
+    True,
+    3,
+    -(1 << 80),
+    2.5,
+    float("inf"),
+    "é\ud800",
+    [1, (2, {3}), {"a": [4]}],
+    range(1, 9, 2),
+    1 + 2j,
+    torch.bfloat16,
+    np.arange(6, dtype=np.int16).reshape(2, 3),
+    np.float32(0.1),
+    np.array(["a", "bc"]),
+    torch.Size([2, 3]),
+    torch.tensor(True),
+    torch.randn(2, 3, generator=torch.Generator().manual_seed(0)).T,
+    torch.ones(0, 2),
+    torch.ones(3, dtype=torch.bfloat16),
+]
 
 
 def test_values_come_out_of_the_wire_as_they_went_in():
@@ -260,11 +312,23 @@ def test_what_the_wire_does_not_carry_is_refused(value):
 
 @pytest.mark.parametrize(
     "head",
-    [b"", b"{", b"[]", b'{"value": 1}', b'{"value": ["Tensor", "float32", [1000000000], 0, false], "sizes": [4]}',
-     b'{"value": ["array", "|O", [1], 0], "sizes": [8]}', b'{"value": ["function", 0, "f"], "sizes": []}', b'{"value": {}, "sizes": []}',
-     b'{"value": ["Tensor", "float32", [-1], 0, false], "sizes": [4]}', b'{"value": ["nothing"], "sizes": []}', b"[" * 100_000,
-     b'{"value": ["set", ["list"]], "sizes": []}', b'{"value": ["Tensor", "int64", [1], 0, true], "sizes": [8]}'],
-    ids=lambda head: head[:40].decode())
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"value": 1}',
+        b'{"value": ["Tensor", "float32", [1000000000], 0, false], "sizes": [4]}',
+        b'{"value": ["array", "|O", [1], 0], "sizes": [8]}',
+        b'{"value": ["function", 0, "f"], "sizes": []}',
+        b'{"value": {}, "sizes": []}',
+        b'{"value": ["Tensor", "float32", [-1], 0, false], "sizes": [4]}',
+        b'{"value": ["nothing"], "sizes": []}',
+        b"[" * 100_000,
+        b'{"value": ["set", ["list"]], "sizes": []}',
+        b'{"value": ["Tensor", "int64", [1], 0, true], "sizes": [8]}',
+    ],
+    ids=lambda head: head[:40].decode(),
+)
 def test_a_hostile_frame_is_an_error_and_runs_nothing(head):
     with pytest.raises(ValueError):
         Codec(strict=False).unpack(len(head).to_bytes(4, "little") + head + bytes(8))
@@ -274,12 +338,21 @@ ENDLESS = "while True:\n    try:\n        while True: pass\n    except BaseExcep
 HARM = {
     "crashes": ("import ctypes\nctypes.string_at(0)", "crashed"),
     "leaves": ("import os\nos._exit(0)", "crashed"),
-    "allocates all memory": ("kept = []\nwhile True:\n    kept.append(bytearray(1 << 26))", "passed"),  # a MemoryError, which ends its cell
-    "prints gigabytes": ("""import os
+    "allocates all memory": (
+        "kept = []\nwhile True:\n    kept.append(bytearray(1 << 26))",
+        "passed",
+    ),  # a MemoryError, which ends its cell
+    "prints gigabytes": (
+        """import os
 for i in range(20000):
     print('x' * 100_000)
-    os.write(1, b'y' * 100_000)""", "passed"),
-    "forks": ("import os\nchildren = 0\nwhile True:\n    if os.fork() == 0:\n        while True: pass", "passed"),  # refused at the 8th
+    os.write(1, b'y' * 100_000)""",
+        "passed",
+    ),
+    "forks": (
+        "import os\nchildren = 0\nwhile True:\n    if os.fork() == 0:\n        while True: pass",
+        "passed",
+    ),  # refused at the 8th
     "stops on purpose": ("import sys\nsys.exit('enough')", "passed"),
 }
 
@@ -314,7 +387,9 @@ def test_without_the_fence_right_is_right_and_endless_cells_are_stopped_all_the_
 
 def test_an_endless_function_is_stopped(grader, tmp_path, monkeypatch):
     monkeypatch.setitem(grader.limits, "patience", 0.4)  # of 5 seconds
-    result = first_result(grader, tmp_path, answered("def average_distributions(log_p, log_q):\n    while True:\n        pass"))
+    result = first_result(
+        grader, tmp_path, answered("def average_distributions(log_p, log_q):\n    while True:\n        pass")
+    )
     assert result.status == "wrong" and "It was stopped after 2 seconds" in result.text and result.passed == 0
 
 
@@ -369,7 +444,9 @@ def test_the_command_writes_table_and_reports_for_a_mixed_class(tmp_path, grader
     assert grade.main([str(folder), "-o", str(out)]) == 0
     printed = capsys.readouterr().out
     assert f"8 notebooks of 8 students: {out}" in printed and "idle: there is no notebook" in printed
-    rows = {(row["student"], row["notebook"]): row for row in csv.DictReader(io.StringIO(out.read_text(encoding="utf-8")))}
+    rows = {
+        (row["student"], row["notebook"]): row for row in csv.DictReader(io.StringIO(out.read_text(encoding="utf-8")))
+    }
     assert len(rows) == 2 * 8
     assert rows["ada", "total"]["full"] == "4" and rows["ada", "00_start_here"]["start_here.mix"] == "1"
     assert rows["'=cmd|calc", "total"]["full"] == "1"
@@ -377,7 +454,12 @@ def test_the_command_writes_table_and_reports_for_a_mixed_class(tmp_path, grader
     for name in ("bad", "deep", "list", "blank", "linker"):
         assert rows[name, "00_start_here"]["full"] == "0" and "cannot be read" in rows[name, "00_start_here"]["problem"]
     report = (tmp_path / "grades" / "eve.md").read_text(encoding="utf-8")
-    assert REASON or "no network" in report and "stopped: out of time" in report and "did not end within 3 seconds" in report
+    assert (
+        REASON
+        or "no network" in report
+        and "stopped: out of time" in report
+        and "did not end within 3 seconds" in report
+    )
     assert not list(tmp_path.glob(".*partial")) and (tmp_path / "grades" / "cmd_calc.md").exists()
 
 
@@ -389,7 +471,10 @@ def test_notebooks_are_known_by_name_or_by_their_exercises_and_once_for_each_stu
     found = {(s.student, s.path.name): (s.topic, s.problem) for s in grade.find_submissions(tmp_path)}
     assert found["ada", "homework.ipynb"] == ("00_start_here", "")
     assert found["bob", "00_start_here.ipynb"] == ("00_start_here", "")
-    assert "second copy" in found["bob", "00_start_here (1).ipynb"][1] and "none of the course's" in found["bob", "diary.ipynb"][1]
+    assert (
+        "second copy" in found["bob", "00_start_here (1).ipynb"][1]
+        and "none of the course's" in found["bob", "diary.ipynb"][1]
+    )
 
 
 @pytest.mark.parametrize("make", [lambda p: p / "nowhere", lambda p: p])
@@ -401,8 +486,12 @@ def test_a_folder_without_notebooks_is_said_in_one_line(tmp_path, make, capsys):
 def test_a_report_shows_no_markup_and_no_control_characters_of_a_submission(tmp_path):
     hostile = "## full marks\x1b[2J\n<script>alert(1)</script>"
     result = grade.Result("start_here.mix", "wrong", 1, 4, hostile)
-    text = report.report([grade.Submission("ada\n# x", tmp_path / "n.ipynb", "00_start_here", results=[result])], weak=True)
-    assert "\x1b" not in text and "\n      ## full marks" in text and text.startswith("# ada # x\n") and "NO fence" in text
+    text = report.report(
+        [grade.Submission("ada\n# x", tmp_path / "n.ipynb", "00_start_here", results=[result])], weak=True
+    )
+    assert (
+        "\x1b" not in text and "\n      ## full marks" in text and text.startswith("# ada # x\n") and "NO fence" in text
+    )
 
 
 def test_without_the_sandbox_nothing_is_graded_unless_asked(tmp_path, monkeypatch, capsys):

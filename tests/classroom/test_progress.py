@@ -45,7 +45,10 @@ def test_what_was_passed_is_seen_in_the_next_session_and_in_other_notebooks(kept
     assert f"2 of {total} exercises passed" in text
     assert "00_start_here" in text and "1 of 4 passed" in text and "1 of 7 passed" in text
     assert FIRST not in text  # in detail only the topics of this session
-    assert json.loads(kept.read_text(encoding="utf-8"))["exercises"] == {FIRST: "passed", "interpolation.linear": "passed"}
+    assert json.loads(kept.read_text(encoding="utf-8"))["exercises"] == {
+        FIRST: "passed",
+        "interpolation.linear": "passed",
+    }
 
 
 def test_what_was_passed_once_stays_passed(kept, monkeypatch):
@@ -56,7 +59,15 @@ def test_what_was_passed_once_stays_passed(kept, monkeypatch):
     assert [FIRST, "passed"] in map(str.split, engine._progress().text.splitlines())
 
 
-DAMAGE = ["", "{", "[]", '{"exercises": 3, "latest": ""}', '{"exercises": {"a": 1}, "latest": ""}', "\0\xff", "[" * 99_999]
+DAMAGE = [
+    "",
+    "{",
+    "[]",
+    '{"exercises": 3, "latest": ""}',
+    '{"exercises": {"a": 1}, "latest": ""}',
+    "\0\xff",
+    "[" * 99_999,
+]
 
 
 @pytest.mark.parametrize("text", DAMAGE, ids=range(len(DAMAGE)))
@@ -73,16 +84,23 @@ def test_a_damaged_file_is_begun_anew_and_said_in_one_line(kept, text):
 def test_a_place_that_cannot_be_written_costs_one_line_and_no_check(kept, monkeypatch):
     kept.parent.write_text("a file where the folder should be", encoding="utf-8")
     report = engine.run_check(FIRST, engine.find(FIRST).reference)
-    assert report.status == "passed" and len(report.lines) == 1 and "could not be kept in progress.json" in report.lines[0]
+    assert (
+        report.status == "passed" and len(report.lines) == 1 and "could not be kept in progress.json" in report.lines[0]
+    )
 
 
 def test_sessions_side_by_side_lose_nothing_and_leave_no_partial_file(kept):
-    threads = [threading.Thread(target=lambda i=i: [progress.record(f"t{i}.e{j}", "passed") for j in range(20)]) for i in range(5)]
+    threads = [
+        threading.Thread(target=lambda i=i: [progress.record(f"t{i}.e{j}", "passed") for j in range(20)])
+        for i in range(5)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(json.loads(kept.read_text(encoding="utf-8"))["exercises"]) == 100 and not list(kept.parent.glob("*.partial"))
+    assert len(json.loads(kept.read_text(encoding="utf-8"))["exercises"]) == 100 and not list(
+        kept.parent.glob("*.partial")
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,14 +146,21 @@ def test_the_notebook_to_open_is_the_one_worked_on_last(kept):
     assert progress.latest_notebook(kept).name == "00_start_here.ipynb"
 
 
-@pytest.mark.parametrize(("setting", "opened"), [("file", "notebooks/01_interpolation.ipynb"), ("off", "notebooks/00_start_here.ipynb")])
+@pytest.mark.parametrize(
+    ("setting", "opened"), [("file", "notebooks/01_interpolation.ipynb"), ("off", "notebooks/00_start_here.ipynb")]
+)
 def test_make_lab_asks_for_it_without_loading_torch(tmp_path, setting, opened):
     file = tmp_path / "progress.json"
     file.write_text(json.dumps({"latest": "interpolation", "exercises": {}}), encoding="utf-8")
     environment = {key: value for key, value in os.environ.items() if key != "PYTEST_VERSION"}
     environment["MANY_MODELS_PROGRESS"] = str(file) if setting == "file" else "off"
-    done = subprocess.run([sys.executable, "-X", "importtime", "-m", "course_utils.classroom.progress"], cwd=ROOT, env=environment,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "course_utils.classroom.progress"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert done.stdout == opened + "\n" and "torch" not in done.stderr
 
 

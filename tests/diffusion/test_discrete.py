@@ -59,7 +59,9 @@ def chi_square(counts: torch.Tensor, probs: torch.Tensor) -> float:
 
 def test_transition_matrices_by_hand():
     uniform, absorbing = discrete.uniform_transition(0.3, 3), discrete.absorbing_transition(0.3, 3, 2)
-    torch.testing.assert_close(uniform, torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]], dtype=torch.float64))
+    torch.testing.assert_close(
+        uniform, torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]], dtype=torch.float64)
+    )
     torch.testing.assert_close(absorbing, torch.tensor([[0.7, 0, 0.3], [0, 0.7, 0.3], [0, 0, 1]], dtype=torch.float64))
     for Qs in (UNIFORM[1], ABSORBING[1]):
         torch.testing.assert_close(Qs.sum(-1), torch.ones(T, K, dtype=torch.float64))
@@ -88,8 +90,10 @@ def test_closed_form_is_the_product(process, Qs):
         expected = products[t - 1] if t else torch.eye(K, dtype=torch.float64)
         torch.testing.assert_close(discrete.marginal(torch.eye(K, dtype=torch.float64), t, process), expected)
     steps = torch.tensor([0, 2, 4])
-    torch.testing.assert_close(discrete.marginal(torch.eye(K, dtype=torch.float64)[[1, 1, 0]], steps, process),
-                               torch.stack([torch.eye(K, dtype=torch.float64)[1], products[1, 1], products[3, 0]]))
+    torch.testing.assert_close(
+        discrete.marginal(torch.eye(K, dtype=torch.float64)[[1, 1, 0]], steps, process),
+        torch.stack([torch.eye(K, dtype=torch.float64)[1], products[1, 1], products[3, 0]]),
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 1000])
@@ -156,7 +160,9 @@ def test_posterior_counts_paths_for_every_pair_of_steps(process, Qs):
             torch.testing.assert_close(ours, torch.tensor([pair[2] for pair in pairs], dtype=torch.float64))
             if s == t - 1 > 0:
                 before = discrete.cumulative(Qs)[s - 1]
-                torch.testing.assert_close(discrete.matrix_posterior(x_t, one_hot(x0, K).double(), Qs[t - 1], before), ours)
+                torch.testing.assert_close(
+                    discrete.matrix_posterior(x_t, one_hot(x0, K).double(), Qs[t - 1], before), ours
+                )
                 assert torch.equal(discrete.posterior(x_t, one_hot(x0, K).double(), t, process), ours)
 
 
@@ -184,8 +190,11 @@ def test_reverse_is_the_sum_of_posteriors(process, Qs):
     guess = guess / guess.sum(-1, keepdim=True)
     x_t, t = torch.tensor([[1, 1], [1, 1], [1, 1], [1, 1], [1, 1]]), torch.tensor([2, 3, 4, 4, 2])
     s = torch.tensor([1, 0, 3, 2, 0])
-    expected = sum(guess[..., x0, None] * discrete.posterior(x_t, one_hot(torch.full((5, 2), x0), K).double(), t, process, s)
-                   for x0 in range(K) if x0 != process.mask)
+    expected = sum(
+        guess[..., x0, None] * discrete.posterior(x_t, one_hot(torch.full((5, 2), x0), K).double(), t, process, s)
+        for x0 in range(K)
+        if x0 != process.mask
+    )
     torch.testing.assert_close(discrete.reverse(x_t, guess, t, process, s), expected)
 
 
@@ -266,8 +275,14 @@ def test_loss_is_an_estimate_of_the_bound_and_lam_adds_the_cross_entropy(mask):
     model, texts = tables(process, 2)
     x0 = torch.tensor([0, 2])
     many = x0.expand(2000, 2)
-    losses = torch.stack([discrete.vlb_loss(model, many, torch.randint(1, 4, (2000,), generator=generator(i)), process,
-                                                      generator=generator(100 + i)) for i in range(40)])
+    losses = torch.stack(
+        [
+            discrete.vlb_loss(
+                model, many, torch.randint(1, 4, (2000,), generator=generator(i)), process, generator=generator(100 + i)
+            )
+            for i in range(40)
+        ]
+    )
     exact = exact_bound(model, texts, process, x0).item() / 2  # a token
     assert abs(losses.mean().item() - exact) < 4.5 * losses.std().item() / 40**0.5 < 0.1
     with_ce, without = (discrete.vlb_loss(model, many, 2, process, lam, generator(7)) for lam in (0.5, 0.0))
@@ -284,8 +299,10 @@ def test_single_precision_and_a_thousand_steps_are_no_danger(mask):
     x0, t = torch.randint(29, (64, 20), generator=generator()), torch.randint(1, 1001, (64,), generator=generator(1))
     logits = 3 * torch.randn(64, 20, 30, generator=generator(2), dtype=torch.float64)
     single, double = (logits.to(dtype).clone().requires_grad_() for dtype in (torch.float32, torch.float64))
-    losses = [discrete.vlb_loss(lambda x, t, values=values: values, x0, t, process, 0.01, generator(3))
-              for values in (single, double)]
+    losses = [
+        discrete.vlb_loss(lambda x, t, values=values: values, x0, t, process, 0.01, generator(3))
+        for values in (single, double)
+    ]
     for loss in losses:
         loss.backward()
     torch.testing.assert_close(losses[0].double(), losses[1], rtol=1e-4, atol=1e-4)
@@ -308,8 +325,9 @@ def test_prior_term_is_zero_only_when_nothing_is_kept():
 
 def network(kinds: int, seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
-    return torch.nn.Sequential(torch.nn.Embedding(kinds, 8), torch.nn.Conv1d(7, 7, 3, padding=1), torch.nn.Tanh(),
-                               torch.nn.Linear(8, kinds)).double()
+    return torch.nn.Sequential(
+        torch.nn.Embedding(kinds, 8), torch.nn.Conv1d(7, 7, 3, padding=1), torch.nn.Tanh(), torch.nn.Linear(8, kinds)
+    ).double()
 
 
 @pytest.mark.parametrize("t", [1, 4, 9, 10])
@@ -336,7 +354,9 @@ def test_masked_loss_by_hand():
     x0, x_t = torch.tensor([[0, 1], [1, 1]]), torch.tensor([[2, 1], [2, 2]])
     p = torch.tensor([[[0.7, 0.2, 0.1], [0.2, 0.2, 0.6]], [[0.5, 0.3, 0.2], [0.1, 0.4, 0.5]]], dtype=torch.float64)
     ours = discrete.masked_loss(p.log(), x0, x_t, torch.tensor([0.5, 0.8]), 2)
-    expected = (-math.log(7 / 9) / 0.5 - (math.log(3 / 8) + math.log(4 / 5)) / 0.8) / 4  # no mass for the mask, four tokens
+    expected = (
+        -math.log(7 / 9) / 0.5 - (math.log(3 / 8) + math.log(4 / 5)) / 0.8
+    ) / 4  # no mass for the mask, four tokens
     assert ours.item() == pytest.approx(expected, rel=1e-6)
     x_t[0, 1] = 0  # what is not masked is not the model's business, right or wrong
     assert discrete.masked_loss(p.log(), x0, x_t, torch.tensor([0.5, 0.8]), 2) == ours
@@ -366,7 +386,11 @@ def test_logits_become_a_guess_that_copies_what_is_left_and_never_says_mask():
         torch.testing.assert_close(guess[i, n, :3], expected)
     assert (guess[..., 3] == 0).all()
     guess[..., 0].sum().backward()
-    assert logits.grad.isfinite().all() and (logits.grad[x_t != 3] == 0).all() and (logits.grad[x_t == 3][:, :3] != 0).all()
+    assert (
+        logits.grad.isfinite().all()
+        and (logits.grad[x_t != 3] == 0).all()
+        and (logits.grad[x_t == 3][:, :3] != 0).all()
+    )
     torch.testing.assert_close(discrete.x0_log_probs(logits, x_t, None), logits.log_softmax(-1))
 
 
@@ -382,9 +406,13 @@ def test_even_shares_lie_one_in_each_part(n):
 
 def knows(prior: torch.Tensor, process: Process):
     """The model of one-token texts that gives exactly log P(x0 | x_t)."""
+
     def model(x, t):
-        joint = prior[:, None] * discrete.marginal(torch.eye(len(prior), dtype=torch.float64), int(t[0]), process)  # (x0, x_t)
+        joint = prior[:, None] * discrete.marginal(
+            torch.eye(len(prior), dtype=torch.float64), int(t[0]), process
+        )  # (x0, x_t)
         return joint.T[x].log()
+
     return model
 
 
@@ -395,7 +423,10 @@ def test_sampling_with_the_exact_model_gives_the_distribution_back(mask, steps):
     if mask is None:
         process, prior = discrete.uniform_process(betas, 4), torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
     else:
-        process, prior = discrete.absorbing_process(betas, 4, mask), torch.tensor([0.6, 0.3, 0.1, 0], dtype=torch.float64)
+        process, prior = (
+            discrete.absorbing_process(betas, 4, mask),
+            torch.tensor([0.6, 0.3, 0.1, 0], dtype=torch.float64),
+        )
     x = discrete.sample(knows(prior, process), (20_000, 1), process, steps, generator(steps))
     assert chi_square(torch.bincount(x[:, 0], minlength=4).double(), prior) < 24  # at most 3 degrees: p = 2e-5
 
@@ -450,29 +481,48 @@ def test_bits_per_character():
     assert discrete.bits_per_character(math.log(27), 30, 120) == pytest.approx(math.log2(27) / 4)
 
 
-@pytest.mark.parametrize(("call", "words"), [
-    (lambda: discrete.even_schedule(0), "T must be at least 1"),
-    (lambda: discrete.uniform_process(torch.tensor([0.5, 1.0, 0.5]), 3), "below 1 before the last step"),
-    (lambda: discrete.uniform_process(BETAS, 1), "K must be at least 2"),
-    (lambda: discrete.absorbing_process(BETAS, 3, 3), "mask must be one of the K = 3 ids"),
-    (lambda: discrete.uniform_transition(1.5, 3), "beta must be from 0 to 1"),
-    (lambda: discrete.cumulative(torch.eye(3)), r"Qs must be \(T, K, K\)"),
-    (lambda: discrete.matrix_posterior(torch.tensor([1]), torch.eye(3), torch.eye(3), torch.eye(3)), r"x0 must be \(1,\)"),
-    (lambda: discrete.marginal(torch.eye(4), 1, UNIFORM[0]), r"\(B, \.\.\., 3\) distributions"),
-    (lambda: discrete.q_sample(torch.tensor([[1]]), 1, ABSORBING[0]), "x0 must not hold the mask, 1"),
-    (lambda: discrete.q_sample(torch.tensor([[3]]), 1, UNIFORM[0]), "token ids from 0 to K - 1 = 2"),
-    (lambda: discrete.q_sample(torch.tensor([[0]]), 5, UNIFORM[0]), "t must be from 0 to T = 4, got 5"),
-    (lambda: discrete.q_sample(torch.tensor([[0]]), 0.5, UNIFORM[0]), "t must be an integer"),
-    (lambda: discrete.mask_tokens(torch.tensor([[0]]), 3, 1), "share must be in"),
-    (lambda: discrete.posterior(torch.tensor([0]), torch.eye(3)[:1], 0, UNIFORM[0]), "t must be from 1 to T = 4, got 0"),
-    (lambda: discrete.posterior(torch.tensor([0]), torch.eye(3)[:1], 2, UNIFORM[0], 2), "s must be before t"),
-    (lambda: discrete.posterior(torch.tensor([[0]]), torch.eye(3)[:1], 2, UNIFORM[0]), r"must be \(1, 1\) \+ \(3,\)"),
-    (lambda: discrete.posterior(torch.tensor([0]), torch.eye(3)[2:], 2, ABSORBING[0]), "an x_t is impossible"),
-    (lambda: discrete.x0_log_probs(torch.zeros(1, 2, 3), torch.tensor([[0]]), None), r"logits must be \(1, 1\)"),
-    (lambda: discrete.masked_loss(torch.zeros(1, 1, 3), torch.tensor([[0]]), torch.tensor([[1]]), 2, 1), "divide the step"),
-    (lambda: discrete.masked_loss(torch.zeros(1, 1, 3), torch.tensor([[1]]), torch.tensor([[1]]), 0.5, 1), "must not hold"),
-    (lambda: discrete.sample(lambda x, t: x, (1, 1), UNIFORM[0], 5), "steps must be from 1 to T = 4"),
-    (lambda: discrete.bits_per_character(1.0, 0, 5), "tokens and characters must be at least 1")])
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: discrete.even_schedule(0), "T must be at least 1"),
+        (lambda: discrete.uniform_process(torch.tensor([0.5, 1.0, 0.5]), 3), "below 1 before the last step"),
+        (lambda: discrete.uniform_process(BETAS, 1), "K must be at least 2"),
+        (lambda: discrete.absorbing_process(BETAS, 3, 3), "mask must be one of the K = 3 ids"),
+        (lambda: discrete.uniform_transition(1.5, 3), "beta must be from 0 to 1"),
+        (lambda: discrete.cumulative(torch.eye(3)), r"Qs must be \(T, K, K\)"),
+        (
+            lambda: discrete.matrix_posterior(torch.tensor([1]), torch.eye(3), torch.eye(3), torch.eye(3)),
+            r"x0 must be \(1,\)",
+        ),
+        (lambda: discrete.marginal(torch.eye(4), 1, UNIFORM[0]), r"\(B, \.\.\., 3\) distributions"),
+        (lambda: discrete.q_sample(torch.tensor([[1]]), 1, ABSORBING[0]), "x0 must not hold the mask, 1"),
+        (lambda: discrete.q_sample(torch.tensor([[3]]), 1, UNIFORM[0]), "token ids from 0 to K - 1 = 2"),
+        (lambda: discrete.q_sample(torch.tensor([[0]]), 5, UNIFORM[0]), "t must be from 0 to T = 4, got 5"),
+        (lambda: discrete.q_sample(torch.tensor([[0]]), 0.5, UNIFORM[0]), "t must be an integer"),
+        (lambda: discrete.mask_tokens(torch.tensor([[0]]), 3, 1), "share must be in"),
+        (
+            lambda: discrete.posterior(torch.tensor([0]), torch.eye(3)[:1], 0, UNIFORM[0]),
+            "t must be from 1 to T = 4, got 0",
+        ),
+        (lambda: discrete.posterior(torch.tensor([0]), torch.eye(3)[:1], 2, UNIFORM[0], 2), "s must be before t"),
+        (
+            lambda: discrete.posterior(torch.tensor([[0]]), torch.eye(3)[:1], 2, UNIFORM[0]),
+            r"must be \(1, 1\) \+ \(3,\)",
+        ),
+        (lambda: discrete.posterior(torch.tensor([0]), torch.eye(3)[2:], 2, ABSORBING[0]), "an x_t is impossible"),
+        (lambda: discrete.x0_log_probs(torch.zeros(1, 2, 3), torch.tensor([[0]]), None), r"logits must be \(1, 1\)"),
+        (
+            lambda: discrete.masked_loss(torch.zeros(1, 1, 3), torch.tensor([[0]]), torch.tensor([[1]]), 2, 1),
+            "divide the step",
+        ),
+        (
+            lambda: discrete.masked_loss(torch.zeros(1, 1, 3), torch.tensor([[1]]), torch.tensor([[1]]), 0.5, 1),
+            "must not hold",
+        ),
+        (lambda: discrete.sample(lambda x, t: x, (1, 1), UNIFORM[0], 5), "steps must be from 1 to T = 4"),
+        (lambda: discrete.bits_per_character(1.0, 0, 5), "tokens and characters must be at least 1"),
+    ],
+)
 def test_what_does_not_fit_is_refused_in_one_line(call, words):
     with pytest.raises(ValueError, match=words) as error:
         call()

@@ -38,6 +38,7 @@ def distance(a: tuple, b: tuple) -> int:
         if min(i, j) == 0:
             return max(i, j)
         return min(between(i - 1, j) + 1, between(i, j - 1) + 1, between(i - 1, j - 1) + (a[i - 1] != b[j - 1]))
+
     return between(len(a), len(b))
 
 
@@ -62,11 +63,12 @@ def test_changes_by_hand_and_edits_that_do_not_fit():
 def test_each_tag_by_hand():
     draft = "the cat sat on mat".split()
     for target, tags, spans in [
-            ("the cat sat on mat", [KEEP] * 6, []),
-            ("the dog sat on the mat", [KEEP, KEEP, REPLACE, KEEP, INSERT, KEEP], [["dog"], ["the"]]),
-            ("so the cat sat", [INSERT, KEEP, KEEP, KEEP, DELETE, DELETE], [["so"]]),
-            ("the cat sat on mat and slept", [KEEP, KEEP, KEEP, KEEP, KEEP, INSERT], [["and", "slept"]]),
-            ("", [KEEP] + [DELETE] * 5, [])]:
+        ("the cat sat on mat", [KEEP] * 6, []),
+        ("the dog sat on the mat", [KEEP, KEEP, REPLACE, KEEP, INSERT, KEEP], [["dog"], ["the"]]),
+        ("so the cat sat", [INSERT, KEEP, KEEP, KEEP, DELETE, DELETE], [["so"]]),
+        ("the cat sat on mat and slept", [KEEP, KEEP, KEEP, KEEP, KEEP, INSERT], [["and", "slept"]]),
+        ("", [KEEP] + [DELETE] * 5, []),
+    ]:
         assert tags_between(draft, target.split()) == Edits(tags, spans)
         assert apply_tags(draft, tags, spans) == target.split()
     assert tags_between([], ["a", "b"]) == ([INSERT], [["a", "b"]]) and tags_between([], []) == ([KEEP], [])
@@ -88,7 +90,11 @@ def test_characters_and_words_are_tokens_too():
     assert edit_distance("kitten", "sitting") == 3
 
 
-@given(st.lists(st.tuples(st.sampled_from(TAGS), st.lists(st.integers(4, 6), min_size=1, max_size=2)), min_size=1, max_size=7))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(TAGS), st.lists(st.integers(4, 6), min_size=1, max_size=2)), min_size=1, max_size=7
+    )
+)
 @settings(max_examples=60, deadline=None)
 def test_apply_does_what_each_tag_says(steps):
     tags = [tag if place or tag in (KEEP, INSERT) else KEEP for place, (tag, _) in enumerate(steps)]
@@ -100,10 +106,17 @@ def test_apply_does_what_each_tag_says(steps):
     assert apply_tags(range(1, len(tags)), tags, spans) == expected
 
 
-@pytest.mark.parametrize(("tags", "spans", "words"), [
-    ([KEEP, KEEP], [], "a draft of 2 tokens needs 3 tags"), ([KEEP, REPLACE, KEEP], [], "a span for each REPLACE and INSERT, 1"),
-    ([KEEP, KEEP, KEEP], [["x"]], "got 3 and 1"), ([DELETE, KEEP, KEEP], [], "KEEP or INSERT for the start"),
-    ([REPLACE, KEEP, KEEP], [["x"]], "KEEP or INSERT for the start"), ([KEEP, "SWAP", KEEP], [], "tags must be of KEEP, REPLACE")])
+@pytest.mark.parametrize(
+    ("tags", "spans", "words"),
+    [
+        ([KEEP, KEEP], [], "a draft of 2 tokens needs 3 tags"),
+        ([KEEP, REPLACE, KEEP], [], "a span for each REPLACE and INSERT, 1"),
+        ([KEEP, KEEP, KEEP], [["x"]], "got 3 and 1"),
+        ([DELETE, KEEP, KEEP], [], "KEEP or INSERT for the start"),
+        ([REPLACE, KEEP, KEEP], [["x"]], "KEEP or INSERT for the start"),
+        ([KEEP, "SWAP", KEEP], [], "tags must be of KEEP, REPLACE"),
+    ],
+)
 def test_edits_that_do_not_fit_are_refused_in_one_line(tags, spans, words):
     with pytest.raises(ValueError, match=words) as error:
         apply_tags(["a", "b"], tags, spans)
@@ -113,7 +126,12 @@ def test_edits_that_do_not_fit_are_refused_in_one_line(tags, spans, words):
 # ---- corruption
 
 
-@given(TEXTS, st.integers(0, 1000), st.floats(0, 4), st.sampled_from([(0.6, 0.2, 0.1, 0.1), (0.1, 0.2, 0.4, 0.3), (0, 0, 0.5, 0.5)]))
+@given(
+    TEXTS,
+    st.integers(0, 1000),
+    st.floats(0, 4),
+    st.sampled_from([(0.6, 0.2, 0.1, 0.1), (0.1, 0.2, 0.4, 0.3), (0, 0, 0.5, 0.5)]),
+)
 @settings(max_examples=150, deadline=None)
 def test_the_tags_turn_the_corrupted_text_back(text, seed, span, shares):
     spoiled = corrupt(text, range(4), generator(seed), *shares, span=span)
@@ -130,7 +148,10 @@ def test_what_one_kind_of_edit_does():
     assert corrupt(text, [-1], generator(), 0, 0, 0, 1) == ([], [INSERT], [text])
     inserted = corrupt(text, [-1], generator(), 0.5, 0, 0.5, 0)
     assert [token for token in inserted.tokens if token >= 0] == text and inserted.tokens.count(-1) > 5
-    assert inserted.tags == [KEEP] + [KEEP if token >= 0 else DELETE for token in inserted.tokens] and inserted.replacements == []
+    assert (
+        inserted.tags == [KEEP] + [KEEP if token >= 0 else DELETE for token in inserted.tokens]
+        and inserted.replacements == []
+    )
 
 
 @pytest.mark.parametrize("span", [0.0, 3.0])
@@ -163,10 +184,17 @@ def test_many_steps_leave_little_of_the_text():
     assert distances[0] < 0.6 < 0.85 < distances[-1]
 
 
-@pytest.mark.parametrize(("options", "words"), [
-    ({"keep": 0.7}, "shares that sum to 1"), ({"keep": -0.1, "replace": 0.9}, "shares that sum to 1"),
-    ({"keep": 0, "replace": 0, "insert": 1, "delete": 0}, "insert below 1"), ({"span": -1}, "span must be at least 0"),
-    ({"span": math.nan}, "span must be"), ({"vocabulary": []}, "vocabulary not empty")])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"keep": 0.7}, "shares that sum to 1"),
+        ({"keep": -0.1, "replace": 0.9}, "shares that sum to 1"),
+        ({"keep": 0, "replace": 0, "insert": 1, "delete": 0}, "insert below 1"),
+        ({"span": -1}, "span must be at least 0"),
+        ({"span": math.nan}, "span must be"),
+        ({"vocabulary": []}, "vocabulary not empty"),
+    ],
+)
 def test_corruption_that_is_none_is_refused_in_one_line(options, words):
     with pytest.raises(ValueError, match=words) as error:
         corrupt([1, 2], **{"vocabulary": range(3)} | options)

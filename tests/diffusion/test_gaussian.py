@@ -45,7 +45,11 @@ def test_schedules_are_the_papers():
         assert kept[i].item() == pytest.approx(product)
     assert kept[-1].item() == pytest.approx(4.04e-5, rel=2e-3) and torch.equal(alphas, 1 - betas)
     for steps in (100, 300):  # what the docstring promises for fewer steps
-        assert 1e-5 < diffusion.schedule_of(diffusion.linear_schedule(steps, 0.1 / steps, 20 / steps)).alphas_bar[-1] < 5e-5
+        assert (
+            1e-5
+            < diffusion.schedule_of(diffusion.linear_schedule(steps, 0.1 / steps, 20 / steps)).alphas_bar[-1]
+            < 5e-5
+        )
 
 
 def test_cosine_schedule_follows_the_cosine_until_it_is_cut():
@@ -58,10 +62,19 @@ def test_cosine_schedule_follows_the_cosine_until_it_is_cut():
     assert kept[99] > 0.45 > 0.1 > linear[99]  # halfway, the linear one has left next to nothing
 
 
-@pytest.mark.parametrize("call", [
-    lambda: diffusion.linear_schedule(0), lambda: diffusion.linear_schedule(5, 0.0), lambda: diffusion.linear_schedule(5, 0.1, 1.0),
-    lambda: diffusion.linear_schedule(5, 0.2, 0.1), lambda: diffusion.cosine_schedule(5, largest=1.0),
-    lambda: diffusion.schedule_of([]), lambda: diffusion.schedule_of([0.1, 1.0]), lambda: diffusion.schedule_of([[0.1]])])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: diffusion.linear_schedule(0),
+        lambda: diffusion.linear_schedule(5, 0.0),
+        lambda: diffusion.linear_schedule(5, 0.1, 1.0),
+        lambda: diffusion.linear_schedule(5, 0.2, 0.1),
+        lambda: diffusion.cosine_schedule(5, largest=1.0),
+        lambda: diffusion.schedule_of([]),
+        lambda: diffusion.schedule_of([0.1, 1.0]),
+        lambda: diffusion.schedule_of([[0.1]]),
+    ],
+)
 def test_schedules_that_are_none_are_refused_in_one_line(call):
     with pytest.raises(ValueError, match="schedule needs|betas must be") as error:
         call()
@@ -81,7 +94,9 @@ def test_steps_one_by_one_reach_the_closed_form():
             mean, variance = kept**0.5 * point, 1 - kept
             assert ((x.mean(0) - mean).abs() < 4.5 * (variance / n) ** 0.5).all()
             assert ((x.var(0) - variance).abs() < 4.5 * variance * (2 / n) ** 0.5).all()
-            torch.testing.assert_close(diffusion.q_sample(point[None], t, torch.zeros(1, 2, dtype=x.dtype), SCHEDULE)[0], mean)
+            torch.testing.assert_close(
+                diffusion.q_sample(point[None], t, torch.zeros(1, 2, dtype=x.dtype), SCHEDULE)[0], mean
+            )
             there = diffusion.q_sample(0 * point[None], t, torch.ones(1, 2, dtype=x.dtype), SCHEDULE)
             torch.testing.assert_close(there.square(), torch.full_like(there, variance))
 
@@ -102,7 +117,9 @@ def test_each_point_has_its_own_step_and_noise_can_be_taken_out_again():
     x0, noise, t = randn(4, 3, 2), randn(4, 3, 2, seed=1), torch.tensor([1, 9, 30, T])
     x = diffusion.q_sample(x0, t, noise, SCHEDULE)
     for i in range(4):
-        torch.testing.assert_close(x[i : i + 1], diffusion.q_sample(x0[i : i + 1], int(t[i]), noise[i : i + 1], SCHEDULE))
+        torch.testing.assert_close(
+            x[i : i + 1], diffusion.q_sample(x0[i : i + 1], int(t[i]), noise[i : i + 1], SCHEDULE)
+        )
     torch.testing.assert_close(diffusion.predict_x0(x, noise, t, SCHEDULE), x0)
     assert diffusion.q_sample(x0.float(), t, noise.float(), SCHEDULE).dtype == torch.float32
 
@@ -119,8 +136,12 @@ def test_loss_is_the_mean_squared_error_of_the_noise():
         return 0.5 * x
 
     loss = diffusion.epsilon_loss(model, x0, t, noise, SCHEDULE)
-    x_t = torch.stack([SCHEDULE.alphas_bar[s - 1].sqrt() * x0[i] + (1 - SCHEDULE.alphas_bar[s - 1]).sqrt() * noise[i]
-                       for i, s in enumerate(t)])
+    x_t = torch.stack(
+        [
+            SCHEDULE.alphas_bar[s - 1].sqrt() * x0[i] + (1 - SCHEDULE.alphas_bar[s - 1]).sqrt() * noise[i]
+            for i, s in enumerate(t)
+        ]
+    )
     torch.testing.assert_close(seen[0][0], x_t)
     assert torch.equal(seen[0][1], t)
     assert loss.item() == pytest.approx(sum(((noise - 0.5 * x_t) ** 2).flatten().tolist()) / 1500)
@@ -136,11 +157,15 @@ def test_posterior_is_bayes_rule_on_a_grid():
     grid, x0, x_t = torch.linspace(-12, 12, 20_001, dtype=torch.float64), 0.7, -1.1
     for t in (2, 5, 30, T):
         beta, kept = BETAS[t - 1], SCHEDULE.alphas_bar[t - 2]
-        log = -(x_t - (1 - beta).sqrt() * grid) ** 2 / (2 * beta) - (grid - kept.sqrt() * x0) ** 2 / (2 * (1 - kept))
+        log = -((x_t - (1 - beta).sqrt() * grid) ** 2) / (2 * beta) - (grid - kept.sqrt() * x0) ** 2 / (2 * (1 - kept))
         p = log.softmax(0)
         mean = (p * grid).sum()
-        ours = diffusion.posterior(torch.tensor([[x_t]], dtype=torch.float64), torch.tensor([[x0]], dtype=torch.float64), t, SCHEDULE)
-        torch.testing.assert_close(torch.stack(ours).flatten(), torch.stack([mean, (p * (grid - mean) ** 2).sum()]), rtol=1e-6, atol=1e-9)
+        ours = diffusion.posterior(
+            torch.tensor([[x_t]], dtype=torch.float64), torch.tensor([[x0]], dtype=torch.float64), t, SCHEDULE
+        )
+        torch.testing.assert_close(
+            torch.stack(ours).flatten(), torch.stack([mean, (p * (grid - mean) ** 2).sum()]), rtol=1e-6, atol=1e-9
+        )
 
 
 def test_at_the_first_step_the_posterior_is_the_data():
@@ -174,8 +199,10 @@ def test_sampling_with_the_best_predictor_gives_the_data_back(sigma):
     n, total = 10_000, torch.eye(2)
     mean = torch.zeros(1, 2)
     for t in range(200, 0, -1):
-        step = [diffusion.ddpm_step(x, best_predictor(x, torch.full((len(x),), t)), t, FINE, torch.zeros_like(x))
-                for x in (mean, torch.cat([torch.zeros(1, 2), torch.eye(2)]))]
+        step = [
+            diffusion.ddpm_step(x, best_predictor(x, torch.full((len(x),), t)), t, FINE, torch.zeros_like(x))
+            for x in (mean, torch.cat([torch.zeros(1, 2), torch.eye(2)]))
+        ]
         slope = (step[1][1:] - step[1][:1]).T
         spread = {"beta": FINE.betas[t - 1], "posterior": diffusion.posterior(mean, mean, t, FINE)[1]}[sigma]
         mean, total = step[0], slope @ total @ slope.T + (t > 1) * spread * torch.eye(2)
@@ -187,13 +214,18 @@ def test_sampling_with_the_best_predictor_gives_the_data_back(sigma):
     torch.testing.assert_close(mean[0], MEAN, atol=0.02, rtol=0)
     torch.testing.assert_close(total, COVARIANCE.float(), atol=0.05, rtol=0, check_dtype=False)
     data = MEAN + randn(2000, 2, dtype=torch.float32) @ torch.linalg.cholesky(COVARIANCE).T
-    distances = [diffusion.energy_distance(data, other) for other in (samples[:2000], randn(2000, 2, seed=5, dtype=torch.float32))]
+    distances = [
+        diffusion.energy_distance(data, other)
+        for other in (samples[:2000], randn(2000, 2, seed=5, dtype=torch.float32))
+    ]
     assert distances[0] < 0.02 * distances[1]
 
 
 def test_sampling_is_reproducible_and_keeps_its_history():
-    first, again = (diffusion.ddpm_sample(best_predictor, (5, 2), FINE, torch.Generator().manual_seed(3), return_history=history)
-                    for history in (False, True))
+    first, again = (
+        diffusion.ddpm_sample(best_predictor, (5, 2), FINE, torch.Generator().manual_seed(3), return_history=history)
+        for history in (False, True)
+    )
     assert again.shape == (201, 5, 2) and torch.equal(first, again[-1])
     assert torch.equal(again[0], torch.randn(5, 2, generator=torch.Generator().manual_seed(3)))
 
@@ -214,8 +246,17 @@ def test_energy_distance_by_hand_and_without_bias():
     between = (0 + 4 + 5 + 3) / 4
     assert diffusion.energy_distance(a, b) == pytest.approx(2 * between - 5 - 4)
     assert diffusion.energy_distance(a, b, unbiased=False) == pytest.approx(2 * between - 5 / 2 - 4 / 2)
-    same = torch.tensor([[diffusion.energy_distance(randn(20, 2, 2, seed=2 * s), randn(30, 2, 2, seed=2 * s + 1), unbiased=unbiased)
-                          for s in range(200)] for unbiased in (True, False)])
+    same = torch.tensor(
+        [
+            [
+                diffusion.energy_distance(
+                    randn(20, 2, 2, seed=2 * s), randn(30, 2, 2, seed=2 * s + 1), unbiased=unbiased
+                )
+                for s in range(200)
+            ]
+            for unbiased in (True, False)
+        ]
+    )
     assert abs(same[0].mean()) < 4.5 * same[0].std() / 200**0.5 and same[1].min() > 0
     assert same[1].mean() > 4.5 * same[1].std() / 200**0.5
 
@@ -223,18 +264,28 @@ def test_energy_distance_by_hand_and_without_bias():
 # ---- what is wrong
 
 
-@pytest.mark.parametrize(("call", "words"), [
-    (lambda x: diffusion.q_sample(x, 0, x, SCHEDULE), "t must be from 1 to T = 60, got 0"),
-    (lambda x: diffusion.q_step(x, torch.tensor([1, T + 1]), x, SCHEDULE), "got 1 to 61"),
-    (lambda x: diffusion.q_sample(x, torch.tensor([1, 2, 3]), x, SCHEDULE), r"t must be an integer or \(2,\) integers"),
-    (lambda x: diffusion.q_sample(x, 0.5, x, SCHEDULE), "t must be an integer"),
-    (lambda x: diffusion.q_sample(x, 1, x[:1], SCHEDULE), "noise must have the shape of the data"),
-    (lambda x: diffusion.epsilon_loss(lambda x, t: x[:, :1], x, 1, x, SCHEDULE), "the model's prediction must have the shape"),
-    (lambda x: diffusion.posterior(x, x[:, :1], 1, SCHEDULE), "x0 must have the shape"),
-    (lambda x: diffusion.ddpm_step(x, x[:, :1], 1, SCHEDULE, x), "eps must have the shape"),
-    (lambda x: diffusion.ddpm_step(x, x, 1, SCHEDULE, x, "learned"), 'sigma must be "beta" or "posterior"'),
-    (lambda x: diffusion.energy_distance(x, x[:, :2]), "points of one shape"),
-    (lambda x: diffusion.energy_distance(x, x[:1]), "at least two points")])
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda x: diffusion.q_sample(x, 0, x, SCHEDULE), "t must be from 1 to T = 60, got 0"),
+        (lambda x: diffusion.q_step(x, torch.tensor([1, T + 1]), x, SCHEDULE), "got 1 to 61"),
+        (
+            lambda x: diffusion.q_sample(x, torch.tensor([1, 2, 3]), x, SCHEDULE),
+            r"t must be an integer or \(2,\) integers",
+        ),
+        (lambda x: diffusion.q_sample(x, 0.5, x, SCHEDULE), "t must be an integer"),
+        (lambda x: diffusion.q_sample(x, 1, x[:1], SCHEDULE), "noise must have the shape of the data"),
+        (
+            lambda x: diffusion.epsilon_loss(lambda x, t: x[:, :1], x, 1, x, SCHEDULE),
+            "the model's prediction must have the shape",
+        ),
+        (lambda x: diffusion.posterior(x, x[:, :1], 1, SCHEDULE), "x0 must have the shape"),
+        (lambda x: diffusion.ddpm_step(x, x[:, :1], 1, SCHEDULE, x), "eps must have the shape"),
+        (lambda x: diffusion.ddpm_step(x, x, 1, SCHEDULE, x, "learned"), 'sigma must be "beta" or "posterior"'),
+        (lambda x: diffusion.energy_distance(x, x[:, :2]), "points of one shape"),
+        (lambda x: diffusion.energy_distance(x, x[:1]), "at least two points"),
+    ],
+)
 def test_what_does_not_fit_is_refused_in_one_line(call, words):
     with pytest.raises(ValueError, match=words) as error:
         call(randn(2, 3))

@@ -1,4 +1,5 @@
 """The two LoRA experts on SmolLM2: one batched pass equals separate ones, and the committed texts are what they write."""
+
 from __future__ import annotations
 
 import json
@@ -83,7 +84,8 @@ def test_steered_texts_are_complete_and_their_fluency_can_be_measured_again(lm, 
     neutral, gloomy = (steered[steered.prompts == kind] for kind in ("neutral", "gloomy"))
     assert neutral.groupby(["lam", "filtered"]).size().tolist() == [60] * 20
     assert gloomy.groupby("method").size().to_dict() == dict.fromkeys(
-        ["core", "positive expert alone", "anti-expert only", "DExperts"], 240)
+        ["core", "positive expert alone", "anti-expert only", "DExperts"], 240
+    )
     for row in steered.iloc[[0, 400, 1100, len(steered) - 1]].itertuples():
         ids = torch.cat([prompt_ids(lm, row.prompt), torch.tensor(list(row.tokens))])[None]
         with torch.inference_mode():
@@ -96,14 +98,16 @@ def test_the_recipe_writes_the_committed_text_again(lm, steered):
     rows = steered[(steered.prompts == "neutral") & (steered.lam == -2) & steered.filtered]
     ids = torch.stack([prompt_ids(lm, prompt) for prompt in rows.prompt])
     ensemble = AdapterEnsemble(lm.model, ADAPTERS, lambda lp: negative_evidence(*lp, -2.0, top_p=0.9))
-    out = generate(ensemble, ids, 3, "sample", generator=torch.Generator().manual_seed(0))[:, ids.shape[1]:]
+    out = generate(ensemble, ids, 3, "sample", generator=torch.Generator().manual_seed(0))[:, ids.shape[1] :]
     same = sum(new.tolist() == list(old[:3]) for new, old in zip(out, rows.tokens))
     assert same >= 57, f"{same} of 60"
 
 
 def test_reports_say_what_the_adapters_learnt():
     for name, own in (("lora-positive", "positive"), ("lora-negative", "negative")):
-        report = json.loads((data_dir() / "models" / name / "training.json").read_text(encoding="utf-8"))["validation_perplexity"]
+        report = json.loads((data_dir() / "models" / name / "training.json").read_text(encoding="utf-8"))[
+            "validation_perplexity"
+        ]
         assert report[own]["adapted"] < 0.5 * report[own]["core"]
 
 

@@ -259,7 +259,9 @@ def test_fitted_lam_is_the_optimum_where_moments_match():
 def test_fit_in_pieces_is_the_same_fit(monkeypatch):
     log_probs, targets = random_members(6, members=2, shape=(50,), zeros=True), torch.zeros(50, dtype=torch.long)
     whole = fit_loglinear_weights(log_probs, targets, n_iter=5)
-    monkeypatch.setattr(interpolation, "CHUNK", 7 * log_probs.shape[-1])  # seven rows at a time, the last piece is shorter
+    monkeypatch.setattr(
+        interpolation, "CHUNK", 7 * log_probs.shape[-1]
+    )  # seven rows at a time, the last piece is shorter
     torch.testing.assert_close(fit_loglinear_weights(log_probs, targets, n_iter=5), whole, atol=1e-6, rtol=1e-6)
 
 
@@ -507,5 +509,7 @@ def test_each_papers_formula_is_one_vector_of_coefficients(seed):
     # Li et al. (2023), equations 1 and 2: log p_exp - log p_ama on the plausible tokens, no core
     head = positive.exp() >= 0.1 * positive.exp().amax(-1, keepdim=True)
     paper = (positive.exp() / negative.exp()).masked_fill(~head, 0.0)
-    ours = loglinear_interpolation(members, [0, 1, -1]).masked_fill(~plausible_mask(positive, 0.1), -INF).log_softmax(-1)
+    ours = (
+        loglinear_interpolation(members, [0, 1, -1]).masked_fill(~plausible_mask(positive, 0.1), -INF).log_softmax(-1)
+    )
     close(ours.exp(), paper / paper.sum(-1, keepdim=True))

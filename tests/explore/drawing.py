@@ -37,6 +37,11 @@ def _marks(element, x=0.0, y=0.0):
     x, y = (x + float(move[1]), y + float(move[2])) if move else (x, y)
     tag = element.tag.split("}")[-1]
     if tag in ("text", "line"):
-        yield tag, x, y - (round(0.3 * float(element.get("font-size")[:-2])) if tag == "text" else 0), element  # the middle of a text
+        yield (
+            tag,
+            x,
+            y - (round(0.3 * float(element.get("font-size")[:-2])) if tag == "text" else 0),
+            element,
+        )  # the middle of a text
     for child in element:
         yield from _marks(child, x, y)

@@ -44,7 +44,9 @@ def _said(svg, what):
 def _shown(svg):
     """Accuracy and cost of the cascade; (M, 5): accuracy and price of a tier alone, asked, answers, right."""
     *alone, together = _said(svg, "point")
-    pattern = r".* alone: accuracy ([\d.]+), price ([\d.]+); in the cascade asked (\d+), answers (\d+), of these right (\d+)"
+    pattern = (
+        r".* alone: accuracy ([\d.]+), price ([\d.]+); in the cascade asked (\d+), answers (\d+), of these right (\d+)"
+    )
     rows = [[float(x) for x in re.fullmatch(pattern, one).groups()] for one in alone]
     found = re.fullmatch(r"cascade: accuracy ([\d.]+), cost ([\d.]+)", together)
     return [float(x) for x in found.groups()], np.array(rows)
@@ -52,7 +54,9 @@ def _shown(svg):
 
 def _bars(svg):
     """For each histogram from top to bottom {end of the bar: (right, wrong)}; a bar that begins before the last one's end is the next's."""
-    found = [re.fullmatch(r"score up to ([\d.]+): (\d+) right, (\d+) wrong", one).groups() for one in _said(svg, "rect mark")]
+    found = [
+        re.fullmatch(r"score up to ([\d.]+): (\d+) right, (\d+) wrong", one).groups() for one in _said(svg, "rect mark")
+    ]
     panels, last = [{}], -1.0
     for to, good, bad in found:
         if float(to) <= last:
@@ -85,7 +89,15 @@ def _compare(chart, scores, correct, taus, price, cost=None):
     return svg, expected
 
 
-GRID = [((0.8, 0.9), 6), ((0.5, 0.5), 0), ((1, 1), 1), ((0.9, 0.5), 3), ((0.55, 1), 9), ((0.73, 0.61), 0), ((0.98, 0.94), 2)]
+GRID = [
+    ((0.8, 0.9), 6),
+    ((0.5, 0.5), 0),
+    ((1, 1), 1),
+    ((0.9, 0.5), 3),
+    ((0.55, 1), 9),
+    ((0.73, 0.61), 0),
+    ((0.98, 0.94), 2),
+]
 
 
 @pytest.mark.parametrize(("taus", "price"), GRID)
@@ -96,7 +108,7 @@ def test_what_the_page_computes_is_the_librarys_cascade(chart, outcomes, taus, p
     (line,) = (t for t in _texts(svg) if t.startswith("accuracy 0."))
     best = int(outcomes[1].mean(axis=1).argmax())
     start = f"accuracy {expected.accuracy:.3f} (best single: {NAMES[best]} {outcomes[1].mean(axis=1)[best]:.3f}) at "
-    assert line.startswith(start) and line.endswith(f' times the price of {NAMES[2]}')
+    assert line.startswith(start) and line.endswith(f" times the price of {NAMES[2]}")
     assert float(line.removeprefix(start).split()[0]) == pytest.approx(expected.cost, rel=0.006)
 
 
@@ -139,26 +151,43 @@ def test_histograms_count_who_is_asked_and_the_cut_divides_them(chart, outcomes,
 def test_bars_are_as_high_as_their_counts_and_pale_where_items_are_passed_on(chart, taus):
     svg = _draw(chart, **_sliders(taus, 4))
     lower, upper = (
-        [[float(x) for x in one] for one in re.findall(
-            rf'd="M([\d.]+),([\d.]+)h[\d.]+v([\d.]+)h[^>]*fill="{colour}" opacity="([\d.]+)"', svg)]
+        [
+            [float(x) for x in one]
+            for one in re.findall(
+                rf'd="M([\d.]+),([\d.]+)h[\d.]+v([\d.]+)h[^>]*fill="{colour}" opacity="([\d.]+)"', svg
+            )
+        ]
         for colour in (tiers.WRONG, tiers.RIGHT)
-    )  # fmt: skip
+    )
     panels = _bars(svg)
     counted = [(m, to, counts) for m, panel in enumerate(panels) for to, counts in panel.items()]
     assert len(lower) == len(upper) == len(counted) and len(panels) == 2
     height = (300 - tiers.BELOW) // 2
     scales = [set(), set()]
     for (x, top, h, opacity), (x2, top2, h2, opacity2), (m, to, (good, bad)) in zip(lower, upper, counted):
-        assert x == x2 and top + h == pytest.approx(height) and top2 + h2 == pytest.approx(top) and top2 >= tiers.ABOVE - 1e-6
+        assert (
+            x == x2
+            and top + h == pytest.approx(height)
+            and top2 + h2 == pytest.approx(top)
+            and top2 >= tiers.ABOVE - 1e-6
+        )
         assert opacity == opacity2 == (1 if to > taus[m] else 0.35)
         assert h * good == pytest.approx(h2 * bad)
         scales[m].add(round((h + h2) / (good + bad), 6))
     assert [len(scale) for scale in scales] == [1, 1]
 
 
-@pytest.mark.parametrize(("M", "lowest", "taus"), [
-    (2, 0.5, (0.77,)), (2, 0.0, (0.3,)), (3, 0.0, (0.9, 0.42)), (4, 0.5, (0.8, 0.775, 0.9)), (4, 0.0, (0.95, 0.6, 0.05)),
-    (4, 0.5, (1, 1, 0.5))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("M", "lowest", "taus"),
+    [
+        (2, 0.5, (0.77,)),
+        (2, 0.0, (0.3,)),
+        (3, 0.0, (0.9, 0.42)),
+        (4, 0.5, (0.8, 0.775, 0.9)),
+        (4, 0.0, (0.95, 0.6, 0.05)),
+        (4, 0.5, (1, 1, 0.5)),
+    ],
+)
 def test_two_and_four_tiers_and_scores_from_0(M, lowest, taus):
     scores, correct = _outcomes(M, lowest=lowest, seed=M)
     drawn = explore.cascade_explorer(scores, correct, names=list("abcd")[:M], taus=taus, ratio=2)
@@ -169,19 +198,26 @@ def test_two_and_four_tiers_and_scores_from_0(M, lowest, taus):
 
 def test_the_line_is_the_best_of_all_stops(chart, outcomes):
     scores, correct = outcomes
-    (curves,) = (layer["data"]["values"] for layer in chart.spec["vconcat"][1]["hconcat"][0]["layer"] if "flatten" in str(layer))
+    (curves,) = (
+        layer["data"]["values"] for layer in chart.spec["vconcat"][1]["hconcat"][0]["layer"] if "flatten" in str(layer)
+    )
     stops = [round(0.5 + 0.01 * i, 2) for i in range(51)]
     for price in (0, 3):
-        every = [cascade(scores, correct, _relative(3, price, COST), taus)[:2] for taus in itertools.product(stops, stops)]
+        every = [
+            cascade(scores, correct, _relative(3, price, COST), taus)[:2] for taus in itertools.product(stops, stops)
+        ]
         accuracy, cost = np.array(every).T
         best = pareto(cost.round(9), accuracy.round(9))
         assert curves[price]["s"] == price
-        assert dict(zip(curves[price]["x"], curves[price]["y"])) == pytest.approx(dict(zip(curves[price]["x"], accuracy[best])), abs=1e-5)
+        assert dict(zip(curves[price]["x"], curves[price]["y"])) == pytest.approx(
+            dict(zip(curves[price]["x"], accuracy[best])), abs=1e-5
+        )
         assert curves[price]["x"] == pytest.approx(cost[best], rel=1e-4)
 
 
-@pytest.mark.parametrize(("taus", "shown"), [
-    ([0.804, 0.896], [0.8, 0.9]), ([-math.inf, math.inf], [0.5, 1]), ([0.1, 0.999], [0.5, 1])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("taus", "shown"), [([0.804, 0.896], [0.8, 0.9]), ([-math.inf, math.inf], [0.5, 1]), ([0.1, 0.999], [0.5, 1])]
+)
 def test_sliders_start_at_the_nearest_stop(outcomes, taus, shown):
     drawn = explore.cascade_explorer(*outcomes, names=NAMES, taus=taus)
     assert [p["value"] for p in drawn.spec["params"] if "bind" in p] == [*shown, 5]
@@ -190,39 +226,72 @@ def test_sliders_start_at_the_nearest_stop(outcomes, taus, shown):
 
 
 def test_spec_has_labelled_sliders_and_nothing_is_laid_out_again(chart):
-    bound = [(p["bind"]["name"], p["bind"]["min"], p["bind"]["max"], p["value"]) for p in chart.spec["params"] if "bind" in p]
+    bound = [
+        (p["bind"]["name"], p["bind"]["min"], p["bind"]["max"], p["value"]) for p in chart.spec["params"] if "bind" in p
+    ]
     price = "price ratio r, as measured (left), then from 1 to 100 (right)"
-    assert bound == [("τ1, threshold of VADER", 0.5, 1, 0.8), ("τ2, threshold of TF-IDF", 0.5, 1, 0.9), (price, 0, 9, 6)]
+    assert bound == [
+        ("τ1, threshold of VADER", 0.5, 1, 0.8),
+        ("τ2, threshold of TF-IDF", 0.5, 1, 0.9),
+        (price, 0, 9, 6),
+    ]
     assert set(chart._repr_mimebundle_()) == {"application/vnd.vegalite.v5+json", "text/plain"}
     places = set()
     for taus, setting in (GRID[0], GRID[1], ((1, 0.5), 1), ((0.5, 1), 9), ((1, 1), 1)):  # dots and cuts at the edges
         svg = _draw(chart, **_sliders(taus, setting))
-        places.add((*re.findall(r'<svg[^>]* width="([\d.]+)" height', svg), *re.findall(r'_group"[^>]*><g transform="(.*?)"', svg)))
+        places.add(
+            (
+                *re.findall(r'<svg[^>]* width="([\d.]+)" height', svg),
+                *re.findall(r'_group"[^>]*><g transform="(.*?)"', svg),
+            )
+        )
     assert len(places) == 1 and float(places.pop()[0]) <= 712
 
 
 def test_page_size_does_not_grow_with_the_items():
     scores, correct = _outcomes(3, N=5000)
-    assert len(json.dumps(explore.cascade_explorer(scores, correct, names=NAMES, taus=[0.7, 0.8]).spec, allow_nan=False)) < 120_000
+    assert (
+        len(json.dumps(explore.cascade_explorer(scores, correct, names=NAMES, taus=[0.7, 0.8]).spec, allow_nan=False))
+        < 120_000
+    )
     scores, correct = _outcomes(4, N=5000)
-    assert len(json.dumps(explore.cascade_explorer(scores, correct, names=list("abcd"), taus=[0.7] * 3).spec, allow_nan=False)) < 250_000
+    assert (
+        len(
+            json.dumps(
+                explore.cascade_explorer(scores, correct, names=list("abcd"), taus=[0.7] * 3).spec, allow_nan=False
+            )
+        )
+        < 250_000
+    )
 
 
 def test_a_cascade_beyond_the_axis_says_so(chart):
     texts = _texts(_draw(chart, tau1_at=1, tau2_at=1, setting=1))  # r = 1: three calls of one price
-    assert [t for t in texts if t.endswith("→")][-1].startswith("cascade 0.") and any("at 3.00 times the price" in t for t in texts)
+    assert [t for t in texts if t.endswith("→")][-1].startswith("cascade 0.") and any(
+        "at 3.00 times the price" in t for t in texts
+    )
     assert not any(t.endswith("→") for t in _texts(_draw(chart)))
 
 
-@pytest.mark.parametrize(("ratio", "price", "said"), [
-    (10, 6, "prices 1 : 10 : 100 (r = 10)"), (1.5, 2, "prices 1 : 1.5 : 2.25 (r = 1.5)"), (100, 9, "prices 1 : 100 : 10,000 (r = 100)"),
-    (None, 0, "prices 0.2 : 0.7 : 120 (as measured)")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ratio", "price", "said"),
+    [
+        (10, 6, "prices 1 : 10 : 100 (r = 10)"),
+        (1.5, 2, "prices 1 : 1.5 : 2.25 (r = 1.5)"),
+        (100, 9, "prices 1 : 100 : 10,000 (r = 100)"),
+        (None, 0, "prices 0.2 : 0.7 : 120 (as measured)"),
+    ],
+)
 def test_text_says_what_the_chart_shows(outcomes, ratio, price, said):
-    drawn = explore.cascade_explorer(*outcomes, COST, names=NAMES, taus=[0.8, 0.9], ratio=ratio, title="Cascade", context="a b c")
+    drawn = explore.cascade_explorer(
+        *outcomes, COST, names=NAMES, taus=[0.8, 0.9], ratio=ratio, title="Cascade", context="a b c"
+    )
     text, texts = " ".join(repr(drawn).split()), _texts(_draw(drawn))
     alone = ", ".join(f"{name} {x:.3f}" for name, x in zip(NAMES, outcomes[1].mean(axis=1)))
     expected = cascade(*outcomes, _relative(3, price, COST), [0.8, 0.9])
-    assert text.startswith(f"Cascade: a b c. Accuracy of single tiers on 157 items: {alone}. Cascade at τ1 = 0.80, τ2 = 0.90, {said}: ")
+    assert text.startswith(
+        f"Cascade: a b c. Accuracy of single tiers on 157 items: {alone}. Cascade at τ1 = 0.80, τ2 = 0.90, {said}: "
+    )
     assert f"τ1 = 0.80, τ2 = 0.90; {said}" in texts
     (answered,) = (t for t in texts if t.startswith("answered by"))
     (result,) = (t for t in texts if t.startswith("accuracy 0."))
@@ -240,7 +309,9 @@ def test_the_dearest_tier_need_not_be_the_last(outcomes):
 
 
 def test_tiers_that_are_always_right_lists_and_long_names_are_drawn():
-    drawn = explore.cascade_explorer([[0.9, 0.5]], [[1, 1], [True, True]], names=["an extraordinary name", "b"], taus=[0.6])
+    drawn = explore.cascade_explorer(
+        [[0.9, 0.5]], [[1, 1], [True, True]], names=["an extraordinary name", "b"], taus=[0.6]
+    )
     assert _shown(_draw(drawn))[0] == pytest.approx([1, 0.5 * (0.1 + 1.1)])
     assert "an extraord…: answers 1 of 2" in _texts(_draw(drawn))
 
@@ -248,19 +319,30 @@ def test_tiers_that_are_always_right_lists_and_long_names_are_drawn():
 SCORES, CORRECT = np.full((2, 5), 0.7), np.ones((3, 5))
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"correct": np.ones(5)}, r"correct must be \(M, N\), M = 2 to 4 tiers and at least one item, got \(5,\)"),
-    ({"correct": np.ones((1, 5))}, r"got \(1, 5\)"), ({"correct": np.ones((5, 5))}, r"got \(5, 5\)"),
-    ({"correct": np.ones((3, 0)), "scores": np.ones((2, 0))}, r"got \(3, 0\)"),
-    ({"scores": np.ones((3, 5))}, r"scores must be \(2, 5\), a row for each tier but the last, got \(3, 5\)"),
-    ({"scores": SCORES + 0.5}, "scores must be numbers from 0 to 1, without NaN: got 1.2 to 1.2"),
-    ({"scores": SCORES * np.nan}, "scores must be numbers from 0 to 1, without NaN"),
-    ({"correct": CORRECT / 2}, "correct must hold 0 and 1 only"), ({"correct": CORRECT * np.nan}, "correct must hold 0 and 1 only"),
-    ({"names": ["a", "b"]}, "3 tiers need a list of 3 names, got 2"), ({"names": "abc"}, "3 names, got one string"),
-    ({"taus": [0.5]}, r"taus must be 2 numbers, .*, got \[0.5\]"), ({"taus": [0.5, np.nan]}, "taus must be 2 numbers"),
-    ({"cost": [1, 2]}, r"cost must be 3 finite prices .*, got \[1.0, 2.0\]"), ({"cost": [1, -2, 3]}, "finite prices of at least 0"),
-    ({"cost": [1, np.inf, 3]}, "finite prices"), ({"cost": [0, 0, 0]}, "not all 0"),
-    ({"ratio": 7}, r"ratio must be one of \(1, 1.5, 2, .*, or None if cost is given, got 7"), ({"ratio": None}, "ratio must be one of")])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"correct": np.ones(5)}, r"correct must be \(M, N\), M = 2 to 4 tiers and at least one item, got \(5,\)"),
+        ({"correct": np.ones((1, 5))}, r"got \(1, 5\)"),
+        ({"correct": np.ones((5, 5))}, r"got \(5, 5\)"),
+        ({"correct": np.ones((3, 0)), "scores": np.ones((2, 0))}, r"got \(3, 0\)"),
+        ({"scores": np.ones((3, 5))}, r"scores must be \(2, 5\), a row for each tier but the last, got \(3, 5\)"),
+        ({"scores": SCORES + 0.5}, "scores must be numbers from 0 to 1, without NaN: got 1.2 to 1.2"),
+        ({"scores": SCORES * np.nan}, "scores must be numbers from 0 to 1, without NaN"),
+        ({"correct": CORRECT / 2}, "correct must hold 0 and 1 only"),
+        ({"correct": CORRECT * np.nan}, "correct must hold 0 and 1 only"),
+        ({"names": ["a", "b"]}, "3 tiers need a list of 3 names, got 2"),
+        ({"names": "abc"}, "3 names, got one string"),
+        ({"taus": [0.5]}, r"taus must be 2 numbers, .*, got \[0.5\]"),
+        ({"taus": [0.5, np.nan]}, "taus must be 2 numbers"),
+        ({"cost": [1, 2]}, r"cost must be 3 finite prices .*, got \[1.0, 2.0\]"),
+        ({"cost": [1, -2, 3]}, "finite prices of at least 0"),
+        ({"cost": [1, np.inf, 3]}, "finite prices"),
+        ({"cost": [0, 0, 0]}, "not all 0"),
+        ({"ratio": 7}, r"ratio must be one of \(1, 1.5, 2, .*, or None if cost is given, got 7"),
+        ({"ratio": None}, "ratio must be one of"),
+    ],
+)
 def test_bad_input_is_refused_in_one_line(changes, message):
     good = {"scores": SCORES, "correct": CORRECT, "names": list("abc"), "taus": [0.6, 0.8]}
     explore.cascade_explorer(**good)

@@ -58,7 +58,9 @@ def test_an_unknown_setting_gets_one_line_and_the_usual_chart(monkeypatch, capsy
 
 def test_the_output_is_one_frame_that_holds_everything():
     output = chart_html.framed(SPEC, WORDS)
-    title, inside = re.fullmatch(r"<iframe title=\"([^\"]*)\" style=\"[^\"]*\" srcdoc='([^']*)'></iframe>", output, re.S).groups()
+    title, inside = re.fullmatch(
+        r"<iframe title=\"([^\"]*)\" style=\"[^\"]*\" srcdoc='([^']*)'></iframe>", output, re.S
+    ).groups()
     assert html.unescape(title).startswith('One "point" & one <slider>') and len(html.unescape(title)) <= 100
     page = html.unescape(inside)
     assert json.loads(re.search(r'<script type="application/json">(.*?)</script>', page, re.S)[1]) == SPEC

@@ -21,7 +21,9 @@ def _example(C, members, seed, truth=None, scale=3.0, **more):
     common, student, *noise = torch.randn(members + 2, C, generator=generator, dtype=torch.float64)
     teachers = torch.stack([scale * common + one for one in noise]) + 7  # logits may have any offset
     labels = [str(d) for d in range(C)] if C <= 12 else [f" w{i}" for i in range(C)]
-    return explore.Example(labels, teachers, scale * common + 1.5 * student, seed % C if truth is None else truth, **more)
+    return explore.Example(
+        labels, teachers, scale * common + 1.5 * student, seed % C if truth is None else truth, **more
+    )
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,9 @@ def _rows(chart):
 
 
 def test_each_teacher_has_a_tick(chart, examples):
-    panel = next(p for p in chart.spec["vconcat"][1]["hconcat"] if p.get("encoding", {}).get("x", {}).get("field") == "p")
+    panel = next(
+        p for p in chart.spec["vconcat"][1]["hconcat"] if p.get("encoding", {}).get("x", {}).get("field") == "p"
+    )
     length = panel["encoding"]["x"]["scale"]["range"][1]
     for number, T in ((1, 1), (1, 5), (2, 1)):
         found = re.findall(r'd="M([-\d.]+),[\d.]+h1.5v10h-1.5Z" fill="#222222"', _at(chart, number, T, 1))
@@ -105,14 +109,20 @@ def test_rows_are_the_truth_the_students_favourite_and_the_teachers_best(chart, 
         example = list(examples.values())[number - 1]
         mean = ensemble_targets(example.teachers, 1.0)
         ids = [int(row["label"][2:]) for row in _rows(chart) if row["e"] == number - 1 and "r" not in row]
-        assert example.truth in ids and int(example.student.argmax()) in ids and set(mean.topk(8).indices.tolist()) <= set(ids)
+        assert (
+            example.truth in ids
+            and int(example.student.argmax()) in ids
+            and set(mean.topk(8).indices.tolist()) <= set(ids)
+        )
         assert mean[ids].tolist() == sorted(mean[ids].tolist(), reverse=True)
     assert [row["label"] for row in _rows(chart) if row["e"] == 0] == list("0123456789")
 
 
 def test_all_panels_keep_their_rows_when_a_slider_moves(chart):
     for number, rows in ((1, 10), (4, 11)):
-        order = {tuple(label for label, _ in panel) for T in (0.5, 20) for panel in _bars(_at(chart, number, T, 0.5), rows)}
+        order = {
+            tuple(label for label, _ in panel) for T in (0.5, 20) for panel in _bars(_at(chart, number, T, 0.5), rows)
+        }
         assert len(order) == 1
 
 
@@ -174,8 +184,12 @@ def test_the_image_is_drawn_dark_on_white_and_only_with_its_example(chart, examp
 
 @pytest.mark.slow
 def test_nothing_is_laid_out_again_when_a_slider_moves(chart):
-    sizes = {re.search(r'<svg[^>]* width="([\d.]+)" height="([\d.]+)"', _at(chart, number, T, alpha)).groups()
-             for number in (1, 2, 3, 4) for T in (0.5, 1, 4, 20) for alpha in (0, 0.5, 1)}
+    sizes = {
+        re.search(r'<svg[^>]* width="([\d.]+)" height="([\d.]+)"', _at(chart, number, T, alpha)).groups()
+        for number in (1, 2, 3, 4)
+        for T in (0.5, 1, 4, 20)
+        for alpha in (0, 0.5, 1)
+    }
     assert len(sizes) == 1
     assert float(sizes.pop()[0]) <= 765  # pixels: what a cell of JupyterLab has room for
 
@@ -187,12 +201,17 @@ def test_spec_keeps_to_what_jupyterlab_draws(chart, examples):
     assert len(json.dumps(chart.spec, allow_nan=False)) < 60_000
     bound = [p["bind"] for p in chart.spec["params"] if "bind" in p]
     assert [b["aria-label"] for b in bound] == [
-        "example, 1 to 4", "temperature T, from 0.5 (left) to 20 (right)", "α, the teachers' share of the loss"]
+        "example, 1 to 4",
+        "temperature T, from 0.5 (left) to 20 (right)",
+        "α, the teachers' share of the loss",
+    ]
     assert all(b["name"] == b["aria-label"] and "data-lm-suppress-shortcuts" in b for b in bound)
     assert [(b["min"], b["max"], b["step"]) for b in bound] == [(1, 4, 1), (0, len(STOPS) - 1, 1), (0, 1, 0.05)]
     assert [p["value"] for p in chart.spec["params"] if "bind" in p] == [1, STOPS.index(1), 0.5]
     alone = explore.distillation_explorer({"x": examples["two classes"]})
-    assert len([p for p in alone.spec["params"] if "bind" in p]) == 2 and "example 1: x" in _texts(_draw(alone, alpha=1))
+    assert len([p for p in alone.spec["params"] if "bind" in p]) == 2 and "example 1: x" in _texts(
+        _draw(alone, alpha=1)
+    )
 
 
 def test_the_stops_of_the_temperature_are_about_even_in_its_logarithm():
@@ -202,7 +221,9 @@ def test_the_stops_of_the_temperature_are_about_even_in_its_logarithm():
 
 def test_text_says_what_the_chart_shows(chart, examples):
     text = " ".join(repr(chart).split())
-    assert text.startswith("Softened: a b c. Example 1, an 8, truth 8: teachers: ") and chart.spec["description"] == text
+    assert (
+        text.startswith("Softened: a b c. Example 1, an 8, truth 8: teachers: ") and chart.spec["description"] == text
+    )
     assert text.endswith("Sliders: example, temperature T, α.") and max(map(len, repr(chart).splitlines())) <= 100
     for number, (name, example) in enumerate(examples.items(), 1):
         p, q, _, (soft, hard, _) = _expected(example, 1.0, 0.5)
@@ -219,7 +240,9 @@ def test_text_says_what_the_chart_shows(chart, examples):
 
 def _with(**changes):
     example = _example(10, 5, 8, image=torch.zeros(8, 8))
-    return explore.Example(**{**{k: getattr(example, k) for k in ("labels", "teachers", "student", "truth", "image")}, **changes})
+    return explore.Example(
+        **{**{k: getattr(example, k) for k in ("labels", "teachers", "student", "truth", "image")}, **changes}
+    )
 
 
 def _student(value):

@@ -39,13 +39,21 @@ def chart():
 
 @pytest.fixture(scope="module")
 def drop():
-    scores = {"rescaled": [0.8, 0.8, 0.79, 0.75, 0.6, 0.3], "not rescaled": [0.8, 0.6, 0.5, 0.45, 0.42, 0.41], "largest kept": 0.8}
+    scores = {
+        "rescaled": [0.8, 0.8, 0.79, 0.75, 0.6, 0.3],
+        "not rescaled": [0.8, 0.6, 0.5, 0.45, 0.42, 0.41],
+        "largest kept": 0.8,
+    }
     axes = {"p, share that is dropped": RATES}
-    return explore.grid_explorer(scores, axes=axes, measure="accuracy", better="higher", reference={"base": 0.4}, title="Drop")
+    return explore.grid_explorer(
+        scores, axes=axes, measure="accuracy", better="higher", reference={"base": 0.4}, title="Drop"
+    )
 
 
 def _dots(svg: str) -> dict[str, float]:
-    found = re.findall(r'aria-label="([^"]+) ([−\d.]+) at (?:λ|p) = [\d.]+" role="graphics-symbol" aria-roledescription="point"', svg)
+    found = re.findall(
+        r'aria-label="([^"]+) ([−\d.]+) at (?:λ|p) = [\d.]+" role="graphics-symbol" aria-roledescription="point"', svg
+    )
     return {name: float(value.replace("−", "-")) for name, value in found}
 
 
@@ -81,7 +89,7 @@ def test_references_have_lines_and_names_at_the_chosen_task_number(chart):
     for o, experts in enumerate(REFERENCE["single experts"]):
         svg = _draw(chart, outer_at=TASKS[o])
         assert {"base 1.500", f"single experts {experts:.3f}"} <= set(_texts(svg))
-        assert len(re.findall(r'<line [^>]*stroke-dasharray', svg)) == 2
+        assert len(re.findall(r"<line [^>]*stroke-dasharray", svg)) == 2
 
 
 def test_scores_beyond_the_axis_say_so(chart):
@@ -94,7 +102,10 @@ def test_scores_beyond_the_axis_say_so(chart):
 
 def test_with_one_axis_there_is_one_slider_over_uneven_stops(drop):
     (bind,) = [param["bind"] for param in drop.spec["params"] if "bind" in param]
-    assert bind["name"] == bind["aria-label"] == "p, share that is dropped, from 0 (left) to 0.99 (right)" and bind["max"] == 5
+    assert (
+        bind["name"] == bind["aria-label"] == "p, share that is dropped, from 0 (left) to 0.99 (right)"
+        and bind["max"] == 5
+    )
     svg = _draw(drop, xs_i=4)
     assert _dots(svg) == {"rescaled": 0.6, "not rescaled": 0.42, "largest kept": 0.8}
     assert "accuracy (higher is better); p = 0.95" in _texts(svg) and _diamonds(svg) == ["rescaled", "not rescaled"]
@@ -132,7 +143,11 @@ def test_nothing_is_laid_out_again_when_a_slider_moves(chart):
 
 
 def test_spec_keeps_to_what_jupyterlab_draws(chart):
-    bound = [(p["bind"]["name"], p["bind"]["min"], p["bind"]["max"], p["bind"]["step"]) for p in chart.spec["params"] if "bind" in p]
+    bound = [
+        (p["bind"]["name"], p["bind"]["min"], p["bind"]["max"], p["bind"]["step"])
+        for p in chart.spec["params"]
+        if "bind" in p
+    ]
     assert bound == [("n, number of tasks", 2, 6, 2), ("λ, scale of what is added", 0, 1.5, 0.1)]
     assert set(chart._repr_mimebundle_()) == {"application/vnd.vegalite.v5+json", "text/plain"}
     assert len(json.dumps(chart.spec, allow_nan=False)) < 50_000
@@ -141,13 +156,18 @@ def test_spec_keeps_to_what_jupyterlab_draws(chart):
 def test_text_says_what_the_chart_shows(chart, drop):
     text = " ".join(repr(chart).split())
     assert text == chart.spec["description"] and max(map(len, repr(chart).splitlines())) <= 100
-    assert text.startswith("Merges: a b. Perplexity, lower is better. n = 2, best scores: average 1.100, task arithmetic 1.110 at λ = 0.5,")
-    assert "TIES 1.140 at λ = 0.7, DARE 1.275 at λ = 0.1; for comparison base 1.500, single experts 1.480. Sliders: n, λ." in text
+    assert text.startswith(
+        "Merges: a b. Perplexity, lower is better. n = 2, best scores: average 1.100, task arithmetic 1.110 at λ = 0.5,"
+    )
+    assert (
+        "TIES 1.140 at λ = 0.7, DARE 1.275 at λ = 0.1; for comparison base 1.500, single experts 1.480. Sliders: n, λ."
+        in text
+    )
     assert " ".join(repr(drop).split()).endswith("largest kept 0.800; for comparison base 0.400. Slider: p.")
 
 
 def test_names_may_hold_quotes_and_one_method_is_enough():
-    axes = {"t's \"n\"": [1, 2], "x": [0, 1, 3]}
+    axes = {'t\'s "n"': [1, 2], "x": [0, 1, 3]}
     chart = explore.grid_explorer({'"a"': [[1, 2, 3]] * 2}, axes=axes, measure="'m'", better="lower", title="t")
     assert html.unescape("'m' (lower is better); t's \"n\" = 1, x = 1") in _texts(_draw(chart))
     flat = explore.grid_explorer({"a": 1.0}, axes={"x": [0, 1]}, measure="m", better="lower", title="t")

@@ -34,10 +34,18 @@ def test_barriers_are_written_and_in_the_alt_text(chart):
     assert "Lowest accuracy on the path: naive 0.35, related 0.95" in " ".join(chart.text.split())
 
 
-@pytest.mark.parametrize("curves, second, match", [
-    ({}, None, "1 to 6 names"), ({"a": [1.0, 2.0]}, None, "at least 3"), ({"a": [1.0, 2.0, 1.0], "b": [1.0] * 4}, None, "got shapes"),
-    ({"a": [1.0, float("inf"), 1.0]}, None, "not finite"), ({"a": [1.0, 2.0, 1.0]}, {"b": [0.1] * 3}, "same names"),
-    ({"a": [1.0, 2.0, 1.0]}, {"a": [0.1, 1.2, 0.1]}, "from 0 to 1"), ({"a": [1.0, 2.0, 1.0]}, {"a": [0.1] * 4}, "3 accuracies")])
+@pytest.mark.parametrize(
+    "curves, second, match",
+    [
+        ({}, None, "1 to 6 names"),
+        ({"a": [1.0, 2.0]}, None, "at least 3"),
+        ({"a": [1.0, 2.0, 1.0], "b": [1.0] * 4}, None, "got shapes"),
+        ({"a": [1.0, float("inf"), 1.0]}, None, "not finite"),
+        ({"a": [1.0, 2.0, 1.0]}, {"b": [0.1] * 3}, "same names"),
+        ({"a": [1.0, 2.0, 1.0]}, {"a": [0.1, 1.2, 0.1]}, "from 0 to 1"),
+        ({"a": [1.0, 2.0, 1.0]}, {"a": [0.1] * 4}, "3 accuracies"),
+    ],
+)
 def test_path_explorer_refuses(curves, second, match):
     with pytest.raises(ValueError, match=match):
         explore.path_explorer(curves, second=second)

@@ -16,7 +16,10 @@ def shown(draft: str, target: str):
 
 
 def test_the_text_form_is_that_of_wdiff():
-    assert repr(shown("the dog the cat sat", "a dog sat there")) == "step 1: [-the-] {+a+} dog [-the cat sat-] {+sat there+}"
+    assert (
+        repr(shown("the dog the cat sat", "a dog sat there"))
+        == "step 1: [-the-] {+a+} dog [-the cat sat-] {+sat there+}"
+    )
     assert repr(shown("as it was", "as it was")) == "step 1: as it was"
 
 
@@ -43,7 +46,9 @@ def test_the_colours_can_be_read_on_white():
 
 
 def test_ids_are_decoded_run_by_run_and_strange_runs_are_refused():
-    found = marked_edits([("a", [("KEEP", [1, 2]), ("INSERT", [3])])], decode=lambda ids: " " + "".join("abcd"[i] for i in ids))
+    found = marked_edits(
+        [("a", [("KEEP", [1, 2]), ("INSERT", [3])])], decode=lambda ids: " " + "".join("abcd"[i] for i in ids)
+    )
     assert repr(found) == "a: bc {+d+}"
     with pytest.raises(ValueError, match="REPLACE"):
         marked_edits([("a", [("REPLACE", ["x"])])])

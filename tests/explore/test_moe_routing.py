@@ -32,7 +32,9 @@ def numbers():
 @pytest.fixture(scope="module")
 def chart(numbers):
     clean, noise, std = numbers
-    return explore.routing_explorer(clean, noise, TOKENS, std=std, title="Routing", context="a b c", layers=[0, 3, "the last"])
+    return explore.routing_explorer(
+        clean, noise, TOKENS, std=std, title="Routing", context="a b c", layers=[0, 3, "the last"]
+    )
 
 
 def _said(svg: str, what: str) -> list[str]:
@@ -43,7 +45,9 @@ def _gates(svg: str, n=N, e=E) -> torch.Tensor:
     """The gates that the page shows, (n, e); nan for a cell that is not chosen."""
     said = [re.fullmatch(r"(.*), expert (\d+): (.*)", one) for one in _said(svg, "rect mark")]
     assert len(said) == n * e and [int(one[2]) for one in said] == list(range(1, e + 1)) * n
-    return torch.tensor([math.nan if one[3] == "not chosen" else float(one[3]) for one in said], dtype=torch.float64).view(n, e)
+    return torch.tensor(
+        [math.nan if one[3] == "not chosen" else float(one[3]) for one in said], dtype=torch.float64
+    ).view(n, e)
 
 
 def _loads(svg: str) -> list[int]:
@@ -70,7 +74,15 @@ def _expected(scores, k):
     return gates, kept.isfinite(), load.tolist(), words
 
 
-GRID = [(1, 2, 0, 1), (1, 1, 1, 4), (2, 3, 0.5, 0.25), (2, 6, 2, 0.7), (3, 1, 2, 0.35), (3, 4, 1.3, 2.8), (3, 5, 0.1, 1.4)]
+GRID = [
+    (1, 2, 0, 1),
+    (1, 1, 1, 4),
+    (2, 3, 0.5, 0.25),
+    (2, 6, 2, 0.7),
+    (3, 1, 2, 0.35),
+    (3, 4, 1.3, 2.8),
+    (3, 5, 0.1, 1.4),
+]
 
 
 @pytest.mark.parametrize(("layer", "k", "a", "T"), GRID)
@@ -95,7 +107,9 @@ def test_it_is_the_noisy_gate_of_the_papers_layer():
     noise = torch.randn(7, 8, generator=generator, dtype=torch.float64)
     gating = noisy_top_k_gate(x, w_gate, w_noise, 2, noise)
     chart = explore.routing_explorer(gating.clean, noise, [f"t{i}" for i in range(7)], std=gating.std)
-    assert _gates(_draw(chart, a=1), 7, 8).nan_to_num(0).flatten().tolist() == pytest.approx(gating.gates.flatten().tolist(), abs=3e-4)
+    assert _gates(_draw(chart, a=1), 7, 8).nan_to_num(0).flatten().tolist() == pytest.approx(
+        gating.gates.flatten().tolist(), abs=3e-4
+    )
 
 
 @pytest.mark.parametrize("left_out", ["layer", "noise", "std", "T"])
@@ -141,8 +155,12 @@ def test_without_a_scale_the_noise_counts_as_it_is_and_large_scores_do_not_overf
 def test_texts_name_the_setting_the_tokens_and_the_even_load(chart):
     svg = _draw(chart, layer=2, k=4, a=0.5, T_i=STOPS.index(2.8))
     texts = _texts(svg)
-    assert {"layer 3: top-4 of 6 experts, noise 0.5, T = 2.8", "even 6", "Routing"} <= set(texts) and ">a b c</tspan>" in svg
-    assert [t for t in texts if t in {explore.token_label(token) for token in TOKENS}] == list(map(explore.token_label, TOKENS))
+    assert {"layer 3: top-4 of 6 experts, noise 0.5, T = 2.8", "even 6", "Routing"} <= set(
+        texts
+    ) and ">a b c</tspan>" in svg
+    assert [t for t in texts if t in {explore.token_label(token) for token in TOKENS}] == list(
+        map(explore.token_label, TOKENS)
+    )
     assert "the last: top-2 of 6 experts, noise 0.0, T = 1" in _texts(_draw(chart, layer=3))
     assert [t for t in texts if t in list("123456")][:E] == list("123456")
 
@@ -159,9 +177,15 @@ def test_nothing_is_laid_out_again_when_a_slider_moves_and_the_largest_chart_fit
 
 
 def test_spec_keeps_to_what_jupyterlab_draws(chart, numbers):
-    bound = [(p["bind"]["name"], p["bind"]["min"], p["bind"]["max"], p["value"]) for p in chart.spec["params"] if "bind" in p]
+    bound = [
+        (p["bind"]["name"], p["bind"]["min"], p["bind"]["max"], p["value"]) for p in chart.spec["params"] if "bind" in p
+    ]
     temperature = ("temperature T of the scores, from 0.25 (left) to 4 (right)", 0, 8, 4)
-    wanted = [("layer, 1 to 3", 1, 3, 1), ("top-k, experts a token, 1 to 6", 1, 6, 2), ("noise, times the router's own", 0, 2, 0)]
+    wanted = [
+        ("layer, 1 to 3", 1, 3, 1),
+        ("top-k, experts a token, 1 to 6", 1, 6, 2),
+        ("noise, times the router's own", 0, 2, 0),
+    ]
     assert bound == [*wanted, temperature] and STOPS[4] == 1
     assert set(chart._repr_mimebundle_()) == {"application/vnd.vegalite.v5+json", "text/plain"}
     single = explore.routing_explorer(numbers[0][0], numbers[1][0], TOKENS, top_k=5)

@@ -83,7 +83,9 @@ def test_what_the_page_computes_is_exact_over_the_whole_vocabulary(chart, member
             assert dict(panel) == pytest.approx(wanted, abs=1e-4), lam
         assert [value for _, value in panels[3][:TOP]] == pytest.approx(values.tolist(), abs=1e-4)  # in this order
         shown = [float(text.split()[1]) for text in _texts(svg) if text.startswith("entropy")]
-        bits = [torch.special.entr(p).sum().item() / math.log(2) for p in [m.exp() for m in members.values()] + [result]]
+        bits = [
+            torch.special.entr(p).sum().item() / math.log(2) for p in [m.exp() for m in members.values()] + [result]
+        ]
         assert shown == pytest.approx(bits, abs=0.0051), lam
 
 
@@ -258,7 +260,9 @@ def test_a_tokenizer_gives_the_labels(small):
             return " " + "abcdefghijklmnopqrst"[ids[0]]
 
     chart = explore.negative_evidence_explorer(small[0], Letters(), top=20)
-    assert {row["t"] for row in chart.spec["data"]["values"] if not row.get("r")} == {f"·{c}" for c in "abcdefghijklmnopqrst"}
+    assert {row["t"] for row in chart.spec["data"]["values"] if not row.get("r")} == {
+        f"·{c}" for c in "abcdefghijklmnopqrst"
+    }
 
 
 def _zeroed(members):

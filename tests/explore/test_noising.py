@@ -51,7 +51,9 @@ def _draw(chart, **params) -> str:
     spec = json.loads(json.dumps(chart.spec, allow_nan=False))
     for param in spec["params"]:
         if "bind" in param:
-            param["value"] = str(params.pop(param["name"].removesuffix("_input"), param["value"]))  # as the page sets it
+            param["value"] = str(
+                params.pop(param["name"].removesuffix("_input"), param["value"])
+            )  # as the page sets it
     assert not params, f"no such slider: {params}"
     return vl_convert.vegalite_to_svg(spec, vl_version="5.8")
 
@@ -78,7 +80,9 @@ def _drawn(svg: str) -> list[tuple[str, list[str]]]:
         at = [round((x - first) / noising.CHAR) + noising.COLUMNS * lines.index(y) for y, x, _ in mine]
         assert at == list(range(len(mine)))  # no hole, nothing over another, full lines
         local = [(round(x - first + 1, 2), y - top + noising.LINE + 1) for y, x, _ in mine]
-        painted = [next((kind for (cx, cy), kind in cells.items() if cx == x and abs(cy - y) < 1), WHITE) for x, y in local]
+        painted = [
+            next((kind for (cx, cy), kind in cells.items() if cx == x and abs(cy - y) < 1), WHITE) for x, y in local
+        ]
         result.append(("".join(c for *_, c in mine), painted))
     assert sum(kind != WHITE for _, kinds in result for kind in kinds) == len(cells)
     return result
@@ -103,7 +107,10 @@ def test_what_is_drawn_is_x0_where_u_is_not_below_t(chart, rows, text, share):
         row = rows[text - 1, r, step if r == 2 else -1]
         hit = [u < share for u in row.u]
         assert shown == "".join(n if h else c for c, n, h in zip(row.chars, row.new, hit))
-        kinds = [WHITE if not h else MASKED if r == 1 else AGAIN if r == 0 and n == c else NEW for c, n, h in zip(row.chars, row.new, hit)]
+        kinds = [
+            WHITE if not h else MASKED if r == 1 else AGAIN if r == 0 and n == c else NEW
+            for c, n, h in zip(row.chars, row.new, hit)
+        ]
         assert painted == kinds
         counts.append(sum(kind in (WHITE, AGAIN) for kind in kinds))
         if r < 2:
@@ -126,7 +133,10 @@ def _expected(share, step) -> list[float]:
 
 def test_the_share_that_is_left_is_the_expected_one():
     """8 texts of 128 characters: within three standard errors of the processes' own chances."""
-    texts = ["".join(VOCABULARY[i] for i in torch.randint(K, (128,), generator=torch.Generator().manual_seed(s))) for s in range(8)]
+    texts = [
+        "".join(VOCABULARY[i] for i in torch.randint(K, (128,), generator=torch.Generator().manual_seed(s)))
+        for s in range(8)
+    ]
     rows = noising._rows(texts, list(VOCABULARY), "_", torch.Generator().manual_seed(0))
     for share in (0.1, 0.5, 0.8, 1):
         for r, p in enumerate(_expected(share, 0)[:2]):
@@ -154,7 +164,9 @@ def test_edits_keep_order_and_never_bring_a_character_back():
         steps = edited(text, VOCABULARY, torch.Generator().manual_seed(seed))
         assert len(steps) == 13 and steps[0] == list(enumerate(text))
         left = [[place for place, _ in tokens if place >= 0] for tokens in steps]
-        assert all(places == sorted(set(places)) and set(places) <= set(before) for places, before in zip(left[1:], left))
+        assert all(
+            places == sorted(set(places)) and set(places) <= set(before) for places, before in zip(left[1:], left)
+        )
         assert all(c == text[place] if place >= 0 else c in VOCABULARY for tokens in steps for place, c in tokens)
         assert left[-1] == []
 
@@ -178,10 +190,17 @@ def test_the_image_is_the_librarys_q_sample(chart, share):
     values = {who: [float(v.replace("−", "-")) for w, _, v in said if w == who] for who in ("x_t", "x0", "noise")}
     expected = x0 if t == 0 else diffusion.q_sample(x0[None], t, eps[None], schedule)[0]
     assert values["x_t"] == pytest.approx(expected.tolist(), abs=1e-4)
-    assert values["x0"] == pytest.approx(x0.tolist(), abs=1e-4) and values["noise"] == pytest.approx(eps.tolist(), abs=1e-4)
+    assert values["x0"] == pytest.approx(x0.tolist(), abs=1e-4) and values["noise"] == pytest.approx(
+        eps.tolist(), abs=1e-4
+    )
     abar = schedule.alphas_bar[t - 1].item() if t else 1.0
     texts = _texts(svg)
-    assert {f"step t = {t} of 40", f"ᾱ = {abar:.4f}", f"=  {abar**0.5:.2f}  ×", f"+  {(1 - abar) ** 0.5:.2f}  ×"} <= set(texts)
+    assert {
+        f"step t = {t} of 40",
+        f"ᾱ = {abar:.4f}",
+        f"=  {abar**0.5:.2f}  ×",
+        f"+  {(1 - abar) ** 0.5:.2f}  ×",
+    } <= set(texts)
 
 
 def test_an_empty_text_has_a_length_of_0(monkeypatch):
@@ -200,19 +219,28 @@ def test_nothing_is_laid_out_again_and_the_page_stays_small(chart):
 
 
 def test_controls_and_mime_bundle(chart):
-    bound = [(p["bind"]["name"], p["bind"]["min"], p["bind"]["max"], p["value"]) for p in chart.spec["params"] if "bind" in p]
+    bound = [
+        (p["bind"]["name"], p["bind"]["min"], p["bind"]["max"], p["value"]) for p in chart.spec["params"] if "bind" in p
+    ]
     assert bound == [("text, 1 to 3", 1, 3, 1), ("t / T, from 0 (the text) to 1 (nothing left)", 0, 1, 0.3)]
     assert set(chart._repr_mimebundle_()) == {"application/vnd.vegalite.v5+json", "text/plain"}
     single = corruption_explorer(["abc"], "abc")
-    assert single.spec["description"].endswith("Slider: t / T.") and len([p for p in single.spec["params"] if "bind" in p]) == 1
+    assert (
+        single.spec["description"].endswith("Slider: t / T.")
+        and len([p for p in single.spec["params"] if "bind" in p]) == 1
+    )
     assert not any("abar" in json.dumps(p) for p in single.spec["params"])
 
 
 def test_text_form_says_what_is_drawn_and_the_seed_decides(chart):
     text, svg = " ".join(chart.spec["description"].split()), _draw(chart)
-    assert text.startswith(f"What is left of x0: a b c. Genesis 1:1: {TEXTS['Genesis 1:1']} | At t / T = 0.3, uniform (")
+    assert text.startswith(
+        f"What is left of x0: a b c. Genesis 1:1: {TEXTS['Genesis 1:1']} | At t / T = 0.3, uniform ("
+    )
     assert text.endswith("Sliders: text, t / T.") and max(map(len, repr(chart).splitlines())) <= 100
-    for who, (shown, _), (left, expected) in zip(("uniform", "absorbing", "edits, step 4 of 12"), _drawn(svg), _shown(svg)):
+    for who, (shown, _), (left, expected) in zip(
+        ("uniform", "absorbing", "edits, step 4 of 12"), _drawn(svg), _shown(svg)
+    ):
         assert f"{who} ({left}% left, expected {expected}%): {' '.join(shown.split())}" in text
     x0, eps, schedule = _picture()
     abar = schedule.alphas_bar[11].item()
@@ -224,19 +252,32 @@ def test_text_form_says_what_is_drawn_and_the_seed_decides(chart):
 ONE = torch.ones(64)
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"texts": "abc"}, r"put a single text in \[ \]"), ({"texts": 3}, "texts must be a dict"), ({"texts": []}, "1 to 8 texts, got 0"),
-    ({"texts": ["ab"] * 9}, "got 9"), ({"texts": ["a"]}, "'text 1' must be a string of 2 to 128 characters, got 1"),
-    ({"texts": ["ab" * 65]}, "got 130 characters"), ({"texts": [3]}, "got int"), ({"texts": {"x": "abd"}}, "'x' has characters .*: 'd'"),
-    ({"vocabulary": "a"}, "at least 2 different printable characters, got 1, 1"), ({"vocabulary": "abca"}, "got 4, 3 of them different"),
-    ({"vocabulary": ["a", "bc"]}, "got 'bc'"), ({"vocabulary": "abc\n"}, r"got '\\n'"),
-    ({"mask": "a"}, "that the vocabulary does not have"),
-    ({"mask": "[MASK]"}, r"mask must be one character .* got '\[MASK\]'"), ({"image": ONE}, "image must be three things"),
-    ({"image": (ONE, ONE[:5], ONE)}, r"\(64,\), noise \(64,\) .* got \(64,\), \(5,\), \(64,\)"),
-    ({"image": (ONE, ONE, ONE[:1])}, "T at least 1"),
-    ({"image": (ONE * torch.nan, ONE, ONE)}, "finite numbers"), ({"image": (ONE, ONE, 2 * ONE)}, "from 0 to 1"),
-    ({"image": (ONE, ONE, ONE * 0.9)}, r"got 0.9 first: put a 1 before the schedule's \(T,\)"),
-    ({"image": (ONE, ONE, torch.tensor([1, 0.2, 0.5]))}, "go down from 1")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"texts": "abc"}, r"put a single text in \[ \]"),
+        ({"texts": 3}, "texts must be a dict"),
+        ({"texts": []}, "1 to 8 texts, got 0"),
+        ({"texts": ["ab"] * 9}, "got 9"),
+        ({"texts": ["a"]}, "'text 1' must be a string of 2 to 128 characters, got 1"),
+        ({"texts": ["ab" * 65]}, "got 130 characters"),
+        ({"texts": [3]}, "got int"),
+        ({"texts": {"x": "abd"}}, "'x' has characters .*: 'd'"),
+        ({"vocabulary": "a"}, "at least 2 different printable characters, got 1, 1"),
+        ({"vocabulary": "abca"}, "got 4, 3 of them different"),
+        ({"vocabulary": ["a", "bc"]}, "got 'bc'"),
+        ({"vocabulary": "abc\n"}, r"got '\\n'"),
+        ({"mask": "a"}, "that the vocabulary does not have"),
+        ({"mask": "[MASK]"}, r"mask must be one character .* got '\[MASK\]'"),
+        ({"image": ONE}, "image must be three things"),
+        ({"image": (ONE, ONE[:5], ONE)}, r"\(64,\), noise \(64,\) .* got \(64,\), \(5,\), \(64,\)"),
+        ({"image": (ONE, ONE, ONE[:1])}, "T at least 1"),
+        ({"image": (ONE * torch.nan, ONE, ONE)}, "finite numbers"),
+        ({"image": (ONE, ONE, 2 * ONE)}, "from 0 to 1"),
+        ({"image": (ONE, ONE, ONE * 0.9)}, r"got 0.9 first: put a 1 before the schedule's \(T,\)"),
+        ({"image": (ONE, ONE, torch.tensor([1, 0.2, 0.5]))}, "go down from 1"),
+    ],
+)
 def test_bad_input_is_refused_in_one_line(changes, message):
     good = {"texts": ["abc"], "vocabulary": "abc"}
     corruption_explorer(**good)

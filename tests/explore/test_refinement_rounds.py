@@ -11,13 +11,29 @@ from course_utils.explore.refinement_rounds import refinement_explorer
 from course_utils.refinement import fixed_point, two_rate
 
 # Huang et al. (2024), table 3: accuracy before, after one and after two rounds of self-correction.
-TABLES = {"GPT-4, GSM8K": [0.955, 0.915, 0.890], "GPT-3.5, GSM8K": [0.759, 0.751, 0.747], "GPT-3.5, CSQA": [0.758, 0.381, 0.418]}
+TABLES = {
+    "GPT-4, GSM8K": [0.955, 0.915, 0.890],
+    "GPT-3.5, GSM8K": [0.759, 0.751, 0.747],
+    "GPT-3.5, CSQA": [0.758, 0.381, 0.418],
+}
 VERIFIER = 0.45
 GRID = [
-    (0.2, 0.1, 0.5, 0, 0), (0.3, 0.05, 0.955, 0, 0), (0.1, 0.3, 0.9, 0.5, 0), (0.1, 0.3, 0.2, 1, 0), (0.1, 0.3, 0.6, 0.25, 1),
-    (0.7, 0.9, 0.3, 0, 0), (1, 1, 0.3, 0, 0), (1, 0.9, 0.5, 0, 0), (0, 0, 0.4, 0, 0), (0, 0.2, 0.4, 0, 1), (0, 0.3, 0, 0, 0),
-    (0.5, 0, 1, 0, 0), (0.2, 0.2, 0.5, 0, 0), (0.135, 0.205, 0.395, 0.85, 0), (1, 0, 0, 0, 0),
-]  # fmt: skip
+    (0.2, 0.1, 0.5, 0, 0),
+    (0.3, 0.05, 0.955, 0, 0),
+    (0.1, 0.3, 0.9, 0.5, 0),
+    (0.1, 0.3, 0.2, 1, 0),
+    (0.1, 0.3, 0.6, 0.25, 1),
+    (0.7, 0.9, 0.3, 0, 0),
+    (1, 1, 0.3, 0, 0),
+    (1, 0.9, 0.5, 0, 0),
+    (0, 0, 0.4, 0, 0),
+    (0, 0.2, 0.4, 0, 1),
+    (0, 0.3, 0, 0, 0),
+    (0.5, 0, 1, 0, 0),
+    (0.2, 0.2, 0.5, 0, 0),
+    (0.135, 0.205, 0.395, 0.85, 0),
+    (1, 0, 0, 0, 0),
+]
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +67,17 @@ def test_the_curve_is_the_librarys_two_rate_model(chart, f, c, a0, q, oracle):
         assert not any(t.startswith("f / (f + c)") for t in texts)
         return
     star = float(fixed_point(fix, breaks))
-    assert f"f / (f + c) = {star:.3f}" in texts and verdict.endswith(f"f / (f + c) = {star:.3f}" if a0 != star else f"{star:.3f}")
+    assert f"f / (f + c) = {star:.3f}" in texts and verdict.endswith(
+        f"f / (f + c) = {star:.3f}" if a0 != star else f"{star:.3f}"
+    )
     first = expected[1] - expected[0]
-    side = "helps: a0 = " if first > 1e-9 else "hurts: a0 = " if first < -1e-9 else "neither helps nor hurts: a0 is f / (f + c) = "
+    side = (
+        "helps: a0 = "
+        if first > 1e-9
+        else "hurts: a0 = "
+        if first < -1e-9
+        else "neither helps nor hurts: a0 is f / (f + c) = "
+    )
     assert verdict.startswith(side) and (" below " in verdict, " above " in verdict) == (first > 1e-9, first < -1e-9)
     rates = f"f = {round(fix, 3):g}, c = {round(breaks, 3):g}" + (" (oracle)" if oracle else "")
     assert texts[1] == rates + (f"; the model's own: f = {f:g}, c = {c:g}" if q else "")
@@ -114,7 +138,12 @@ def test_without_published_results_there_is_no_choice():
 
 def test_nothing_is_laid_out_again_and_expressions_hold_no_long_numbers(chart):
     sizes = set()
-    for settings in ({}, {"f": 0, "c": 0}, {"a0": 1, "f": 1, "chosen": 1}, {"a0": 0, "oracle": 1, "q": 0.5, "chosen": 3}):
+    for settings in (
+        {},
+        {"f": 0, "c": 0},
+        {"a0": 1, "f": 1, "chosen": 1},
+        {"a0": 0, "oracle": 1, "q": 0.5, "chosen": 3},
+    ):
         sizes |= set(re.findall(r'<svg[^>]* width="([\d.]+)" height="([\d.]+)"', _draw(chart, **settings)))
     assert len(sizes) == 1 and float(sizes.pop()[0]) <= 700
     spec = json.dumps(refinement_explorer(TABLES, f=1 / 3, c=1 / 7, a0=2 / 3, verifier_f=5 / 7).spec, allow_nan=False)
@@ -122,7 +151,9 @@ def test_nothing_is_laid_out_again_and_expressions_hold_no_long_numbers(chart):
 
 
 def test_controls(chart):
-    bound = [(p["bind"]["name"], p["bind"]["min"], p["bind"]["max"], p["value"]) for p in chart.spec["params"] if "bind" in p]
+    bound = [
+        (p["bind"]["name"], p["bind"]["min"], p["bind"]["max"], p["value"]) for p in chart.spec["params"] if "bind" in p
+    ]
     assert bound == [
         ("f, chance that a round fixes a wrong answer", 0, 1, 0.2),
         ("c, chance that a round breaks a right answer", 0, 1, 0.1),
@@ -134,9 +165,15 @@ def test_controls(chart):
     assert set(chart._repr_mimebundle_()) == {"application/vnd.vegalite.v5+json", "text/plain"}
 
 
-@pytest.mark.parametrize(("f", "c", "a0", "said"), [
-    (0.2, 0.1, 0.5, "helps: a0 is below f / (f + c) = 0.667"), (0.2, 0.1, 0.9, "hurts: a0 is above f / (f + c) = 0.667"),
-    (0.25, 0.25, 0.5, "neither helps nor hurts: a0 is f / (f + c) = 0.500"), (0, 0, 0.5, "nothing moves")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("f", "c", "a0", "said"),
+    [
+        (0.2, 0.1, 0.5, "helps: a0 is below f / (f + c) = 0.667"),
+        (0.2, 0.1, 0.9, "hurts: a0 is above f / (f + c) = 0.667"),
+        (0.25, 0.25, 0.5, "neither helps nor hurts: a0 is f / (f + c) = 0.500"),
+        (0, 0, 0.5, "nothing moves"),
+    ],
+)
 def test_text_form_says_what_the_chart_shows(f, c, a0, said):
     chart = refinement_explorer(TABLES, f=f, c=c, a0=a0, verifier_f=VERIFIER, context="a b c")
     curve = ", ".join([t for t in _texts(_draw(chart)) if re.fullmatch(r"[01]\.\d{3}", t)][:9])
@@ -148,15 +185,25 @@ def test_text_form_says_what_the_chart_shows(f, c, a0, said):
     assert max(map(len, repr(chart).splitlines())) <= 100
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"f": 20}, r"f must be a number from 0 to 1 \(percent: divide by 100\), got 20"), ({"c": -0.1}, "c must be"),
-    ({"a0": math.nan}, "a0 must be .* got nan"), ({"verifier_f": "1"}, "verifier_f must be .* got '1'"),
-    ({"rounds": 0}, "rounds must be a whole number from 1 to 12, got 0"), ({"rounds": 2.0}, "got 2.0"), ({"rounds": True}, "got True"),
-    ({"tables": [[0.5]]}, "tables must be a dict of at most 12 names .* got list"),
-    ({"tables": {str(i): [0.5] for i in range(13)}}, "got 13"), ({"tables": {"x": []}}, "'x' must be a list of 1 to 9 accuracies"),
-    ({"tables": {"x": [0.5] * 4}, "rounds": 2}, "1 to 3 accuracies, rounds 0 to 2, got 4"), ({"tables": {"x": 0.5}}, "'x' must be a list"),
-    ({"tables": {"x": [95.5, 91.5]}}, r"'x' must hold numbers from 0 to 1 \(percent: divide by 100\)"),
-    ({"tables": {"x": [0.5, math.nan]}}, "'x' must hold numbers")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"f": 20}, r"f must be a number from 0 to 1 \(percent: divide by 100\), got 20"),
+        ({"c": -0.1}, "c must be"),
+        ({"a0": math.nan}, "a0 must be .* got nan"),
+        ({"verifier_f": "1"}, "verifier_f must be .* got '1'"),
+        ({"rounds": 0}, "rounds must be a whole number from 1 to 12, got 0"),
+        ({"rounds": 2.0}, "got 2.0"),
+        ({"rounds": True}, "got True"),
+        ({"tables": [[0.5]]}, "tables must be a dict of at most 12 names .* got list"),
+        ({"tables": {str(i): [0.5] for i in range(13)}}, "got 13"),
+        ({"tables": {"x": []}}, "'x' must be a list of 1 to 9 accuracies"),
+        ({"tables": {"x": [0.5] * 4}, "rounds": 2}, "1 to 3 accuracies, rounds 0 to 2, got 4"),
+        ({"tables": {"x": 0.5}}, "'x' must be a list"),
+        ({"tables": {"x": [95.5, 91.5]}}, r"'x' must hold numbers from 0 to 1 \(percent: divide by 100\)"),
+        ({"tables": {"x": [0.5, math.nan]}}, "'x' must hold numbers"),
+    ],
+)
 def test_bad_input_is_refused_in_one_line(changes, message):
     with pytest.raises(ValueError, match=message) as error:
         refinement_explorer(**changes)

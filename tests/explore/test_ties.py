@@ -33,7 +33,9 @@ def case(request):
     tau = _vectors(request.param)
     pick = torch.cat([torch.arange(4), tau.abs().sum(0).argsort()[100 :: D // 24][: PICKED - 4]])
     names = NAMES[: len(tau)]
-    chart = explore.ties_explorer(tau[:, pick], magnitudes=explore.thresholds(tau), names=names, title="Vote", context="a b")
+    chart = explore.ties_explorer(
+        tau[:, pick], magnitudes=explore.thresholds(tau), names=names, title="Vote", context="a b"
+    )
     return tau, pick, chart
 
 
@@ -52,7 +54,16 @@ def _expected(tau, density):
     return kept, sign, (kept != 0) & (kept.sign() == sign), disjoint_mean(kept, sign)
 
 
-GRID = [(1, 1, 1), (0.9, 2, 0.5), (0.5, 3, 2), (0.2, 4, 0), (0.2, 12, 1.35), (0.1, 9, 0.3), (0.02, 20, 1), (0.01, 24, 2)]
+GRID = [
+    (1, 1, 1),
+    (0.9, 2, 0.5),
+    (0.5, 3, 2),
+    (0.2, 4, 0),
+    (0.2, 12, 1.35),
+    (0.1, 9, 0.3),
+    (0.02, 20, 1),
+    (0.01, 24, 2),
+]
 
 
 @pytest.mark.parametrize(("density", "coordinate", "lam"), GRID)
@@ -71,7 +82,9 @@ def test_what_the_page_computes_is_the_library_over_the_whole_vectors(case, dens
     mass = kept[:, c].sum().item()
     assert vote.startswith("sum of kept ") and _value(vote.split()[3]) == pytest.approx(mass, abs=1e-6)
     elected = "+" if sign[c] > 0 else "−"
-    words = "nothing kept" if not kept[:, c].any() else f"a tie, majority {elected}" if mass == 0 else f"elected {elected}"
+    words = (
+        "nothing kept" if not kept[:, c].any() else f"a tie, majority {elected}" if mass == 0 else f"elected {elected}"
+    )
     assert vote.endswith(f" {words}")
 
     results = [said for said in _said(svg, "point") if said.startswith("λ × ")]
@@ -153,9 +166,13 @@ def test_a_sum_beyond_the_axis_is_cut_and_says_so():
 def test_texts_name_the_coordinate_the_density_and_what_happens(case):
     tau, pick, _ = case
     names = [f"layers.0.w[{i}]" for i in pick.tolist()]
-    chart = explore.ties_explorer(tau[:, pick], magnitudes=explore.thresholds(tau), names=NAMES[: len(tau)], coordinates=names)
+    chart = explore.ties_explorer(
+        tau[:, pick], magnitudes=explore.thresholds(tau), names=NAMES[: len(tau)], coordinates=names
+    )
     texts = _texts(_draw(chart, density_i=STOPS.index(0.05), coord=7, lam=0.35))
-    assert {f"coordinate 7 of 24: {names[6]}", "density 5 %, λ = 0.35", "all 24 coordinates", "trimmed", "▼"} <= set(texts)
+    assert {f"coordinate 7 of 24: {names[6]}", "density 5 %, λ = 0.35", "all 24 coordinates", "trimmed", "▼"} <= set(
+        texts
+    )
     assert "TIES: nobody contributes, the base keeps its value" in _texts(_draw(chart, coord=4))
 
 
@@ -163,7 +180,9 @@ def test_nothing_is_laid_out_again_when_a_slider_moves(case):
     _, _, chart = case
     sizes = set()
     for i, coord, lam in [(0, 1, 1), (8, 24, 2), (12, 10, 0)]:
-        sizes |= set(re.findall(r'<svg[^>]* width="([\d.]+)" height="([\d.]+)"', _draw(chart, density_i=i, coord=coord, lam=lam)))
+        sizes |= set(
+            re.findall(r'<svg[^>]* width="([\d.]+)" height="([\d.]+)"', _draw(chart, density_i=i, coord=coord, lam=lam))
+        )
     assert len(sizes) == 1 and float(sizes.pop()[0]) <= 755
 
 
@@ -237,4 +256,6 @@ def test_bad_thresholds_are_refused_in_one_line(tau, stops, message):
 
 def test_parameters_half_precision_and_all_zeros_are_taken():
     tau = torch.nn.Parameter(torch.zeros(2, 4, dtype=torch.float16))
-    assert "nothing kept" in _texts(_draw(explore.ties_explorer(tau, magnitudes=explore.thresholds(tau), names=["a", "b"])))
+    assert "nothing kept" in _texts(
+        _draw(explore.ties_explorer(tau, magnitudes=explore.thresholds(tau), names=["a", "b"]))
+    )

@@ -20,7 +20,11 @@ from course_utils.explore.translations import in_reference
 INK, MARKED, NOTE, UNDERLINE = "#222222", "#B34700", "#767676", "#D55E00"
 ROWS = {
     "English": ["In the beginning, God created the heavens and the earth.", "She left — and the king slept.", "Yes."],
-    "Apertium": ["En el inicio, Dios creado los cielos y la tierra.", "Marchó—y el Rey durmió.", "“Sí” null 12 <b> & \"no\" it's."],
+    "Apertium": [
+        "En el inicio, Dios creado los cielos y la tierra.",
+        "Marchó—y el Rey durmió.",
+        '“Sí” null 12 <b> & "no" it\'s.',
+    ],
     "NMT": ["EN el principio crió Dios la tierra y los cielos.", "", "Sí, " + "no " * 150 + "y sí."],
     "Human": ["EN el principio crió Dios los cielos y la tierra.", "Ella se fué, y el rey durmió.", "Sí — y sí."],
 }
@@ -40,7 +44,11 @@ def _drawn(chart, sentence=1):
     names = chart.spec["params"][-3]["value"]
     marks = list(_marks(_svg(chart, sentence)))
     texts = [(e.text, x, y, e) for tag, x, y, e in marks if tag == "text" and "Mono" in e.get("font-family")]
-    lines = {(round(x, 2), round(y, 2)): float(e.get("x2")) for tag, x, y, e in marks if tag == "line" and e.get("stroke") == UNDERLINE}
+    lines = {
+        (round(x, 2), round(y, 2)): float(e.get("x2"))
+        for tag, x, y, e in marks
+        if tag == "line" and e.get("stroke") == UNDERLINE
+    }
     heads = [(text, y) for text, _, y, e in texts if e.get("font-weight") == "bold"]
     assert [text for text, _ in heads] == names
     rows, used = {}, 0
@@ -79,7 +87,13 @@ def _compared(text):
 @pytest.fixture(scope="module")
 def chart():
     return explore.translation_viewer(
-        ROWS, reference="Human", scores=CHRF, score_name="chrF", labels=["Genesis 1:1", "a", "b"], title="Viewer", context="three verses"
+        ROWS,
+        reference="Human",
+        scores=CHRF,
+        score_name="chrF",
+        labels=["Genesis 1:1", "a", "b"],
+        title="Viewer",
+        context="three verses",
     )
 
 
@@ -94,7 +108,11 @@ def test_alignment_is_the_first_of_the_longest(seed):
         return all(words[i] in rest for i in chosen)
 
     expected = min(filter(fits, subsequences), key=lambda c: (-len(c), c))
-    assert [i for i, hit in enumerate(in_reference(words, reference)) if hit] == list(expected) == list(_alignment(words, reference))
+    assert (
+        [i for i, hit in enumerate(in_reference(words, reference)) if hit]
+        == list(expected)
+        == list(_alignment(words, reference))
+    )
 
 
 @pytest.mark.parametrize("sentence", [1, 2])
@@ -116,7 +134,12 @@ def test_the_page_draws_all_words_and_underlines_what_the_reference_lacks(chart,
 
 def test_what_is_marked_in_a_sentence_that_can_be_read(chart):
     marked = {name: [word for word, _, _, _, under in words if under] for name, (_, words) in _drawn(chart, 1).items()}
-    assert marked == {"English": [], "Apertium": ["inicio,", "creado"], "NMT": ["y", "los", "cielos."], "Human": []}  # order counts
+    assert marked == {
+        "English": [],
+        "Apertium": ["inicio,", "creado"],
+        "NMT": ["y", "los", "cielos."],
+        "Human": [],
+    }  # order counts
     rows = _drawn(chart, 2)
     assert [word for word, *_ in rows["Apertium"][1]] == ["Marchó—", "y", "el", "Rey", "durmió."]
     assert [word for word, _, _, _, under in rows["Apertium"][1] if under] == ["Marchó—"]
@@ -143,22 +166,30 @@ def test_a_text_that_is_too_long_says_what_is_missing(chart):
     assert [word for word, *_ in shown] == whole[: len(shown)] and int(found[1]) == len(whole) - len(shown) > 50
     assert int(found[2]) == 3 - sum(not under for *_, under in shown) == 2  # one of three is shown
     assert colour == NOTE and not marked and len({y for _, _, y, _, _ in words}) == 3
-    assert 82 - 3 < (x - words[0][1]) / translations.CHAR + len(remark) <= 82 + 1e-6  # there is no room for another "no"
+    assert (
+        82 - 3 < (x - words[0][1]) / translations.CHAR + len(remark) <= 82 + 1e-6
+    )  # there is no room for another "no"
     longer = explore.translation_viewer(ROWS, reference="Human", lines=8)
     assert len({y for _, _, y, _, _ in _drawn(longer, 3)["NMT"][1]}) == 6 and "more" not in str(_drawn(longer, 3))
 
 
 LETTERS = random.Random(5)
 RANDOM = {
-    name: [" ".join("x" * LETTERS.choice([1, 2, 5, 9, 30, 81]) for _ in range(LETTERS.randint(1, most))) for _ in range(4)]
+    name: [
+        " ".join("x" * LETTERS.choice([1, 2, 5, 9, 30, 81]) for _ in range(LETTERS.randint(1, most))) for _ in range(4)
+    ]
     for name, most in [("a", 9), ("b", 60), ("a name of more than twenty-four letters", 25), ("d", 3)]
 } | {"e": ["x" * 200, "x" * 41 + " " + "x" * 41, "(" * 400, "x—" * 60]}
 
 
-@pytest.mark.parametrize(("rows", "reference", "lines"), [(ROWS, "Human", 3), (ROWS, "Human", 1), (RANDOM, "a", 2), (RANDOM, "b", 5)])
+@pytest.mark.parametrize(
+    ("rows", "reference", "lines"), [(ROWS, "Human", 3), (ROWS, "Human", 1), (RANDOM, "a", 2), (RANDOM, "b", 5)]
+)
 def test_nothing_overlaps_or_leaves_the_chart_and_nothing_moves(rows, reference, lines):
     scores = {name: [-12345.678] * len(texts) for name, texts in rows.items()}
-    drawn = explore.translation_viewer(rows, reference=reference, lines=lines, scores=scores, score_name="sixteen letters!")
+    drawn = explore.translation_viewer(
+        rows, reference=reference, lines=lines, scores=scores, score_name="sixteen letters!"
+    )
     width, still = drawn.spec["vconcat"][1]["width"], set()
     for sentence in range(1, len(rows[reference]) + 1):
         svg = _svg(drawn, sentence)
@@ -171,16 +202,22 @@ def test_nothing_overlaps_or_leaves_the_chart_and_nothing_moves(rows, reference,
         left = min(x for row in boxes.values() for x, _ in row)
         for row in boxes.values():
             row.sort()
-            assert all(end <= start + 0.2 for (_, end), (start, _) in zip(row, row[1:]))  # dashes end where the next word begins
+            assert all(
+                end <= start + 0.2 for (_, end), (start, _) in zip(row, row[1:])
+            )  # dashes end where the next word begins
             assert row[0][0] >= left and row[-1][1] <= left + min(width, 82 * translations.CHAR)
         assert np.diff(sorted(boxes)).min() >= translations.LINE - 1e-6
         assert max(boxes) + translations.LINE / 2 <= float(svg.get("height"))
-        heads = tuple((e.text, y) for tag, _, y, e in marks if e.get("font-weight") == "bold" and "Mono" in e.get("font-family"))
+        heads = tuple(
+            (e.text, y) for tag, _, y, e in marks if e.get("font-weight") == "bold" and "Mono" in e.get("font-family")
+        )
         still.add((svg.get("width"), svg.get("height"), heads))
         for name, (_, words) in _drawn(drawn, sentence).items():
             assert len({y for _, _, y, _, _ in words}) <= lines, name
             *shown, last = [word for word, *_ in words]
-            whole = re.sub(r"\s", "", next(t for n, t in rows.items() if n[:22] == name[:22])[sentence - 1]) or "(notext)"
+            whole = (
+                re.sub(r"\s", "", next(t for n, t in rows.items() if n[:22] == name[:22])[sentence - 1]) or "(notext)"
+            )
             joined = re.sub(r"\s", "", "".join(shown))
             assert whole.startswith(joined) if last.startswith("…") else whole == joined + re.sub(r"\s", "", last)
     assert len(still) == 1 and float(svg.get("width")) <= 700
@@ -195,11 +232,15 @@ def test_words_of_a_line_are_one_blank_apart_and_lines_are_as_full_as_they_can_b
                 if y == y2:
                     assert x2 - x == pytest.approx((len(one) + gap) * translations.CHAR, abs=0.01)
                 else:
-                    assert x2 == start and (x - start) / translations.CHAR + len(one) + 1 + len(two) > translations.COLUMNS
+                    assert (
+                        x2 == start and (x - start) / translations.CHAR + len(one) + 1 + len(two) > translations.COLUMNS
+                    )
 
 
 def test_a_line_has_room_for_82_letters():
-    drawn = explore.translation_viewer({"a": ["x" * 41 + " " + "x" * 40], "b": ["x" * 41 + " " + "x" * 41]}, reference="a")
+    drawn = explore.translation_viewer(
+        {"a": ["x" * 41 + " " + "x" * 40], "b": ["x" * 41 + " " + "x" * 41]}, reference="a"
+    )
     assert [len({y for _, _, y, *_ in words}) for _, words in _drawn(drawn).values()] == [1, 2]
 
 
@@ -210,12 +251,19 @@ def test_decomposed_accents_are_one_letter():
 
 def test_slider_and_a_single_sentence(chart):
     (bound,) = (p for p in chart.spec["params"] if "bind" in p)
-    assert (bound["bind"]["name"], bound["bind"]["min"], bound["bind"]["max"], bound["value"]) == ("sentence, 1 to 3", 1, 3, 1)
+    assert (bound["bind"]["name"], bound["bind"]["min"], bound["bind"]["max"], bound["value"]) == (
+        "sentence, 1 to 3",
+        1,
+        3,
+        1,
+    )
     assert "sentence 3 of 3: b" in [e.text for *_, e in _marks(_svg(chart, 3))]
     assert set(chart._repr_mimebundle_()) == {"application/vnd.vegalite.v5+json", "text/plain"}
     single = explore.translation_viewer({name: texts[:1] for name, texts in ROWS.items()}, reference="Human")
     assert not any("bind" in p for p in single.spec["params"]) and "Slider" not in repr(single)
-    assert _drawn(single)["NMT"][0] == ["7 of 10 words in common"] and "sentence 1 of 1" in [e.text for *_, e in _marks(_svg(single))]
+    assert _drawn(single)["NMT"][0] == ["7 of 10 words in common"] and "sentence 1 of 1" in [
+        e.text for *_, e in _marks(_svg(single))
+    ]
 
 
 def test_text_form(chart):
@@ -231,7 +279,9 @@ def test_text_form(chart):
 
 def test_any_row_can_be_the_reference_and_arrays_are_welcome():
     rows = {name: np.array(texts) for name, texts in ROWS.items()}
-    drawn = explore.translation_viewer(rows, reference="Apertium", plain=["English", "NMT"], scores={"Human": np.array([0.5, 0.25, 0])})
+    drawn = explore.translation_viewer(
+        rows, reference="Apertium", plain=["English", "NMT"], scores={"Human": np.array([0.5, 0.25, 0])}
+    )
     rows = _drawn(drawn)
     assert [beside for beside, _ in rows.values()] == [[], ["10 words"], [], ["8 of 10 words in common", "score 0.50"]]
     assert [word for word, *_, under in rows["Human"][1] if under] == ["principio", "crió"]
@@ -246,24 +296,41 @@ def _two(**changes):
     return {"rows": {"a": ["x y", "z"], "b": ["x", "y"]}, "reference": "b", **changes}
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"rows": [["x"], ["y"]]}, "rows must be a dict of 2 to 8 names and their texts, got list"),
-    ({"rows": {"b": ["x"]}}, "2 to 8 names and their texts, got 1"), ({"rows": {str(i): ["x"] for i in range(9)}}, "got 9"),
-    ({"rows": {"a": "x y", "b": ["x"]}}, r"of the row 'a' must be a string and a list of strings: put a single text in \[ \]"),
-    ({"rows": {"a": [float("nan")], "b": ["x"]}}, "of the row 'a' must be"), ({"rows": {"a": None, "b": ["x"]}}, "of the row 'a' must be"),
-    ({"rows": {1: ["x"], "b": ["x"]}}, "of the row 1 must be"),
-    ({"rows": {"a": ["x", "y"], "b": ["x"]}}, "all rows need the same number of texts, got a 2, b 1"),
-    ({"rows": {"a": [], "b": []}}, "shows 1 to 40 sentences, got 0"), ({"rows": {"a": ["x"] * 41, "b": ["x"] * 41}}, "got 41"),
-    ({"rows": {"a": ["x", "y"], "b": ["x", "—"]}}, "sentence 2 of the reference has no words: leave it out"),
-    ({"reference": "c"}, "reference must be one of the rows, a, b, got 'c'"),
-    ({"plain": "a"}, "plain must be a list of names without the reference, got 'a'"), ({"plain": ["b"]}, "without the reference"),
-    ({"plain": ["c"]}, r"plain must name rows, a, b, got \['c'\]"),
-    ({"scores": [[1, 2]]}, "scores must be a dict of names and their 2 numbers"), ({"scores": {"a": 1}}, "scores must be a dict"),
-    ({"scores": {"c": [1, 2]}}, "2 finite numbers for names among a, b: 'c' does not fit"),
-    ({"scores": {"a": [1]}}, "'a' does not fit"), ({"scores": {"a": [1, math.nan]}}, "'a' does not fit"),
-    ({"scores": {"a": ["1", "2"]}}, "'a' does not fit"), ({"score_name": "x" * 17}, "score_name must have at most 16 letters.* has 17"),
-    ({"labels": "ab"}, "2 sentences need a list of as many labels, got one string"), ({"labels": ["a"]}, "as many labels, got 1"),
-    ({"lines": 0}, "lines must be a whole number from 1 to 8, got 0"), ({"lines": 9}, "got 9"), ({"lines": "3"}, "got '3'")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": [["x"], ["y"]]}, "rows must be a dict of 2 to 8 names and their texts, got list"),
+        ({"rows": {"b": ["x"]}}, "2 to 8 names and their texts, got 1"),
+        ({"rows": {str(i): ["x"] for i in range(9)}}, "got 9"),
+        (
+            {"rows": {"a": "x y", "b": ["x"]}},
+            r"of the row 'a' must be a string and a list of strings: put a single text in \[ \]",
+        ),
+        ({"rows": {"a": [float("nan")], "b": ["x"]}}, "of the row 'a' must be"),
+        ({"rows": {"a": None, "b": ["x"]}}, "of the row 'a' must be"),
+        ({"rows": {1: ["x"], "b": ["x"]}}, "of the row 1 must be"),
+        ({"rows": {"a": ["x", "y"], "b": ["x"]}}, "all rows need the same number of texts, got a 2, b 1"),
+        ({"rows": {"a": [], "b": []}}, "shows 1 to 40 sentences, got 0"),
+        ({"rows": {"a": ["x"] * 41, "b": ["x"] * 41}}, "got 41"),
+        ({"rows": {"a": ["x", "y"], "b": ["x", "—"]}}, "sentence 2 of the reference has no words: leave it out"),
+        ({"reference": "c"}, "reference must be one of the rows, a, b, got 'c'"),
+        ({"plain": "a"}, "plain must be a list of names without the reference, got 'a'"),
+        ({"plain": ["b"]}, "without the reference"),
+        ({"plain": ["c"]}, r"plain must name rows, a, b, got \['c'\]"),
+        ({"scores": [[1, 2]]}, "scores must be a dict of names and their 2 numbers"),
+        ({"scores": {"a": 1}}, "scores must be a dict"),
+        ({"scores": {"c": [1, 2]}}, "2 finite numbers for names among a, b: 'c' does not fit"),
+        ({"scores": {"a": [1]}}, "'a' does not fit"),
+        ({"scores": {"a": [1, math.nan]}}, "'a' does not fit"),
+        ({"scores": {"a": ["1", "2"]}}, "'a' does not fit"),
+        ({"score_name": "x" * 17}, "score_name must have at most 16 letters.* has 17"),
+        ({"labels": "ab"}, "2 sentences need a list of as many labels, got one string"),
+        ({"labels": ["a"]}, "as many labels, got 1"),
+        ({"lines": 0}, "lines must be a whole number from 1 to 8, got 0"),
+        ({"lines": 9}, "got 9"),
+        ({"lines": "3"}, "got '3'"),
+    ],
+)
 def test_bad_input_is_refused_in_one_line(changes, message):
     explore.translation_viewer(**_two())
     with pytest.raises(ValueError, match=message) as error:

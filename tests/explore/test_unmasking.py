@@ -45,7 +45,9 @@ def _svg(chart, **params):
     spec = json.loads(json.dumps(chart.spec, allow_nan=False))
     for param in spec["params"]:
         if "bind" in param:
-            param["value"] = str(params.pop(param["name"].removesuffix("_input"), param["value"]))  # as the page sets it
+            param["value"] = str(
+                params.pop(param["name"].removesuffix("_input"), param["value"])
+            )  # as the page sets it
     assert not params, f"no such slider: {params}"
     return ElementTree.fromstring(vl_convert.vegalite_to_svg(spec, vl_version="5.8"))
 
@@ -56,7 +58,11 @@ def _cells(svg):
     for path in svg.iter("{http://www.w3.org/2000/svg}path"):
         if found := re.fullmatch(r"M([\d.]+),([\d.]+)h9v20h-9Z", path.get("d", "")):
             cells.append((float(found[2]), float(found[1]), path.get("fill"), path.get("stroke") == "#222222"))
-    chars = [(y, x, e.text or " ", e.get("fill")) for tag, x, y, e in _marks(svg) if tag == "text" and e.get("font-size") == "14px"]
+    chars = [
+        (y, x, e.text or " ", e.get("fill"))
+        for tag, x, y, e in _marks(svg)
+        if tag == "text" and e.get("font-size") == "14px"
+    ]
     cells, chars = sorted(cells), sorted(chars)
     assert len(cells) == len(chars)
     assert len({(b[0] - a[0], round(b[1] - a[1], 2)) for a, b in zip(cells, chars)}) == 1  # each in its own cell
@@ -160,12 +166,16 @@ def test_nothing_is_laid_out_again_and_the_page_stays_small(chart):
     drawn = [_svg(chart, run=r, progress=p, text=t) for r, p, t in ((1, 0, 1), (4, 1, 2), (3, 0.6, 3))]
     sizes = {(svg.get("width"), svg.get("height")) for svg in drawn}
     assert len(sizes) == 1 and float(sizes.pop()[0]) <= 700
-    largest = decisions_viewer({f"run {n}": [_history(n, n + b, 256) for b in range(4)] for n in (1, 8, 64, 128)}, scores=None)
+    largest = decisions_viewer(
+        {f"run {n}": [_history(n, n + b, 256) for b in range(4)] for n in (1, 8, 64, 128)}, scores=None
+    )
     assert len(json.dumps(largest.spec, allow_nan=False)) < 800_000
 
 
 def test_controls_and_runs_of_other_lengths(chart):
-    bound = [(p["bind"]["name"], p["bind"]["min"], p["bind"]["max"], p["value"]) for p in chart.spec["params"] if "bind" in p]
+    bound = [
+        (p["bind"]["name"], p["bind"]["min"], p["bind"]["max"], p["value"]) for p in chart.spec["params"] if "bind" in p
+    ]
     wanted = [("run, from 1 step (left) to 64 steps (right)", 1, 4, 4), ("text, 1 to 3", 1, 3, 1)]
     assert bound == [*wanted, ("progress, from 0 (x_T) to 1 (x_0)", 0, 1, 0.5)]
     assert set(chart._repr_mimebundle_()) == {"application/vnd.vegalite.v5+json", "text/plain"}
@@ -192,20 +202,38 @@ def test_text_form(chart, histories):
 GOOD = [["__", "a_", "ab"]]
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"histories": GOOD}, "histories must be a dict of 1 to 8 labels and their texts, got list"), ({"histories": {}}, "got 0"),
-    ({"histories": {str(i): GOOD for i in range(9)}}, "got 9"), ({"histories": {"a": "ab"}}, r"put a single text in \[ \]"),
-    ({"histories": {"a": ["__", "ab"]}}, r"run 'a' must be a list of texts, each a list of strings .* put a single text in \[ \]"),
-    ({"histories": {"a": [["__"]]}}, "run 'a', text 1: give strings, one for x_T and one for each of 1 to 1000 iterations, got 1"),
-    ({"histories": {"a": [[1, 2]]}}, "give strings"), ({"histories": {"a": [["__", "abc"]]}}, r"must have one length .* got \[2, 3\]"),
-    ({"histories": {"a": [["", ""]]}}, r"from 1 to 256 characters, got \[0\]"), ({"histories": {"a": [["a" * 257] * 2]}}, r"got \[257\]"),
-    ({"histories": {"a": [["_", "a"], ["_", "_", "a"]]}}, r"the same number of iterations, got \[1, 2\]"),
-    ({"histories": {"a": GOOD, "b": GOOD * 2}}, "the same number of texts, 1 to 8, got a 1, b 2"),
-    ({"histories": {"a": GOOD * 9}}, "got a 9"),
-    ({"histories": {"a": []}}, "got a 0"), ({"histories": {"a": torch.zeros(3, 2), "b": GOOD}, "decode": str}, r"got \(3, 2\)"),
-    ({"histories": {"a": GOOD}, "decode": str}, "with decode, run 'a' must be ids .* got list"), ({"mask": "[M]"}, "one character, got '"),
-    ({"scores": [1]}, "scores must be a dict with a number for each of the runs, a"), ({"scores": {"b": 1}}, "each of the runs, a"),
-    ({"scores": {"a": math.nan}}, "finite numbers: 'a' has nan"), ({"scores": {"a": "1"}}, "'a' has '1'")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"histories": GOOD}, "histories must be a dict of 1 to 8 labels and their texts, got list"),
+        ({"histories": {}}, "got 0"),
+        ({"histories": {str(i): GOOD for i in range(9)}}, "got 9"),
+        ({"histories": {"a": "ab"}}, r"put a single text in \[ \]"),
+        (
+            {"histories": {"a": ["__", "ab"]}},
+            r"run 'a' must be a list of texts, each a list of strings .* put a single text in \[ \]",
+        ),
+        (
+            {"histories": {"a": [["__"]]}},
+            "run 'a', text 1: give strings, one for x_T and one for each of 1 to 1000 iterations, got 1",
+        ),
+        ({"histories": {"a": [[1, 2]]}}, "give strings"),
+        ({"histories": {"a": [["__", "abc"]]}}, r"must have one length .* got \[2, 3\]"),
+        ({"histories": {"a": [["", ""]]}}, r"from 1 to 256 characters, got \[0\]"),
+        ({"histories": {"a": [["a" * 257] * 2]}}, r"got \[257\]"),
+        ({"histories": {"a": [["_", "a"], ["_", "_", "a"]]}}, r"the same number of iterations, got \[1, 2\]"),
+        ({"histories": {"a": GOOD, "b": GOOD * 2}}, "the same number of texts, 1 to 8, got a 1, b 2"),
+        ({"histories": {"a": GOOD * 9}}, "got a 9"),
+        ({"histories": {"a": []}}, "got a 0"),
+        ({"histories": {"a": torch.zeros(3, 2), "b": GOOD}, "decode": str}, r"got \(3, 2\)"),
+        ({"histories": {"a": GOOD}, "decode": str}, "with decode, run 'a' must be ids .* got list"),
+        ({"mask": "[M]"}, "one character, got '"),
+        ({"scores": [1]}, "scores must be a dict with a number for each of the runs, a"),
+        ({"scores": {"b": 1}}, "each of the runs, a"),
+        ({"scores": {"a": math.nan}}, "finite numbers: 'a' has nan"),
+        ({"scores": {"a": "1"}}, "'a' has '1'"),
+    ],
+)
 def test_bad_input_is_refused_in_one_line(changes, message):
     good = {"histories": {"a": GOOD}}
     decisions_viewer(**good)

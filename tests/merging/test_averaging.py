@@ -1,4 +1,5 @@
 """Averages and soups of state dicts: the arithmetic, the inputs left alone, and one clear line for what does not fit."""
+
 from __future__ import annotations
 
 import copy
@@ -11,8 +12,11 @@ from course_utils.merging import average, greedy_soup, interpolate, uniform_soup
 
 def state(seed: int, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return {"a.weight": torch.randn(4, 3, generator=generator).to(dtype), "a.bias": torch.randn(4, generator=generator).to(dtype),
-            "steps": torch.tensor(7)}
+    return {
+        "a.weight": torch.randn(4, 3, generator=generator).to(dtype),
+        "a.bias": torch.randn(4, generator=generator).to(dtype),
+        "steps": torch.tensor(7),
+    }
 
 
 @pytest.mark.parametrize("weights", [None, [1, 1, 1], [0.5, 2.0, 3.5], [2.0, -0.5, 1.0]])
@@ -40,7 +44,10 @@ def test_inputs_are_not_touched_and_share_no_memory():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_summed_in_float32(dtype):
     """2048 + 1 is 2048 in float16: a sum in half precision would lose what the small models say."""
-    models = [{"w": torch.tensor([4000.0], dtype=dtype)}, *({"w": torch.tensor([1.0], dtype=dtype)} for _ in range(999))]
+    models = [
+        {"w": torch.tensor([4000.0], dtype=dtype)},
+        *({"w": torch.tensor([1.0], dtype=dtype)} for _ in range(999)),
+    ]
     merged = average(models)["w"]
     assert merged.dtype == dtype and merged.item() == pytest.approx(4.999, rel=1e-2)
 
@@ -65,14 +72,26 @@ def test_interpolate_has_the_right_ends():
     torch.testing.assert_close(interpolate(a, b, 0.25)["a.bias"], 0.75 * a["a.bias"] + 0.25 * b["a.bias"])
 
 
-@pytest.mark.parametrize("models, weights, match", [
-    ([], None, "nothing to merge"),
-    ([state(0), state(1)], [1.0], "1 weights for 2 models"),
-    ([state(0), state(1)], [1.0, -1.0], "sum to 0"),
-    ([state(0), {"a.weight": torch.zeros(4, 3)}], None, "model 2 and model 1 have different tensors, for example a.bias"),
-    ([state(0), state(1) | {"a.bias": torch.zeros(5)}], None, r"a.bias has shape \(5,\) in model 2 and \(4,\) in model 1"),
-    ([state(0), state(1) | {"steps": torch.tensor(8)}], None, "steps holds whole numbers that differ"),
-], ids=["none", "weights", "zero", "names", "shapes", "integers"])
+@pytest.mark.parametrize(
+    "models, weights, match",
+    [
+        ([], None, "nothing to merge"),
+        ([state(0), state(1)], [1.0], "1 weights for 2 models"),
+        ([state(0), state(1)], [1.0, -1.0], "sum to 0"),
+        (
+            [state(0), {"a.weight": torch.zeros(4, 3)}],
+            None,
+            "model 2 and model 1 have different tensors, for example a.bias",
+        ),
+        (
+            [state(0), state(1) | {"a.bias": torch.zeros(5)}],
+            None,
+            r"a.bias has shape \(5,\) in model 2 and \(4,\) in model 1",
+        ),
+        ([state(0), state(1) | {"steps": torch.tensor(8)}], None, "steps holds whole numbers that differ"),
+    ],
+    ids=["none", "weights", "zero", "names", "shapes", "integers"],
+)
 def test_what_does_not_fit_is_one_line(models, weights, match):
     with pytest.raises(ValueError, match=match) as caught:
         average(models, weights)

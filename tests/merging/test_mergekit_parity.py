@@ -4,6 +4,7 @@ mergekit 0.1.5 is run inside this process (its start alone takes many seconds). 
 it draws other random numbers for DARE (compared statistically), and where several entries are equal at the trimming
 threshold it keeps those that an unstable sort happens to put first. `stable_sort` takes that accident away.
 """
+
 from __future__ import annotations
 
 import itertools
@@ -28,11 +29,14 @@ def mergekit(tmp_path_factory):
     import mergekit.merge
     from mergekit.config import MergeConfiguration
     from mergekit.options import MergeOptions
+
     number = itertools.count()
 
     def run(text: str, seed: int = 0) -> dict[str, torch.Tensor]:
         out = tmp_path_factory.mktemp("mergekit") / str(next(number))
-        options = MergeOptions(write_model_card=False, copy_tokenizer=False, quiet=True, random_seed=seed, device="cpu", clone_tensors=True)
+        options = MergeOptions(
+            write_model_card=False, copy_tokenizer=False, quiet=True, random_seed=seed, device="cpu", clone_tensors=True
+        )
         mergekit.merge.run_merge(MergeConfiguration.model_validate(yaml.safe_load(text)), str(out), options)
         return load(out)
 
@@ -43,11 +47,16 @@ def mergekit(tmp_path_factory):
 def stable_sort(monkeypatch):
     """Of equal entries mergekit keeps the first."""
     import mergekit.sparsify
+
     sort = torch.argsort
 
     class Torch:
         def __getattr__(self, name):
-            return (lambda *args, **kwargs: sort(*args, **kwargs, stable=True)) if name == "argsort" else getattr(torch, name)
+            return (
+                (lambda *args, **kwargs: sort(*args, **kwargs, stable=True))
+                if name == "argsort"
+                else getattr(torch, name)
+            )
 
     monkeypatch.setattr(mergekit.sparsify, "torch", Torch())
 
@@ -71,8 +80,14 @@ def config(method: str, folders: list[str], each: list[dict] | None = None, base
     """The YAML of a merge of all folders; the first is the base, where the method has one, and gets no parameters."""
     listed = folders[1:] if base else folders
     each = each or [{}] * len(listed)
-    raw = {"merge_method": method, "models": [{"model": folder, **({"parameters": parameters} if parameters else {})}
-                                              for folder, parameters in zip(listed, each, strict=True)], **rest}
+    raw = {
+        "merge_method": method,
+        "models": [
+            {"model": folder, **({"parameters": parameters} if parameters else {})}
+            for folder, parameters in zip(listed, each, strict=True)
+        ],
+        **rest,
+    }
     return yaml.safe_dump(raw | ({"base_model": folders[0]} if base else {}))
 
 
@@ -80,15 +95,29 @@ THREE = [{"weight": 1.0}, {"weight": 0.6}, {"weight": 0.3}]
 DENSE = [{"weight": 0.7, "density": 0.2}, {"weight": 0.5, "density": 0.5}, {"weight": 0.4, "density": 0.9}]
 SETTINGS = {
     "linear": ("linear", [{"weight": 0.5}, {"weight": 2}, {"weight": 1}, {"weight": -0.3}], {}),
-    "linear, not normalised": ("linear", [{"weight": w} for w in (0.4, 0.3, 0.2, 0.2)], {"parameters": {"normalize": False}}),
-    "linear, weight by layer": ("linear", [{"weight": [0, 1]}, {"weight": [1, 0.5, 1]}, {"weight": 1}, {"weight": "1e-1"}], {}),
+    "linear, not normalised": (
+        "linear",
+        [{"weight": w} for w in (0.4, 0.3, 0.2, 0.2)],
+        {"parameters": {"normalize": False}},
+    ),
+    "linear, weight by layer": (
+        "linear",
+        [{"weight": [0, 1]}, {"weight": [1, 0.5, 1]}, {"weight": 1}, {"weight": "1e-1"}],
+        {},
+    ),
     "task_arithmetic": ("task_arithmetic", THREE, {}),
     "task_arithmetic, lambda": ("task_arithmetic", THREE, {"parameters": {"lambda": 0.4}}),
     "task_arithmetic, normalised": ("task_arithmetic", THREE, {"parameters": {"normalize": True}}),
     "task_arithmetic, negative weight": ("task_arithmetic", [{"weight": -1}, {"weight": 1}, {"weight": 0.5}], {}),
-    "task_arithmetic, weight by part": ("task_arithmetic", [{"weight": [{"filter": "mlp", "value": [0, 1]}, {"value": 0.5}]},
-                                                            {"weight": [{"filter": "self_attn", "value": 0.1}, {"value": 0.9}]},
-                                                            {"weight": 0.2}], {}),
+    "task_arithmetic, weight by part": (
+        "task_arithmetic",
+        [
+            {"weight": [{"filter": "mlp", "value": [0, 1]}, {"value": 0.5}]},
+            {"weight": [{"filter": "self_attn", "value": 0.1}, {"value": 0.9}]},
+            {"weight": 0.2},
+        ],
+        {},
+    ),
     "ties": ("ties", DENSE, {}),
     "ties, density 1": ("ties", THREE, {"parameters": {"density": 1.0}}),
     "ties, density 0.01": ("ties", THREE, {"parameters": {"density": 0.01}}),
@@ -96,17 +125,36 @@ SETTINGS = {
     "ties, not normalised": ("ties", DENSE, {"parameters": {"normalize": False}}),
     "ties, lambda": ("ties", DENSE, {"parameters": {"lambda": 1.7, "int8_mask": True}}),
     "ties, rescaled": ("ties", DENSE, {"parameters": {"rescale": True}}),
-    "ties, negative weight": ("ties", [{"weight": -0.5}, {"weight": 1}, {"weight": 0.5}], {"parameters": {"density": 0.4}}),
-    "ties, density by layer": ("ties", [{"weight": 1, "density": [1, 0.7, 0.1]}, {"weight": 1, "density": 0.5},
-                                        {"weight": [0, 0.3, 0.7, 1], "density": 0.3}], {}),
+    "ties, negative weight": (
+        "ties",
+        [{"weight": -0.5}, {"weight": 1}, {"weight": 0.5}],
+        {"parameters": {"density": 0.4}},
+    ),
+    "ties, density by layer": (
+        "ties",
+        [
+            {"weight": 1, "density": [1, 0.7, 0.1]},
+            {"weight": 1, "density": 0.5},
+            {"weight": [0, 0.3, 0.7, 1], "density": 0.3},
+        ],
+        {},
+    ),
     "dare_ties, nothing dropped": ("dare_ties", THREE, {"parameters": {"density": 1}}),
     "dare_ties, all dropped": ("dare_ties", THREE, {"parameters": {"density": 0}}),
     "dare_linear, nothing dropped": ("dare_linear", THREE, {"parameters": {"density": 1}}),
 }
 SLERP = {
-    "slerp": 0.3, "slerp, t=0": 0, "slerp, t=1": 1, "slerp, beyond": 1.4, "slerp, by layer": [0, 0.5, 0.3, 0.7, 1],
-    "slerp, by part": [{"filter": "self_attn", "value": [0, 0.5, 0.3, 0.7, 1]}, {"filter": "mlp", "value": [1, 0.5, 0.7, 0.3, 0]},
-                       {"value": 0.5}]}
+    "slerp": 0.3,
+    "slerp, t=0": 0,
+    "slerp, t=1": 1,
+    "slerp, beyond": 1.4,
+    "slerp, by layer": [0, 0.5, 0.3, 0.7, 1],
+    "slerp, by part": [
+        {"filter": "self_attn", "value": [0, 0.5, 0.3, 0.7, 1]},
+        {"filter": "mlp", "value": [1, 0.5, 0.7, 0.3, 0]},
+        {"value": 0.5},
+    ],
+}
 
 
 def cases() -> dict[str, tuple]:
@@ -170,7 +218,9 @@ def test_half_precision_throughout(name, dtype, models, mergekit, stable_sort, t
     a, b = ours(text, tmp_path), mergekit(text)
     states, counts = [load(folder) for folder in models[dtype]], []
     for key, theirs in b.items():
-        size = torch.stack([theirs, *(state[key] for state in states)]).double().abs().amax(0)  # the largest number taking part
+        size = (
+            torch.stack([theirs, *(state[key] for state in states)]).double().abs().amax(0)
+        )  # the largest number taking part
         step = torch.finfo(theirs.dtype).eps * 2.0 ** size.log2().floor()
         counts.append(((a[key].double() - theirs.double()).abs() / step).flatten())
     count = torch.cat(counts)
@@ -186,8 +236,15 @@ def test_half_precision_throughout(name, dtype, models, mergekit, stable_sort, t
 
 
 def sliced(method: str, parts: list[list[tuple]], **rest) -> str:
-    slices = [{"sources": [{"model": model, "layer_range": [start, end], **({"parameters": p[0]} if p else {})}
-                           for model, start, end, *p in part]} for part in parts]
+    slices = [
+        {
+            "sources": [
+                {"model": model, "layer_range": [start, end], **({"parameters": p[0]} if p else {})}
+                for model, start, end, *p in part
+            ]
+        }
+        for part in parts
+    ]
     return yaml.safe_dump({"merge_method": method, "slices": slices, **rest})
 
 
@@ -227,8 +284,12 @@ def test_slices_of_merged_layers(method, models, mergekit, tmp_path):
     base, a, *_ = models["float32"]
     each = {"slerp": {}, "ties": {"weight": 0.7, "density": [0.2, 0.9]}, "linear": {"weight": [0.2, 1]}}[method]
     rest = {"slerp": {"t": [0.1, 0.9]}, "ties": {"lambda": 0.8, "weight": 1}, "linear": {"weight": 0.5}}[method]
-    text = sliced(method, [[(base, 0, 3), (a, 0, 3, each)] if each else [(base, 0, 3), (a, 0, 3)], [(base, 1, 3), (a, 2, 4)]],
-                  parameters=rest, **({} if method == "linear" else {"base_model": base}))
+    text = sliced(
+        method,
+        [[(base, 0, 3), (a, 0, 3, each)] if each else [(base, 0, 3), (a, 0, 3)], [(base, 1, 3), (a, 2, 4)]],
+        parameters=rest,
+        **({} if method == "linear" else {"base_model": base}),
+    )
     assert difference(ours(text, tmp_path), mergekit(text)) <= 1e-5
 
 
@@ -239,7 +300,11 @@ REAL = {
     "linear": ("linear", [{"weight": w} for w in (1, 2, 3, 4)], {}),
     "task_arithmetic": ("task_arithmetic", [{"weight": 0.4}] * 3, {}),
     "ties": ("ties", [{"weight": 1.0}] * 3, {"parameters": {"density": 0.2}}),
-    "ties, half": ("ties", [{"weight": 0.5, "density": 0.5}, {"weight": 0.3, "density": 0.7}, {"weight": 1, "density": 0.3}], {}),
+    "ties, half": (
+        "ties",
+        [{"weight": 0.5, "density": 0.5}, {"weight": 0.3, "density": 0.7}, {"weight": 1, "density": 0.3}],
+        {},
+    ),
 }
 
 
@@ -258,8 +323,13 @@ def test_learnt_models_slerp(mergekit, tmp_path):
     """mergekit wants a tokenizer in the base's folder, and takes the same for a model that has none."""
     web = shutil.copytree(LEARNT / "web", tmp_path / "web")
     shutil.copytree(LEARNT / "tokenizer", web, dirs_exist_ok=True)
-    text = config("slerp", [str(web), str(LEARNT / "kjv")], dtype="float32", tokenizer_source="base",
-                  parameters={"t": [{"filter": "self_attn", "value": [0, 1]}, {"value": 0.4}]})
+    text = config(
+        "slerp",
+        [str(web), str(LEARNT / "kjv")],
+        dtype="float32",
+        tokenizer_source="base",
+        parameters={"t": [{"filter": "self_attn", "value": [0, 1]}, {"value": 0.4}]},
+    )
     found = difference(ours(text, tmp_path), mergekit(text))
     print(f"PARITY | slerp, by part | web, kjv in float32 | {found:.1e}")
     assert found <= 1e-5
@@ -275,7 +345,7 @@ def test_an_unstable_sort_changes_nothing_but_ties(mergekit, tmp_path):
         threshold = tau.flatten().sort(descending=True).values[max(1, int(0.3 * tau.numel())) - 1]
         differ = (a[name] - b[name]).abs() > 1e-6
         assert (tau[differ] == threshold).all()
-        assert ((a[name] != start.float()).sum() == (b[name] != start.float()).sum())
+        assert (a[name] != start.float()).sum() == (b[name] != start.float()).sum()
 
 
 def test_tied_head_beside_an_own_head(mergekit, tmp_path):
@@ -293,9 +363,11 @@ def test_tied_head_beside_an_own_head(mergekit, tmp_path):
 
 def test_shards_and_mixed_number_types(mergekit, stable_sort, tmp_path):
     base = random_state(0, torch.bfloat16)
-    folders = [save_llama(tmp_path / "base", base, shards=3),
-               save_llama(tmp_path / "half", fine_tuned(base, 1, dtype=torch.float16), shards=2),
-               save_llama(tmp_path / "full", fine_tuned(base, 2, dtype=torch.float32))]
+    folders = [
+        save_llama(tmp_path / "base", base, shards=3),
+        save_llama(tmp_path / "half", fine_tuned(base, 1, dtype=torch.float16), shards=2),
+        save_llama(tmp_path / "full", fine_tuned(base, 2, dtype=torch.float32)),
+    ]
     text = config("ties", list(map(str, folders)), [{"weight": 1.0, "density": 0.4}, {"weight": 0.5, "density": 0.6}])
     found, expected = ours(text, tmp_path), mergekit(text)
     assert all(tensor.dtype == torch.float32 for tensor in found.values()) and difference(found, expected) <= 1e-5
@@ -306,14 +378,25 @@ def test_both_programs_from_the_command_line(models, tmp_path):
     from click.testing import CliRunner
     from mergekit.scripts.run_yaml import main
     from transformers import LlamaForCausalLM
+
     base, a, b, _ = models["float32"]
-    (tmp_path / "config.yml").write_text(sliced("slerp", [[(base, 0, 2), (a, 0, 2)], [(base, 1, 4), (a, 1, 4)]], base_model=base,
-                                                parameters={"t": 0.4}, dtype="float32"), encoding="utf-8")
+    (tmp_path / "config.yml").write_text(
+        sliced(
+            "slerp",
+            [[(base, 0, 2), (a, 0, 2)], [(base, 1, 4), (a, 1, 4)]],
+            base_model=base,
+            parameters={"t": 0.4},
+            dtype="float32",
+        ),
+        encoding="utf-8",
+    )
     arguments = [str(tmp_path / "config.yml"), str(tmp_path / "theirs")]
     result = CliRunner().invoke(main, [*arguments, "--no-write-model-card", "--quiet", "--no-copy-tokenizer"])
     assert result.exit_code == 0, result.output
     assert command.main([arguments[0], str(tmp_path / "ours"), "--quiet"]) == 0
-    logits = [LlamaForCausalLM.from_pretrained(tmp_path / name)(torch.arange(12)[None]).logits for name in ("ours", "theirs")]
+    logits = [
+        LlamaForCausalLM.from_pretrained(tmp_path / name)(torch.arange(12)[None]).logits for name in ("ours", "theirs")
+    ]
     assert torch.allclose(*logits, atol=1e-5)
 
 
@@ -322,16 +405,20 @@ def test_both_programs_from_the_command_line(models, tmp_path):
 
 def theirs(base: dict, states: list[dict], method: object, **parameters) -> dict[str, torch.Tensor]:
     from mergekit.merge_methods import merge_state_dicts
+
     return merge_state_dicts([base, *states], method, base=0, parameters=parameters)
 
 
-@pytest.mark.parametrize("method, options, parameters", [
-    ("task_arithmetic", {"weights": [1, 0.5], "lam": 0.3}, {"weight": [1, 0.5], "lambda": 0.3}),
-    ("ties", {"density": 0.3, "weights": [1, 0.5]}, {"density": 0.3, "weight": [1, 0.5]}),
-    ("ties", {"density": [0.1, 1], "normalize": False}, {"density": [0.1, 1], "weight": 1, "normalize": False}),
-    ("dare_ties", {"density": 1.0}, {"density": 1, "weight": 1}),
-    ("dare_linear", {"density": 1.0, "lam": 0.5}, {"density": 1, "weight": 1, "lambda": 0.5}),
-])
+@pytest.mark.parametrize(
+    "method, options, parameters",
+    [
+        ("task_arithmetic", {"weights": [1, 0.5], "lam": 0.3}, {"weight": [1, 0.5], "lambda": 0.3}),
+        ("ties", {"density": 0.3, "weights": [1, 0.5]}, {"density": 0.3, "weight": [1, 0.5]}),
+        ("ties", {"density": [0.1, 1], "normalize": False}, {"density": [0.1, 1], "weight": 1, "normalize": False}),
+        ("dare_ties", {"density": 1.0}, {"density": 1, "weight": 1}),
+        ("dare_linear", {"density": 1.0, "lam": 0.5}, {"density": 1, "weight": 1, "lambda": 0.5}),
+    ],
+)
 def test_state_dicts_with_mergekits_options(method, options, parameters):
     base = random_state(0)
     states = [fine_tuned(base, seed) for seed in (1, 2)]
@@ -342,7 +429,10 @@ def test_state_dicts_with_mergekits_options(method, options, parameters):
 def test_sign_by_count():
     from mergekit.merge_methods.generalized_task_arithmetic import ConsensusMethod, GeneralizedTaskArithmeticMerge
     from mergekit.sparsify import SparsificationMethod
-    method = GeneralizedTaskArithmeticMerge(ConsensusMethod.count, SparsificationMethod.magnitude, True, False, "ties_count", None, None)
+
+    method = GeneralizedTaskArithmeticMerge(
+        ConsensusMethod.count, SparsificationMethod.magnitude, True, False, "ties_count", None, None
+    )
     base = random_state(0)
     states = [fine_tuned(base, seed) for seed in (1, 2, 3)]
     found = merging.ties(base, states, density=0.6, elect="count", **merging.MERGEKIT["ties"])
@@ -356,18 +446,36 @@ def test_sign_by_count():
 def test_dare_has_mergekits_distribution(method):
     """Mean and spread of every entry over many draws, within five standard errors of one another."""
     from mergekit.merge_methods import merge_tensors
+
     draws = 600
     base = random_state(0)["model.layers.0.self_attn.q_proj.weight"][:16]
     states = [fine_tuned({"w": base}, seed)["w"] for seed in (1, 2, 3)]
     torch.manual_seed(0)
-    expected = torch.stack([merge_tensors([base, *states], method, base_index=0, parameters={"density": 0.4, "weight": [1, 0.5, 0.7]})
-                            for _ in range(draws)])
-    found = torch.stack([merging.METHODS[method]({"w": base}, [{"w": state} for state in states], density=0.4, weights=[1, 0.5, 0.7],
-                                                 seed=seed, **merging.MERGEKIT[method])["w"] for seed in range(draws)])
+    expected = torch.stack(
+        [
+            merge_tensors([base, *states], method, base_index=0, parameters={"density": 0.4, "weight": [1, 0.5, 0.7]})
+            for _ in range(draws)
+        ]
+    )
+    found = torch.stack(
+        [
+            merging.METHODS[method](
+                {"w": base},
+                [{"w": state} for state in states],
+                density=0.4,
+                weights=[1, 0.5, 0.7],
+                seed=seed,
+                **merging.MERGEKIT[method],
+            )["w"]
+            for seed in range(draws)
+        ]
+    )
     error = ((found.var(0) + expected.var(0)) / draws).sqrt()
     z = (found.mean(0) - expected.mean(0)) / error
     assert z.abs().max() < 5 and z.mean().abs() < 0.15
-    assert ((found.std(0) / expected.std(0)).log().abs().max()) < 0.4 and abs((found.std() / expected.std()).log()) < 0.02
+    assert ((found.std(0) / expected.std(0)).log().abs().max()) < 0.4 and abs(
+        (found.std() / expected.std()).log()
+    ) < 0.02
 
 
 def test_dare_from_the_same_yaml(models, mergekit, tmp_path):

@@ -1,4 +1,5 @@
 """Task vectors and the seven methods: closed forms, the papers' examples, ends and symmetries, inputs left alone, clear refusals."""
+
 from __future__ import annotations
 
 import copy
@@ -134,7 +135,9 @@ def test_slerp_of_unit_vectors_stays_on_the_sphere_and_has_its_ends(seed, t):
 def test_slerp_angle_grows_evenly():
     a, b = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
     for t in (0.25, 0.5, 0.8):
-        assert torch.allclose(slerp_tensors(a, b, t), torch.tensor([math.cos(t * math.pi / 2), math.sin(t * math.pi / 2)]), atol=1e-6)
+        assert torch.allclose(
+            slerp_tensors(a, b, t), torch.tensor([math.cos(t * math.pi / 2), math.sin(t * math.pi / 2)]), atol=1e-6
+        )
 
 
 def test_slerp_of_directions_that_agree_or_oppose_is_a_straight_line():
@@ -148,14 +151,20 @@ def test_slerp_of_directions_that_agree_or_oppose_is_a_straight_line():
 
 
 def state(seed: int, dtype: torch.dtype = torch.float32) -> dict[str, torch.Tensor]:
-    return {"layers.0.weight": normal(seed, 4, 3, dtype=dtype), "layers.1.weight": normal(seed + 50, 4, 3, dtype=dtype),
-            "norm": normal(seed + 99, 4, dtype=dtype), "steps": torch.tensor(7)}
+    return {
+        "layers.0.weight": normal(seed, 4, 3, dtype=dtype),
+        "layers.1.weight": normal(seed + 50, 4, 3, dtype=dtype),
+        "norm": normal(seed + 99, 4, dtype=dtype),
+        "steps": torch.tensor(7),
+    }
 
 
 def assert_same(a: dict, b: dict, tolerance: float = 1e-6) -> None:
     assert list(a) == list(b)
     for name in b:
-        assert a[name].dtype == b[name].dtype and torch.allclose(a[name].double(), b[name].double(), atol=tolerance), name
+        assert a[name].dtype == b[name].dtype and torch.allclose(a[name].double(), b[name].double(), atol=tolerance), (
+            name
+        )
 
 
 def test_task_vector_leads_from_the_base_to_the_fine_tuned_model():
@@ -188,8 +197,15 @@ def test_apply_adds_the_sum_not_the_mean():
 # ---------------------------------------------------------------- the seven methods
 
 
-ARGUMENTS = {"linear": {}, "slerp": {}, "task_arithmetic": {"lam": 0.5}, "ties": {"density": 0.5}, "dare_ties": {"density": 0.5},
-             "dare_linear": {"density": 0.5}, "passthrough": {}}
+ARGUMENTS = {
+    "linear": {},
+    "slerp": {},
+    "task_arithmetic": {"lam": 0.5},
+    "ties": {"density": 0.5},
+    "dare_ties": {"density": 0.5},
+    "dare_linear": {"density": 0.5},
+    "passthrough": {},
+}
 
 
 def run(method: str, base: dict, models: list[dict], **options) -> dict:
@@ -216,7 +232,9 @@ def test_inputs_are_not_touched_and_share_no_memory(method):
 def test_the_result_has_the_dtype_of_the_base_and_is_computed_in_float32(method, dtype):
     states = [state(i, dtype) for i in range(4)]
     merged = run(method, states[0], states[1:])
-    base, *models = [{name: value.double() if value.is_floating_point() else value for name, value in s.items()} for s in states]
+    base, *models = [
+        {name: value.double() if value.is_floating_point() else value for name, value in s.items()} for s in states
+    ]
     exact = run(method, base, models)
     tolerance = 1e-12 if dtype == torch.float64 else 8 * torch.finfo(dtype).eps
     assert_same(merged, {name: tensor.to(merged[name].dtype) for name, tensor in exact.items()}, tolerance)
@@ -233,9 +251,12 @@ def test_tied_weights_stay_tied(method):
 @pytest.mark.parametrize("method", [name for name in ARGUMENTS if name != "passthrough"])
 def test_what_does_not_fit_is_one_line_that_names_the_tensor(method):
     base, other = state(0), state(1)
-    for spoilt, words in [({k: v for k, v in other.items() if k != "norm"}, "norm"), (other | {"more": torch.zeros(1)}, "more"),
-                          (other | {"norm": torch.zeros(5)}, r"norm has shape \(5,\).*\(4,\)"),
-                          (other | {"steps": torch.tensor(8)}, "steps holds whole numbers that differ")]:
+    for spoilt, words in [
+        ({k: v for k, v in other.items() if k != "norm"}, "norm"),
+        (other | {"more": torch.zeros(1)}, "more"),
+        (other | {"norm": torch.zeros(5)}, r"norm has shape \(5,\).*\(4,\)"),
+        (other | {"steps": torch.tensor(8)}, "steps holds whole numbers that differ"),
+    ]:
         with pytest.raises(ValueError, match=words) as caught:
             merging.METHODS[method](base, [spoilt] if method == "slerp" else [base, spoilt])
         assert "\n" not in str(caught.value)
@@ -243,25 +264,28 @@ def test_what_does_not_fit_is_one_line_that_names_the_tensor(method):
         merging.METHODS[method](base, [])
 
 
-@pytest.mark.parametrize("call, match", [
-    (lambda b, m: merging.slerp(b, m), "exactly one model, not to 2"),
-    (lambda b, m: merging.ties(b, m, density=1.2), "density is 1.2"),
-    (lambda b, m: merging.ties(b, m, density=[0.1]), "1 densities for 2 models"),
-    (lambda b, m: merging.ties(b, m, scope="layer"), "scope is 'layer'"),
-    (lambda b, m: merging.ties(b, m, elect="max"), "by is 'max'"),
-    (lambda b, m: merging.dare_linear(b, m, rescale="l2"), "rescale is 'l2'"),
-    (lambda b, m: merging.linear(None, m, weights=[1, -1]), "sum to 0"),
-    (lambda b, m: merging.task_arithmetic(b, m, weights=[1, 2, 3]), "3 weights for 2 models"),
-    (lambda b, m: merging.passthrough(None, m), "which layers of which model"),
-    (lambda b, m: merging.passthrough(None, m, [(2, 0, 1)]), "no model 2"),
-    (lambda b, m: merging.passthrough(None, m, [(0, 1, 3)]), r"layer range \[1, 3\]"),
-    (lambda b, m: merging.passthrough(None, m, []), "nothing to stack"),
-    (lambda b, m: edit(b, {"other": torch.zeros(1)}), "other"),
-    (lambda b, m: add([]), "nothing to add"),
-    (lambda b, m: trim(torch.zeros(3), 2), "density is 2"),
-    (lambda b, m: dare(torch.zeros(3), -0.1), "p is -0.1"),
-    (lambda b, m: slerp_tensors(torch.zeros(3), torch.zeros(4), 0.5), r"\(3,\) and \(4,\)"),
-])
+@pytest.mark.parametrize(
+    "call, match",
+    [
+        (lambda b, m: merging.slerp(b, m), "exactly one model, not to 2"),
+        (lambda b, m: merging.ties(b, m, density=1.2), "density is 1.2"),
+        (lambda b, m: merging.ties(b, m, density=[0.1]), "1 densities for 2 models"),
+        (lambda b, m: merging.ties(b, m, scope="layer"), "scope is 'layer'"),
+        (lambda b, m: merging.ties(b, m, elect="max"), "by is 'max'"),
+        (lambda b, m: merging.dare_linear(b, m, rescale="l2"), "rescale is 'l2'"),
+        (lambda b, m: merging.linear(None, m, weights=[1, -1]), "sum to 0"),
+        (lambda b, m: merging.task_arithmetic(b, m, weights=[1, 2, 3]), "3 weights for 2 models"),
+        (lambda b, m: merging.passthrough(None, m), "which layers of which model"),
+        (lambda b, m: merging.passthrough(None, m, [(2, 0, 1)]), "no model 2"),
+        (lambda b, m: merging.passthrough(None, m, [(0, 1, 3)]), r"layer range \[1, 3\]"),
+        (lambda b, m: merging.passthrough(None, m, []), "nothing to stack"),
+        (lambda b, m: edit(b, {"other": torch.zeros(1)}), "other"),
+        (lambda b, m: add([]), "nothing to add"),
+        (lambda b, m: trim(torch.zeros(3), 2), "density is 2"),
+        (lambda b, m: dare(torch.zeros(3), -0.1), "p is -0.1"),
+        (lambda b, m: slerp_tensors(torch.zeros(3), torch.zeros(4), 0.5), r"\(3,\) and \(4,\)"),
+    ],
+)
 def test_wrong_options_are_one_line(call, match):
     with pytest.raises(ValueError, match=match) as caught:
         call(state(0), [state(1), state(2)])
@@ -320,12 +344,21 @@ def test_dare_is_repeatable_and_its_scope_is_the_rescaled_norm():
     assert any(not torch.equal(first[name], other[name]) for name in base)
     l1 = merging.dare_linear(base, [model], density=0.5, **merging.MERGEKIT["dare_linear"])
     for name in ("norm", "layers.0.weight"):
-        assert (l1[name] - base[name]).abs().sum().item() == pytest.approx((model[name] - base[name]).abs().sum().item(), rel=1e-4)
+        assert (l1[name] - base[name]).abs().sum().item() == pytest.approx(
+            (model[name] - base[name]).abs().sum().item(), rel=1e-4
+        )
 
 
 def test_passthrough_renumbers_the_layers():
-    a, b = ({"embed": normal(i, 2), "layers.0.w": normal(i + 1, 2), "layers.1.w": normal(i + 2, 2), "norm": normal(i + 3, 2)}
-            for i in (0, 10))
+    a, b = (
+        {
+            "embed": normal(i, 2),
+            "layers.0.w": normal(i + 1, 2),
+            "layers.1.w": normal(i + 2, 2),
+            "norm": normal(i + 3, 2),
+        }
+        for i in (0, 10)
+    )
     merged = merging.passthrough(None, [a, b], [(0, 0, 2), (1, 1, 2)])
     assert list(merged) == ["embed", "layers.0.w", "layers.1.w", "layers.2.w", "norm"]
     assert torch.equal(merged["layers.2.w"], b["layers.1.w"]) and torch.equal(merged["norm"], b["norm"])
@@ -338,7 +371,9 @@ def test_passthrough_renumbers_the_layers():
 # ---------------------------------------------------------------- what they are built of
 
 
-@given(seeds, st.integers(1, 3000), shares, st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]))
+@given(
+    seeds, st.integers(1, 3000), shares, st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64])
+)
 @settings(max_examples=80, deadline=None)
 def test_the_largest_are_found_without_sorting(seed, d, density, dtype):
     """In pieces, in every number type, with many equals: the entries that a stable sort puts first."""
@@ -358,15 +393,24 @@ def test_seeds_of_tensors_are_fixed_for_all_time():
     """What a seed drops must not depend on the machine: the number is written down here."""
     assert seed_for(0, 1, "model.norm.weight") == 19540774167891547
     mask = RandomShare(0.5, seed_for(0, 1, "w"))
-    assert len({seed_for(s, m, n) for s in (0, 1) for m in (0, 1) for n in "ab"}) == 8 and mask(torch.ones(1000)).sum() > 400
+    assert (
+        len({seed_for(s, m, n) for s in (0, 1) for m in (0, 1) for n in "ab"}) == 8
+        and mask(torch.ones(1000)).sum() > 400
+    )
 
 
-@pytest.mark.parametrize("name, parts", [
-    ("model.layers.7.mlp.up_proj.weight", ("model.layers.", 7, ".mlp.up_proj.weight")),
-    ("transformer.h.0.attn.c_attn.bias", ("transformer.h.", 0, ".attn.c_attn.bias")),
-    ("model.encoder.layers.2.fc1.weight", ("model.encoder.layers.", 2, ".fc1.weight")),
-    ("model.layers.1.experts.3.w1", ("model.layers.", 1, ".experts.3.w1")),
-    ("model.norm.weight", None), ("lm_head.weight", None), ("model.embed_tokens.weight", None)])
+@pytest.mark.parametrize(
+    "name, parts",
+    [
+        ("model.layers.7.mlp.up_proj.weight", ("model.layers.", 7, ".mlp.up_proj.weight")),
+        ("transformer.h.0.attn.c_attn.bias", ("transformer.h.", 0, ".attn.c_attn.bias")),
+        ("model.encoder.layers.2.fc1.weight", ("model.encoder.layers.", 2, ".fc1.weight")),
+        ("model.layers.1.experts.3.w1", ("model.layers.", 1, ".experts.3.w1")),
+        ("model.norm.weight", None),
+        ("lm_head.weight", None),
+        ("model.embed_tokens.weight", None),
+    ],
+)
 def test_layers_are_read_off_the_names(name, parts):
     assert split_layer(name) == parts
 

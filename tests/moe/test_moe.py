@@ -40,7 +40,12 @@ def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> tor
 def layer(tokens: int = 11, experts: int = 5, k: int = 2, d: int = 6, h: int = 4, seed: int = 0) -> list[torch.Tensor]:
     """x, gates, gate_up, down."""
     gates = moe.keep_top_k(randn(tokens, experts, seed=seed + 1), k).softmax(-1)
-    return [randn(tokens, d, seed=seed), gates, randn(experts, 2 * h, d, seed=seed + 2), randn(experts, d, h, seed=seed + 3)]
+    return [
+        randn(tokens, d, seed=seed),
+        gates,
+        randn(experts, 2 * h, d, seed=seed + 2),
+        randn(experts, d, h, seed=seed + 3),
+    ]
 
 
 def with_gradients(step, tensors: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
@@ -77,8 +82,12 @@ def test_ties_keep_exactly_k_and_the_largest(k, values):
 
 @pytest.mark.parametrize("k", [0, -1, 4])
 def test_k_outside_the_experts_is_refused_in_one_line(k):
-    for call in (lambda: moe.keep_top_k(randn(2, 3), k), lambda: moe.switch_balance_loss(randn(2, 3), k),
-                 lambda: moe.MixtureOfExperts(4, 4, 3, k), lambda: moe.biased_gates(randn(2, 3), torch.zeros(3), k)):
+    for call in (
+        lambda: moe.keep_top_k(randn(2, 3), k),
+        lambda: moe.switch_balance_loss(randn(2, 3), k),
+        lambda: moe.MixtureOfExperts(4, 4, 3, k),
+        lambda: moe.biased_gates(randn(2, 3), torch.zeros(3), k),
+    ):
         with pytest.raises(ValueError, match="k must be from 1 to the number of experts, 3") as error:
             call()
         assert "\n" not in str(error.value)
@@ -93,7 +102,9 @@ def test_noisy_gate_is_the_papers_formula():
         expected = torch.zeros(4, dtype=torch.float64)
         expected[best] = row[best].exp() / row[best].exp().sum()
         torch.testing.assert_close(gates, expected)
-    same = [moe.noisy_top_k_gate(x, w_gate, w_noise, 2, generator=torch.Generator().manual_seed(5)).gates for _ in range(2)]
+    same = [
+        moe.noisy_top_k_gate(x, w_gate, w_noise, 2, generator=torch.Generator().manual_seed(5)).gates for _ in range(2)
+    ]
     assert torch.equal(*same) and not torch.equal(same[0], got.gates)
     assert torch.equal(moe.noisy_top_k_gate(x, w_gate, w_noise, 2, torch.zeros(7, 4)).noisy, x @ w_gate)
 
@@ -135,7 +146,12 @@ def test_chosen_probability_excludes_the_expert_itself(k):
 
 
 def test_chosen_probability_is_what_redrawn_noise_gives_and_has_a_gradient():
-    x, w_gate, w_noise, noise = randn(1, 3), randn(3, 4, seed=1).requires_grad_(), randn(3, 4, seed=2), randn(1, 4, seed=3)
+    x, w_gate, w_noise, noise = (
+        randn(1, 3),
+        randn(3, 4, seed=1).requires_grad_(),
+        randn(3, 4, seed=2),
+        randn(1, 4, seed=3),
+    )
     gating = moe.noisy_top_k_gate(x, w_gate, w_noise, 2, noise)
     p = moe.chosen_probability(gating, 2)[0]
     for i in range(4):
@@ -220,7 +236,9 @@ def test_every_step_equals_the_one_before(tokens, experts, k, seed):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(("d", "h"), [(8, 16), (6, 4), (5, 3), (1, 1)])  # only the first has rows of a multiple of 16 bytes throughout
+@pytest.mark.parametrize(
+    ("d", "h"), [(8, 16), (6, 4), (5, 3), (1, 1)]
+)  # only the first has rows of a multiple of 16 bytes throughout
 @pytest.mark.parametrize("tokens", [0, 1, 13])
 def test_fused_experts_in_all_precisions_odd_sizes_and_without_rows(dtype, d, h, tokens):
     tensors = [tensor.to(dtype) for tensor in layer(tokens, d=d, h=h)]
@@ -237,12 +255,20 @@ def test_fused_experts_in_all_precisions_odd_sizes_and_without_rows(dtype, d, h,
 def test_fused_experts_take_weights_in_any_layout():
     tensors = [tensor.float() for tensor in layer(d=8, h=16)]
     expected = with_gradients(masked_experts, tensors)
-    for view in (lambda w: w.mT.contiguous().mT, lambda w: torch.nn.functional.pad(w, (0, 1))[..., :-1],
-                 lambda w: torch.stack([w, w], -1)[..., 0]):
+    for view in (
+        lambda w: w.mT.contiguous().mT,
+        lambda w: torch.nn.functional.pad(w, (0, 1))[..., :-1],
+        lambda w: torch.stack([w, w], -1)[..., 0],
+    ):
         leaves = [*tensors[:2], *(view(w) for w in tensors[2:])]
         y = fused_experts(*(leaf.requires_grad_() for leaf in leaves))
         y.backward(randn(*y.shape, seed=9, dtype=y.dtype))
-        assert_same([y, *(leaf.grad for leaf in (leaves[0], *leaves[2:]))], [expected[0], expected[1], *expected[3:]], rtol=1e-4, atol=1e-4)
+        assert_same(
+            [y, *(leaf.grad for leaf in (leaves[0], *leaves[2:]))],
+            [expected[0], expected[1], *expected[3:]],
+            rtol=1e-4,
+            atol=1e-4,
+        )
         tensors = [tensor.detach() for tensor in tensors]
 
 
@@ -250,7 +276,11 @@ def test_fused_experts_take_weights_in_any_layout():
 def test_blocks_of_experts_cover_all_rows_once(dtype):
     counts = [0, BLOCK + 1, 3, 0, BLOCK - 3, 1, 0]
     gates = torch.eye(7, dtype=dtype).repeat_interleave(torch.tensor(counts), dim=0)
-    x, gate_up, down = randn(len(gates), 8, dtype=dtype), randn(7, 8, 8, seed=1, dtype=dtype), randn(7, 8, 4, seed=2, dtype=dtype)
+    x, gate_up, down = (
+        randn(len(gates), 8, dtype=dtype),
+        randn(7, 8, 8, seed=1, dtype=dtype),
+        randn(7, 8, 4, seed=2, dtype=dtype),
+    )
     torch.testing.assert_close(fused_experts(x, gates, gate_up, down), looped_experts(x, gates, gate_up, down))
 
 
@@ -306,9 +336,16 @@ def test_plan_is_sorted_by_expert_then_token():
     assert (plan.token.tolist(), plan.expert.tolist(), plan.counts) == ([0, 2, 0, 1], [0, 0, 2, 2], [2, 0, 2])
 
 
-@pytest.mark.parametrize(("place", "wrong", "words"), [
-    (1, randn(11, 4), "gate_up must be"), (0, randn(10, 6), "gates must be"), (3, randn(5, 6, 3), "gate_up must be"),
-    (0, randn(11), "two axes"), (2, randn(5, 8, 6).float(), "one dtype")])
+@pytest.mark.parametrize(
+    ("place", "wrong", "words"),
+    [
+        (1, randn(11, 4), "gate_up must be"),
+        (0, randn(10, 6), "gates must be"),
+        (3, randn(5, 6, 3), "gate_up must be"),
+        (0, randn(11), "two axes"),
+        (2, randn(5, 8, 6).float(), "one dtype"),
+    ],
+)
 def test_shapes_that_do_not_fit_are_refused_in_one_line(place, wrong, words):
     tensors = layer()
     tensors[place] = wrong
@@ -383,17 +420,32 @@ def share_of(rank: int) -> tuple[slice, slice]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="torchrun does not start with torch's builds for Windows (no libuv)")
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="torchrun does not start with torch's builds for Windows (no libuv)"
+)
 def test_two_processes_equal_one(tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", __file__, str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        __file__,
+        str(tmp_path),
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     y, x, gates, gate_up, down = with_gradients(masked_experts, parallel_case())
     for rank in range(2):
         tokens, experts = share_of(rank)
-        assert_same(torch.load(tmp_path / f"{rank}.pt"), (y[tokens], x[tokens], gates[tokens], gate_up[experts], down[experts]),
-                    rtol=1e-5, atol=1e-5)
+        assert_same(
+            torch.load(tmp_path / f"{rank}.pt"),
+            (y[tokens], x[tokens], gates[tokens], gate_up[experts], down[experts]),
+            rtol=1e-5,
+            atol=1e-5,
+        )
 
 
 def worker(folder: Path) -> None:
@@ -406,7 +458,10 @@ def worker(folder: Path) -> None:
     leaves = [tensor.clone().requires_grad_() for tensor in mine]
     y = expert_parallel_forward(*leaves)
     y.backward(grad)
-    torch.save([y.detach(), leaves[0].grad, leaves[1].grad * (mine[1] != 0), leaves[2].grad, leaves[3].grad], folder / f"{rank}.pt")
+    torch.save(
+        [y.detach(), leaves[0].grad, leaves[1].grad * (mine[1] != 0), leaves[2].grad, leaves[3].grad],
+        folder / f"{rank}.pt",
+    )
     with pytest.raises(ValueError, match="2 processes and 3 experts"):
         expert_parallel_forward(x[tokens], gates[tokens, :5], *mine[2:])
     dist.destroy_process_group()

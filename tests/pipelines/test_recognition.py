@@ -52,7 +52,9 @@ def edit_distance(r: tuple, h: tuple) -> int:
 @given(WORDS.filter(bool), WORDS)
 def test_word_errors_are_the_edit_distance(reference, hypothesis):
     errors = word_error_rate(" ".join(reference), " ".join(hypothesis))
-    assert errors.substitutions + errors.insertions + errors.deletions == edit_distance(tuple(reference), tuple(hypothesis))
+    assert errors.substitutions + errors.insertions + errors.deletions == edit_distance(
+        tuple(reference), tuple(hypothesis)
+    )
     assert errors.words == len(reference)
     assert errors.insertions - errors.deletions == len(hypothesis) - len(reference)
     assert errors.rate == sum(errors[:3]) / len(reference)
@@ -72,7 +74,12 @@ def test_word_errors_by_hand():
     assert tuple(word_error_rate("a b c", "")) == (0, 0, 3, 3)
     assert word_error_rate("a", "b c d").rate == 3.0  # more errors than words
     assert align_words("the cat sat here", "the sat here on") == [
-        ("the", "the"), ("cat", None), ("sat", "sat"), ("here", "here"), (None, "on")]
+        ("the", "the"),
+        ("cat", None),
+        ("sat", "sat"),
+        ("here", "here"),
+        (None, "on"),
+    ]
     assert align_words("a b", "c d") == [("a", "c"), ("b", "d")]
     pooled = word_error_rate(["a", "a b c"], ["b", "a b c"])  # 1 of 4 words, not the mean of 1 and 0
     assert tuple(pooled) == (1, 0, 0, 4) and pooled.rate == 0.25
@@ -157,7 +164,9 @@ def test_clips_and_table_belong_together(speech):
         assert samples.dtype == np.float32 and samples.ndim == 1 and rate == 16_000
         assert len(samples) / rate == pytest.approx(row.seconds, abs=0.006)
         assert samples.std() > 0.01 and abs(samples).max() <= 1, f"{row.clip} is silent"
-    assert sum(path.stat().st_size for path in folder.iterdir()) + (data_dir() / "speech.parquet").stat().st_size < 450_000
+    assert (
+        sum(path.stat().st_size for path in folder.iterdir()) + (data_dir() / "speech.parquet").stat().st_size < 450_000
+    )
 
 
 def test_verses_are_those_that_the_translators_are_judged_on(speech):
@@ -186,7 +195,11 @@ def test_recognition_is_imperfect_but_not_hopeless(speech):
 def lattices(draw):
     """Nodes 0 .. N-1 in time order, all reachable from 0 and reaching N-1; some of them silences."""
     size = draw(st.integers(2, 7))
-    words = ["!NULL", *draw(st.lists(st.sampled_from(["a", "b", "!NULL"]), min_size=size - 2, max_size=size - 2)), "</s>"]
+    words = [
+        "!NULL",
+        *draw(st.lists(st.sampled_from(["a", "b", "!NULL"]), min_size=size - 2, max_size=size - 2)),
+        "</s>",
+    ]
     pairs = {(i, i + 1) for i in range(size - 1)}
     pairs |= draw(st.sets(st.tuples(st.integers(0, size - 1), st.integers(0, size - 1)).filter(lambda p: p[0] < p[1])))
     return Lattice(words, [(i, j, draw(st.integers(-9, 0)) / 4) for i, j in sorted(pairs)], 0, size - 1)
@@ -223,8 +236,10 @@ def test_nbest_of_a_lattice_is_the_best_of_all_paths(lattice, n):
 
 def test_htk_lattice_by_hand():
     """The end comes first in the file, and a pause between two words does not separate them for the language model."""
-    text = "start=3\nend=0\nN=4\tL=3\nI=0\tt=0.90\tW=!SENT_END\tv=1\nI=1\tt=0.50\tW=go\tv=2\nI=2\tt=0.30\tW=!NULL\tv=1\n" \
-           "I=3\tt=0.00\tW=!SENT_START\tv=1\nJ=0\tS=1\tE=0\ta=-2.5\tp=1\nJ=1\tS=2\tE=1\ta=-1e1\tp=1\nJ=2\tS=3\tE=2\ta=-0.5\tp=1"
+    text = (
+        "start=3\nend=0\nN=4\tL=3\nI=0\tt=0.90\tW=!SENT_END\tv=1\nI=1\tt=0.50\tW=go\tv=2\nI=2\tt=0.30\tW=!NULL\tv=1\n"
+        "I=3\tt=0.00\tW=!SENT_START\tv=1\nJ=0\tS=1\tE=0\ta=-2.5\tp=1\nJ=1\tS=2\tE=1\ta=-1e1\tp=1\nJ=2\tS=3\tE=2\ta=-0.5\tp=1"
+    )
     lattice = read_lattice(text)
     assert lattice == (["</s>", "go", "!NULL", "!SENT_START"], [(1, 0, -2.5), (2, 1, -10.0), (3, 2, -0.5)], 3, 0)
     asked = []
@@ -267,8 +282,13 @@ def test_bad_clips_are_one_clear_line(tmp_path):
         with pytest.raises(ModelError, match=complaint) as caught:
             load_clip(path)
         assert "\n" not in str(caught.value)
-    for wrong, n, complaint in [(slow, 1, "8000 Hz"), (np.zeros((2, 9)), 1, "one channel"), (np.zeros(9), 0, "at least one"),
-                                (np.full(9, 200, np.int16), 1, "divide 16-bit"), (np.full(9, np.nan), 1, "numbers in")]:
+    for wrong, n, complaint in [
+        (slow, 1, "8000 Hz"),
+        (np.zeros((2, 9)), 1, "one channel"),
+        (np.zeros(9), 0, "at least one"),
+        (np.full(9, 200, np.int16), 1, "divide 16-bit"),
+        (np.full(9, np.nan), 1, "numbers in"),
+    ]:
         with pytest.raises(ValueError, match=complaint):
             recognise(wrong, n)
 

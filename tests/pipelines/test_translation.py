@@ -1,4 +1,5 @@
 """The translator behind `decoding`: equal to transformers' own forward pass and search, alone and with language models."""
+
 from __future__ import annotations
 
 import shutil
@@ -36,10 +37,14 @@ def test_step_by_step_equals_teacher_forcing(nmt, pairs):
         assert step.fed == min(12, len(ids)) - 1  # every token was fed once
 
 
-@pytest.mark.parametrize("options, theirs", [
-    ({"strategy": "greedy"}, {"num_beams": 1}),
-    ({"strategy": "beam", "num_beams": 4}, {"num_beams": 4, "early_stopping": False, "length_penalty": 1.0}),
-], ids=["greedy", "beam"])
+@pytest.mark.parametrize(
+    "options, theirs",
+    [
+        ({"strategy": "greedy"}, {"num_beams": 1}),
+        ({"strategy": "beam", "num_beams": 4}, {"num_beams": 4, "early_stopping": False, "length_penalty": 1.0}),
+    ],
+    ids=["greedy", "beam"],
+)
 def test_translations_equal_those_of_transformers(nmt, pairs, options, theirs):
     sources = pairs[0]
     got = nmt.translate(sources, max_new_tokens=40, **options)
@@ -50,7 +55,9 @@ def test_translations_equal_those_of_transformers(nmt, pairs, options, theirs):
 
 
 def test_scores_are_the_reference_tokens_entries_of_the_distributions(nmt, pairs, monkeypatch):
-    monkeypatch.setattr("course_utils.pipelines.translation.BATCH_TOKENS", 80)  # several batches, not in the order given
+    monkeypatch.setattr(
+        "course_utils.pipelines.translation.BATCH_TOKENS", 80
+    )  # several batches, not in the order given
     sources, targets = pairs
     got = nmt.token_log_probs(sources, targets)
     for source, target, ids, row in zip(sources, targets, nmt.target_ids(targets), got, strict=True):
@@ -71,7 +78,9 @@ def test_lam_zero_is_the_translator_and_a_large_lam_is_not(nmt, pairs, strategy)
     members = [CachedLM(load(name).model) for name in ("es-poetry", "es-prose")]
 
     def translated(lam: float) -> list[str]:
-        return nmt.translate(sources, members, lambda lp: negative_evidence(*lp, lam), strategy=strategy, max_new_tokens=30)
+        return nmt.translate(
+            sources, members, lambda lp: negative_evidence(*lp, lam), strategy=strategy, max_new_tokens=30
+        )
 
     alone = nmt.translate(sources, strategy=strategy, max_new_tokens=30)
     assert translated(0.0) == alone
@@ -81,7 +90,9 @@ def test_lam_zero_is_the_translator_and_a_large_lam_is_not(nmt, pairs, strategy)
 @pytest.mark.parametrize("strategy", ["greedy", "beam"])
 def test_an_ensemble_of_one_translator_with_itself_is_that_translator(nmt, pairs, strategy):
     sources = pairs[0][:4]
-    twice = nmt.translate(sources, [nmt], lambda lp: linear_interpolation(lp, [0.5, 0.5]), strategy=strategy, max_new_tokens=30)
+    twice = nmt.translate(
+        sources, [nmt], lambda lp: linear_interpolation(lp, [0.5, 0.5]), strategy=strategy, max_new_tokens=30
+    )
     assert twice == nmt.translate(sources, strategy=strategy, max_new_tokens=30)
     other = nmt.translate(sources, [load_translator("nmt-1")], lambda lp: lp[1], strategy=strategy, max_new_tokens=30)
     assert other == load_translator("nmt-1").translate(sources, strategy=strategy, max_new_tokens=30)
@@ -98,7 +109,7 @@ def test_language_models_read_the_target_as_the_translator_does(nmt):
 
 
 def test_the_separator_of_stacked_sources_is_one_token(nmt):
-    """"English</s>Spanish" is what the recipe trains on: both texts as they are alone, one id between them, one at the end."""
+    """ "English</s>Spanish" is what the recipe trains on: both texts as they are alone, one id between them, one at the end."""
     english, spanish = "In the beginning, God", "En el comenzando, Dios"
     (ids,), _ = nmt.encode([f"{english}</s>{spanish}"])
     (left,), (right,) = (nmt.encode([text])[0] for text in (english, spanish))
@@ -141,7 +152,7 @@ def test_it_translates_rather_than_writes(nmt):
     def score(sources: list[str]) -> float:
         log_probs, total = nmt.log_probs(sources, targets), 0.0
         for row, ids in zip(log_probs, nmt.target_ids(targets), strict=True):
-            total += row[:len(ids) - 1].gather(1, ids[1:, None]).sum().item()
+            total += row[: len(ids) - 1].gather(1, ids[1:, None]).sum().item()
         return total / sum(len(ids) - 1 for ids in nmt.target_ids(targets))
 
     assert score(sources) > score(sources[1:] + sources[:1]) + 0.5
@@ -151,7 +162,10 @@ def test_apertium_runs_where_it_is_installed_and_says_so_where_it_is_not():
     rows = verses()["test"].select(range(40))
     if shutil.which("apertium"):
         # its tagger remembers the sentence before, so that a part of the text is not translated quite like the whole
-        pairs = [(said.split(), recorded.split()) for said, recorded in zip(apertium(rows["web"]), rows["apertium"], strict=True)]
+        pairs = [
+            (said.split(), recorded.split())
+            for said, recorded in zip(apertium(rows["web"]), rows["apertium"], strict=True)
+        ]
         same = sum(a == b for said, recorded in pairs for a, b in zip(said, recorded))
         assert same > 0.8 * sum(len(recorded) for _, recorded in pairs)
     else:

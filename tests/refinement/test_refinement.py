@@ -87,9 +87,16 @@ def test_probabilities_of_kept_tokens_are_old():
 
 
 def test_the_mask_is_never_predicted():
-    loving = torch.zeros(MASK + 1).index_fill(0, torch.tensor([MASK]), 5.0).index_fill(0, torch.tensor([3]), 1.0).log_softmax(0)
+    loving = (
+        torch.zeros(MASK + 1)
+        .index_fill(0, torch.tensor([MASK]), 5.0)
+        .index_fill(0, torch.tensor([3]), 1.0)
+        .log_softmax(0)
+    )
     for generator in (None, torch.Generator().manual_seed(0)):
-        tokens, steps = mask_predict(lambda tokens: loving.expand(*tokens.shape, -1), [20], MASK, 3, generator=generator)
+        tokens, steps = mask_predict(
+            lambda tokens: loving.expand(*tokens.shape, -1), [20], MASK, 3, generator=generator
+        )
         assert (tokens != MASK).all()
         assert not steps[0].probabilities.requires_grad
     _, steps = mask_predict(lambda tokens: loving.expand(*tokens.shape, -1), [2], MASK, 1)
@@ -130,8 +137,10 @@ def test_multimodality_with_sampling():
     assert abs(fractions[1] - 0.5) < 0.02 and fractions[2] == 0
 
 
-@pytest.mark.parametrize(("n", "t", "iterations", "count"), [
-    (10, 1, 10, 9), (10, 9, 10, 1), (10, 1, 4, 7), (10, 3, 4, 2), (3, 9, 10, 1), (7, 1, 2, 3)])
+@pytest.mark.parametrize(
+    ("n", "t", "iterations", "count"),
+    [(10, 1, 10, 9), (10, 9, 10, 1), (10, 1, 4, 7), (10, 3, 4, 2), (3, 9, 10, 1), (7, 1, 2, 3)],
+)
 def test_remask_takes_the_least_probable(n, t, iterations, count):
     probabilities = torch.rand(5, n, generator=torch.Generator().manual_seed(n))
     masked = remask(probabilities, t, iterations)
@@ -144,23 +153,33 @@ def test_remask_of_a_row_without_masks():
     assert remask(torch.rand(1, 3), 1, 2, torch.zeros(1, 3, dtype=torch.bool)).tolist() == [[False] * 3]
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"iterations": 0}, "iterations must be at least 1"),
-    ({"start": [0]}, "whole numbers from 1 up"),
-    ({"start": [2.5]}, "whole numbers from 1 up"),
-    ({"start": [2, 3]}, "need pad_id"),
-    ({"start": [2, 3], "pad_id": MASK}, "must be two tokens"),
-    ({"start": torch.ones(1, 3, dtype=torch.long)}, "nothing to fill"),
-    ({"start": torch.full((1, 3), float(MASK))}, "torch.long"),
-    ({"predict": lambda tokens: torch.zeros(1, V)}, "predict must return"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"iterations": 0}, "iterations must be at least 1"),
+        ({"start": [0]}, "whole numbers from 1 up"),
+        ({"start": [2.5]}, "whole numbers from 1 up"),
+        ({"start": [2, 3]}, "need pad_id"),
+        ({"start": [2, 3], "pad_id": MASK}, "must be two tokens"),
+        ({"start": torch.ones(1, 3, dtype=torch.long)}, "nothing to fill"),
+        ({"start": torch.full((1, 3), float(MASK))}, "torch.long"),
+        ({"predict": lambda tokens: torch.zeros(1, V)}, "predict must return"),
+    ],
+)
 def test_mask_predict_refuses(change, words):
     with pytest.raises(ValueError, match=words):
         mask_predict(**{"predict": denoiser(0), "start": [4], "mask_id": MASK, "iterations": 2, **change})
 
 
-@pytest.mark.parametrize("arguments", [(torch.rand(1, 3), 0, 2), (torch.rand(1, 3), 2, 2), (torch.rand(3), 1, 2),
-                                       (torch.rand(1, 3), 1, 2, torch.ones(1, 2, dtype=torch.bool))])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (torch.rand(1, 3), 0, 2),
+        (torch.rand(1, 3), 2, 2),
+        (torch.rand(3), 1, 2),
+        (torch.rand(1, 3), 1, 2, torch.ones(1, 2, dtype=torch.bool)),
+    ],
+)
 def test_remask_refuses(arguments):
     with pytest.raises(ValueError):
         remask(*arguments)
@@ -193,8 +212,15 @@ def test_self_refine_calls_in_order_with_the_whole_history():
     calls, four = recorder()
     assert self_refine("x", *four, max_rounds=2) == Refined(["y0", "y1", "y2"], ["fb of y0", "fb of y1"], False)
     first, second = ("y0", "fb of y0"), ("y1", "fb of y1")
-    assert calls == [("generate", "x"), ("feedback", "x", "y0"), ("stop", "fb of y0", 0), ("refine", "x", [first]),
-                     ("feedback", "x", "y1"), ("stop", "fb of y1", 1), ("refine", "x", [first, second])]
+    assert calls == [
+        ("generate", "x"),
+        ("feedback", "x", "y0"),
+        ("stop", "fb of y0", 0),
+        ("refine", "x", [first]),
+        ("feedback", "x", "y1"),
+        ("stop", "fb of y1", 1),
+        ("refine", "x", [first, second]),
+    ]
 
 
 @pytest.mark.parametrize("stop_at", [0, 1, 2])
@@ -237,8 +263,10 @@ def test_self_refine_passes_errors_on(role):
     assert caught.value is error
 
 
-@pytest.mark.parametrize(("a0", "fix", "breaks"), [
-    (0.3, 0.2, 0.1), (0.9, 0.2, 0.4), (0.5, 0.0, 0.0), (0.2, 1.0, 1.0), (0.7, 0.3, 0.0), (1, 0, 1)])
+@pytest.mark.parametrize(
+    ("a0", "fix", "breaks"),
+    [(0.3, 0.2, 0.1), (0.9, 0.2, 0.4), (0.5, 0.0, 0.0), (0.2, 1.0, 1.0), (0.7, 0.3, 0.0), (1, 0, 1)],
+)
 def test_two_rate_is_the_recursion(a0, fix, breaks):
     expected = [a0]
     for _ in range(12):
@@ -296,14 +324,21 @@ def test_least_squares_inside_the_bounds():
         assert found.error == pytest.approx(np.abs(predicted - after).max())
 
 
-@pytest.mark.parametrize(("call", "words"), [
-    (lambda: two_rate(1.2, 0.1, 0.1, 3), "a0 must be in"), (lambda: two_rate(0.2, -0.1, 0.1, 3), "fix must be in"),
-    (lambda: two_rate(0.2, 0.1, float("nan"), 3), "breaks must be in"), (lambda: two_rate(0.2, 0.1, 0.1, -1), "rounds"),
-    (lambda: fixed_point(0.0, 0.0), "no single fixed point"), (lambda: fit_two_rates([95.5, 91.5, 89.0]), "divide by 100"),
-    (lambda: fit_two_rates([0.5, 0.6]), "do not determine"), (lambda: fit_two_rates([0.5]), "do not determine"),
-    (lambda: fit_two_rates([[0.5, 0.6], [0.5, 0.7]]), "do not determine"),
-    (lambda: fit_two_rates([1.0, 0.9], breaks=0.1), "do not determine"),
-])
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: two_rate(1.2, 0.1, 0.1, 3), "a0 must be in"),
+        (lambda: two_rate(0.2, -0.1, 0.1, 3), "fix must be in"),
+        (lambda: two_rate(0.2, 0.1, float("nan"), 3), "breaks must be in"),
+        (lambda: two_rate(0.2, 0.1, 0.1, -1), "rounds"),
+        (lambda: fixed_point(0.0, 0.0), "no single fixed point"),
+        (lambda: fit_two_rates([95.5, 91.5, 89.0]), "divide by 100"),
+        (lambda: fit_two_rates([0.5, 0.6]), "do not determine"),
+        (lambda: fit_two_rates([0.5]), "do not determine"),
+        (lambda: fit_two_rates([[0.5, 0.6], [0.5, 0.7]]), "do not determine"),
+        (lambda: fit_two_rates([1.0, 0.9], breaks=0.1), "do not determine"),
+    ],
+)
 def test_the_two_rate_model_refuses(call, words):
     with pytest.raises(ValueError, match=words):
         call()

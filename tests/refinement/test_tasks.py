@@ -27,12 +27,15 @@ from course_utils.shelf.chat import PROMPTS, roles
 sandboxed = pytest.mark.skipif(bool(unavailable()), reason="no sandbox here")
 
 
-@pytest.mark.parametrize("text, lacking", [
-    ("The DOG sleeps.", ["sleep", "sofa"]),  # any case, whole words only
-    ("Dog, sleep, sofa!", []),
-    ("hotdog sofas sleep_", ["dog", "sleep", "sofa"]),
-    ("", ["dog", "sleep", "sofa"]),
-])
+@pytest.mark.parametrize(
+    "text, lacking",
+    [
+        ("The DOG sleeps.", ["sleep", "sofa"]),  # any case, whole words only
+        ("Dog, sleep, sofa!", []),
+        ("hotdog sofas sleep_", ["dog", "sleep", "sofa"]),
+        ("", ["dog", "sleep", "sofa"]),
+    ],
+)
 def test_words_count_whole_and_in_any_case(text, lacking):
     words = ["dog", "sleep", "sofa"]
     assert missing(text, words) == lacking
@@ -52,7 +55,11 @@ def test_special_characters_in_a_keyword_are_letters():
 
 
 def test_content_words_are_neither_function_words_nor_negative():
-    assert content_words("The movie is a terrible, terrible bore and I didn't like the actors") == ["movie", "like", "actors"]
+    assert content_words("The movie is a terrible, terrible bore and I didn't like the actors") == [
+        "movie",
+        "like",
+        "actors",
+    ]
 
 
 def test_kind_feedback_says_what_the_measures_say():
@@ -82,7 +89,11 @@ def test_prompts_serve_the_roles_and_the_verifier_ends_the_loop(prompts):
     first, _, refine, stop = roles(chat, prompts)
     task, words = words_task(["dog", "run"]), ["dog", "run"]
     run = self_refine(task, first, lambda x, y: words_feedback(y, words), refine, stop)
-    assert run.stopped and run.answers == ["A dog.", "A dog can run."] and run.feedbacks[0] == "These words are missing: run."
+    assert (
+        run.stopped
+        and run.answers == ["A dog.", "A dog can run."]
+        and run.feedbacks[0] == "These words are missing: run."
+    )
     assert all(piece in asked[1] for piece in (task, "A dog.", "These words are missing: run."))
 
 
@@ -93,17 +104,27 @@ def test_program_takes_the_first_block_or_all():
 
 
 @sandboxed
-@pytest.mark.parametrize("code, status, message", [
-    ("def add(a, b):\n    return a + b", "ok", ""),
-    ("def add(a, b):\n    return a - b", "error", "AssertionError: add(2, 3) should be 5 but is -1"),
-    ("def plus(a, b):\n    return a + b", "error", "NameError: name 'add' is not defined"),
-    ("raise SystemExit", "error", "it ended before the tests did"),
-    ("print('all tests passed'); raise SystemExit", "ok", None),  # a program that lies is believed: see sandbox/run_python.py
-])
+@pytest.mark.parametrize(
+    "code, status, message",
+    [
+        ("def add(a, b):\n    return a + b", "ok", ""),
+        ("def add(a, b):\n    return a - b", "error", "AssertionError: add(2, 3) should be 5 but is -1"),
+        ("def plus(a, b):\n    return a + b", "error", "NameError: name 'add' is not defined"),
+        ("raise SystemExit", "error", "it ended before the tests did"),
+        (
+            "print('all tests passed'); raise SystemExit",
+            "ok",
+            None,
+        ),  # a program that lies is believed: see sandbox/run_python.py
+    ],
+)
 def test_run_tests(code, status, message):
     ran = run_tests(code, with_tests([("add(2, 3)", 5), ("add('a', 'b')", "ab")]))
     assert ran.status == status and (message is None or ran.message == message)
 
 
 def test_code_task():
-    assert code_task("add(a, b)", "returns the sum of a and b") == "Write a Python function add(a, b) that returns the sum of a and b."
+    assert (
+        code_task("add(a, b)", "returns the sum of a and b")
+        == "Write a Python function add(a, b) that returns the sum of a and b."
+    )

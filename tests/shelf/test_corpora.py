@@ -33,9 +33,15 @@ def test_verse_text_is_clean(verses, column):
     for frame in verses.values():
         text = frame[column]
         assert (text.str.len() > 1).all()
-        for pattern, what in [(r"[<>&]", "markup"), (r"  ", "double spaces"), (r"[a-zéó][A-Z][a-z]", "glued words"),
-                              (r" [,.;:!?]", "space before punctuation"), (r"[,;!?][A-Za-z]", "glued sentences"),
-                              (r"\d+:\d+", "a reference left from a footnote"), (r"^\s|\s$", "space at an end")]:
+        for pattern, what in [
+            (r"[<>&]", "markup"),
+            (r"  ", "double spaces"),
+            (r"[a-zéó][A-Z][a-z]", "glued words"),
+            (r" [,.;:!?]", "space before punctuation"),
+            (r"[,;!?][A-Za-z]", "glued sentences"),
+            (r"\d+:\d+", "a reference left from a footnote"),
+            (r"^\s|\s$", "space at an end"),
+        ]:
             bad = text[text.str.contains(pattern)]
             assert bad.empty, f"{what} in {column}: {bad.iloc[0]}"
 

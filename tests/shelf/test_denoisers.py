@@ -83,7 +83,10 @@ def test_the_share_of_what_is_lost_is_told():
 def test_a_step_of_the_editor_is_what_its_distributions_say():
     network, draft = load_denoiser("edits"), "and the trees sayid unto the vihne come tho and reign oveer us"
     tags, characters = (x[0].exp() for x in denoisers.edit_log_probs(network, encode(draft)[None]))
-    assert torch.allclose(tags.sum(1), torch.ones(len(draft) + 1), atol=1e-5) and characters.shape == (len(draft) + 1, K)
+    assert torch.allclose(tags.sum(1), torch.ones(len(draft) + 1), atol=1e-5) and characters.shape == (
+        len(draft) + 1,
+        K,
+    )
     assert tags[0, [TAGS.index(REPLACE), TAGS.index(DELETE)]].tolist() == [0, 0]  # nothing stands at the start
     everything = denoisers.edit_step(network, draft, share=1)
     assert everything[1] == [TAGS[i] for i in tags.argmax(1).tolist()]

@@ -1,4 +1,5 @@
 """The loader: shapes, the shift by one, the context token, batches, the shelf, and errors that are one line."""
+
 import json
 import math
 import os
@@ -27,9 +28,18 @@ def save_tiny(folder: Path, bos: str = "<s>", specials=("<s>", "</s>"), post=Non
     backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=bos, eos_token=specials[-1]).save_pretrained(folder)
     torch.manual_seed(0)
-    model = LlamaForCausalLM(LlamaConfig(
-        vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=32, tie_word_embeddings=True, initializer_range=0.5)).eval()
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(words),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=32,
+            tie_word_embeddings=True,
+            initializer_range=0.5,
+        )
+    ).eval()
     model.save_pretrained(folder)
     return model
 
@@ -51,8 +61,9 @@ def smollm2():
 def chain_rule(model, context: int, ids: list[int]) -> torch.Tensor:
     """(T, V) in float64, one forward pass for each position: the definition, without any shift to get wrong."""
     with torch.no_grad():
-        return torch.stack([model.double()(torch.tensor([[context, *ids[:t]]])).logits[0, -1].log_softmax(-1)
-                            for t in range(len(ids))])
+        return torch.stack(
+            [model.double()(torch.tensor([[context, *ids[:t]]])).logits[0, -1].log_softmax(-1) for t in range(len(ids))]
+        )
 
 
 def test_log_probs_follow_the_definition(tiny):
@@ -112,13 +123,16 @@ def test_a_weight_can_be_fitted_on_the_result(tiny):
     assert not any(p.requires_grad for p in lm.model.parameters()) and not lm.model.training
 
 
-@pytest.mark.parametrize("call, words", [
-    (lambda lm: lm.log_probs("x" * 32), ["at most 31", "32", "split"]),
-    (lambda lm: lm.next_log_probs([100_000]), ["outside", "vocabulary"]),
-    (lambda lm: lm.log_probs([[1, 2]]), ["1-D", "(1, 2)"]),
-    (lambda lm: lm.batch_log_probs("one text"), ["list"]),
-    (lambda lm: load("nope"), ["'nope'", "smollm2", "tiny"]),
-])
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda lm: lm.log_probs("x" * 32), ["at most 31", "32", "split"]),
+        (lambda lm: lm.next_log_probs([100_000]), ["outside", "vocabulary"]),
+        (lambda lm: lm.log_probs([[1, 2]]), ["1-D", "(1, 2)"]),
+        (lambda lm: lm.batch_log_probs("one text"), ["list"]),
+        (lambda lm: load("nope"), ["'nope'", "smollm2", "tiny"]),
+    ],
+)
 def test_errors_are_one_line_that_helps(tiny, call, words):
     lm, _ = tiny
     with pytest.raises(ValueError) as caught:
@@ -200,15 +214,27 @@ def test_threads(monkeypatch):
 def test_shelf_reads_checkpoint_and_training_report(tiny, tmp_path):
     lm, _ = tiny
     (tmp_path / "models" / "tokenizer").mkdir()  # no model: no row
-    report = {"parent": "base", "seed": 7, "tokens": 1_234_567, "minutes": 2.5, "licence": "MIT",
-              "heldout_perplexity": {"web": 40.3}}
+    report = {
+        "parent": "base",
+        "seed": 7,
+        "tokens": 1_234_567,
+        "minutes": 2.5,
+        "licence": "MIT",
+        "heldout_perplexity": {"web": 40.3},
+    }
     (tmp_path / "models" / "tiny" / "training.json").write_text(json.dumps(report), encoding="utf-8")
     first, row = shelf()
     assert first["name"] == "smollm2" and first["licence"] == "Apache-2.0"
-    assert row == {"name": "tiny", "what": "causal LM", "parameters": lm.n_parameters, "vocabulary": 258,
-                   "origin": "trained by data/recipes, child of base, seed 7, 1,234,567 tokens, 2.5 minutes",
-                   "licence": "MIT", "megabytes": 0.0, "heldout_perplexity": {"web": 40.3}} | {
-                       "megabytes": round((tmp_path / "models/tiny/model.safetensors").stat().st_size / 1e6, 1)}
+    assert row == {
+        "name": "tiny",
+        "what": "causal LM",
+        "parameters": lm.n_parameters,
+        "vocabulary": 258,
+        "origin": "trained by data/recipes, child of base, seed 7, 1,234,567 tokens, 2.5 minutes",
+        "licence": "MIT",
+        "megabytes": 0.0,
+        "heldout_perplexity": {"web": 40.3},
+    } | {"megabytes": round((tmp_path / "models/tiny/model.safetensors").stat().st_size / 1e6, 1)}
     assert first.keys() == row.keys()
 
 
@@ -223,20 +249,24 @@ def test_family_member(name):
     assert 1e6 < lm.n_parameters < 3e6 and {p.dtype for p in lm.model.parameters()} == {torch.float32}
     row = next(row for row in shelf() if row["name"] == name)
     assert row["parameters"] == lm.n_parameters and row["heldout_perplexity"]
-    (ids, observed), = lm.batch_token_log_probs(["And he said to them, the people of the land"])
+    ((ids, observed),) = lm.batch_token_log_probs(["And he said to them, the people of the land"])
     assert math.exp(-observed.mean()) < 4096 / 4  # a trained model: far from the uniform distribution
     assert lm.tokenizer.decode(ids) == "And he said to them, the people of the land"
 
 
-@pytest.mark.parametrize("domain, text", [
-    ("web", "Yahweh spoke to Moses, saying, Speak to the children of Israel"),
-    ("kjv", "And it came to pass, that he said unto them, Thou shalt not go"),
-    ("movies", "the film is a comedy with a clever plot and a strong cast"),
-    ("amazon", "I bought this camera and the battery life is great"),
-])
+@pytest.mark.parametrize(
+    "domain, text",
+    [
+        ("web", "Yahweh spoke to Moses, saying, Speak to the children of Israel"),
+        ("kjv", "And it came to pass, that he said unto them, Thou shalt not go"),
+        ("movies", "the film is a comedy with a clever plot and a strong cast"),
+        ("amazon", "I bought this camera and the battery life is great"),
+    ],
+)
 def test_each_child_knows_its_own_domain_best(domain, text):
-    scores = {name: load(name).batch_token_log_probs([text])[0][1].sum().item()
-              for name in ("web", "kjv", "movies", "amazon")}
+    scores = {
+        name: load(name).batch_token_log_probs([text])[0][1].sum().item() for name in ("web", "kjv", "movies", "amazon")
+    }
     assert max(scores, key=scores.get) == domain, scores
 
 
@@ -251,10 +281,13 @@ def test_smollm2_is_the_real_model(smollm2):
 
 def test_smollm2_answers_in_chat(smollm2):
     prompt = smollm2.tokenizer.apply_chat_template(
-        [{"role": "user", "content": "What is the capital of France?"}], add_generation_prompt=True,
-        return_tensors="pt", return_dict=True)
+        [{"role": "user", "content": "What is the capital of France?"}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
+    )
     out = smollm2.model.generate(**prompt, max_new_tokens=12, do_sample=False)
-    assert "Paris" in smollm2.tokenizer.decode(out[0, prompt["input_ids"].shape[1]:])
+    assert "Paris" in smollm2.tokenizer.decode(out[0, prompt["input_ids"].shape[1] :])
 
 
 def test_smollm2_tokenizer_splits_blanks_and_digits_like_the_original(smollm2):
@@ -266,8 +299,10 @@ def test_document_separator_is_the_right_context(smollm2):
     """The docstring's claim: after <|im_start|> the first word of plain text costs about 2 nats more."""
     firsts = [smollm2.encode(text)[0] for text in ("The weather was fine", "In 1969, two men", "She opened the door")]
     with torch.inference_mode():
-        separator, bos = (smollm2.model(torch.tensor([[context]])).logits[0, -1].log_softmax(-1)
-                          for context in (smollm2.context_id, smollm2.tokenizer.bos_token_id))
+        separator, bos = (
+            smollm2.model(torch.tensor([[context]])).logits[0, -1].log_softmax(-1)
+            for context in (smollm2.context_id, smollm2.tokenizer.bos_token_id)
+        )
     assert sum(separator[i] - bos[i] for i in firsts) / len(firsts) > 1
 
 

@@ -16,7 +16,11 @@ ROWS = [0, 401, 905, 1200, 1590]
 @pytest.fixture(scope="module")
 def recorded() -> tuple[list[str], np.ndarray]:
     """Five test snippets of all domains and what the recipe wrote down for them."""
-    rows = pd.read_parquet(data_dir() / "tiers.parquet", columns=["split", "row", "p_smollm2"]).query("split == 'test'").iloc[ROWS]
+    rows = (
+        pd.read_parquet(data_dir() / "tiers.parquet", columns=["split", "row", "p_smollm2"])
+        .query("split == 'test'")
+        .iloc[ROWS]
+    )
     texts = corpora.snippets()["test"]["text"]
     return [texts[int(row)] for row in rows.row], rows.p_smollm2.to_numpy()
 

@@ -60,7 +60,13 @@ def check_matvec(f, weight_t, h):
 
 
 @pytest.mark.parametrize("f", MATVECS, ids=NAMES)
-@given(st.integers(1, 80), st.integers(1, 150), st.sampled_from([0, 0.03, 0.3, 1]), st.integers(0, 99), st.sampled_from(DTYPES))
+@given(
+    st.integers(1, 80),
+    st.integers(1, 150),
+    st.sampled_from([0, 0.03, 0.3, 1]),
+    st.integers(0, 99),
+    st.sampled_from(DTYPES),
+)
 @example(68, 1, 0.03, 94, torch.float16)  # one product, below the smallest normal number
 @settings(max_examples=25, deadline=None)
 def test_matvec_is_the_dense_product(f, d_in, d_out, density, seed, dtype):
@@ -134,7 +140,9 @@ def test_two_of_four_are_kept_packed_and_unpacked(rows, fours, seed, dtype):
     assert torch.equal(kept.abs().double().sum(1), groups.double().topk(2).values.sum(1))
     assert torch.equal(pruned[pruned != 0], weight[pruned != 0])
     values, indices = pack_2_4(pruned)
-    assert values.shape == (rows, 2 * fours) and indices.shape == (rows, -(-fours // 2)) and indices.dtype == torch.uint8
+    assert (
+        values.shape == (rows, 2 * fours) and indices.shape == (rows, -(-fours // 2)) and indices.dtype == torch.uint8
+    )
     assert torch.equal(unpack_2_4(values, indices), pruned)
 
 
@@ -164,7 +172,10 @@ def test_values_are_those_of_torchs_own_conversion():
 @given(st.integers(1, 70), st.integers(1, 40), st.integers(0, 99), st.sampled_from(DTYPES))
 @settings(max_examples=25, deadline=None)
 def test_matvec_from_the_packed_form(f, rows, fours, seed, dtype):
-    weight, x = prune_2_4(numbers(rows, 4 * fours, seed=seed, dtype=dtype)), numbers(4 * fours, seed=seed + 1, dtype=dtype)
+    weight, x = (
+        prune_2_4(numbers(rows, 4 * fours, seed=seed, dtype=dtype)),
+        numbers(4 * fours, seed=seed + 1, dtype=dtype),
+    )
     weight[rows // 2] = 0  # an empty row
     y = f(*pack_2_4(weight), x)
     assert_close(y, weight.double() @ x.double(), weight.double().abs() @ x.double().abs())
@@ -189,10 +200,13 @@ def test_grouped_product_is_each_experts_own(f, counts, d_in, d_out, dtype, tran
     weight = weight.transpose(1, 2) if transposed else weight
     offsets = torch.tensor([0, *counts]).cumsum(0)
     expert = torch.repeat_interleave(torch.tensor(counts))
+
     def product(x, weight):
         return torch.einsum("ti,tio->to", x, weight[expert])
 
-    assert_close(f(x, weight, offsets), product(x.double(), weight.double()), product(x.double().abs(), weight.double().abs()))
+    assert_close(
+        f(x, weight, offsets), product(x.double(), weight.double()), product(x.double().abs(), weight.double().abs())
+    )
 
 
 # where the kernels run
@@ -269,7 +283,9 @@ X, EXPERTS = torch.ones(5, 4), torch.ones(2, 4, 3)
 
 
 @pytest.mark.parametrize("f", MATVECS, ids=NAMES)
-@pytest.mark.parametrize("bad", [(W[0], H), (W, H[:3]), (W, torch.ones(1, 1, 4)), (W, H.double()), (W.long(), H.long())])
+@pytest.mark.parametrize(
+    "bad", [(W[0], H), (W, H[:3]), (W, torch.ones(1, 1, 4)), (W, H.double()), (W.long(), H.long())]
+)
 def test_matvec_refuses(f, bad):
     with pytest.raises(ValueError, match="must"):
         f(*bad)

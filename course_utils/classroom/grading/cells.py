@@ -81,8 +81,11 @@ def course_tasks(notebook: Any) -> list[Task]:
     found = []
     for cell, after in zip(cells, cells[1:]):
         if "exercise" in cell.metadata.get("tags", []) and "check" in after.metadata.get("tags", []):
-            name, answer = next(node.args for node in ast.walk(ast.parse(after.source)) if isinstance(node, ast.Call)
-                                and getattr(node.func, "id", "") == "check")
+            name, answer = next(
+                node.args
+                for node in ast.walk(ast.parse(after.source))
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "check"
+            )
             found.append(Task(name.value, answer.id, cell.get("id", ""), cell.source))
     return found
 
@@ -94,9 +97,15 @@ def chosen(cells: list[Cell], task: Task, shipped: set[str]) -> tuple[Cell | Non
     """
     cells = [cell for cell in cells if "check" not in cell.tags]
     stub = task.stub.strip()
-    own = [cell for cell in cells if cell.cell_id == task.cell_id and ("exercise" in cell.tags or task.variable in cell.binds)]
+    own = [
+        cell
+        for cell in cells
+        if cell.cell_id == task.cell_id and ("exercise" in cell.tags or task.variable in cell.binds)
+    ]
     own = own or [cell for cell in cells if "exercise" in cell.tags and task.variable in cell.binds]
-    others = [cell for cell in cells if task.variable in cell.binds and cell.source.strip() not in shipped and cell not in own]
+    others = [
+        cell for cell in cells if task.variable in cell.binds and cell.source.strip() not in shipped and cell not in own
+    ]
     changed = [cell for cell in own + others if cell.source.strip() != stub]
     if not (changed or own):
         return None, []

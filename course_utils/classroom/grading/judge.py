@@ -61,7 +61,10 @@ def judge(report: int, task: Task, job: dict, names: dict, shipped: set[str], mo
     try:
         verdict = _Judge(ask_write, say_read, child).verdict(task, job["seconds"], mode)
     except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
-        verdict = {"status": "tampered", "text": f"The submission's process sent what is no answer ({type(error).__name__})."}
+        verdict = {
+            "status": "tampered",
+            "text": f"The submission's process sent what is no answer ({type(error).__name__}).",
+        }
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
     os.write(report, json.dumps(verdict).encode())
@@ -80,8 +83,12 @@ class _Judge:
         while True:
             message = self.hear(deadline)
             if message is None:
-                return {"status": "timeout", "text": f"Code cell {cell} did not end within {seconds:g} seconds." if cell else
-                        f"The notebook did not end within {seconds:g} seconds."}
+                return {
+                    "status": "timeout",
+                    "text": f"Code cell {cell} did not end within {seconds:g} seconds."
+                    if cell
+                    else f"The notebook did not end within {seconds:g} seconds.",
+                }
             if self.broken:
                 return {"status": self.broken, "text": message + (f" It was at code cell {cell}." if cell else "")}
             if message[0] != "cell":
@@ -110,7 +117,10 @@ class _Judge:
             return {"status": self.broken, "text": message}
         status, passed, text, tampered = message[1:5]
         if tampered:
-            return {"status": "tampered", "text": f"The submission changed what checks it: {', '.join(map(str, tampered[:5]))}."}
+            return {
+                "status": "tampered",
+                "text": f"The submission changed what checks it: {', '.join(map(str, tampered[:5]))}.",
+            }
         passed = min(max(int(passed), 0), cases(task.name))
         status = {engine.PASSED: "passed", engine.OPEN: "open"}.get(status, "wrong")
         if (status == "passed") != (passed == cases(task.name)):
@@ -152,7 +162,12 @@ class _Judge:
                 raise answers.Mistake(ENDED.format(""))
             codec = Codec(strict=True, follow=True)
             frame = codec.pack(["call", list(args), kwargs, random_states()])
-            generators, leaves, codec.follow, self.given = list(codec.generators), list(codec.leaves), False, list(codec.objects)
+            generators, leaves, codec.follow, self.given = (
+                list(codec.generators),
+                list(codec.leaves),
+                False,
+                list(codec.objects),
+            )
             (result, states, changes, drawn), made = self.ask(frame, codec)
             set_random_states(*drawn)
             for generator, state in zip(generators, states):
@@ -215,7 +230,9 @@ class _Through(torch.autograd.Function):
     """The student's function in the judge's graph: backward asks the student's process for the products of gradient and Jacobian."""
 
     @staticmethod
-    def forward(ctx: Any, judge: _Judge, number: int, made: list[torch.Tensor], *leaves: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(
+        ctx: Any, judge: _Judge, number: int, made: list[torch.Tensor], *leaves: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
         ctx.judge, ctx.number = judge, number
         ctx.set_materialize_grads(False)
         return tuple(tensor.detach().clone() for tensor in made)

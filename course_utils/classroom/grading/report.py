@@ -13,11 +13,21 @@ from course_utils.shelf.files import written_aside
 
 __all__ = ["FENCE", "WEAK", "WORDS", "Result", "Submission", "report", "table", "write"]
 
-FENCE = ("own file system (read-only, 16 MB of its own), no network, own process ids, system calls filtered, no privileges, "
-         "limits on time, memory, processes and files, empty environment")
+FENCE = (
+    "own file system (read-only, 16 MB of its own), no network, own process ids, system calls filtered, no privileges, "
+    "limits on time, memory, processes and files, empty environment"
+)
 WEAK = "limits on time, memory and file size, own process group, empty environment; NO fence: files and network were within reach"
-WORDS = {"passed": "passed", "wrong": "not right", "open": "not attempted", "missing": "missing", "timeout": "stopped: out of time",
-         "crashed": "its process ended", "tampered": "TAMPERED", "ungraded": "NOT GRADED"}
+WORDS = {
+    "passed": "passed",
+    "wrong": "not right",
+    "open": "not attempted",
+    "missing": "missing",
+    "timeout": "stopped: out of time",
+    "crashed": "its process ended",
+    "tampered": "TAMPERED",
+    "ungraded": "NOT GRADED",
+}
 TOGETHER = "checked inside the submission's own process (tampering was looked for, and is not excluded)"
 
 
@@ -74,7 +84,9 @@ def _put(path: Path, text: str) -> None:
 
 def table(submissions: Sequence[Submission]) -> str:
     """CSV: student, notebook, file, full (exercises), exercises, cases (passed), of, problem, then each exercise's share of cases."""
-    exercises = list(dict.fromkeys(result.exercise for s in sorted(submissions, key=lambda s: s.topic) for result in s.results))
+    exercises = list(
+        dict.fromkeys(result.exercise for s in sorted(submissions, key=lambda s: s.topic) for result in s.results)
+    )
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["student", "notebook", "file", "full", "exercises", "cases", "of", "problem", *exercises])
@@ -82,12 +94,36 @@ def table(submissions: Sequence[Submission]) -> str:
         mine = [s for s in submissions if s.student == student]
         for s in [*mine, None]:  # None: the total
             second = bool(s) and s.problem.startswith("a second copy")
-            counted = [r for one in ([s] if s else mine) if s or not one.problem.startswith("a second copy") for r in one.results]
+            counted = [
+                r
+                for one in ([s] if s else mine)
+                if s or not one.problem.startswith("a second copy")
+                for r in one.results
+            ]
             share = {} if second else {r.exercise: f"{r.passed / r.total:.4g}" if r.total else "0" for r in counted}
-            figures = [""] * 4 if second else [sum(r.full for r in counted), len(counted), sum(r.passed for r in counted),
-                                               sum(r.total for r in counted)]
-            writer.writerow(map(_safe, [student, s.topic if s else "total", s.path.name if s else "", *figures, _problem(s) if s else "",
-                                        *(share.get(exercise, "") for exercise in exercises)]))
+            figures = (
+                [""] * 4
+                if second
+                else [
+                    sum(r.full for r in counted),
+                    len(counted),
+                    sum(r.passed for r in counted),
+                    sum(r.total for r in counted),
+                ]
+            )
+            writer.writerow(
+                map(
+                    _safe,
+                    [
+                        student,
+                        s.topic if s else "total",
+                        s.path.name if s else "",
+                        *figures,
+                        _problem(s) if s else "",
+                        *(share.get(exercise, "") for exercise in exercises),
+                    ],
+                )
+            )
     return buffer.getvalue()
 
 

@@ -33,7 +33,9 @@ class Student:
 
     def __init__(self, into: int, out: int) -> None:
         self.into, self.out = into, out
-        self.graphs: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []  # inputs and results of calls that a gradient passes
+        self.graphs: list[
+            tuple[list[torch.Tensor], list[torch.Tensor]]
+        ] = []  # inputs and results of calls that a gradient passes
 
     def say(self, *message: Any) -> None:
         send(self.out, Codec(strict=False).pack(list(message)))
@@ -48,14 +50,18 @@ class Student:
             cell, needed = chosen(cells, task, shipped)
             if cell is None:
                 why = [f"code cell {other.number} is not Python ({other.problem})" for other in cells if other.problem]
-                return self.say("missing", f"No cell defines {task.variable}." + (f" But {why[0]}." if why else ""), notes)
+                return self.say(
+                    "missing", f"No cell defines {task.variable}." + (f" But {why[0]}." if why else ""), notes
+                )
             space = {**names, "get_ipython": _Shell, "display": lambda *args, **kwargs: None}
             space.pop(task.variable, None)
             for other in needed:
                 self.say("cell", other.number)
                 self.execute(other, space, notes)
             if task.variable not in space:
-                return self.say("missing", f"{task.variable} is not there after code cell {cell.number}. " + " ".join(notes), notes)
+                return self.say(
+                    "missing", f"{task.variable} is not there after code cell {cell.number}. " + " ".join(notes), notes
+                )
             answer = space[task.variable]
         if callable(answer):
             self.say("ready", "function", getattr(answer, "__name__", task.variable), notes)
@@ -72,7 +78,11 @@ class Student:
     def execute(self, cell: Cell, space: dict, notes: list[str]) -> None:
         name = f"<code cell {cell.number}>"
         linecache.cache[name] = (len(cell.source), None, cell.source.splitlines(True), name)
-        with contextlib.redirect_stdout(sandbox.Captured()), contextlib.redirect_stderr(sandbox.Captured()), warnings.catch_warnings():
+        with (
+            contextlib.redirect_stdout(sandbox.Captured()),
+            contextlib.redirect_stderr(sandbox.Captured()),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             try:
                 exec(compile(cell.source, name, "exec", dont_inherit=True), space)
@@ -112,8 +122,13 @@ class Student:
         given, made = self.graphs[number]
         pairs = [(tensor, gradient) for tensor, gradient in zip(made, gradients) if gradient is not None]
         try:
-            found = torch.autograd.grad([tensor for tensor, _ in pairs], given, [gradient for _, gradient in pairs], retain_graph=True,
-                                        allow_unused=True)
+            found = torch.autograd.grad(
+                [tensor for tensor, _ in pairs],
+                given,
+                [gradient for _, gradient in pairs],
+                retain_graph=True,
+                allow_unused=True,
+            )
             self.say("done", list(found))
         except Exception as error:
             self.say("raised", type(error).__name__, str(error))
@@ -160,18 +175,28 @@ def _last_line(error: BaseException) -> str:
 def parts() -> dict[tuple[str, str], tuple]:
     """What a check relies on: the functions and classes of the engine, the library, torch, NumPy and Python, with their code."""
     others = ("torch", "torch.nn.functional", "numpy", "builtins", "math", "inspect", "random", "signal")
-    places = [(name, vars(module)) for name, module in list(sys.modules.items())
-              if isinstance(module, ModuleType) and (name.startswith("course_utils") or name in others)]
+    places = [
+        (name, vars(module))
+        for name, module in list(sys.modules.items())
+        if isinstance(module, ModuleType) and (name.startswith("course_utils") or name in others)
+    ]
     places += [(str(kind), vars(kind)) for kind in (torch.Tensor, torch._C.TensorBase, answers.Mistake, engine.Report)]
     found = {}
     for place, entries in places:
         for name, value in list(entries.items()):
             if callable(value) or isinstance(value, ModuleType):
                 function = value if isinstance(value, FunctionType) else None
-                found[place, name] = (value, *(getattr(function, part, None) for part in ("__code__", "__defaults__", "__kwdefaults__")))
+                found[place, name] = (
+                    value,
+                    *(getattr(function, part, None) for part in ("__code__", "__defaults__", "__kwdefaults__")),
+                )
     return found
 
 
 def changed(before: dict[tuple[str, str], tuple]) -> list[str]:
     now = parts()
-    return [".".join(key) for key, parts in before.items() if key not in now or any(a is not b for a, b in zip(parts, now[key]))]
+    return [
+        ".".join(key)
+        for key, parts in before.items()
+        if key not in now or any(a is not b for a, b in zip(parts, now[key]))
+    ]

@@ -26,8 +26,23 @@ import torch
 __all__ = ["Codec", "Unsendable", "as_error", "random_states", "receive", "send", "set_random_states"]
 
 LARGEST = 256 << 20  # bytes of one frame
-DTYPES = {str(getattr(torch, name)).removeprefix("torch."): getattr(torch, name) for name in (
-    "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64", "complex64", "complex128")}
+DTYPES = {
+    str(getattr(torch, name)).removeprefix("torch."): getattr(torch, name)
+    for name in (
+        "bool",
+        "uint8",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "float16",
+        "bfloat16",
+        "float32",
+        "float64",
+        "complex64",
+        "complex128",
+    )
+}
 SEQUENCES = {"tuple": tuple, "frozenset": frozenset, "Size": torch.Size}
 
 
@@ -44,12 +59,19 @@ class Codec:
     numbered alike on both sides; given to the codec of the reply, a result that *is* an argument, or a view of one, arrives as such.
     """
 
-    def __init__(self, strict: bool, remote: Callable[[int], Callable] | None = None, follow: bool = False, objects: list | None = None
-                 ) -> None:
+    def __init__(
+        self,
+        strict: bool,
+        remote: Callable[[int], Callable] | None = None,
+        follow: bool = False,
+        objects: list | None = None,
+    ) -> None:
         self.strict, self.remote, self.follow = strict, remote, follow
         self.objects = list(objects or [])
         self.numbers = {id(thing): number for number, thing in enumerate(self.objects)}
-        self.storages = {thing.untyped_storage().data_ptr(): number for number, thing in enumerate(self.objects) if _dense(thing)}
+        self.storages = {
+            thing.untyped_storage().data_ptr(): number for number, thing in enumerate(self.objects) if _dense(thing)
+        }
         self.leaves: list[torch.Tensor] = []
         self.functions: list[Callable] = []
         self.generators: list[torch.Generator] = []
@@ -71,7 +93,16 @@ class Codec:
                 self.blobs.append(data[start : start + int(size)])
                 start += int(size)
             return self._value(head["value"])
-        except (KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError, RuntimeError, MemoryError) as error:
+        except (
+            KeyError,
+            IndexError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            OverflowError,
+            RuntimeError,
+            MemoryError,
+        ) as error:
             raise ValueError(f"not a frame of the wire: {type(error).__name__}") from None
 
     def _blob(self, data: bytes) -> int:
@@ -95,7 +126,10 @@ class Codec:
         if kind is range:
             return ["range", value.start, value.stop, value.step]
         if kind in (dict, OrderedDict) or (isinstance(value, dict) and not self.strict):
-            return ["OrderedDict" if kind is OrderedDict else "dict", *([self._tree(key), self._tree(value[key])] for key in value)]
+            return [
+                "OrderedDict" if kind is OrderedDict else "dict",
+                *([self._tree(key), self._tree(value[key])] for key in value),
+            ]
         if isinstance(value, torch.Tensor):
             return self._tensor(value)
         if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufcUS":
@@ -182,7 +216,9 @@ class Codec:
             tensor = flat.reshape(shape)
             if rest[3]:
                 self.leaves.append(tensor.requires_grad_())
-                tensor = tensor.clone() if self.remote else tensor  # the student's function may write into it, as in the notebook
+                tensor = (
+                    tensor.clone() if self.remote else tensor
+                )  # the student's function may write into it, as in the notebook
             return self._register(tensor)
         if kind in ("array", "scalar"):
             dtype = np.dtype(str(rest[0])[:20])

@@ -72,7 +72,10 @@ def launch(work: Callable[[int], None], limits: dict, weak: bool) -> tuple[bytes
             os.close(read)
             _launched(write, work, limits, weak)
         except BaseException as error:
-            os.write(write, json.dumps({"status": "ungraded", "text": f"no sandbox: {type(error).__name__}: {error}"}).encode())
+            os.write(
+                write,
+                json.dumps({"status": "ungraded", "text": f"no sandbox: {type(error).__name__}: {error}"}).encode(),
+            )
         finally:
             os._exit(1)
     os.close(write)
@@ -132,7 +135,9 @@ def _launched(report: int, work: Callable[[int], None], limits: dict, weak: bool
 
 def packages() -> list[str]:
     """The installed packages and the grader's copy of the course: code and data, not the tests, not the submissions."""
-    wanted = [path for path in sys.path if path and path != str(ROOT)] + [str(ROOT / name) for name in ("course_utils", "data")]
+    wanted = [path for path in sys.path if path and path != str(ROOT)] + [
+        str(ROOT / name) for name in ("course_utils", "data")
+    ]
     return [path for path in wanted if os.path.isdir(path)]
 
 
@@ -154,13 +159,17 @@ def _first(report: int, work: Callable[[int], None], limits: dict, machine: str,
             pass
         os._exit(0)
     except BaseException as error:
-        os.write(report, json.dumps({"status": "ungraded", "text": f"no sandbox: {type(error).__name__}: {error}"}).encode())
+        os.write(
+            report, json.dumps({"status": "ungraded", "text": f"no sandbox: {type(error).__name__}: {error}"}).encode()
+        )
         os._exit(1)
 
 
 def _bare_environment(folder: str) -> None:
     os.environ.clear()
-    os.environ.update({"HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "MANY_MODELS_PROGRESS": "off"})
+    os.environ.update(
+        {"HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "MANY_MODELS_PROGRESS": "off"}
+    )
     tempfile.tempdir = None  # it was looked up before
 
 
@@ -171,8 +180,15 @@ def _limit(limits: dict) -> None:
         with_course = int(limits["pages"]) * resource.getpagesize()
     except KeyError:
         pass
-    wanted = [("AS", with_course + (limits["memory_mb"] << 20)), ("FSIZE", DISK_MB << 20), ("NOFILE", 64), ("CORE", 0),
-              ("MEMLOCK", 0), ("MSGQUEUE", 0), ("CPU", limits["cpu"])] + ([("NPROC", PROCESSES)] if not limits["weak"] else [])
+    wanted = [
+        ("AS", with_course + (limits["memory_mb"] << 20)),
+        ("FSIZE", DISK_MB << 20),
+        ("NOFILE", 64),
+        ("CORE", 0),
+        ("MEMLOCK", 0),
+        ("MSGQUEUE", 0),
+        ("CPU", limits["cpu"]),
+    ] + ([("NPROC", PROCESSES)] if not limits["weak"] else [])
     for name, value in wanted:
         number = getattr(resource, f"RLIMIT_{name}", None)
         if number is not None:
@@ -190,15 +206,20 @@ def grade(job: dict, topics: dict[str, Topic]) -> dict:
     task = topic.tasks[job["exercise"]]
     limits = {key: job[key] for key in ("memory_mb", "weak", "folder")} | {
         "wall": job["seconds"] + judge.time_limit(task.name, job) + 5,
-        "cpu": int(job["seconds"] + judge.time_limit(task.name, job)) + 2}
+        "cpu": int(job["seconds"] + judge.time_limit(task.name, job)) + 2,
+    }
     if os.path.exists("/proc/self/statm"):
         limits["pages"] = Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]
     if task.name not in topic.apart:
-        found = engine.run_check(task.name, find(task.name).reference)  # here, so that each fork has what torch loads on first use
+        found = engine.run_check(
+            task.name, find(task.name).reference
+        )  # here, so that each fork has what torch loads on first use
         if found.status != engine.PASSED:
             return {"status": "ungraded", "text": f"the course's own answer does not pass here: {found.text}"}
         # The reference answers from the other process: if it passes, every right answer can.
-        report, _ = launch(lambda fd: judge.judge(fd, task, job, topic.names, topic.shipped, "probe"), limits, job["weak"])
+        report, _ = launch(
+            lambda fd: judge.judge(fd, task, job, topic.names, topic.shipped, "probe"), limits, job["weak"]
+        )
         verdict = json.loads(report or b"{}")
         if verdict.get("status") == "ungraded":
             return verdict
@@ -212,7 +233,10 @@ def grade(job: dict, topics: dict[str, Topic]) -> dict:
     try:
         return base | json.loads(report)
     except ValueError:
-        return base | {"status": "tampered", "text": "The judge's process was ended from inside: by the submission, or for want of memory."}
+        return base | {
+            "status": "tampered",
+            "text": "The judge's process was ended from inside: by the submission, or for want of memory.",
+        }
 
 
 def main() -> None:
