@@ -3,7 +3,8 @@
 from importlib import import_module
 from types import ModuleType
 
-# What the notebooks import as `from course_utils import models`, and where it is. Loaded when asked for: most need transformers.
+# What the notebooks import as `from course_utils import models`, and where it is. Loaded when asked for: most need
+# transformers.
 SHORT_NAMES = {
     **{name: f"course_utils.shelf.{name}" for name in ("chat", "corpora", "denoisers", "models", "polarity")},
     "plots": "course_utils.explore.style",

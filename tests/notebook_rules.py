@@ -19,8 +19,9 @@ MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:home|root|tmp|Users|work|mnt)/\w")
 
 
 def saved_problems(nb: NotebookNode) -> list[str]:
-    """Outputs: every cell was run, once, from top to bottom, without errors or warnings; every figure has its text, every
-    chart its picture; and the kernel is described in full, or JupyterLab would change the file when it opens it."""
+    """Outputs: every cell was run, once, from top to bottom, without errors or warnings; every figure has its text,
+    every chart its picture; and the kernel is described in full, or JupyterLab would change the file when it opens
+    it."""
     missing = sorted(KERNEL - nb.metadata.get("language_info", {}).keys())
     found = [f"metadata.language_info lacks {', '.join(missing)}: {SAVE}"] if missing else []
     for number, cell in enumerate(cell for cell in code_cells(nb) if cell.source.strip()):

@@ -1,6 +1,8 @@
-"""The course in a process from which everything was taken that Windows lacks. Prints what came of it, as JSON on the last line.
+"""The course in a process from which everything was taken that Windows lacks. Prints what came of it, as JSON on the
+last line.
 
-First the packages that the course uses are loaded: they have builds of their own for each system, which this does not try.
+First the packages that the course uses are loaded: they have builds of their own for each system, which this does not
+try.
 """
 
 from __future__ import annotations
@@ -27,10 +29,10 @@ LACKING = {  # but for what the standard library and packages use here: statvfs,
         getresuid getsid getuid initgroups killpg lchown lockf memfd_create mkfifo mknod nice openpty pathconf pipe2 posix_fallocate
         posix_spawn pread preadv pwrite pwritev readv sched_getaffinity sched_setaffinity sched_yield setegid seteuid setgid
         setgroups setpgid setpriority setresgid setresuid setsid setuid sync sysconf tcgetpgrp ttyname uname unshare wait wait3
-        wait4 waitid writev O_CLOEXEC O_DIRECTORY O_NOFOLLOW""",
+        wait4 waitid writev O_CLOEXEC O_DIRECTORY O_NOFOLLOW""",  # noqa: E501
     signal: """SIGALRM SIGBUS SIGCHLD SIGCONT SIGHUP SIGIO SIGKILL SIGPIPE SIGPROF SIGQUIT SIGSTOP SIGSYS SIGTSTP SIGTTIN SIGTTOU SIGUSR1
         SIGUSR2 SIGVTALRM SIGWINCH SIGXCPU SIGXFSZ ITIMER_REAL ITIMER_VIRTUAL ITIMER_PROF setitimer getitimer alarm pause pthread_kill
-        pthread_sigmask sigpending sigwait siginterrupt""",
+        pthread_sigmask sigpending sigwait siginterrupt""",  # noqa: E501
     select: "poll epoll kqueue",
     socket: "AF_UNIX socketpair",
 }

@@ -1,4 +1,5 @@
-"""What can be heard, and seen with other eyes: words for every picture and control, headings in order, colours that stay apart.
+"""What can be heard, and seen with other eyes: words for every picture and control, headings in order, colours that
+stay apart.
 
 Read from the saved notebooks; what a browser makes of them is in browser/test_accessibility_in_browser.py."""
 
@@ -133,7 +134,8 @@ def test_every_fault_is_found(fault):
 
 # --- colours ----------------------------------------------------------------------------------------------------------
 
-# Machado, Oliveira and Fernandes (2009), A physiologically-based model for simulation of color vision deficiency, severity 1.
+# Machado, Oliveira and Fernandes (2009), A physiologically-based model for simulation of color vision deficiency,
+# severity 1.
 EYES = {
     "all three cones": np.eye(3),
     "protanopia": np.array(
@@ -178,7 +180,8 @@ def test_text_can_be_read_on_white_and_marks_can_be_seen():
 
 @pytest.mark.parametrize("eyes", EYES)
 def test_the_palette_stays_apart(eyes):
-    """A difference of 2.3 is just noticeable, side by side and still; red and green of equal lightness come as near as 5."""
+    """A difference of 2.3 is just noticeable, side by side and still; red and green of equal lightness come as near as
+    5."""
     seen = {
         colour: lab(np.clip(EYES[eyes] @ linear(colour), 0, 1)) for colour in [*MEMBER_COLOURS, ROLE_COLOURS["result"]]
     }

@@ -1,4 +1,5 @@
-"""What the course does on a system without POSIX: tried in a process from which that was taken away (`other_system.py`)."""
+"""What the course does on a system without POSIX: tried in a process from which that was taken away
+(`other_system.py`)."""
 
 from __future__ import annotations
 

@@ -101,9 +101,9 @@ def test_an_installation_settles_the_question_about_news(tmp_path, kind):
 
 
 def test_repo2docker_would_build_from_the_conda_environment():
-    """Its own rules (repo2docker 2026.4: app.py, buildpacks/conda, utils.is_local_pip_requirement), restated: it takes the first build
-    pack that finds its file, looks into binder/ or .binder/ alone if there is one, reads the Python version with this pattern, and
-    copies the repository before it installs only if a pip line names a local path."""
+    """Its own rules (repo2docker 2026.4: app.py, buildpacks/conda, utils.is_local_pip_requirement), restated: it takes
+    the first build pack that finds its file, looks into binder/ or .binder/ alone if there is one, reads the Python
+    version with this pattern, and copies the repository before it installs only if a pip line names a local path."""
     before_conda = [
         "Dockerfile",
         "Project.toml",

@@ -13,8 +13,8 @@ from notebook_rules import ROOMS, imports_of, style_problems
 
 PACKAGE = ROOT / "course_utils"
 DRAWING = {"matplotlib", "ipywidgets", "altair", "anywidget", "IPython"}
-# Imports run one way: notebooks -> (explore, exercises, classroom) -> methods -> shelf. Which other folders of course_utils a
-# folder below the first three may use, and what for; a method that is not named needs none.
+# Imports run one way: notebooks -> (explore, exercises, classroom) -> methods -> shelf. Which other folders of
+# course_utils a folder below the first three may use, and what for; a method that is not named needs none.
 TOP = {"explore", "exercises", "classroom"}
 MAY_USE = {
     "pipelines": {"ensembling", "shelf"},  # translators are loaded models, and decode like any other

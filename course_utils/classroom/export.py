@@ -1,12 +1,15 @@
 """Lecture decks and a static site of the notebooks, offline, with the live charts alive and no kernel.
 
-    python -m course_utils.classroom.export slides [OUT] [--notebooks FILE ...]   a reveal.js deck a notebook (OUT: build/slides)
-    python -m course_utils.classroom.export site [OUT] [--notebooks FILE ...]     an index and a page a notebook (OUT: build/site)
+    python -m course_utils.classroom.export slides [OUT] [--notebooks FILE ...]
+        a reveal.js deck for each notebook (OUT: build/slides)
+    python -m course_utils.classroom.export site [OUT] [--notebooks FILE ...]
+        an index, and a page for each notebook (OUT: build/site)
 
-Nothing is executed: the notebooks are shown as they were saved. nbconvert's own templates "reveal" and "lab" make the pages. What is
-changed: scripts come from this package (static/) instead of from other hosts, a chart stays its specification and is drawn in the page,
-formulas are set by KaTeX. A deck is one file that holds everything; the pages of the site share the folder assets/. Both open from a
-disk, without a server. A file appears under its final name only when all are complete; other files in OUT are left alone.
+Nothing is executed: the notebooks are shown as they were saved. nbconvert's own templates "reveal" and "lab" make the
+pages. What is changed: scripts come from this package (static/) instead of from other hosts, a chart stays its
+specification and is drawn in the page, formulas are set by KaTeX. A deck is one file that holds everything; the pages
+of the site share the folder assets/. Both open from a disk, without a server. A file appears under its final name only
+when all are complete; other files in OUT are left alone.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART, WIDGET = "application/vnd.vegalite.v5+json", "application/vnd.jupyter.widget-view+json"
 COURSE = "Many Models"
 
-# Blocks of nbconvert's templates that name other hosts, or lack what a page needs. The comments are filled in when it has written the page.
+# Blocks of nbconvert's templates that name other hosts, or lack what a page needs. The comments are filled in when it
+# has written the page.
 HEAD = """{%- block header -%}
 <!DOCTYPE html>
 <html lang="{{ resources.language_code }}">
@@ -205,7 +209,10 @@ def site(notebooks: dict[str, NotebookNode], folder: Path) -> dict[str, str]:
         steps += (
             [f'<a rel="next" href="{names[i + 1]}.html">{titles[names[i + 1]]} →</a>'] if i + 1 < len(names) else []
         )
-        top = f'<header><nav aria-label="Course">{steps[0]}</nav><nav aria-label="On this page"><ul>{rooms}</ul></nav></header>'
+        top = (
+            f'<header><nav aria-label="Course">{steps[0]}</nav><nav aria-label="On this '
+            f'page"><ul>{rooms}</ul></nav></header>'
+        )
         bottom = f'<footer><nav aria-label="Other notebooks">{" ".join(steps)}</nav></footer>'
         for comment, text in (("head", head), ("top", top), ("bottom", bottom)):
             page = page.replace(f"<!--{comment}-->", text, 1)
@@ -229,7 +236,7 @@ def _index(notebooks: dict[str, NotebookNode], titles: dict[str, str]) -> str:
 they stand. Exercises, and the controls that run a model, are for the notebooks themselves.</p>
 <ol>{"".join(entries)}</ol></main></body>
 </html>
-"""
+"""  # noqa: E501
 
 
 def read(paths: Sequence[Path]) -> dict[str, NotebookNode]:
@@ -252,7 +259,8 @@ def read(paths: Sequence[Path]) -> dict[str, NotebookNode]:
 
 
 def write(files: dict[str, str], out: Path) -> int:
-    """Write ``files`` into the folder ``out``, all aside first; the number of bytes. Raises ExportError: not writable."""
+    """Write ``files`` into the folder ``out``, all aside first; the number of bytes. Raises ExportError: not
+    writable."""
     aside = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
         for name, text in files.items():

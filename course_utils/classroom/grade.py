@@ -1,18 +1,21 @@
 """Grade submitted notebooks: `python -m course_utils.classroom.grade submissions/ -o grades.csv`.
 
-submissions/ holds a folder of notebooks for each student, or one notebook for each (ada_01_interpolation.ipynb). A notebook is known by its
-name (01_interpolation*.ipynb), else by its exercises. Out come grades.csv (a row for each student and notebook, a row "total" for each
-student, a column for each exercise: the share of its test cases that passed) and beside it the folder grades/ with a report for each
-student. An exercise is full when all its cases pass. Quizzes are not graded: they answer at once and keep nothing.
+submissions/ holds a folder of notebooks for each student, or one notebook for each (ada_01_interpolation.ipynb). A
+notebook is known by its name (01_interpolation*.ipynb), else by its exercises. Out come grades.csv
+(a row for each student and notebook, a row "total" for each student, a column for each exercise: the share of its test
+cases that passed) and beside it the folder grades/ with a report for each student. An exercise is full when all its
+cases pass. Quizzes are not graded: they answer at once and keep nothing.
 
-What is run: for each exercise its own cell, the set-up cells and the cells that define what these use (`grading.cells`), in a fresh
-process.
-What checks: the grader's copy of `course_utils` and its list of exercises. A submission's own course_utils, its check cells, its saved
-outputs and its progress file are not looked at.
-What fences in (`jail`, Linux): an own root with packages and course read-only, no network, own process ids, no privileges, a filter on
-system calls, limits on time, memory, processes and file size. Elsewhere nothing is run unless --weak is given, and the reports say so.
-Who decides: the judge in a process of its own, which gets data from the student's process and nothing else (`grading.judge`). Reports mark
-the few exercises that can only be checked inside the student's process: there tampering is looked for.
+What is run: for each exercise its own cell, the set-up cells and the cells that define what these use
+(`grading.cells`), in a fresh process.
+What checks: the grader's copy of `course_utils` and its list of exercises. A submission's own course_utils, its check
+cells, its saved outputs and its progress file are not looked at.
+What fences in (`jail`, Linux): an own root with packages and course read-only, no network, own process ids, no
+privileges, a filter on system calls, limits on time, memory, processes and file size. Elsewhere nothing is run unless
+--weak is given, and the reports say so.
+Who decides: the judge in a process of its own, which gets data from the student's process and nothing else
+(`grading.judge`). Reports mark the few exercises that can only be checked inside the student's process: there tampering
+is looked for.
 
 What it does NOT protect against:
     a flaw in the kernel; with --weak, anything: then grade in a virtual machine
@@ -139,8 +142,8 @@ def tasks_of(stem: str) -> list:
 class Grader:
     """Worker processes that run submissions. Use it in a `with`.
 
-    seconds: wall time for the cells of one exercise. memory_mb: of each process, on top of what the loaded course takes. patience: a check
-    may take so many times the exercise's own time limit. weak: without the sandbox.
+    seconds: wall time for the cells of one exercise. memory_mb: of each process, on top of what the loaded course
+    takes. patience: a check may take so many times the exercise's own time limit. weak: without the sandbox.
     """
 
     def __init__(
@@ -156,7 +159,8 @@ class Grader:
             self._start()
 
     def _start(self) -> None:
-        """A worker gets none of the instructor's variables but those that Python needs, and finds the grader's own copy first."""
+        """A worker gets none of the instructor's variables but those that Python needs, and finds the grader's own copy
+        first."""
         environment = {key: os.environ[key] for key in KEPT if key in os.environ} | {
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
@@ -267,7 +271,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reason = "" if given.weak else run_python.unavailable()
     if reason:
         print(
-            f"{reason.replace('so the code was not run', 'so nothing was graded')}. Grade on Linux, or in a virtual machine with --weak.",
+            f"{reason.replace('so the code was not run', 'so nothing was graded')}. Grade on Linux, or in a "
+            "virtual machine with --weak.",
             file=sys.stderr,
         )
         return 2
@@ -284,7 +289,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if path.is_dir() and path.name not in with_one:
             print(f"{path.name}: there is no notebook (*.ipynb) in this folder, so it is not in the table")
     print(
-        f"{len(submissions)} notebooks of {len({s.student for s in submissions})} students: {given.out}, reports in {reports}/"
+        f"{len(submissions)} notebooks of {len({s.student for s in submissions})} students: {given.out}, reports "
+        f"in {reports}/"
     )
     ungraded = [r for s in submissions for r in s.results if r.status == "ungraded"]
     if ungraded:

@@ -1,11 +1,14 @@
-"""A clean student edition as one archive: `python -m course_utils.classroom.handout -o build/many-models-handout.tar.gz`.
+"""A clean student edition as one archive: `python -m course_utils.classroom.handout -o
+build/many-models-handout.tar.gz`.
 
-In it: the tracked files of the repository as they are in the working tree, without the tests, the CI and the grader. The notebooks are
-stripped of all outputs, charts too: a student gets them back by running the cells. The same tree gives the same bytes.
+In it: the tracked files of the repository as they are in the working tree, without the tests, the CI and the grader.
+The notebooks are stripped of all outputs, charts too: a student gets them back by running the cells. The same tree
+gives the same bytes.
 
-The solutions stay: the reference of an exercise *is* the library's function, which the notebooks run, and `solution(name)` shows it.
---no-solutions makes `solution` answer that the instructor has switched it off. That is a closed door, not a locked one: the
-library can be read.
+The solutions stay: the reference of an exercise *is* the library's function, which the notebooks run, and
+`solution(name)` shows it.
+--no-solutions makes `solution` answer that the instructor has switched it off. That is a closed door, not a locked one:
+the library can be read.
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ TIME = 946_684_800  # 2000-01-01, of every file
 
 
 def student_files(root: Path = ROOT) -> list[str]:
-    """The tracked files that a student gets, sorted. Raises ValueError if `root` is no git checkout or a file is missing."""
+    """The tracked files that a student gets, sorted. Raises ValueError if `root` is no git checkout or a file is
+    missing."""
     listed = subprocess.run(
         ["git", "-C", str(root), "ls-files", "-z"], capture_output=True, text=True, encoding="utf-8"
     )
@@ -80,7 +84,8 @@ def stripped(text: str) -> str:
 
 
 def handout(out: Path, root: Path = ROOT, solutions: bool = True) -> list[str]:
-    """Write the archive to `out` (aside first, then renamed); the names of the files in it. Raises ValueError as `student_files` does."""
+    """Write the archive to `out` (aside first, then renamed); the names of the files in it. Raises ValueError as
+    `student_files` does."""
     names, runnable = student_files(root), programs(root)
     contents = {name: None for name in names} | (
         {} if solutions else {SWITCHED_OFF: b"The instructor has switched solution() off.\n"}

@@ -1,9 +1,10 @@
 """Which exercises are passed, kept from one session to the next in one small file: no account, no server.
 
-The file is .many_models_progress.json in the course's folder, or what MANY_MODELS_PROGRESS names; "off" keeps nothing. It is written only
-where a person works: in a kernel that Jupyter or VS Code started for a notebook, or where MANY_MODELS_PROGRESS names a file. Never under
-pytest or CI, nor by nbval, nbclient or nbconvert: there `progress()` shows this session alone, whatever the file says.
-A quiz is answered in the browser, of which the kernel learns nothing: quizzes are not counted.
+The file is .many_models_progress.json in the course's folder, or what MANY_MODELS_PROGRESS names; "off" keeps nothing.
+It is written only where a person works: in a kernel that Jupyter or VS Code started for a notebook, or where
+MANY_MODELS_PROGRESS names a file. Never under pytest or CI, nor by nbval, nbclient or nbconvert: there `progress()`
+shows this session alone, whatever the file says. A quiz is answered in the browser, of which the kernel learns nothing:
+quizzes are not counted.
 
 `python -m course_utils.classroom.progress` prints the notebook to open: the one that was worked on last, or the first.
 """
@@ -59,7 +60,8 @@ def read(path: Path) -> tuple[dict[str, str], str, str]:
 
 
 def record(name: str, status: str) -> str:
-    """Keep the state of an exercise; what was passed once stays passed. A line to show if something is amiss, else "". Never raises."""
+    """Keep the state of an exercise; what was passed once stays passed. A line to show if something is amiss, else "".
+    Never raises."""
     path = place()
     if path is None:
         return ""
@@ -84,7 +86,8 @@ def notebooks(folder: Path | None = None) -> list[Path]:
 
 
 def course_exercises(folder: Path | None = None) -> dict[str, list[str]]:
-    """The exercises of each notebook in its order, from its check cells: {"00_start_here": ["start_here.average", ...]}."""
+    """The exercises of each notebook in its order, from its check cells: {"00_start_here": ["start_here.average",
+    ...]}."""
     found = {}
     for path in notebooks(folder):
         topic = path.stem[3:]

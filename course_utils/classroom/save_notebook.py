@@ -1,11 +1,11 @@
 """Saves notebooks as they are shipped. For authors: needs vl-convert-python, which students do not install.
 
-    python -m course_utils.classroom.save_notebook notebooks/NAME.ipynb ...            run all cells in a fresh kernel, then save
-    python -m course_utils.classroom.save_notebook --no-run notebooks/NAME.ipynb ...   save what JupyterLab has run
+    python -m course_utils.classroom.save_notebook NAME.ipynb ...            run all cells in a fresh kernel, then save
+    python -m course_utils.classroom.save_notebook --no-run NAME.ipynb ...   save what JupyterLab has run
 
-Each live chart gets a picture of its first state, for readers of GitHub, nbviewer and a PDF, and so that JupyterLab adds none of its own.
-The file has the kernel's full description and exactly the bytes that JupyterLab writes: to open it there and save it changes nothing.
-A notebook whose run ends with an error is left as it was.
+Each live chart gets a picture of its first state, for readers of GitHub, nbviewer and a PDF, and so that JupyterLab
+adds none of its own. The file has the kernel's full description and exactly the bytes that JupyterLab writes: to open
+it there and save it changes nothing. A notebook whose run ends with an error is left as it was.
 """
 
 from __future__ import annotations

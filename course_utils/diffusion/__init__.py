@@ -1,7 +1,7 @@
 """Diffusion (notebook 10): data turned into noise step by step, and a model that walks back.
 
-The names here are those of Gaussian diffusion (`gaussian`). Diffusion over tokens is in `discrete`, where the same names mean the
-same for tokens, and edit-based diffusion in `edits`.
+The names here are those of Gaussian diffusion (`gaussian`). Diffusion over tokens is in `discrete`, where the same
+names mean the same for tokens, and edit-based diffusion in `edits`.
 """
 
 from course_utils.diffusion.gaussian import (

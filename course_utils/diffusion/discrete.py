@@ -1,10 +1,12 @@
 """Discrete diffusion: tokens are replaced at random step by step, and a model learns to restore them.
 
-Notation (Austin et al. 2021): K token kinds, steps t = 1..T, a number or one for each text (B,); x0, x_t (B, ...) are token
-ids, a distribution has K as its last axis and is a ROW: after a step with Q (K, K), rows that sum to 1, it is row @ Q.
-Both processes here hit a token with chance beta_t and then draw it anew from `rest`, whatever it was: from all tokens
-(uniform), or the mask and nothing else (absorbing). So no matrix is needed: Q_t = (1 - beta_t) I + beta_t 1 rest^T, and with
-kept_t = (1 - beta_1) ... (1 - beta_t), the chance of never having been hit, Qbar_t = kept_t I + (1 - kept_t) 1 rest^T.
+Notation (Austin et al. 2021): K token kinds, steps t = 1..T, a number or one for each text (B,); x0, x_t (B, ...) are
+token ids. A distribution has K as its last axis and is a ROW: after a step with Q (K, K), whose rows sum to 1, it is
+row @ Q. Both processes here hit a token with chance beta_t and then draw it anew from `rest`, whatever it was: from all
+tokens (uniform), or the mask and nothing else (absorbing). So no matrix is needed: with the chance
+kept_t = (1 - beta_1) ... (1 - beta_t) of never having been hit
+
+    Q_t = (1 - beta_t) I + beta_t 1 rest^T    and    Qbar_t = kept_t I + (1 - kept_t) 1 rest^T.
 
 A model is any function of (x_t, t (B,)) that returns logits (B, ..., K) of x0. Losses are in nats a token. First the
 processes, then what a model's guess of the first text makes of a step, its losses, and sampling.
@@ -32,7 +34,8 @@ class Process(NamedTuple):
 def even_schedule(T: int) -> Tensor:
     """betas (T,), beta_t = 1 / (T - t + 1): then kept_t = 1 - t/T, so that every step hits as many tokens as any other.
 
-    Raises ValueError: T < 1. Source: Sohl-Dickstein et al. (2015); Austin et al. (2021), section 3.2, for the absorbing state.
+    Raises ValueError: T < 1. Source: Sohl-Dickstein et al. (2015); Austin et al. (2021), section 3.2, for the absorbing
+    state.
     """
     if T < 1:
         raise ValueError(f"T must be at least 1, got {T}")
@@ -40,7 +43,8 @@ def even_schedule(T: int) -> Tensor:
 
 
 def uniform_process(betas: Tensor, K: int) -> Process:
-    """A token that is hit becomes any of the K, itself included, with the same chance; betas (T,), each below 1 but the last.
+    """A token that is hit becomes any of the K, itself included, with the same chance; betas (T,), each below 1 but the
+    last.
 
     Raises ValueError: such betas, K < 2. Source: Austin et al. (2021), section 3.1; Hoogeboom et al. (2021).
     """
@@ -48,15 +52,18 @@ def uniform_process(betas: Tensor, K: int) -> Process:
 
 
 def absorbing_process(betas: Tensor, K: int, mask: int) -> Process:
-    """A token that is hit becomes `mask` (one of the K ids, which texts do not use) and stays masked; betas (T,) as above.
+    """A token that is hit becomes `mask` (one of the K ids, which texts do not use) and stays masked; betas (T,) as
+    above.
 
-    Raises ValueError: betas outside [0, 1], a 1 before the last, mask outside 0..K-1. Source: Austin et al. (2021), section 3.1.
+    Raises ValueError: betas outside [0, 1], a 1 before the last, mask outside 0..K-1. Source: Austin et al. (2021),
+    section 3.1.
     """
     return Process(_kept(betas), _only(K, mask), mask)
 
 
 def uniform_transition(beta: float | Tensor, K: int) -> Tensor:
-    """Q = (1 - beta) I + beta 11^T / K, (K, K), or (T, K, K) for betas (T,); Q_ij = q(x_t = j | x_{t-1} = i), rows sum to 1.
+    """Q = (1 - beta) I + beta 11^T / K, (K, K), or (T, K, K) for betas (T,); Q_ij = q(x_t = j | x_{t-1} = i), rows sum
+    to 1.
 
     Raises ValueError: beta outside [0, 1], K < 2. Source: Austin et al. (2021), section 3.1 and appendix A.2.
     """
@@ -64,15 +71,18 @@ def uniform_transition(beta: float | Tensor, K: int) -> Tensor:
 
 
 def absorbing_transition(beta: float | Tensor, K: int, mask: int) -> Tensor:
-    """Q = (1 - beta) I + beta 1 e_mask^T, (K, K), or (T, K, K) for betas (T,): all of a row but what is kept is in one column.
+    """Q = (1 - beta) I + beta 1 e_mask^T, (K, K), or (T, K, K) for betas (T,): all of a row but what is kept is in one
+    column.
 
-    Raises ValueError: beta outside [0, 1], mask outside 0..K-1. Source: Austin et al. (2021), section 3.1 and appendix A.2.
+    Raises ValueError: beta outside [0, 1], mask outside 0..K-1. Source: Austin et al. (2021), section 3.1 and appendix
+    A.2.
     """
     return _transition(beta, _only(K, mask))
 
 
 def cumulative(Qs: Tensor) -> Tensor:
-    """Qbar_t = Q_1 Q_2 ... Q_t for every t: (T, K, K) -> (T, K, K). The first step is the leftmost: distributions are rows.
+    """Qbar_t = Q_1 Q_2 ... Q_t for every t: (T, K, K) -> (T, K, K). The first step is the leftmost: distributions are
+    rows.
 
     Raises ValueError: Qs are not (T, K, K). Source: Austin et al. (2021), section 3, equation 3.
     """
@@ -85,7 +95,8 @@ def cumulative(Qs: Tensor) -> Tensor:
 
 
 def matrix_posterior(x_t: Tensor, x0: Tensor, Q: Tensor, Qbar_before: Tensor) -> Tensor:
-    """q(x_{t-1} | x_t, x0) in proportion to x_t Q_t^T * x0 Qbar_{t-1}, for any Q: ids x_t (...), x0 (..., K) -> (..., K).
+    """q(x_{t-1} | x_t, x0) in proportion to x_t Q_t^T * x0 Qbar_{t-1}, for any Q: ids x_t (...), x0 (..., K)
+    -> (..., K).
 
     x_t Q^T is the COLUMN of Q that leads to x_t. Raises ValueError: shapes that differ, an x_t that x0 cannot lead to.
     Source: Austin et al. (2021), section 3, equation 3.
@@ -120,9 +131,11 @@ def q_sample(x0: Tensor, t: int | Tensor, process: Process, generator: torch.Gen
 
 
 def mask_tokens(x0: Tensor, share: Tensor | float, mask: int, generator: torch.Generator | None = None) -> Tensor:
-    """Each token becomes `mask` with chance `share`, a number or (B,) in [0, 1]: the absorbing process in continuous time.
+    """Each token becomes `mask` with chance `share`, a number or (B,) in [0, 1]: the absorbing process in continuous
+    time.
 
-    ids x0 (B, ...) -> ids (B, ...). Raises ValueError: a share outside [0, 1]. Source: Sahoo et al. (2024), MDLM, section 3.
+    ids x0 (B, ...) -> ids (B, ...). Raises ValueError: a share outside [0, 1]. Source: Sahoo et al. (2024), MDLM,
+    section 3.
     """
     share = (
         torch.as_tensor(share, dtype=torch.float32, device=x0.device).expand(len(x0)).view(-1, *[1] * (x0.dim() - 1))
@@ -133,10 +146,12 @@ def mask_tokens(x0: Tensor, share: Tensor | float, mask: int, generator: torch.G
 
 
 def posterior(x_t: Tensor, x0: Tensor, t: int | Tensor, process: Process, s: int | Tensor | None = None) -> Tensor:
-    """q(x_s | x_t, x0) in proportion to x_t Q_{s+1..t}^T * x0 Qbar_s, with s = t - 1 if it is not given, else any s < t.
+    """q(x_s | x_t, x0) in proportion to x_t Q_{s+1..t}^T * x0 Qbar_s, with s = t - 1 if it is not given, else any
+    s < t.
 
-    ids x_t (B, ...), x0 (B, ..., K) -> (B, ..., K). For x0 that is one token (one-hot) this is Bayes' rule. For a model's
-    distribution over x0 it is the paper's p(x_{t-1} | x_t), a sum over x0 of q(x_{t-1}, x_t | x0) p(x0 | x_t): see `reverse`.
+    ids x_t (B, ...), x0 (B, ..., K) -> (B, ..., K). For x0 that is one token (one-hot) this is Bayes' rule. For a
+    model's distribution over x0 it is the paper's p(x_{t-1} | x_t), a sum over x0 of q(x_{t-1}, x_t | x0) p(x0 | x_t):
+    see `reverse`.
     Raises ValueError: not 0 <= s < t <= T, shapes that differ, an x_t that x0 cannot lead to.
     Source: Austin et al. (2021), section 3, equations 3 and 4.
     """
@@ -152,9 +167,10 @@ def reverse(x_t: Tensor, x0_probs: Tensor, t: int | Tensor, process: Process, s:
     """p(x_s | x_t) = sum over x0 of q(x_s | x_t, x0) p(x0 | x_t): a step back for a model that is not sure of x0.
 
     ids x_t (B, ...), x0_probs (B, ..., K) -> (B, ..., K), s as in `posterior`. It is exact when x0_probs are exact. The
-    paper's weights q(x_s, x_t | x0) lack the division by q(x_t | x0): the same for the absorbing process, where all x0 lead
-    to the mask alike; for the uniform one, what the model has to learn is then no longer P(x0 | x_t).
-    Raises ValueError: as `posterior`. Source: Austin et al. (2021), section 3.3; Hoogeboom et al. (2021) put in the mean x0.
+    paper's weights q(x_s, x_t | x0) lack the division by q(x_t | x0): the same for the absorbing process, where all x0
+    lead to the mask alike; for the uniform one, what the model has to learn is then no longer P(x0 | x_t).
+    Raises ValueError: as `posterior`. Source: Austin et al. (2021), section 3.3; Hoogeboom et al. (2021) put in the
+    mean x0.
     """
     arrive = _arrive(x_t, _at(t, process, x0_probs, smallest=1), process, x0_probs)  # q(x_t | x0) for each x0
     possible = torch.where(arrive > 0, x0_probs / arrive.clamp_min(torch.finfo(arrive.dtype).tiny), 0)
@@ -216,7 +232,8 @@ def _mix(rows: Tensor, kept: Tensor, rest: Tensor) -> Tensor:
 
 
 def _arrive(x_t: Tensor, kept: Tensor, process: Process, like: Tensor) -> Tensor:
-    """The column of kept I + (1 - kept) 1 rest^T that leads to x_t: (B, ...) -> (B, ..., K) in the precision of `like`."""
+    """The column of kept I + (1 - kept) 1 rest^T that leads to x_t: (B, ...) -> (B, ..., K) in the precision of
+    `like`."""
     if like.shape != (*x_t.shape, len(process.rest)):
         raise ValueError(
             f"a distribution over x0 must be {tuple(x_t.shape)} + ({len(process.rest)},), got {tuple(like.shape)}"
@@ -235,7 +252,8 @@ Model = Callable[[Tensor, Tensor], Tensor]
 
 
 def x0_log_probs(logits: Tensor, x_t: Tensor, mask: int | None) -> Tensor:
-    """log p(x0 | x_t), (B, ..., K), from a model's logits; with a mask, x0 is never the mask, and a token that is left is x0.
+    """log p(x0 | x_t), (B, ..., K), from a model's logits; with a mask, x0 is never the mask, and a token that is left
+    is x0.
 
     Raises ValueError: shapes that differ. Source: Sahoo et al. (2024), MDLM, section 3 (SUBS).
     """
@@ -249,10 +267,12 @@ def x0_log_probs(logits: Tensor, x_t: Tensor, mask: int | None) -> Tensor:
 
 
 def vlb_terms(logits: Tensor, x_t: Tensor, x0: Tensor, t: int | Tensor, process: Process) -> Tensor:
-    """L_{t-1} = KL(q(x_{t-1} | x_t, x0) || p(x_{t-1} | x_t)) in nats, (B, ...), a term for each token; ids x_t, x0 (B, ...).
+    """L_{t-1} = KL(q(x_{t-1} | x_t, x0) || p(x_{t-1} | x_t)) in nats, (B, ...), a term for each token; ids x_t, x0
+    (B, ...).
 
-    At t = 1 it is -log p(x0 | x_1). The sum over t = 1..T, each averaged over q(x_t | x0), plus `prior_term` is L_vb, which is
-    at least -log p(x0). Raises ValueError: as `posterior`. Source: Austin et al. (2021), section 2, equation 1.
+    At t = 1 it is -log p(x0 | x_1). The sum over t = 1..T, each averaged over q(x_t | x0), plus `prior_term` is L_vb,
+    which is at least -log p(x0). Raises ValueError: as `posterior`. Source: Austin et al. (2021), section 2, equation
+    1.
     """
     check_ids(x0, process)
     truth = posterior(x_t, one_hot(x0, logits.shape[-1]).to(logits.dtype), t, process)
@@ -260,7 +280,8 @@ def vlb_terms(logits: Tensor, x_t: Tensor, x0: Tensor, t: int | Tensor, process:
 
 
 def prior_term(x0: Tensor, process: Process) -> Tensor:
-    """L_T = KL(q(x_T | x0) || rest) in nats, (B, ...): 0 when nothing is kept, infinite if the absorbing process keeps some.
+    """L_T = KL(q(x_T | x0) || rest) in nats, (B, ...): 0 when nothing is kept, infinite if the absorbing process keeps
+    some.
 
     Raises ValueError: ids outside 0..K-1, a mask in x0. Source: Austin et al. (2021), section 2, equation 1.
     """
@@ -277,10 +298,11 @@ def vlb_loss(
     lam: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """L_vb + lam CE in nats a token, a scalar: T L_{t-1} + L_T - lam log p(x0 | x_t), the mean over tokens, x_t drawn once.
+    """L_vb + lam CE in nats a token, a scalar: T L_{t-1} + L_T - lam log p(x0 | x_t), the mean over tokens, x_t drawn
+    once.
 
-    With t uniform in 1..T, drawn for each text, and lam = 0 its mean is the bound L_vb. The paper has lam = 0.01 for text with
-    masks. Raises ValueError: as `posterior`. Source: Austin et al. (2021), section 3.4, equation 5.
+    With t uniform in 1..T, drawn for each text, and lam = 0 its mean is the bound L_vb. The paper has lam = 0.01 for
+    text with masks. Raises ValueError: as `posterior`. Source: Austin et al. (2021), section 3.4, equation 5.
     """
     x_t = q_sample(x0, t, process, generator)
     logits = model(x_t, torch.as_tensor(t, device=x0.device).expand(len(x0)))
@@ -289,7 +311,8 @@ def vlb_loss(
 
 
 def even_shares(n: int, generator: torch.Generator | None = None) -> Tensor:
-    """n shares in (0, 1], (n,), one in each of n equal parts: each is uniform, and their mean varies less than n draws' does.
+    """n shares in (0, 1], (n,), one in each of n equal parts: each is uniform, and their mean varies less than n draws'
+    does.
 
     Source: Kingma et al. (2021), Variational diffusion models (low-discrepancy sampler); Sahoo et al. (2024) use it.
     """
@@ -297,11 +320,13 @@ def even_shares(n: int, generator: torch.Generator | None = None) -> Tensor:
 
 
 def masked_loss(logits: Tensor, x0: Tensor, x_t: Tensor, share: Tensor | float, mask: int) -> Tensor:
-    """mean over ALL tokens of [x_t is masked] (-log p(x0 | x_t)) / share, a scalar: with share uniform, a bound in nats a token.
+    """mean over ALL tokens of [x_t is masked] (-log p(x0 | x_t)) / share, a scalar: with share uniform, a bound in nats
+    a token.
 
-    share, a number or (B,) in (0, 1], is the chance with which `mask_tokens` masked (step t/T of `even_schedule`, for which
-    this is T L_{t-1}, so its mean over t is L_vb). Without 1/share, or as a mean over the masked tokens, it is BERT's loss
-    and bounds nothing. Raises ValueError: a share outside (0, 1], shapes that differ, a mask in x0.
+    share, a number or (B,) in (0, 1], is the chance with which `mask_tokens` masked
+    (step t/T of `even_schedule`, for which this is T L_{t-1}, so its mean over t is L_vb). Without 1/share, or as a
+    mean over the masked tokens, it is BERT's loss and bounds nothing. Raises ValueError: a share outside (0, 1], shapes
+    that differ, a mask in x0.
     Source: Sahoo et al. (2024), MDLM, section 3: the weight -alpha'_t / (1 - alpha_t) with alpha_t = 1 - t.
     """
     share = (
@@ -324,7 +349,8 @@ def sample(
     generator: torch.Generator | None = None,
     return_history: bool = False,
 ) -> Tensor:
-    """x_T ~ rest, then x_s ~ `reverse` for `steps` even jumps from T to 0 (all T if not given): ids of `shape` (B, ...).
+    """x_T ~ rest, then x_s ~ `reverse` for `steps` even jumps from T to 0 (all T if not given): ids of `shape`
+    (B, ...).
 
     One call of the model a step. Tokens of one step are drawn apart from each other, so few steps mix texts up. In the
     absorbing process a decided token stays. With `return_history` all of x_T, ..., x_0, (steps + 1, B, ...).
@@ -355,7 +381,8 @@ def bits_per_character(nats_per_token: float, tokens: int, characters: int) -> f
 
 
 def _kl(q: Tensor, p: Tensor) -> Tensor:
-    """sum_k q_k log(q_k / p_k), (..., K) -> (...); where q is 0 neither the value nor the gradient of a log is wanted."""
+    """sum_k q_k log(q_k / p_k), (..., K) -> (...); where q is 0 neither the value nor the gradient of a log is
+    wanted."""
     q_log, p_log = (torch.where(q > 0, probs, 1).log() for probs in (q, p))
     return (q * (q_log - p_log)).sum(dim=-1)
 

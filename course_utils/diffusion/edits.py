@@ -1,9 +1,10 @@
 """Edit-based diffusion of text: random edits that corrupt it, and the tags that turn one text into another.
 
 A text is a list of tokens of any kind that can be compared: words, characters, ids (a tensor's tolist()). A draft of n
-tokens has n + 1 tags, the first for its START, the others for its tokens: KEEP the token; REPLACE it by a span of new tokens;
-INSERT: keep it and write a span after it; DELETE it. Each REPLACE or INSERT takes the next one of `replacements`, a list of
-spans. A tagger that predicts the tags and a generator that writes the spans make an edit-based diffusion model.
+tokens has n + 1 tags, the first for its START, the others for its tokens: KEEP the token; REPLACE it by a span of new
+tokens;
+INSERT: keep it and write a span after it; DELETE it. Each REPLACE or INSERT takes the next one of `replacements`, a
+list of spans. A tagger that predicts the tags and a generator that writes the spans make an edit-based diffusion model.
 """
 
 from __future__ import annotations
@@ -43,14 +44,18 @@ def corrupt(
     delete: float = 0.1,
     span: float = 3.0,
 ) -> Corruption:
-    """One step of edit-based corruption: edits from left to right, each of a random kind and of max(1, Poisson(span)) tokens.
+    """One step of edit-based corruption: edits from left to right, each of a random kind and of max(1, Poisson(span))
+    tokens.
 
-    The shares keep, replace, insert and delete, which sum to 1, are those of the EDITS. An insertion uses no token up, so of
-    the tokens keep / (1 - insert), 2 of 3 by default, stay. New tokens are drawn from `vocabulary`, evenly: range(K) for ids,
-    or all words of a corpus to draw by frequency. A new token that happens to be the old one counts as kept. The tags undo
-    exactly what was done; `tags_between` may know a shorter way. Several steps: corrupt the result again.
-    Raises ValueError: shares that are negative or do not sum to 1, insert = 1 (it would never end), span < 0, no vocabulary.
-    Source: Reid et al. (2022), DiffusER (60/20/10/10, Poisson(3) for translation); what has a length is our reading of it.
+    The shares keep, replace, insert and delete, which sum to 1, are those of the EDITS. An insertion uses no token up,
+    so of the tokens keep / (1 - insert), 2 of 3 by default, stay. New tokens are drawn from `vocabulary`, evenly:
+    range(K) for ids, or all words of a corpus to draw by frequency. A new token that happens to be the old one counts
+    as kept. The tags undo exactly what was done; `tags_between` may know a shorter way. Several steps: corrupt the
+    result again.
+    Raises ValueError: shares that are negative or do not sum to 1, insert = 1 (it would never end), span < 0, no
+    vocabulary.
+    Source: Reid et al. (2022), DiffusER (60/20/10/10, Poisson(3) for translation); what has a length is our reading of
+    it.
     """
     shares = [keep, replace, insert, delete]
     if min(shares) < 0 or not math.isclose(sum(shares), 1, abs_tol=1e-6) or insert >= 1:
@@ -86,8 +91,8 @@ def corrupt(
 def tags_between(draft: Sequence[Any], target: Sequence[Any]) -> Edits:
     """The edits of a shortest (Levenshtein) alignment: apply_tags(draft, *tags_between(draft, target)) is the target.
 
-    From left to right; of equally short ways it prefers REPLACE to DELETE to INSERT. The spans of REPLACE and INSERT and the
-    number of DELETE add up to `edit_distance`. Time and memory are len(draft) x len(target).
+    From left to right; of equally short ways it prefers REPLACE to DELETE to INSERT. The spans of REPLACE and INSERT
+    and the number of DELETE add up to `edit_distance`. Time and memory are len(draft) x len(target).
     """
     rest, pairs, i, j = _distances(draft, target), [], 0, 0
     while i < len(draft) or j < len(target):
@@ -102,14 +107,16 @@ def tags_between(draft: Sequence[Any], target: Sequence[Any]) -> Edits:
 
 
 def apply_tags(draft: Sequence[Any], tags: Sequence[str], replacements: Sequence[Sequence[Any]]) -> list[Any]:
-    """The text that the edits make of a draft of n tokens: tags (n + 1), replacements a span for each REPLACE and INSERT.
+    """The text that the edits make of a draft of n tokens: tags (n + 1), replacements a span for each REPLACE and
+    INSERT.
 
     Raises ValueError: another number of tags or spans, an unknown tag, REPLACE or DELETE for the start.
     """
     writes = sum(tag in WRITES for tag in tags)
     if len(tags) != len(draft) + 1 or len(replacements) != writes:
         raise ValueError(
-            f"a draft of {len(draft)} tokens needs {len(draft) + 1} tags, for the start and each token, and a span for each"
+            f"a draft of {len(draft)} tokens needs {len(draft) + 1} tags, for the start and each token, and a "
+            "span for each"
             f" REPLACE and INSERT, {writes}: got {len(tags)} and {len(replacements)}"
         )
     if not set(tags) <= set(TAGS) or tags[0] not in (KEEP, INSERT):
@@ -128,8 +135,8 @@ def changes(
 ) -> list[tuple[str, list[Any]]]:
     """The edits as runs to be shown: (KEEP, tokens), (DELETE, tokens), (INSERT, tokens), in the order of the text.
 
-    REPLACE is a DELETE before an INSERT; within one change all that goes stands before what comes. KEEP and DELETE give the draft,
-    KEEP and INSERT give `apply_tags`. Raises ValueError: as `apply_tags`.
+    REPLACE is a DELETE before an INSERT; within one change all that goes stands before what comes. KEEP and DELETE give
+    the draft, KEEP and INSERT give `apply_tags`. Raises ValueError: as `apply_tags`.
     """
     apply_tags(draft, tags, replacements)
     spans, runs = iter(replacements), []
@@ -165,7 +172,8 @@ def edit_distance(draft: Sequence[Any], target: Sequence[Any]) -> int:
 
 
 def _distances(draft: Sequence[Any], target: Sequence[Any]) -> list[list[int]]:
-    """distances[i][j] between draft[i:] and target[j:], from the end, so that an alignment can be read from the start."""
+    """distances[i][j] between draft[i:] and target[j:], from the end, so that an alignment can be read from the
+    start."""
     n, m = len(draft), len(target)
     table = [[0] * (m + 1) for _ in range(n)] + [list(range(m, -1, -1))]
     for i in range(n - 1, -1, -1):

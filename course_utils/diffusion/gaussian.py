@@ -1,9 +1,10 @@
 """Gaussian diffusion: data turned into noise step by step, and a model that predicts the noise to walk back.
 
-Notation (Ho et al. 2020): x0 (B, ...) are B data points of any shape; steps t = 1..T as in the paper, a number or one for
-each point (B,), and the schedule's arrays (T,) hold step t at index t - 1; alpha_t = 1 - beta_t, alphas_bar_t is the product
-of alpha_1..alpha_t, and 1 at t = 0. Data should have about unit scale, because x_T should be standard normal whatever x0 was.
-A model is any function of (x_t, t (B,)) that returns its prediction of the noise, in the shape of x_t.
+Notation (Ho et al. 2020): x0 (B, ...) are B data points of any shape; steps t = 1..T as in the paper, a number or one
+for each point (B,), and the schedule's arrays (T,) hold step t at index t - 1; alpha_t = 1 - beta_t, alphas_bar_t is
+the product of alpha_1..alpha_t, and 1 at t = 0. Data should have about unit scale, because x_T should be standard
+normal whatever x0 was. A model is any function of (x_t, t (B,)) that returns its prediction of the noise, in the shape
+of x_t.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class Schedule(NamedTuple):
 def linear_schedule(T: int, first: float = 1e-4, last: float = 0.02) -> Tensor:
     """betas (T,), evenly spaced from `first` to `last`; the defaults are those of the paper, for T = 1000.
 
-    With fewer steps each must add more, or x_T is not yet noise: first = 0.1 / T and last = 20 / T keep alphas_bar_T near
-    the paper's 4e-5 for T from about 100. Raises ValueError: T < 1, not 0 < first <= last < 1.
+    With fewer steps each must add more, or x_T is not yet noise: first = 0.1 / T and last = 20 / T keep alphas_bar_T
+    near the paper's 4e-5 for T from about 100. Raises ValueError: T < 1, not 0 < first <= last < 1.
     Source: Ho et al. (2020), section 4.
     """
     if T < 1 or not 0 < first <= last < 1:
@@ -42,8 +43,8 @@ def linear_schedule(T: int, first: float = 1e-4, last: float = 0.02) -> Tensor:
 def cosine_schedule(T: int, offset: float = 0.008, largest: float = 0.999) -> Tensor:
     """betas (T,) with alphas_bar_t = f(t) / f(0), f(t) = cos^2(pi/2 (t/T + s) / (1 + s)): the data fade more slowly.
 
-    s is `offset`; betas are cut at `largest`, where alphas_bar would reach 0. Raises ValueError: T < 1, offset < 0, largest
-    outside (0, 1). Source: Nichol & Dhariwal (2021), section 3.2.
+    s is `offset`; betas are cut at `largest`, where alphas_bar would reach 0. Raises ValueError: T < 1, offset < 0,
+    largest outside (0, 1). Source: Nichol & Dhariwal (2021), section 3.2.
     """
     if T < 1 or offset < 0 or not 0 < largest < 1:
         raise ValueError(
@@ -68,7 +69,8 @@ def schedule_of(betas: Tensor | Sequence[float]) -> Schedule:
 def q_sample(x0: Tensor, t: int | Tensor, noise: Tensor, schedule: Schedule) -> Tensor:
     """x_t = sqrt(alphas_bar_t) x0 + sqrt(1 - alphas_bar_t) noise: t steps at once; x0, noise (B, ...) -> (B, ...).
 
-    The two factors' squares sum to 1: data of unit variance keep it. Raises ValueError: t outside 1..T, shapes that differ.
+    The two factors' squares sum to 1: data of unit variance keep it. Raises ValueError: t outside 1..T, shapes that
+    differ.
     Source: Ho et al. (2020), section 2, equation 4.
     """
     _same_shape("noise", noise, x0)
@@ -88,11 +90,12 @@ def q_step(x: Tensor, t: int | Tensor, noise: Tensor, schedule: Schedule) -> Ten
 
 
 def epsilon_loss(model: Model, x0: Tensor, t: int | Tensor, noise: Tensor, schedule: Schedule) -> Tensor:
-    """L_simple = mean (noise - model(x_t, t))^2, a scalar, with x_t = q_sample(x0, t, noise): the same noise in both places.
+    """L_simple = mean (noise - model(x_t, t))^2, a scalar, with x_t = q_sample(x0, t, noise): the same noise in both
+    places.
 
-    The mean runs over points and coordinates; the paper's squared norm is that times the number of coordinates. A model that
-    always says 0 has loss 1. Draw t anew for each point and step. Raises ValueError: as `q_sample`, a prediction of another
-    shape. Source: Ho et al. (2020), section 3.4, equation 14, and algorithm 1.
+    The mean runs over points and coordinates; the paper's squared norm is that times the number of coordinates. A model
+    that always says 0 has loss 1. Draw t anew for each point and step. Raises ValueError: as `q_sample`, a prediction
+    of another shape. Source: Ho et al. (2020), section 3.4, equation 14, and algorithm 1.
     """
     predicted = model(q_sample(x0, t, noise, schedule), _each(t, x0))
     _same_shape("the model's prediction", predicted, x0)
@@ -100,9 +103,11 @@ def epsilon_loss(model: Model, x0: Tensor, t: int | Tensor, noise: Tensor, sched
 
 
 def predict_x0(x_t: Tensor, eps: Tensor, t: int | Tensor, schedule: Schedule) -> Tensor:
-    """x0 = (x_t - sqrt(1 - alphas_bar_t) eps) / sqrt(alphas_bar_t), `q_sample` solved for x0: what the model now believes.
+    """x0 = (x_t - sqrt(1 - alphas_bar_t) eps) / sqrt(alphas_bar_t), `q_sample` solved for x0: what the model now
+    believes.
 
-    x_t, eps (B, ...) -> (B, ...). Raises ValueError: t outside 1..T, shapes that differ. Source: Ho et al. (2020), section 3.2.
+    x_t, eps (B, ...) -> (B, ...). Raises ValueError: t outside 1..T, shapes that differ. Source: Ho et al. (2020),
+    section 3.2.
     """
     _same_shape("eps", eps, x_t)
     kept = _at(schedule.alphas_bar, t, x_t)
@@ -131,9 +136,11 @@ def ddpm_step(
 ) -> Tensor:
     """x_{t-1} = (x_t - beta_t / sqrt(1 - alphas_bar_t) eps) / sqrt(alpha_t) + sigma_t noise, WITHOUT noise at t = 1.
 
-    x_t, noise and eps, the model's prediction, (B, ...) -> (B, ...). sigma_t^2 is beta_t with sigma = "beta", right for data
-    that are standard normal, or the variance of `posterior` with "posterior", right for data that are a single point.
-    Raises ValueError: t outside 1..T, shapes that differ, another sigma. Source: Ho et al. (2020), section 3.2 and algorithm 2.
+    x_t, noise and eps, the model's prediction, (B, ...) -> (B, ...). sigma_t^2 is beta_t with sigma = "beta", right for
+    data that are standard normal, or the variance of `posterior` with "posterior", right for data that are a single
+    point.
+    Raises ValueError: t outside 1..T, shapes that differ, another sigma. Source: Ho et al. (2020), section 3.2 and
+    algorithm 2.
     """
     _same_shape("eps", eps, x_t)
     _same_shape("noise", noise, x_t)
@@ -157,7 +164,8 @@ def ddpm_sample(
 ) -> Tensor:
     """x_T ~ N(0, I), then `ddpm_step` for t = T..1 with the model's predictions: new data of `shape` (B, ...).
 
-    One call of the model a step. With `return_history` all of x_T, ..., x_0, (T + 1, B, ...). The generator's device is used.
+    One call of the model a step. With `return_history` all of x_T, ..., x_0, (T + 1, B, ...). The generator's device is
+    used.
     Raises ValueError: as `ddpm_step`, a prediction of another shape. Source: Ho et al. (2020), algorithm 2.
     """
     device = generator.device if generator is not None else None
@@ -172,12 +180,14 @@ def ddpm_sample(
 
 
 def energy_distance(a: Tensor, b: Tensor, unbiased: bool = True) -> float:
-    """2 E|X - Y| - E|X - X'| - E|Y - Y'| between two samples, a (N, ...) and b (M, ...): 0 only for the same distribution.
+    """2 E|X - Y| - E|X - X'| - E|Y - Y'| between two samples, a (N, ...) and b (M, ...): 0 only for the same
+    distribution.
 
-    |.| is the Euclidean norm of all coordinates. By default it is unbiased: pairs of a point with itself are left out, so two
-    samples of one distribution give 0 on average, sometimes a little less. unbiased=False counts them (V-statistic): never
-    below 0, but above 0 for two samples of one distribution, the more the smaller they are.
-    Raises ValueError: points of different shapes, fewer than two points. Source: Szekely & Rizzo (2013), Energy statistics.
+    |.| is the Euclidean norm of all coordinates. By default it is unbiased: pairs of a point with itself are left out,
+    so two samples of one distribution give 0 on average, sometimes a little less. unbiased=False counts them
+    (V-statistic): never below 0, but above 0 for two samples of one distribution, the more the smaller they are.
+    Raises ValueError: points of different shapes, fewer than two points. Source: Szekely & Rizzo (2013), Energy
+    statistics.
     """
     if a.dim() < 2 or a.shape[1:] != b.shape[1:] or min(len(a), len(b)) < 2:
         raise ValueError(

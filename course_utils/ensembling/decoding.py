@@ -1,4 +1,5 @@
-"""Decoding from ANY next-token distribution: one model, several, or one model with several adapters, each with its KV cache.
+"""Decoding from ANY next-token distribution: one model, several, or one model with several adapters, each with its KV
+cache.
 
 Everything here speaks to one kind of callable: next_log_probs(ids), token ids (B, T) -> log-probabilities (B, V) of the
 next token. It may have a method ``reorder(rows)``, which beam search calls when row i of the next ids will continue row
@@ -84,7 +85,8 @@ class Ensemble:
 
 
 class AdapterEnsemble(Ensemble):
-    """An ``Ensemble`` whose members are one model with different LoRA adapters: all of them in ONE batched forward pass.
+    """An ``Ensemble`` whose members are one model with different LoRA adapters: all of them in ONE batched forward
+    pass.
 
     adapters: the member's adapter names, "__base__" for the model without any; model: a peft model that holds them.
     The weights stand in memory once, and the pass over B rows of M members is one pass over M B rows.

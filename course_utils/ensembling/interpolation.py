@@ -1,9 +1,10 @@
-"""Combine the next-token distributions of several models: linear (OR) and log-linear (AND) interpolation, and their weights.
+"""Combine the next-token distributions of several models: linear (OR) and log-linear (AND) interpolation, and their
+weights.
 
 Pure functions of log-probabilities. Notation (Neubig, CMU 11-711, "Ensembling and Mixture of Experts"): M members,
 vocabulary of V tokens, P_m(y | c) the probability of token y after the context c. ``log_probs`` is (M, ..., V), natural
-logarithms, -inf for probability zero; a list of M tensors (..., V) is taken too. Weights are (M,), or (M, ...) when they
-depend on the context.
+logarithms, -inf for probability zero; a list of M tensors (..., V) is taken too. Weights are (M,), or (M, ...) when
+they depend on the context.
 """
 
 from collections.abc import Sequence
@@ -155,7 +156,8 @@ def fit_loglinear_weights(log_probs: Members, targets: Tensor, n_iter: int = 100
 
 
 def _unstacked(members: Members) -> Sequence[Tensor]:
-    """M tensors (..., V) of one shape, from a tensor (M, ..., V) or a list of tensors over one vocabulary; no copies."""
+    """M tensors (..., V) of one shape, from a tensor (M, ..., V) or a list of tensors over one vocabulary; no
+    copies."""
     if not isinstance(members, Tensor):
         sizes = [m.shape[-1] for m in members]
         if len(set(sizes)) > 1:

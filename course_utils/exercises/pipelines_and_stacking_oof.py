@@ -9,7 +9,14 @@ from torch import Tensor
 
 from course_utils.exercises.answers import Mistake, StudentError
 from course_utils.exercises.arrays import judge
-from course_utils.exercises.pipelines_and_stacking_learners import CLASSES, Fit, inputs, least_squares, memoriser, traced
+from course_utils.exercises.pipelines_and_stacking_learners import (
+    CLASSES,
+    Fit,
+    inputs,
+    least_squares,
+    memoriser,
+    traced,
+)
 
 Array = np.ndarray
 

@@ -7,8 +7,27 @@ from typing import Any
 
 from course_utils.exercises.answers import Mistake, NotAttempted, StudentError
 from course_utils.exercises.self_refine_lists import equal, plain, recognise_equal
-from course_utils.exercises.self_refine_loop_mistakes import ALIAS, EVENTS, RESULTS, RETURNS, SPOILED, TWICE, self_refine_loop
-from course_utils.exercises.self_refine_loop_world import CLEARED, NONE, PLAIN, REPEATED, ROUND, STOPPED, WORLDS, World, calls_of, trace
+from course_utils.exercises.self_refine_loop_mistakes import (
+    ALIAS,
+    EVENTS,
+    RESULTS,
+    RETURNS,
+    SPOILED,
+    TWICE,
+    self_refine_loop,
+)
+from course_utils.exercises.self_refine_loop_world import (
+    CLEARED,
+    NONE,
+    PLAIN,
+    REPEATED,
+    ROUND,
+    STOPPED,
+    WORLDS,
+    World,
+    calls_of,
+    trace,
+)
 
 
 def _check(answer: Callable, world: World) -> None:

@@ -1,7 +1,7 @@
 """Live charts: a slider is moved and the browser computes the chart anew by itself, from numbers that are in the page.
 
-Each function returns a ``LiveChart``; its docstring gives the formula that the page evaluates. A chart is one file, named
-after what it shows; `chart` has what they share, `style` the look of the figures that are not live.
+Each function returns a ``LiveChart``; its docstring gives the formula that the page evaluates. A chart is one file,
+named after what it shows; `chart` has what they share, `style` the look of the figures that are not live.
 """
 
 from course_utils.explore.cascade import cascade_explorer

@@ -1,4 +1,5 @@
-"""The live chart of the cascade: how many items each tier answers, how well and at what cost, for each threshold and price ratio."""
+"""The live chart of the cascade: how many items each tier answers, how well and at what cost, for each threshold and
+price ratio."""
 
 from __future__ import annotations
 
@@ -36,10 +37,12 @@ DESCRIBED = {"description": {"field": "described", "type": "nominal"}}
 
 @dataclass(frozen=True, eq=False)
 class _Tiers:
-    """What is drawn. The counts are tables over the stops of the thresholds before a tier: reach[m] and at[m] have m axes.
+    """What is drawn. The counts are tables over the stops of the thresholds before a tier: reach[m] and at[m] have m
+    axes.
 
     reach[m]: items that come to tier m (from 0); at[m]: of these, where tier m is right; left[m], with m + 1 axes: of
-    those that tier m passes on, where it is right. prices (settings, M), the dearest 1, and what each setting is called.
+    those that tier m passes on, where it is right. prices (settings, M), the dearest 1, and what each setting is
+    called.
     """
 
     names: list[str]
@@ -85,15 +88,17 @@ def cascade_explorer(
 ) -> LiveChart:
     """A cascade of M tiers on the outcomes of N items, with a slider for each threshold and one for the prices.
 
-    Tier m answers the items that no tier before it answered and with scores[m] > τ_m, the last tier the rest; an item pays
-    one call of each tier that it reaches. A call of tier m costs r^m (m from 0), r one of ``RATIOS``, or what was measured.
+    Tier m answers the items that no tier before it answered and with scores[m] > τ_m, the last tier the rest; an item
+    pays one call of each tier that it reaches. A call of tier m costs r^m (m from 0), r one of ``RATIOS``, or what was
+    measured.
 
-    scores: (M-1, N) from 0 to 1, M = 2 to 4; correct: (M, N), 0 or 1; cost: (M,) measured prices in any unit, which become the
-    first stop of the price slider. names: M strings. taus: (M-1,), where the sliders start: at the nearest of ``STOPS``[M]
-    even stops from 0.5 (from 0 if there is a score below 0.5) to 1. ratio: where the price slider starts, None: as measured.
-    The page gets counts at the stops, no items: what is shown is exact. Raises ValueError: shapes or numbers of names that
-    do not fit, scores outside [0, 1], correct not 0 or 1, prices that are negative, not finite or all 0, a tau that is NaN,
-    a ratio that is no stop. Source: Chen, Zaharia & Zou (2023), FrugalGPT, section 3 (LLM cascade).
+    scores: (M-1, N) from 0 to 1, M = 2 to 4; correct: (M, N), 0 or 1; cost: (M,) measured prices in any unit, which
+    become the first stop of the price slider. names: M strings. taus: (M-1,), where the sliders start: at the nearest
+    of ``STOPS``[M] even stops from 0.5 (from 0 if there is a score below 0.5) to 1. ratio: where the price slider
+    starts, None: as measured. The page gets counts at the stops, no items: what is shown is exact. Raises ValueError:
+    shapes or numbers of names that do not fit, scores outside [0, 1], correct not 0 or 1, prices that are negative, not
+    finite or all 0, a tau that is NaN, a ratio that is no stop. Source: Chen, Zaharia & Zou (2023), FrugalGPT, section
+    3 (LLM cascade).
     """
     tiers = _checked(scores, correct, cost, names, taus, ratio)
     M, (low, high) = len(tiers.names), _domain(tiers)
@@ -151,7 +156,8 @@ def _checked(scores, correct, cost, names, taus, ratio) -> _Tiers:
         cost = np.asarray(cost, dtype=float)
         if cost.shape != (M,) or not (np.isfinite(cost) & (cost >= 0)).all() or not cost.any():
             raise ValueError(
-                f"cost must be {M} finite prices of at least 0, one of a call of each tier, not all 0, got {cost.tolist()}"
+                f"cost must be {M} finite prices of at least 0, one of a call of each tier, not all 0, got "
+                f"{cost.tolist()}"
             )
         prices.insert(0, (cost / cost.max()).tolist())
         said.insert(0, f"prices {' : '.join(map(_digits, cost))} (as measured)")
@@ -174,7 +180,8 @@ def _digits(x: float) -> str:
 
 
 def _counts(bins: np.ndarray, weights: np.ndarray, K: int) -> np.ndarray:
-    """(K,) * m table: the sum of the weights (N,) of the items with bins[j] <= i_j for all of the m tiers; bins (m, N)."""
+    """(K,) * m table: the sum of the weights (N,) of the items with bins[j] <= i_j for all of the m tiers; bins
+    (m, N)."""
     flat = np.zeros(len(weights), dtype=int)
     for row in bins:
         flat = flat * K + row
@@ -255,7 +262,10 @@ def _plane(tiers: _Tiers, low: float, high: float) -> dict:
     dots = [{**dot, "colour": ROLE_COLOURS["other"], "text": PALE, "size": 90} for dot in dots]
     dots.append({"m": M, "name": "cascade", "y": 0, "colour": CASCADE, "text": INK, "size": 190})
     alone = "datum.name + ' alone: accuracy ' + format(datum.y, '.5f') + ', price ' + format(datum.real, '.5f')"
-    within = "'; in the cascade asked ' + asked[datum.m] + ', answers ' + answered[datum.m] + ', of these right ' + right[datum.m]"
+    within = (
+        "'; in the cascade asked ' + asked[datum.m] + ', answers ' + answered[datum.m] + ', of these right ' "
+        "+ right[datum.m]"
+    )
     together = "'cascade: accuracy ' + format(accuracy, '.9f') + ', cost ' + format(cost, '.9f')"
     moving = [
         calculate("y", f"datum.m < {M} ? datum.y : accuracy"),
@@ -288,7 +298,8 @@ def _histogram(tiers: _Tiers, m: int) -> dict:
     """The scores of the items that reach tier m, right and wrong, and the cut at its threshold."""
     M, K, stops = len(tiers.names), len(tiers.stops), tiers.stops.tolist()
     height = (HEIGHT - (M - 2) * BELOW) // (M - 1)
-    # Bar b holds the scores over stops[b - 1] and up to stops[b]; most items reach a tier where no other one accepts any.
+    # Bar b holds the scores over stops[b - 1] and up to stops[b]; most items reach a tier where no other one accepts
+    # any.
     most = np.diff(tiers.reach[m + 1].reshape(-1, K)[-1], prepend=0).max()
     at = f"key[{m}] * {K} + datum.b"
     bars = [

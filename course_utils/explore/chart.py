@@ -1,4 +1,5 @@
-"""`LiveChart`, and what all live charts share: parts of Vega-Lite specifications, data as JSON, the placement of labels.
+"""`LiveChart`, and what all live charts share: parts of Vega-Lite specifications, data as JSON, the placement of
+labels.
 
 Only features of Vega-Lite 5.6 are used, the version that JupyterLab 4.6 carries.
 """
@@ -37,7 +38,8 @@ class LiveChart:
             "description": text,  # becomes the aria-label
             "background": "white",
             "padding": 6,
-            # No menu with a link to an outside editor; canvas redraws faster than SVG; axes of a dark theme would be white on white.
+            # No menu with a link to an outside editor; canvas redraws faster than SVG; axes of a dark theme would be
+            # white on white.
             "usermeta": {"embedOptions": {"actions": False, "renderer": "canvas", "theme": ""}},
             "config": {
                 "view": {"stroke": None},
@@ -72,7 +74,8 @@ def token_label(text: str, width: int = 14) -> str:
 
 
 def slider(name: str, label: str, low: float, high: float, step: float, value: float, width: int = 240) -> list[dict]:
-    """Two parameters: ``name``_input bound to a slider, and the number ``name``. ``label`` is what a screen reader says.
+    """Two parameters: ``name``_input bound to a slider, and the number ``name``. ``label`` is what a screen reader
+    says.
 
     JupyterLab takes the arrow keys of whatever has the focus in a notebook, so that radio buttons, selections and
     Vega's own "range" slider do not move by keyboard there, unless the element has data-lm-suppress-shortcuts. An input
@@ -94,8 +97,8 @@ def slider(name: str, label: str, low: float, high: float, step: float, value: f
 def stop_slider(name: str, label: str, stops: Sequence[float], start: int) -> list[dict]:
     """A slider over ``stops`` (at least two, in order), at first on the one with the index ``start``.
 
-    Its parameters: ``name``_i, the index of the stop that it stands on, and ``name``, that stop. Even spaces are told to
-    a screen reader as the numbers that they are; uneven ones would be torn by a step, and the index is told.
+    Its parameters: ``name``_i, the index of the stop that it stands on, and ``name``, that stop. Even spaces are told
+    to a screen reader as the numbers that they are; uneven ones would be torn by a step, and the index is told.
     """
     first, last, n = stops[0], stops[-1], len(stops)
     step = round((last - first) / (n - 1), 10)
@@ -281,7 +284,8 @@ def label_side(point: Tensor, label: str, curve: Tensor, others: Tensor, size: T
 
 
 def _first_best(scores: Tensor) -> int:
-    """The first of those that are as good as the best: what they differ by in the last digits, another processor turns round."""
+    """The first of those that are as good as the best: what they differ by in the last digits, another processor turns
+    round."""
     return int((scores / 0.05).round().argmax())
 
 

@@ -112,7 +112,8 @@ class GenerateControl(BackgroundControl):
             continuous_update=False,
             readout=False,
         )
-        # ipywidgets ties its label to a number box, but not to the handle of its slider: this is the way for screen readers.
+        # ipywidgets ties its label to a number box, but not to the handle of its slider: this is the way for screen
+        # readers.
         self.number = widgets.BoundedFloatText(
             value=value, min=low, max=high, step=step, description=f"{label} =", style=style, layout=narrow
         )
@@ -209,8 +210,8 @@ def choice_control(
 ) -> ChoiceControl:
     """Tick boxes for what the browser cannot compute: one run of the model for each new choice.
 
-    ``evaluate_fn(indices, should_stop)`` yields pieces of text; ``choices`` are the boxes' names, ``chosen`` the indices
-    ticked at first. It runs in its own thread when no box has changed for ``DEBOUNCE`` seconds, or by its button, and can be
-    cancelled. Raises ValueError: no choices, an index outside them.
+    ``evaluate_fn(indices, should_stop)`` yields pieces of text; ``choices`` are the boxes' names, ``chosen`` the
+    indices ticked at first. It runs in its own thread when no box has changed for ``DEBOUNCE`` seconds, or by its
+    button, and can be cancelled. Raises ValueError: no choices, an index outside them.
     """
     return ChoiceControl(choices, evaluate_fn, chosen, label, description)

@@ -67,11 +67,12 @@ def distillation_explorer(
     push = -d loss / d z_s = α T (p_T - q_T) + (1 - α) (onehot(truth) - q_1).
 
     examples: name -> ``Example``, of one kind or of several; more than one adds a slider. Up to 12 classes have a row
-    each, in their own order. Of a larger vocabulary the page gets ten tokens (the truth, the student's favourite and the
-    teachers' most probable at T = 1, in the teachers' order) and one row that sums all others; what these add to the
-    normalisers and to the losses is computed here, over the whole vocabulary, for each of ``TEMPERATURES``: what is
-    shown is exact. Raises ValueError: no examples, shapes that do not fit, a truth out of range, numbers that are not
-    finite (but for a teacher's -inf), an infinite loss. Source: Hinton, Vinyals & Dean (2015), section 2.
+    each, in their own order. Of a larger vocabulary the page gets ten tokens
+    (the truth, the student's favourite and the teachers' most probable at T = 1, in the teachers' order) and one row
+    that sums all others; what these add to the normalisers and to the losses is computed here, over the whole
+    vocabulary, for each of ``TEMPERATURES``: what is shown is exact. Raises ValueError: no examples, shapes that do not
+    fit, a truth out of range, numbers that are not finite (but for a teacher's -inf), an infinite loss. Source: Hinton,
+    Vinyals & Dean (2015), section 2.
     """
     if not examples:
         raise ValueError("examples is empty: pass a dict from names to Examples")

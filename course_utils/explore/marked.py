@@ -37,7 +37,8 @@ class MarkedEdits:
                 f'<{TAGS[kind]} style="{STYLES[kind]}">{html.escape(text)}</{TAGS[kind]}>' for kind, text in runs
             )
             rows.append(
-                f'<tr><th scope="row" style="text-align:left;white-space:nowrap;vertical-align:top">{html.escape(label)}</th>'
+                '<tr><th scope="row" '
+                f'style="text-align:left;white-space:nowrap;vertical-align:top">{html.escape(label)}</th>'
                 f'<td style="text-align:left;white-space:pre-wrap">{marks}</td></tr>'
             )
         return f"<table>{''.join(rows)}</table>"

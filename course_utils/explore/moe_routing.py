@@ -103,7 +103,8 @@ def routing_explorer(
 
 
 def _checked(logits, noise, std, tokens, top_k, layers) -> tuple[Tensor, Tensor]:
-    """The scores and what noise 1 adds to them, both (L, N, E) as the page gets them. Raises ValueError if that cannot be drawn."""
+    """The scores and what noise 1 adds to them, both (L, N, E) as the page gets them. Raises ValueError if that cannot
+    be drawn."""
     given = {"logits": logits, "noise": noise} | ({} if std is None else {"std": std})
     given = {name: torch.as_tensor(x).detach().double() for name, x in given.items()}
     shape = given["logits"].shape
@@ -121,7 +122,8 @@ def _checked(logits, noise, std, tokens, top_k, layers) -> tuple[Tensor, Tensor]
         raise ValueError(f"std must not be negative, got {given['std'].min().item():g}: softplus makes it positive")
     if isinstance(tokens, str) or len(tokens) != N:
         raise ValueError(
-            f"{N} rows of logits need a list of {N} tokens, got {'one string' if isinstance(tokens, str) else len(tokens)}"
+            f"{N} rows of logits need a list of {N} tokens, got "
+            f"{'one string' if isinstance(tokens, str) else len(tokens)}"
         )
     if int(top_k) != top_k or not 1 <= top_k <= E:
         raise ValueError(f"top_k must be a whole number from 1 to the number of experts, {E}, got {top_k}")
@@ -262,7 +264,10 @@ def _summary(N: int, E: int) -> dict:
         "'load: CV² ' + format(datum.variance / (datum.even * datum.even), '.2f') + ', largest / mean '"
         f" + format(datum.largest / datum.even, '.2f') + ', experts without a token: ' + datum.empty / {N} + ' of {E}'"
     )
-    gates = "'gates: ' + format(datum.effective, '.2f') + ' effective experts a token (mean of exp entropy; at most ' + k + ')'"
+    gates = (
+        "'gates: ' + format(datum.effective, '.2f') + ' effective experts a token (mean of exp entropy; at "
+        "most ' + k + ')'"
+    )
     mark = {"type": "text", "align": "left", "x": 0, "fontSize": 12, "limit": WIDTH}
     layers = [
         {"transform": [calculate("words", words)], "mark": {**mark, "y": ROW * i + ROW // 2}}
@@ -284,7 +289,8 @@ def _in_words(scores: Tensor, k: int, labels: list[str], place: str) -> str:
     )
     loads = ", ".join(f"{int(x)}" for x in load)
     return (
-        f"{place[:1].upper()}{place[1:]}, top-{k} of {E} experts, noise 0, T = 1. Each token's first expert (its gate): {first}. "
+        f"{place[:1].upper()}{place[1:]}, top-{k} of {E} experts, noise 0, T = 1. Each token's first expert (its "
+        f"gate): {first}. "
         f"Tokens of experts 1 to {E}: {loads}, even {k * N / E:.4g}; CV² {cv_squared(load):.2f}, "
         f"largest / mean {load.max() / load.mean():.2f}, experts without a token: {int((load == 0).sum())} of {E}; "
         f"{effective:.2f} effective experts a token."

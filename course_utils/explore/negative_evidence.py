@@ -155,13 +155,15 @@ def _log_ratio(log_probs: Tensor) -> Tensor:
 
 
 def _all_scores(core: Tensor, ratio: Tensor, nucleus: Tensor) -> Tensor:
-    """log of the combination before normalising, for all positions of the sliders: (filter x λ, V), without it first."""
+    """log of the combination before normalising, for all positions of the sliders: (filter x λ, V), without it
+    first."""
     scores = core + torch.tensor(LAMBDAS, dtype=core.dtype)[:, None] * ratio
     return torch.cat([scores, scores.masked_fill(~nucleus, -torch.inf)])
 
 
 def _rest_tables(scores: Tensor, ids: Tensor) -> dict[str, list[float]]:
-    """For filter x λ: the largest log u, and relative to it the sums of u and u log u over the tokens not in ``ids``."""
+    """For filter x λ: the largest log u, and relative to it the sums of u and u log u over the tokens not in
+    ``ids``."""
     offset = scores.amax(dim=1).round(decimals=6)  # the page must take off the very same number
     rest = torch.ones(scores.shape[1], dtype=torch.bool)
     rest[ids] = False

@@ -1,5 +1,5 @@
-"""The live chart of the forward process of diffusion: a text under three discrete processes and an image under Gaussian noise,
-at any time t / T."""
+"""The live chart of the forward process of diffusion: a text under three discrete processes and an image under Gaussian
+noise, at any time t / T."""
 
 from __future__ import annotations
 
@@ -54,17 +54,21 @@ def corruption_explorer(
 ) -> LiveChart:
     """A text of characters x0 and what is left of it at t / T, by three processes, with a slider for t / T.
 
-    uniform: a character with u < t / T is drawn anew from the K of the vocabulary;  absorbing: it becomes the mask;  edits:
-    at step k = round(12 t / T) the text after k calls of ``edits.corrupt``, each on the text before. Each position has one u,
-    uniform in [0, 1), and one replacement: what is hit stays hit, and both processes hit the same positions. Expected share
-    that is left: absorbing 1 - t / T;  uniform 1 - t / T + (t / T) / K;  edits 1 - k / 12, as step k keeps a character with
+    uniform: a character with u < t / T is drawn anew from the K of the vocabulary;  absorbing: it becomes the mask;
+    edits: at step k = round(12 t / T) the text after k calls of ``edits.corrupt``, each on the text before. Each
+    position has one u, uniform in [0, 1), and one replacement: what is hit stays hit, and both processes hit the same
+    positions. Expected share
+    that is left: absorbing 1 - t / T;  uniform 1 - t / T + (t / T) / K;  edits 1 - k / 12, as step k keeps a character
+                                        with
     chance 1 - 1 / (12 - k + 1) (``even_schedule``; replace, insert and delete in the ratio 2 : 1 : 1).
     Gaussian: x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps at t = round(T t / T).
 
     texts: names -> strings, or a list of strings: 1 to 8 of 2 to 128 characters, all from the vocabulary; more than one
-    adds a slider. vocabulary: K >= 2 different printable characters, without the mask. seed: of u, replacements and edits.
-    image: (x0 (64,), eps (64,), alphas_bar (T + 1,), which begins with 1, that of x0 itself): an 8 x 8 image of about unit
-    scale and its noise. Raises ValueError: texts or characters that do not fit, shapes that do not fit, numbers that are not finite.
+    adds a slider. vocabulary: K >= 2 different printable characters, without the mask. seed: of u, replacements and
+    edits.
+    image: (x0 (64,), eps (64,), alphas_bar (T + 1,), which begins with 1, that of x0 itself): an 8 x 8 image of about
+    unit scale and its noise. Raises ValueError: texts or characters that do not fit, shapes that do not fit, numbers
+    that are not finite.
     Source: Austin et al. (2021), D3PM, section 3; Reid et al. (2022), DiffusER; Ho et al. (2020), DDPM, equation 4.
     """
     named = _checked(texts, vocabulary, mask)
@@ -100,7 +104,10 @@ def corruption_explorer(
         params += [{"name": "t", "expr": f"round({len(abar) - 1} * share)"}, {"name": "abar", "expr": "abars[t]"}]
         spec["vconcat"].append(_images(len(abar) - 1, short(max(1.5, x0.abs().max().item()))))
         t = math.floor((len(abar) - 1) * START + 0.5)  # as Vega rounds
-        words += f" Gaussian, step {t} of {len(abar) - 1}: {abar[t].sqrt():.2f} of the image, {(1 - abar[t]).sqrt():.2f} of the noise."
+        words += (
+            f" Gaussian, step {t} of {len(abar) - 1}: {abar[t].sqrt():.2f} of the image, "
+            f"{(1 - abar[t]).sqrt():.2f} of the noise."
+        )
     sliders = f"Slider{'s: text,' if len(named) > 1 else ':'} t / T."
     return LiveChart(spec, f"{opening(title, context)} {words} {sliders}")
 
@@ -110,8 +117,8 @@ def edited(
 ) -> list[list[tuple[int, str]]]:
     """The text after 0, 1, ..., ``steps`` steps of edits: characters with their place in ``text``, -1 for a new one.
 
-    Step k keeps each character with chance 1 - beta_k, beta_k = 1 / (steps - k + 1); replace, insert and delete share the
-    rest of the edits 2 : 1 : 1. An insertion uses no character up, hence keep / (1 - insert) = 1 - beta_k.
+    Step k keeps each character with chance 1 - beta_k, beta_k = 1 / (steps - k + 1); replace, insert and delete share
+    the rest of the edits 2 : 1 : 1. An insertion uses no character up, hence keep / (1 - insert) = 1 - beta_k.
     """
     tokens, fresh = list(enumerate(text)), [(-1, c) for c in vocabulary]
     found = [tokens]
@@ -159,7 +166,8 @@ def _checked_image(image) -> tuple[Tensor, Tensor, Tensor]:
         raise ValueError("image must hold finite numbers, and alphas_bar numbers from 0 to 1")
     if abs(abar[0].item() - 1) > 1e-6 or (abar[1:] > abar[:-1]).any():
         raise ValueError(
-            f"alphas_bar must go down from 1, that of x0 itself, got {abar[0]:.4g} first: put a 1 before the schedule's (T,)"
+            f"alphas_bar must go down from 1, that of x0 itself, got {abar[0]:.4g} first: put a 1 before the "
+            "schedule's (T,)"
         )
     return x0.flatten(), eps.flatten(), abar
 
@@ -221,11 +229,13 @@ def _panel(values: list[dict], height: int, K: int) -> dict:
         calculate("of", f"datum.r == {EDITS} ? '; length ' + datum.length + ', x0 ' + lengths[text - 1] : ''"),
         calculate(
             "name",
-            f"[{', '.join(map(repr, _names(K)))}][datum.r] + (datum.r == {EDITS} ? ', step ' + step + ' of {STEPS}' : '')",
+            f"[{', '.join(map(repr, _names(K)))}][datum.r] + (datum.r == {EDITS} ? ', step ' + step + ' of "
+            f"{STEPS}' : '')",
         ),
         calculate(
             "words",
-            "'characters left of x0: ' + format(datum.left / lengths[text - 1], '.0%') + ', expected ' + format(datum.expected, '.0%')"
+            "'characters left of x0: ' + format(datum.left / lengths[text - 1], '.0%') + ', expected ' + "
+            "format(datum.expected, '.0%')"
             " + datum.of",
         ),
     ]

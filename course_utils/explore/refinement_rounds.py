@@ -25,8 +25,8 @@ TABLES, ROUNDS, DIGITS = (
 LOWEST = 0.08  # below it a number under a dot would stand on the axis
 CURVE, DOTS, TARGET = ROLE_COLOURS["core"], ROLE_COLOURS["negative"], INK
 TEXT_OF_DOTS = "#B34700"  # DOTS, dark enough to be read
-# a_t in Vega; f and c are those in force, rate = f + c, star = f / (f + c). Where both are 0 nothing moves. It is rounded so
-# that a third decimal is the same here and there when the fourth one is a 5.
+# a_t in Vega; f and c are those in force, rate = f + c, star = f / (f + c). Where both are 0 nothing moves. It is
+# rounded so that a third decimal is the same here and there when the fourth one is a 5.
 ACCURACY = "(round(1e9 * (rate > 0 ? star + (a0 - star) * pow(1 - rate, datum.t) : a0)) / 1e9)"
 VERDICT = (
     "rate <= 0 ? 'neither helps nor hurts: f = c = 0, every accuracy stays where it is'"
@@ -47,17 +47,21 @@ def refinement_explorer(
     title: str = "When another round helps",
     context: str = "",
 ) -> LiveChart:
-    """Accuracy after rounds 0, 1, ..., with sliders for the rates, the first accuracy, the quality of feedback and an oracle.
+    """Accuracy after rounds 0, 1, ..., with sliders for the rates, the first accuracy, the quality of feedback and an
+    oracle.
 
-    A round repairs a wrong answer with chance f and breaks a right one with chance c: a_{t+1} = a_t (1 - c) + (1 - a_t) f,
-    hence a_t = a* + (a_0 - a*) (1 - f - c)^t,  a* = f / (f + c): a round helps where a_0 < a*. Feedback of quality q mixes
+    A round repairs a wrong answer with chance f and breaks a right one with chance c: a_{t+1} = a_t (1 - c) + (1 - a_t)
+    f,
+    hence a_t = a* + (a_0 - a*) (1 - f - c)^t,  a* = f / (f + c): a round helps where a_0 < a*. Feedback of quality q
+                                                mixes
     the model's own with a verifier's, which repairs with f' = ``verifier_f`` and breaks nothing: f(q) = f + q (f' - f),
     c(q) = c (1 - q). An oracle lets only wrong answers be changed: c = 0, f as it is.
 
-    f, c, a0: where the sliders start, from 0 to 1 (three decimals); rounds: 1 to 12. tables: name -> accuracies by round, from
-    0 to 1, at most rounds + 1 of them: published results, up to 12, to be chosen and drawn as dots; the page says the
-    largest distance of the dots from the curve. Raises ValueError: numbers outside [0, 1] (percent: divide by 100), too
-    many rounds or tables. Source: the model is `refinement.two_rate`; Huang et al. (2024) for feedback without an oracle.
+    f, c, a0: where the sliders start, from 0 to 1 (three decimals); rounds: 1 to 12. tables: name -> accuracies by
+    round, from 0 to 1, at most rounds + 1 of them: published results, up to 12, to be chosen and drawn as dots; the
+    page says the largest distance of the dots from the curve. Raises ValueError: numbers outside [0, 1]
+    (percent: divide by 100), too many rounds or tables. Source: the model is `refinement.two_rate`; Huang et al. (2024)
+    for feedback without an oracle.
     """
     start = _checked(f=f, c=c, a0=a0, verifier_f=verifier_f)
     if not isinstance(rounds, int) or isinstance(rounds, bool) or not ROUNDS[0] <= rounds <= ROUNDS[1]:
@@ -105,7 +109,8 @@ def _checked_tables(tables, rounds: int) -> dict[str, list[float]]:
         values = list(values) if not isinstance(values, (str, Real)) else []
         if not 1 <= len(values) <= rounds + 1:
             raise ValueError(
-                f"table {name!r} must be a list of 1 to {rounds + 1} accuracies, rounds 0 to {rounds}, got {len(values)}"
+                f"table {name!r} must be a list of 1 to {rounds + 1} accuracies, rounds 0 to {rounds}, got "
+                f"{len(values)}"
             )
         if not all(isinstance(x, Real) and 0 <= x <= 1 for x in values):
             raise ValueError(f"table {name!r} must hold numbers from 0 to 1 (percent: divide by 100), got {values}")
@@ -128,7 +133,8 @@ def _plot(published: dict[str, list[float]], rounds: int) -> dict:
     sequence = {"data": {"sequence": {"start": 0, "stop": rounds + 1, "as": "t"}}}
     said = "'round ' + datum.t + ': accuracy ' + format(datum.a, '.6f')"
     sequence["transform"] = [calculate("a", ACCURACY), calculate("described", said)]
-    # A number stands on the side of its dot that is away from the other one, or else from the dashed line; none on the axis.
+    # A number stands on the side of its dot that is away from the other one, or else from the dashed line; none on the
+    # axis.
     free = "isValid(dots[chosen][datum.t]) ? dots[chosen][datum.t] > datum.a : datum.a < star"
     number = {"type": "text", "fontSize": 11, "fontWeight": "bold", "aria": False}
     above = {**number, "dy": {"expr": f"datum.a > {LOWEST} && ({free}) ? 13 : -11"}}

@@ -65,8 +65,8 @@ def use_course_style() -> None:
 
 
 class AltFigure:
-    """A finished picture with its text: as HTML, since JupyterLab gives an image/png no alternative text, as image/png for programs
-    that show no HTML, and as plain text for readers and tests."""
+    """A finished picture with its text: as HTML, since JupyterLab gives an image/png no alternative text, as image/png
+    for programs that show no HTML, and as plain text for readers and tests."""
 
     def __init__(self, png: bytes, alt: str) -> None:
         self.png, self.alt = png, alt

@@ -1,4 +1,5 @@
-"""The live chart of TIES-Merging: at each coordinate the task vectors are trimmed, elect a sign, and the winners are averaged."""
+"""The live chart of TIES-Merging: at each coordinate the task vectors are trimmed, elect a sign, and the winners are
+averaged."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ def number_text(digits: int) -> str:
 
 
 def steps() -> list[dict]:
-    """Trim, elect and merge in Vega, for each model and coordinate; what belongs to the coordinate is in all its rows."""
+    """Trim, elect and merge in Vega, for each model and coordinate; what belongs to the coordinate is in all its
+    rows."""
 
     def summed(**fields: str) -> dict:
         return {"joinaggregate": [{"op": "sum", "field": f, "as": to} for to, f in fields.items()], "groupby": ["c"]}
@@ -324,7 +326,8 @@ def spelled_out(number: str) -> dict:
     )
     spelled = (
         "datum.count == 0 ? 'TIES: nobody contributes, the base keeps its value' : "
-        f"'TIES: the winners add up to ' + {winners} + ', there are ' + datum.count + ': ' + {winners} + ' / ' + datum.count"
+        f"'TIES: the winners add up to ' + {winners} + ', there are ' + datum.count + ': ' + {winners} + ' / ' "
+        "+ datum.count"
         f" + ' = ' + {ties} + ';  times λ: ' + {scaled}"
     )
     mark = {"type": "text", "align": "left", "x": 0, "fontSize": 12, "limit": WIDTH}
@@ -353,7 +356,8 @@ class Thresholds:
 
 
 def thresholds(tau: Tensor, stops: Sequence[float] = DENSITIES) -> Thresholds:
-    """The thresholds that ``task_vectors.trim`` has over the whole task vectors ``tau`` (n, D), at each density of ``stops``.
+    """The thresholds that ``task_vectors.trim`` has over the whole task vectors ``tau`` (n, D), at each density of
+    ``stops``.
 
     Of entries that are equal at the threshold trim keeps as many as there is room for, and the chart all of them.
     Raises ValueError: not (n, D), numbers that are not finite, densities outside (0, 1] or not falling.
@@ -396,8 +400,9 @@ def ties_explorer(
     beside it the plain mean and the sum of all τ_i (task arithmetic); all three times λ.
 
     tau: (n, d), the task vectors of 2 to 6 models at 4 to 24 coordinates (chosen from the real ones); magnitudes: what
-    ``thresholds`` says of the whole task vectors (of the very same numbers), as the trim ranks all entries. names: n models; coordinates: d
-    names of what was chosen. Raises ValueError: shapes and numbers of names that do not fit, numbers that are not finite.
+    ``thresholds`` says of the whole task vectors (of the very same numbers), as the trim ranks all entries. names: n
+    models; coordinates: d names of what was chosen. Raises ValueError: shapes and numbers of names that do not fit,
+    numbers that are not finite.
     Source: Yadav et al. (2023), section 4 and figure 1; Ilharco et al. (2023) for the sum.
     """
     tau = _checked(tau, magnitudes, names, coordinates)
@@ -521,5 +526,8 @@ def _in_words(tau: Tensor, found: tuple, density: float, first: int, names: list
         f"{name} {int(a.sum())} contribute, {int((k & ~a).sum())} outvoted, {int((~k).sum())} trimmed"
         for name, k, a in zip(names, kept, agrees)
     ]
-    text = f"At density {100 * density:g} % and λ = 1, {places[first]}: {', '.join(states)}; elected sign {elected}; {sums}."
+    text = (
+        f"At density {100 * density:g} % and λ = 1, {places[first]}: {', '.join(states)}; elected sign "
+        f"{elected}; {sums}."
+    )
     return f"{text} Of all {tau.shape[1]} coordinates: {'; '.join(counts)}.".replace("-0.", "−0.")

@@ -54,11 +54,11 @@ def translation_viewer(
     and each word of the reference is matched once. Beside a name: its length "of" the number of words of the reference
     (their ratio is the recall of ROUGE-L: Lin, 2004, section 3.1).
 
-    rows: name -> N texts, 2 to 8 names, N = 1 to 40; reference: the name that the others are compared with; plain: names
-    in another language, not compared. scores: name -> N numbers, for any of the names, shown as ``score_name`` beside the
-    name. labels: N strings that say which sentence it is. lines: a row is cut after so many lines of 82 letters, and then
-    says how much is missing; the counts are those of the whole text. Raises ValueError: names or lengths that do not fit,
-    a reference without words, scores that are not finite, too many names or sentences.
+    rows: name -> N texts, 2 to 8 names, N = 1 to 40; reference: the name that the others are compared with; plain:
+    names in another language, not compared. scores: name -> N numbers, for any of the names, shown as ``score_name``
+    beside the name. labels: N strings that say which sentence it is. lines: a row is cut after so many lines of 82
+    letters, and then says how much is missing; the counts are those of the whole text. Raises ValueError: names or
+    lengths that do not fit, a reference without words, scores that are not finite, too many names or sentences.
     """
     texts, N = _checked(rows, reference, plain, labels, lines)
     scores = _checked_scores(scores or {}, score_name, texts, N)
@@ -180,7 +180,8 @@ def _checked(rows, reference, plain, labels, lines) -> tuple[dict[str, list[str]
             raise ValueError(f"sentence {n} of the reference has no words: leave it out")
     if labels is not None and (isinstance(labels, str) or len(labels) != N):
         raise ValueError(
-            f"{N} sentences need a list of as many labels, got {'one string' if isinstance(labels, str) else len(labels)}"
+            f"{N} sentences need a list of as many labels, got "
+            f"{'one string' if isinstance(labels, str) else len(labels)}"
         )
     if not isinstance(lines, int) or not LINES[0] <= lines <= LINES[1]:
         raise ValueError(f"lines must be a whole number from 1 to 8, got {lines!r}")
@@ -192,7 +193,8 @@ def _checked_scores(scores, score_name: str, texts: dict[str, list[str]], N: int
         raise ValueError(f"scores must be a dict of names and their {N} numbers")
     if len(score_name) > SCORE:
         raise ValueError(
-            f"score_name must have at most {SCORE} letters, to stand beside a name: {score_name!r} has {len(score_name)}"
+            f"score_name must have at most {SCORE} letters, to stand beside a name: {score_name!r} has "
+            f"{len(score_name)}"
         )
     scores = {name: list(values) for name, values in scores.items()}
     for name, values in scores.items():
@@ -221,7 +223,8 @@ def _row(text: str, against: str | None, is_reference: bool, score: str, most: i
 
 
 def _wrapped(words: list[str], glued: list[bool], kinds: list[int], most: int) -> tuple[list, list, list, list]:
-    """Words, columns, lines and kinds in lines of ``COLUMNS``; what does not fit gives way to a remark that counts it."""
+    """Words, columns, lines and kinds in lines of ``COLUMNS``; what does not fit gives way to a remark that counts
+    it."""
     placed, line, end = [], 0, 0  # word, column, line, kind and number of the word; a word longer than a line is broken
     for i, (word, kind) in enumerate(zip(words, kinds)):
         for at in range(0, len(word), COLUMNS):
@@ -250,7 +253,8 @@ def _remark(words: list[str], kinds: list[int]) -> str:
 
 
 def _places(drawn: dict[str, list[_Row]]) -> tuple[list[int], int]:
-    """Where the rows begin, each as high as its longest text, and the height of them all: nothing moves with the slider."""
+    """Where the rows begin, each as high as its longest text, and the height of them all: nothing moves with the
+    slider."""
     tops, at = [], 0
     for versions in drawn.values():
         tops.append(at)

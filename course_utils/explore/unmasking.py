@@ -26,7 +26,8 @@ RUNS, TEXTS, LETTERS, ITERATIONS = (1, 8), (1, 8), (1, 256), (1, 1000)  # labels
 FONT, SIZE, CHAR, LINE = "DejaVu Sans Mono, Menlo, monospace", 14, 9.5, 22  # pixels: letter, column, height of a line
 COLUMNS = 64  # letters in a line
 WIDTH = round(COLUMNS * CHAR) + 2  # pixels: 610; a frame that reached the edge would make Vega enlarge the chart
-# The light part of a viridis-like ramp: ever lighter, from blue to yellow; dark text on it has a contrast of 5.5 or more.
+# The light part of a viridis-like ramp: ever lighter, from blue to yellow; dark text on it has a contrast of 5.5 or
+# more.
 RAMP = ("#6AA3DC", "#5FBFC0", "#93D78B", "#F4EA3D")
 START = 0.5  # where the slider of progress starts
 KEY, BARS = 20, 300  # cells of the colours' key; pixels of the panel of scores
@@ -43,18 +44,19 @@ def decisions_viewer(
     title: str = "Which characters are decided when",
     context: str = "",
 ) -> LiveChart:
-    """Samples on their way from x_T to x_0, coloured by the iteration that decided them, with sliders for run and progress.
+    """Samples on their way from x_T to x_0, coloured by the iteration that decided them, with sliders for run and
+    progress.
 
-    At iteration i = round(n progress) of n the page shows state i of a text; a character is coloured by j / n, j the last
-    iteration up to i that changed it (0: it stands there from the start), one that is ``mask`` is undecided and white. What
-    iteration i itself changed is framed.
+    At iteration i = round(n progress) of n the page shows state i of a text; a character is coloured by j / n, j the
+    last iteration up to i that changed it (0: it stands there from the start), one that is ``mask`` is undecided and
+    white. What iteration i itself changed is framed.
 
-    histories: label of a run, as "8 steps" -> its B texts, each a list of n + 1 strings of one length, x_T first. 1 to 8
-    runs with the same B = 1 to 8 (more than one adds a slider); 1 to 256 characters; n may differ from run to run, as may
-    the length. With ``decode``, a function from the ids of one text (N,) to a string of N characters, a run is an array or
-    tensor (n + 1, B, N), as ``diffusion.discrete.sample(..., return_history=True)`` returns it. scores: label -> a finite
-    number, drawn as bars. Raises ValueError: numbers or lengths that do not fit, a mask that is not one character, scores
-    that are not finite or have other labels.
+    histories: label of a run, as "8 steps" -> its B texts, each a list of n + 1 strings of one length, x_T first. 1 to
+    8 runs with the same B = 1 to 8 (more than one adds a slider); 1 to 256 characters; n may differ from run to run, as
+    may the length. With ``decode``, a function from the ids of one text (N,) to a string of N characters, a run is an
+    array or tensor (n + 1, B, N), as ``diffusion.discrete.sample(..., return_history=True)`` returns it. scores: label
+    -> a finite number, drawn as bars. Raises ValueError: numbers or lengths that do not fit, a mask that is not one
+    character, scores that are not finite or have other labels.
     """
     runs = _checked(histories, decode, mask)
     scores = _checked_scores(scores, runs)
@@ -110,7 +112,8 @@ def _checked(histories, decode, mask) -> dict[str, list[list[str]]]:
             texts = [[decode(texts[i, b]) for i in range(len(texts))] for b in range(texts.shape[1])]
         if not _is_list(texts) or not all(map(_is_list, texts)):
             raise ValueError(
-                f"run {label!r} must be a list of texts, each a list of strings from x_T to x_0: put a single text in [ ]"
+                f"run {label!r} must be a list of texts, each a list of strings from x_T to x_0: put a "
+                "single text in [ ]"
             )
         for b, states in enumerate(texts, 1):
             where = f"run {label!r}, text {b}"
@@ -123,11 +126,13 @@ def _checked(histories, decode, mask) -> dict[str, list[list[str]]]:
             sizes = sorted({len(state) for state in states})
             if len(sizes) > 1 or not LETTERS[0] <= sizes[0] <= LETTERS[1]:
                 raise ValueError(
-                    f"{where}: all states must have one length from {LETTERS[0]} to {LETTERS[1]} characters, got {sizes[:4]}"
+                    f"{where}: all states must have one length from {LETTERS[0]} to {LETTERS[1]} characters, "
+                    f"got {sizes[:4]}"
                 )
         if len({len(states) for states in texts}) > 1:
             raise ValueError(
-                f"run {label!r}: its texts must have the same number of iterations, got {sorted({len(s) - 1 for s in texts})}"
+                f"run {label!r}: its texts must have the same number of iterations, got "
+                f"{sorted({len(s) - 1 for s in texts})}"
             )
         runs[str(label)] = [list(states) for states in texts]
     counts = {label: len(texts) for label, texts in runs.items()}
@@ -153,7 +158,8 @@ def _checked_scores(scores, runs) -> dict[str, float]:
 
 
 def _changes(states: Sequence[str]) -> dict[str, list]:
-    """What stands where and how long: place p, character c, the iteration i that wrote it and the one that changed it again."""
+    """What stands where and how long: place p, character c, the iteration i that wrote it and the one that changed it
+    again."""
     found = {"p": [], "c": [], "i": [], "till": []}
     for p in range(len(states[0])):
         at = [0, *(i for i in range(1, len(states)) if states[i][p] != states[i - 1][p])]
@@ -266,6 +272,8 @@ def _in_words(runs: dict[str, list[list[str]]], scores: dict[str, float], score_
     several = [("run", len(runs)), ("text", len(texts)), ("progress", 2)]
     names = [name for name, count in several if count > 1]
     return (
-        f"Runs: {', '.join(listed)}. {label}, text 1 of {len(texts)}, at iteration {now} of {n}, {states[now].count(mask)} of {size}"
-        f" characters undecided: {states[now]} | at the end: {states[-1]} | Slider{'s' * (len(names) > 1)}: {', '.join(names)}."
+        f"Runs: {', '.join(listed)}. {label}, text 1 of {len(texts)}, at iteration {now} of {n}, "
+        f"{states[now].count(mask)} of {size}"
+        f" characters undecided: {states[now]} | at the end: {states[-1]} | Slider{'s' * (len(names) > 1)}: "
+        f"{', '.join(names)}."
     )

@@ -1,7 +1,8 @@
 """Permutation symmetry of neural networks: hidden units can be put in any order, and how to match two networks' orders.
 
 A multi-layer perceptron here is a state dict with `<layer>.weight` (out, in) and `<layer>.bias` (out,) for each name in
-``layers``, in the order of the forward pass, for example ["0", "2", "4"] for nn.Sequential(Linear, ReLU, Linear, ReLU, Linear).
+``layers``, in the order of the forward pass, for example ["0", "2", "4"] for
+nn.Sequential(Linear, ReLU, Linear, ReLU, Linear).
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def match_weights(
     """b with its hidden units reordered so that its weights are as close to a's as one layer at a time can make them.
 
     Coordinate descent: for each hidden layer l in random order, the permutation P that maximises
-    <P, W_l^a (W_l^b)^T + b_l^a (b_l^b)^T + (W_{l+1}^a)^T W_{l+1}^b>, an assignment problem, until none changes (each step
-    lowers the distance |a - b|, so it ends). Returns a new state dict that computes the same function as b.
+    <P, W_l^a (W_l^b)^T + b_l^a (b_l^b)^T + (W_{l+1}^a)^T W_{l+1}^b>, an assignment problem, until none changes
+    (each step lowers the distance |a - b|, so it ends). Returns a new state dict that computes the same function as b.
     Source: Ainsworth et al. (2023), Git Re-Basin, section 3.2, algorithm 1.
     """
     generator, b = torch.Generator().manual_seed(seed), dict(b)
@@ -66,7 +67,8 @@ def loss_barrier(losses: Sequence[float] | Tensor) -> float:
     """How far the loss rises above the straight line between its two ends: max_t L(t) - [(1 - t) L(0) + t L(1)].
 
     losses (n,): at n >= 3 evenly spaced t from 0 to 1. 0 or less: the two ends are connected by a straight path.
-    Raises ValueError: fewer than three losses. Source: Frankle et al. (2020), section 2; Ainsworth et al. (2023), def. 2.1.
+    Raises ValueError: fewer than three losses. Source: Frankle et al. (2020), section 2; Ainsworth et al. (2023), def.
+    2.1.
     """
     losses = torch.as_tensor(losses, dtype=torch.float64)
     if losses.dim() != 1 or len(losses) < 3:

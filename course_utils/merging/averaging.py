@@ -1,7 +1,8 @@
 """Averages of whole models: uniform and greedy soups, checkpoint averaging, interpolation between two models.
 
-A state dict maps names to tensors. The inputs are never changed, floats are computed in float32 (float64 if they are) and
-come back in the first model's dtype; whole numbers and booleans (counters, masks) cannot be averaged: they have to be equal in all models.
+A state dict maps names to tensors. The inputs are never changed, floats are computed in float32 (float64 if they are)
+and come back in the first model's dtype; whole numbers and booleans (counters, masks) cannot be averaged: they have to
+be equal in all models.
 
 What is made of the differences from a common base (TIES, DARE, …) is in
 ``merging.methods``, its pieces in ``merging.task_vectors``.

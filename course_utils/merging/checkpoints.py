@@ -1,14 +1,15 @@
 """Model folders with safetensors files, read and written a piece at a time, so that no model has to fit into memory.
 
-The format: eight bytes with the length of a JSON header, the header (name -> dtype, shape, where the bytes are), the bytes.
-Reading is by position into one small buffer. A memory map would do too, but its pages count as used memory
+The format: eight bytes with the length of a JSON header, the header (name -> dtype, shape, where the bytes are), the
+bytes. Reading is by position into one small buffer. A memory map would do too, but its pages count as used memory
 until the map is closed. Source: the format's description in the safetensors repository.
 
 Also here: which layer a tensor belongs to, read off its name, and new names for layers that are stacked anew.
 
     model.layers.7.mlp.up_proj.weight    ->    ("model.layers.", 7, ".mlp.up_proj.weight")
 
-So also transformer.h.7.…, encoder.layer.7.…, blocks.7.…: the number behind the last word of such a name's first layer part.
+So also transformer.h.7.…, encoder.layer.7.…, blocks.7.…: the number behind the last word of such a name's first layer
+part.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def count_layers(names: Collection[str]) -> dict[str, int]:
 
 
 def is_before_layers(name: str) -> bool:
-    """Whether a tensor outside the layers is used before them (embeddings) rather than behind them (last norm, head)."""
+    """Whether a tensor outside the layers is used before them (embeddings) rather than behind them
+    (last norm, head)."""
     return bool(_BEFORE.search(name)) and not _BEHIND.search(name)
 
 
@@ -60,7 +62,8 @@ def one_stack(names: Collection[str], model: str) -> tuple[str, int]:
 def stack_layers(
     names: Sequence[Collection[str]], slices: Sequence[tuple[int, int, int]]
 ) -> list[tuple[str, int, str]]:
-    """The tensors of a model stacked from ranges of layers: [(name in the new model, number of the source, name there), …].
+    """The tensors of a model stacked from ranges of layers: [(name in the new model, number of the source, name there),
+    …].
 
     names: the tensors of each source; slices: (number of the source, first layer, end layer), end not included, sources
     counted from 0. Raises ValueError: no slices, no such source or layer.
@@ -243,8 +246,8 @@ def write_tensors(
 ) -> None:
     """Write model.safetensors, or several shards with their index, taking each tensor's numbers piece by piece.
 
-    numbers: for each planned tensor, in that order, an iterator over pieces of it. shard_size: bytes; a larger tensor has a
-    shard of its own.
+    numbers: for each planned tensor, in that order, an iterator over pieces of it. shard_size: bytes; a larger tensor
+    has a shard of its own.
     """
     shards: list[list[Planned]] = [[]]
     for tensor in planned:

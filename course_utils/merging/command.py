@@ -3,11 +3,11 @@
     python -m course_utils.merging.command config.yml out/        needs neither a network nor memory for a whole model
     merge(read("config.yml"), "out")                              the same from Python
 
-The tensors are streamed from the sources' safetensors files to the target's, about a hundred thousand numbers at a time.
-The target appears by one rename when all is written; until then everything is in `<target>.partial-<pid>`, which is
-removed when the merge fails or is interrupted, and by the next merge to that target if the machine went down. The result
-loads with `from_pretrained`; configuration and tokenizer are those of base_model, or of the first model; a tokenizer
-that lies beside the model's folder (`models.tokenizer_folder`) is copied into the result.
+The tensors are streamed from the sources' safetensors files to the target's, about a hundred thousand numbers at a
+time. The target appears by one rename when all is written; until then everything is in `<target>.partial-<pid>`, which
+is removed when the merge fails or is interrupted, and by the next merge to that target if the machine went down. The
+result loads with `from_pretrained`; configuration and tokenizer are those of base_model, or of the first model; a
+tokenizer that lies beside the model's folder (`models.tokenizer_folder`) is copied into the result.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ _BESIDE = (
 
 
 def read(path: str | Path) -> MergeConfig:
-    """The configuration in a YAML file. Raises MergeError: no such file, or what ``loads`` refuses; it names the file."""
+    """The configuration in a YAML file. Raises MergeError: no such file, or what ``loads`` refuses; it names the
+    file."""
     try:
         return loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -72,9 +73,9 @@ def merge(
 ) -> Path:
     """Carry out a merge; returns the folder `out`, which must not be there before. seed: for what DARE drops.
 
-    dtype is the type in which the models are read, as in mergekit; sums are taken in float32 whatever it is. out_dtype is
-    the type that is written. Raises MergeError, one line: the target is there, a model is missing or does not fit, there is
-    no room on the disk. Then nothing is left behind.
+    dtype is the type in which the models are read, as in mergekit; sums are taken in float32 whatever it is. out_dtype
+    is the type that is written. Raises MergeError, one line: the target is there, a model is missing or does not fit,
+    there is no room on the disk. Then nothing is left behind.
     """
     out = Path(out)
     if out.exists() or out.is_symlink():
@@ -166,7 +167,8 @@ def _check_family(folders: Mapping[str, ModelFolder], donor: ModelFolder, same_v
     for name, folder in folders.items():
         if folder.config.get("model_type") != donor.config.get("model_type"):
             raise MergeError(
-                f"{name} is a {folder.config.get('model_type')} model and {donor.path} a {donor.config.get('model_type')} "
+                f"{name} is a {folder.config.get('model_type')} model and {donor.path} a "
+                f"{donor.config.get('model_type')} "
                 "model: only models of one architecture can be merged"
             )
         if same_vocabulary and folder is not donor and vocabulary(folder) != vocabulary(donor):
@@ -221,7 +223,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0, 2 for what cannot be done, 130 when interrupted; one line on stderr says what happened."""
+    """The command. Returns 0, 2 for what cannot be done, 130 when interrupted; one line on stderr says what
+    happened."""
     parser = _Parser(
         prog="python -m course_utils.merging.command", description="Merge models as a mergekit YAML file says."
     )

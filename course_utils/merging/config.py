@@ -1,7 +1,9 @@
-"""mergekit's YAML format: which models are merged, by which method, with which parameters. Text in, ``MergeConfig`` out, and back.
+"""mergekit's YAML format: which models are merged, by which method, with which parameters. Text in, ``MergeConfig``
+out, and back.
 
-The seven methods of the lecture's table are understood. Anything else is refused by name, because a setting that is silently
-ignored would give another merge than the file says. Source: mergekit 0.1.5, docs/merge_methods.md and its `config.py`.
+The seven methods of the lecture's table are understood. Anything else is refused by name, because a setting that is
+silently ignored would give another merge than the file says. Source: mergekit 0.1.5, docs/merge_methods.md and its
+`config.py`.
 """
 
 from __future__ import annotations
@@ -152,8 +154,9 @@ _Dumper.add_representer(
 def setting(scopes: Sequence[Mapping[str, Any]], name: str, kind: type, tensor: str, t: float) -> Any:
     """The value of a setting for one tensor, or None: the first of the scopes that has one for it.
 
-    A list of numbers is a gradient: its values stand at equal distances from the first layer (t = 0) to the last (t = 1),
-    with straight lines between them. Of entries {filter, value} the first counts whose filter is in the tensor's name.
+    A list of numbers is a gradient: its values stand at equal distances from the first layer (t = 0) to the last
+    (t = 1), with straight lines between them. Of entries {filter, value} the first counts whose filter is in the
+    tensor's name.
     """
     for scope in scopes:
         value = _evaluate(scope.get(name), kind, tensor, t)

@@ -3,13 +3,15 @@
     merged = METHODS["ties"](base, [fine_tuned_1, fine_tuned_2], density=0.2)           # as in the paper
     merged = METHODS["ties"](base, models, density=0.5, **MERGEKIT["ties"])              # as mergekit does it
 
-Inputs are never changed; floats are computed in float32 (float64 if they are) and come back in the dtype of the base, or of
-the first model where no base is used. A difference is taken in the models' common dtype, as in mergekit: close numbers
-lose nothing by it. Whole numbers and booleans have to be equal in all models. Names that share one tensor (tied weights)
-are merged once and stay tied. ValueError, naming the tensor, where names, shapes or whole numbers differ.
+Inputs are never changed; floats are computed in float32 (float64 if they are) and come back in the dtype of the base,
+or of the first model where no base is used. A difference is taken in the models' common dtype, as in mergekit: close
+numbers lose nothing by it. Whole numbers and booleans have to be equal in all models. Names that share one tensor
+(tied weights) are merged once and stay tied. ValueError, naming the tensor, where names, shapes or whole numbers
+differ.
 
 Each method is a generator over pieces of ONE tensor, given as the same stretch of every model, so that a tensor that is
-larger than memory can be merged too (``merging.command`` does that). Where a method differs from mergekit's, an option says so.
+larger than memory can be merged too (``merging.command`` does that). Where a method differs from mergekit's, an option
+says so.
 """
 
 from __future__ import annotations
@@ -85,8 +87,8 @@ def arithmetic_pieces(
 ) -> Iterator[Tensor]:
     """theta_0 + lam · f(w_1 tau_1, …): the base is the first of the pieces.
 
-    sparsify(i, pieces of tau_i) -> the function that masks each piece of tau_i; elect: options of ``elect_sign``; without
-    an election f is the sum, divided by the sum of the weights if normalised.
+    sparsify(i, pieces of tau_i) -> the function that masks each piece of tau_i; elect: options of ``elect_sign``;
+    without an election f is the sum, divided by the sum of the weights if normalised.
     """
     masks: list[Callable[[Tensor], Tensor]] = [lambda tau: tau] * len(weights)
     if sparsify:
@@ -140,9 +142,11 @@ def slerp(base: Mapping[str, Tensor], models: Models, t: float = 0.5, scope: str
 def task_arithmetic(
     base: Mapping[str, Tensor], models: Models, weights: PerModel = 1.0, lam: float = 1.0, normalize: bool = False
 ) -> StateDict:
-    """theta_0 + lam · sum_i w_i tau_i, tau_i = theta_i - theta_0; `normalize` divides by sum_i w_i (which makes it a mean).
+    """theta_0 + lam · sum_i w_i tau_i, tau_i = theta_i - theta_0; `normalize` divides by sum_i w_i
+    (which makes it a mean).
 
-    Source: Ilharco et al. (2023), section 2 (all w_i = 1, one lam tuned on held-out data); w_i and `normalize` are mergekit's.
+    Source: Ilharco et al. (2023), section 2 (all w_i = 1, one lam tuned on held-out data); w_i and `normalize` are
+    mergekit's.
     """
     weights = _per_model("weights", weights, models)
     return _merge(base, models, lambda name, pieces: arithmetic_pieces(pieces, weights, lam, normalize))
@@ -161,9 +165,9 @@ def ties(
 ) -> StateDict:
     """Trim each task vector, elect a sign for each coordinate, average those who agree: theta_0 + lam · tau_merged.
 
-    density: share that stays; scope="model" ranks the whole task vector at once and keeps ceil(density · d) entries, as the
-    paper; "tensor" ranks each tensor by itself and keeps max(1, floor(density · d)) of it, as mergekit. elect, zero: see
-    ``elect_sign`` (mergekit: "mass", "plus"). normalize=False adds those who agree instead of averaging them.
+    density: share that stays; scope="model" ranks the whole task vector at once and keeps ceil(density · d) entries, as
+    the paper; "tensor" ranks each tensor by itself and keeps max(1, floor(density · d)) of it, as mergekit. elect,
+    zero: see ``elect_sign`` (mergekit: "mass", "plus"). normalize=False adds those who agree instead of averaging them.
     Source: Yadav et al. (2023), algorithm 1; weights: mergekit's `ties`.
     """
     weights, density = _per_model("weights", weights, models), _shares(density, models)
@@ -190,10 +194,12 @@ def dare_ties(
     rescale: str | None = "inverse",
     seed: int = 0,
 ) -> StateDict:
-    """Drop entries at random and rescale (``dare`` with p = 1 - density), then elect and average as ``ties``, untrimmed.
+    """Drop entries at random and rescale (``dare`` with p = 1 - density), then elect and average as ``ties``,
+    untrimmed.
 
     rescale="inverse" divides by the density, as the paper; "l1" restores the sum of magnitudes, of each tensor if
-    scope="tensor", as mergekit, which also adds instead of averaging (normalize: false). The seed decides what is dropped.
+    scope="tensor", as mergekit, which also adds instead of averaging (normalize: false). The seed decides what is
+    dropped.
     Source: Yu et al. (2024), section 3.2; mergekit's `dare_ties`.
     """
     weights, density = _per_model("weights", weights, models), _shares(density, models)
@@ -218,7 +224,8 @@ def dare_linear(
     rescale: str | None = "inverse",
     seed: int = 0,
 ) -> StateDict:
-    """Drop entries at random and rescale, then ``task_arithmetic``. Options as ``dare_ties``. Source: Yu et al. (2024)."""
+    """Drop entries at random and rescale, then ``task_arithmetic``. Options as ``dare_ties``. Source: Yu et al.
+    (2024)."""
     weights, density = _per_model("weights", weights, models), _shares(density, models)
     return _merge(
         base,
@@ -239,9 +246,10 @@ def passthrough(
 ) -> StateDict:
     """No arithmetic: a taller model from ranges of layers, slices = [(number of the model, first layer, end layer), …].
 
-    What stands before the layers (embeddings) comes from the first slice's model, what stands behind them (last norm, head)
-    from the last one's. Without slices: the one model as it is. scale multiplies every float. The base is not used. copy=False
-    takes what is not scaled as it is: a taller model, to be run and not trained, that needs no memory of its own.
+    What stands before the layers (embeddings) comes from the first slice's model, what stands behind them
+    (last norm, head) from the last one's. Without slices: the one model as it is. scale multiplies every float. The
+    base is not used. copy=False takes what is not scaled as it is: a taller model, to be run and not trained, that
+    needs no memory of its own.
     Raises ValueError: no such model or layer, layers of one model in several stacks. Source: mergekit's `passthrough`.
     """
     if not models:
@@ -272,7 +280,8 @@ METHODS: dict[str, Callable[..., StateDict]] = {
 
 
 def keep_largest(density: Sequence[float], scope: str, l1: bool = False) -> Sparsify:
-    """The `sparsify` of TIES; how many entries stay is counted as in the paper (scope="model") or in mergekit ("tensor")."""
+    """The `sparsify` of TIES; how many entries stay is counted as in the paper (scope="model") or in mergekit
+    ("tensor")."""
 
     def sparsify(i: int, pieces: Callable[[], Iterator[Tensor]]) -> Callable[[Tensor], Tensor]:
         if density[i] >= 1:
@@ -344,7 +353,8 @@ def _run(method: Callable[[Pieces], Iterator[Tensor]], states: Sequence[Sequence
 
 
 def _leaders(states: Models) -> dict[str, str]:
-    """Each name -> the first name that shares its memory in every one of the models: itself, unless weights are tied."""
+    """Each name -> the first name that shares its memory in every one of the models: itself, unless weights are
+    tied."""
     seen: dict[tuple, str] = {}
     leaders = {}
     for name in states[0]:

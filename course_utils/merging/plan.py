@@ -1,8 +1,8 @@
 """The plan of a merge: for each tensor of the new model a job, with the tensors it is made of and the method.
 
 Only file headers are read here. So everything that does not fit together is found before the first number is computed.
-Source of the meanings: mergekit 0.1.5 (`plan.py`, `config.py`): gradients run over the layers of a slice, tensors outside
-the layers take a gradient's first value, a base that is not listed is read as well.
+Source of the meanings: mergekit 0.1.5 (`plan.py`, `config.py`): gradients run over the layers of a slice, tensors
+outside the layers take a gradient's first value, a base that is not listed is read as well.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class _Row:
 def plan(config: MergeConfig, folders: Mapping[str, ModelFolder], seed: int = 0) -> list[Job]:
     """The jobs of a merge, largest number type first (so that every tensor in the file is aligned).
 
-    Raises MergeError, naming the tensor and the model: tensors that are missing or have different shapes, a layer range that
-    does not fit, a setting that is missing, models that are too few or too many for the method.
+    Raises MergeError, naming the tensor and the model: tensors that are missing or have different shapes, a layer range
+    that does not fit, a setting that is missing, models that are too few or too many for the method.
     """
     rows = _whole_models(config, folders) if config.models else _slices(config, folders)
     return sorted((_job(row, config, folders, seed) for row in rows), key=lambda job: -job.out_dtype.itemsize)
@@ -133,7 +133,8 @@ def _slices(config: MergeConfig, folders: Mapping[str, ModelFolder]) -> list[_Ro
 
 
 def _outside(part: Slice, folders: Mapping[str, ModelFolder], before: bool) -> Iterator[_Row]:
-    """What stands before the layers comes from the first slice's sources, what stands behind them from the last one's."""
+    """What stands before the layers comes from the first slice's sources, what stands behind them from the last
+    one's."""
     names = {
         source.model: {
             name: name
@@ -149,7 +150,8 @@ def _outside(part: Slice, folders: Mapping[str, ModelFolder], before: bool) -> I
 def _common(
     sources: Sequence[Source], names: Mapping[str, Mapping[str, str]], folders: Mapping[str, ModelFolder]
 ) -> Iterator[tuple[str, list[str]]]:
-    """Each new name with the name that it has in every source. All must have it; a head may be tied to the embeddings."""
+    """Each new name with the name that it has in every source. All must have it; a head may be tied to the
+    embeddings."""
     new = dict.fromkeys(name for source in sources for name in names[source.model])
     for name in new:
         found = []

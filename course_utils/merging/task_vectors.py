@@ -1,13 +1,16 @@
-"""Task vectors: what fine-tuning added to a model. They are scaled, negated, added, trimmed, dropped out, and merged by vote.
+"""Task vectors: what fine-tuning added to a model. They are scaled, negated, added, trimmed, dropped out, and merged by
+vote.
 
     tau = theta_fine_tuned - theta_base                                     (Ilharco et al. 2023, section 2)
 
-First the pieces on plain tensors, where a row of ``tau`` (n, d) is the task vector of one model; then the same arithmetic
-on state dicts. Nothing changes its inputs. The merging methods that are made of these pieces are in ``merging.methods``.
+First the pieces on plain tensors, where a row of ``tau`` (n, d) is the task vector of one model; then the same
+arithmetic on state dicts. Nothing changes its inputs. The merging methods that are made of these pieces are in
+``merging.methods``.
 
-At the end trimming and dropping for a vector that comes piece by piece. A tensor of a real model is read in pieces, so that
-memory stays small; then the k-th largest magnitude, or the norm before and after dropping, takes a first pass over the
-pieces, and the second pass masks each piece as it comes by. Both passes have to see the same pieces in the same order.
+At the end trimming and dropping for a vector that comes piece by piece. A tensor of a real model is read in pieces, so
+that memory stays small; then the k-th largest magnitude, or the norm before and after dropping, takes a first pass over
+the pieces, and the second pass masks each piece as it comes by. Both passes have to see the same pieces in the same
+order.
 """
 
 from __future__ import annotations
@@ -58,8 +61,8 @@ def elect_sign(tau: Tensor, by: str = "mass", zero: str = "majority") -> Tensor:
     tau: (n, d) -> (d,), values +1, -1. by="count" lets every non-zero entry have one vote instead, whatever its size.
     Where the total is exactly 0, zero="majority" takes the sign that most other coordinates have (0 if there is none),
     zero="plus" takes +1. Raises ValueError: another `by` or `zero`.
-    Source: Yadav et al. (2023), section 4, step 2; the majority is their code's `resolve_zero_signs`; "count" and "plus"
-    are mergekit's `consensus_method` and its `>= 0`.
+    Source: Yadav et al. (2023), section 4, step 2; the majority is their code's `resolve_zero_signs`; "count" and
+    "plus" are mergekit's `consensus_method` and its `>= 0`.
     """
     check_choice("by", by, ("mass", "count"))
     check_choice("zero", zero, ("majority", "plus"))
@@ -72,8 +75,8 @@ def elect_sign(tau: Tensor, by: str = "mass", zero: str = "majority") -> Tensor:
 def disjoint_mean(tau: Tensor, sign: Tensor, weights: Tensor | None = None) -> Tensor:
     """The mean over those entries only that are not 0 and have the elected sign; 0 where there is none.
 
-    tau: (n, d), sign: (d,) -> (d,). The divisor is the number of contributors at that coordinate, not n. With weights (n,)
-    tau holds w_i tau_i already, and the divisor is the sum of the contributors' weights.
+    tau: (n, d), sign: (d,) -> (d,). The divisor is the number of contributors at that coordinate, not n. With weights
+    (n,) tau holds w_i tau_i already, and the divisor is the sum of the contributors' weights.
     Source: Yadav et al. (2023), section 4, step 3; the weights are mergekit's (`normalize: true`).
     """
     agree = (tau * sign > 0).to(tau.dtype)  # (n, d), 1 where an entry counts
@@ -107,8 +110,8 @@ def slerp_tensors(a: Tensor, b: Tensor, t: float) -> Tensor:
 
         omega = arccos(<a, b> / |a||b|),    (sin((1 - t) omega) a + sin(t omega) b) / sin omega
 
-    a, b: one shape, which the result has. If the directions nearly agree or are opposite (|cos omega| > 0.9995) there is
-    no arc to divide by, and the straight line is taken. Raises ValueError: shapes that differ.
+    a, b: one shape, which the result has. If the directions nearly agree or are opposite (|cos omega| > 0.9995) there
+    is no arc to divide by, and the straight line is taken. Raises ValueError: shapes that differ.
     Source: Shoemake (1985), section 3.3; threshold and un-normalised a, b: mergekit's `slerp`.
     """
     if a.shape != b.shape:
@@ -121,7 +124,8 @@ def slerp_tensors(a: Tensor, b: Tensor, t: float) -> Tensor:
 
 
 def slerp_coefficients(dot: float, norm_a: float, norm_b: float, t: float) -> tuple[float, float]:
-    """What a and b are multiplied with, from <a, b>, |a| and |b|. A vector without length stands at 90 degrees to all."""
+    """What a and b are multiplied with, from <a, b>, |a| and |b|. A vector without length stands at 90 degrees to
+    all."""
     cosine = dot / ((norm_a if norm_a > 1e-8 else 1.0) * (norm_b if norm_b > 1e-8 else 1.0))
     if abs(cosine) > 0.9995 or math.isnan(cosine):
         return 1 - t, t
@@ -162,7 +166,8 @@ def negate(tau: Mapping[str, Tensor]) -> StateDict:
 
 
 def add(taus: Sequence[Mapping[str, Tensor]]) -> StateDict:
-    """sum_i tau_i: one direction for several tasks. Source: Ilharco et al. (2023), section 4. Errors as ``task_vector``."""
+    """sum_i tau_i: one direction for several tasks. Source: Ilharco et al. (2023), section 4. Errors as
+    ``task_vector``."""
     if not taus:
         raise ValueError("there is nothing to add: give at least one task vector")
     check_alike(taus, [f"task vector {i}" for i in range(1, len(taus) + 1)])
@@ -226,7 +231,8 @@ def magnitude_bits(x: Tensor) -> Tensor:
 
 
 class Mask:
-    """Called with each piece of a task vector in order, gives it back in float32 with some entries 0 and the rest scaled."""
+    """Called with each piece of a task vector in order, gives it back in float32 with some entries 0 and the rest
+    scaled."""
 
     scale = 1.0
 

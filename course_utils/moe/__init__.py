@@ -1,6 +1,7 @@
 """The sparsely gated mixture of experts (notebook 07): the gate, the layer, and how tokens reach their experts.
 
-`expert_parallel` computes it on several processes; it is imported by its own name, because it needs `torch.distributed`.
+`expert_parallel` computes it on several processes; it is imported by its own name, because it needs
+`torch.distributed`.
 """
 
 from course_utils.moe.gating import (

@@ -35,7 +35,8 @@ def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
 
 
 def check_shapes(x: Tensor, gates: Tensor, gate_up: Tensor, down: Tensor) -> None:
-    """Raises ValueError, in one line, unless x (N, d), gates (N, E), gate_up (E, 2h, d) and down (E, d, h) fit together."""
+    """Raises ValueError, in one line, unless x (N, d), gates (N, E), gate_up (E, 2h, d) and down (E, d, h) fit
+    together."""
     if (x.dim(), gates.dim(), gate_up.dim(), down.dim()) != (2, 2, 3, 3):
         raise ValueError(
             "x and gates need two axes, gate_up and down three, got "
@@ -95,7 +96,8 @@ def combine(outputs: Tensor, plan: Plan, gates: Tensor) -> Tensor:
 
 
 def grouped_experts(x: Tensor, gates: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    """Sort and group: gather the S rows sorted by expert, one contiguous slice an expert, add them back, (N, d) -> (N, d)."""
+    """Sort and group: gather the S rows sorted by expert, one contiguous slice an expert, add them back, (N, d)
+    -> (N, d)."""
     check_shapes(x, gates, gate_up, down)
     plan = plan_dispatch(gates)
     rows = x.index_select(0, plan.token).split(plan.counts)  # E slices, (counts[i], d) each
@@ -109,18 +111,19 @@ def fused_experts(x: Tensor, gates: Tensor, gate_up: Tensor, down: Tensor) -> Te
     """`grouped_experts` with a gradient written by hand, (N, d) -> (N, d); it cannot be differentiated twice.
 
     A grouped product (torch's `grouped_mm`, a loop over the experts in C++) does the slices of all experts, forward and
-    backward, and what lies between two products is one operation on all their rows; each token's rows are gathered, weighted
-    and added in one pass. The activation is computed again in the backward pass instead of being kept.
+    backward, and what lies between two products is one operation on all their rows; each token's rows are gathered,
+    weighted and added in one pass. The activation is computed again in the backward pass instead of being kept.
     """
     check_shapes(x, gates, gate_up, down)
     return _FusedExperts.apply(x, gates, gate_up, down)
 
 
 def grouped_product(a: Tensor, b: Tensor, counts: list[int]) -> Tensor:
-    """E products in one call, the i-th on the i-th slice, counts[i] of the S = sum(counts) rows; an empty slice gives zeros.
+    """E products in one call, the i-th on the i-th slice, counts[i] of the S = sum(counts) rows; an empty slice gives
+    zeros.
 
-    a (S, p), b (E, p, q) -> (S, q): each slice of rows times its expert's matrix. a (q, S), b (S, p) -> (E, q, p): the i-th
-    columns of a times the i-th rows of b, the gradient of the matrices.
+    a (S, p), b (E, p, q) -> (S, q): each slice of rows times its expert's matrix. a (q, S), b (S, p) -> (E, q, p): the
+    i-th columns of a times the i-th rows of b, the gradient of the matrices.
     """
     if _fits(a) and _fits(b):
         return grouped_mm(a, b, offs=torch.tensor(counts, device=a.device).cumsum(0, dtype=torch.int32))
@@ -156,7 +159,8 @@ BLOCK = (
 
 
 def _blocks(counts: list[int]) -> Iterator[tuple[int, int, int, int]]:
-    """Experts first ... last - 1 with rows start ... stop - 1: at most BLOCK rows together, or one expert that has more."""
+    """Experts first ... last - 1 with rows start ... stop - 1: at most BLOCK rows together, or one expert that has
+    more."""
     first = start = stop = 0
     for i, count in enumerate(counts):
         if first < i and stop + count - start > BLOCK:
@@ -169,7 +173,8 @@ def _blocks(counts: list[int]) -> Iterator[tuple[int, int, int, int]]:
 def _evaluate(
     rows: Tensor, gate_up: Tensor, down: Tensor, counts: list[int], keep: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """swiglu of each expert on its slice of rows (S, d) -> outputs (S, d), inner (S, 2h), overwritten unless it is to be kept."""
+    """swiglu of each expert on its slice of rows (S, d) -> outputs (S, d), inner (S, 2h), overwritten unless it is to
+    be kept."""
     inner = grouped_product(rows, gate_up.mT, counts)
     gate, up = inner.chunk(2, dim=1)  # (S, h) each
     return grouped_product(silu(gate, inplace=not keep).mul_(up), down.mT, counts), inner

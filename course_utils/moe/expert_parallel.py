@@ -1,8 +1,8 @@
 """Expert parallelism: each process holds some of the experts, and tokens are sent to the process that has their expert.
 
-With W processes and E experts, process r holds the experts r E/W ... (r + 1) E/W - 1 and its own part of the tokens. Two
-all-to-all exchanges a layer: tokens to the experts, results back. Start with `torchrun --nproc_per_node W script.py` and
-`torch.distributed.init_process_group("gloo")` on CPUs, "nccl" on GPUs: the code is the same.
+With W processes and E experts, process r holds the experts r E/W ... (r + 1) E/W - 1 and its own part of the tokens.
+Two all-to-all exchanges a layer: tokens to the experts, results back. Start with `torchrun --nproc_per_node W
+script.py` and `torch.distributed.init_process_group("gloo")` on CPUs, "nccl" on GPUs: the code is the same.
 Source: Lepikhin et al. (2020), GShard, section 3; Shazeer et al. (2017), section 3.1.
 """
 
@@ -35,10 +35,10 @@ def expert_parallel_forward(
 ) -> Tensor:
     """y = sum_i G(x)_i E_i(x) for this process's tokens, with the experts spread over the processes of `group`.
 
-    x (N, d) and gates (N, E) are this process's tokens (N may differ between processes, and be 0) and their gates over all
-    E experts; gate_up (E/W, 2h, d) and down (E/W, d, h) are this process's experts. -> (N, d). All processes must call it.
-    Gradients flow back through both exchanges: those of gate_up and down are complete, sums over all processes' tokens;
-    only what is copied on every process, like the router, still has to be summed with `all_reduce`.
+    x (N, d) and gates (N, E) are this process's tokens (N may differ between processes, and be 0) and their gates over
+    all E experts; gate_up (E/W, 2h, d) and down (E/W, d, h) are this process's experts. -> (N, d). All processes must
+    call it. Gradients flow back through both exchanges: those of gate_up and down are complete, sums over all
+    processes' tokens; only what is copied on every process, like the router, still has to be summed with `all_reduce`.
     Raises ValueError: E experts that are not W times this process's, no process group.
     Source: Lepikhin et al. (2020), GShard, section 3.
     """

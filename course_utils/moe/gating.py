@@ -1,7 +1,7 @@
 """The gate of a mixture of experts: which experts a token goes to, and how the load is kept even.
 
-Shapes throughout: N tokens x (N, d), E experts, logits and gates (N, E); a gate is an expert's weight in a token's output,
-0 for every expert that was not chosen.
+Shapes throughout: N tokens x (N, d), E experts, logits and gates (N, E); a gate is an expert's weight in a token's
+output, 0 for every expert that was not chosen.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ def _check_matrix(name: str, tensor: Tensor) -> None:
 
 
 def keep_top_k(v: Tensor, k: int) -> Tensor:
-    """v_i where it is one of the k largest of its row, -inf elsewhere: (..., E) -> (..., E), exactly k kept even if values tie.
+    """v_i where it is one of the k largest of its row, -inf elsewhere: (..., E) -> (..., E), exactly k kept even if
+    values tie.
 
     -inf and not 0, because the softmax that follows turns -inf into exactly 0 and 0 into exp(0) = 1, a share.
     Raises ValueError: k outside 1..E. Source: Shazeer et al. (2017), equation 5.
@@ -54,9 +55,11 @@ def noisy_top_k_gate(
 ) -> Gating:
     """G(x) = softmax(keep_top_k(H(x), k)) with H(x)_i = (x W_g)_i + noise_i softplus((x W_noise)_i).
 
-    x (N, d), w_gate and w_noise (d, E). `noise` (N, E) is standard normal, drawn with `generator` if it is not given; zeros
-    give the gate without noise, for use after the training. With k = 1 the gate is always 1 and W_g gets no gradient.
-    Raises ValueError: shapes that do not fit, k outside 1..E. Source: Shazeer et al. (2017), section 2.1, equations 3 to 5.
+    x (N, d), w_gate and w_noise (d, E). `noise` (N, E) is standard normal, drawn with `generator` if it is not given;
+    zeros give the gate without noise, for use after the training. With k = 1 the gate is always 1 and W_g gets no
+    gradient.
+    Raises ValueError: shapes that do not fit, k outside 1..E. Source: Shazeer et al. (2017), section 2.1, equations 3
+    to 5.
     """
     if x.dim() != 2 or w_gate.dim() != 2 or x.shape[1] != w_gate.shape[0] or w_noise.shape != w_gate.shape:
         raise ValueError(
@@ -75,7 +78,8 @@ def noisy_top_k_gate(
 
 
 def cv_squared(x: Tensor) -> Tensor:
-    """(standard deviation / mean)^2 of the numbers in x, a scalar: 0 if all are equal, E - 1 if one of E has everything.
+    """(standard deviation / mean)^2 of the numbers in x, a scalar: 0 if all are equal, E - 1 if one of E has
+    everything.
 
     The deviation is that of the population (divided by E, not E - 1).
     Raises ValueError: x is empty. Source: Shazeer et al. (2017), section 4.
@@ -88,7 +92,8 @@ def cv_squared(x: Tensor) -> Tensor:
 def importance_loss(gates: Tensor, weight: float = 1.0) -> Tensor:
     """weight CV(sum_x G(x))^2, a scalar: gates (N, E); 0 when all experts get the same total gate.
 
-    Raises ValueError: gates are not (N, E). Source: Shazeer et al. (2017), section 4, equations 6 and 7 (weight 0.1 there).
+    Raises ValueError: gates are not (N, E). Source: Shazeer et al. (2017), section 4, equations 6 and 7
+    (weight 0.1 there).
     """
     _check_matrix("gates", gates)
     return weight * cv_squared(gates.sum(dim=0))
@@ -97,8 +102,8 @@ def importance_loss(gates: Tensor, weight: float = 1.0) -> Tensor:
 def chosen_probability(gating: Gating, k: int) -> Tensor:
     """P(x, i), (N, E): the chance that expert i is among the k chosen if only its own noise were drawn again.
 
-    P(x, i) = Phi(((x W_g)_i - kth_excluding(H(x), k, i)) / softplus((x W_noise)_i)), Phi the normal distribution function
-    and kth_excluding(v, k, i) the k-th largest of v without v_i. With k = E every expert is chosen: P = 1.
+    P(x, i) = Phi(((x W_g)_i - kth_excluding(H(x), k, i)) / softplus((x W_noise)_i)), Phi the normal distribution
+    function and kth_excluding(v, k, i) the k-th largest of v without v_i. With k = E every expert is chosen: P = 1.
     Raises ValueError: k outside 1..E. Source: Shazeer et al. (2017), appendix A, equations 8 and 9.
     """
     _, clean, noisy, std = gating
@@ -114,17 +119,21 @@ def chosen_probability(gating: Gating, k: int) -> Tensor:
 def load_loss(gating: Gating, k: int, weight: float = 1.0) -> Tensor:
     """weight CV(Load)^2, a scalar, with Load_i = sum_x P(x, i): a smooth estimate of how many tokens expert i gets.
 
-    The true number of tokens has no gradient; P (see `chosen_probability`) has one. `gating` is what `noisy_top_k_gate` gave.
-    Raises ValueError: k outside 1..E. Source: Shazeer et al. (2017), appendix A, equations 10 and 11 (weight 0.1 there).
+    The true number of tokens has no gradient; P (see `chosen_probability`) has one. `gating` is what `noisy_top_k_gate`
+    gave.
+    Raises ValueError: k outside 1..E. Source: Shazeer et al. (2017), appendix A, equations 10 and 11
+    (weight 0.1 there).
     """
     return weight * cv_squared(chosen_probability(gating, k).sum(dim=0))
 
 
 def switch_balance_loss(logits: Tensor, k: int = 1, weight: float = 1.0) -> Tensor:
-    """weight E sum_i f_i P_i, a scalar: logits (N, E); `weight` (the lecture's balance) when the experts are used evenly.
+    """weight E sum_i f_i P_i, a scalar: logits (N, E); `weight` (the lecture's balance) when the experts are used
+    evenly.
 
-    f_i is the share of the choices (k for each token, the largest logits) that fell on expert i, without gradient; P_i the
-    mean of softmax(logits)_i over the tokens. The paper has k = 1; transformers' function for Mixtral is k times ours.
+    f_i is the share of the choices (k for each token, the largest logits) that fell on expert i, without gradient; P_i
+    the mean of softmax(logits)_i over the tokens. The paper has k = 1; transformers' function for Mixtral is k times
+    ours.
     Raises ValueError: logits are not (N, E), k outside 1..E. Source: Fedus et al. (2022), section 2.2, equations 4 to 6
     (weight 0.01 there).
     """
@@ -150,9 +159,10 @@ def expert_capacity(n_tokens: int, n_experts: int, k: int = 1, factor: float = 1
 def apply_capacity(gates: Tensor, capacity: int) -> tuple[Tensor, Tensor]:
     """No expert takes more than `capacity` tokens: gates (N, E) -> (gates with the overflow set to 0, dropped (N,)).
 
-    First all tokens' first choices (their largest gates) are served in the order of the tokens, then the second choices ...
-    The weights of a token are not scaled up again. `dropped` marks the tokens that had an expert and have none left: the
-    layer gives 0 for them, so they pass by on the residual connection. Raises ValueError: capacity < 0, gates are not (N, E).
+    First all tokens' first choices (their largest gates) are served in the order of the tokens, then the second choices
+    ... The weights of a token are not scaled up again. `dropped` marks the tokens that had an expert and have none
+    left: the layer gives 0 for them, so they pass by on the residual connection. Raises ValueError: capacity < 0, gates
+    are not (N, E).
     Sources: Fedus et al. (2022), section 2.2; Lepikhin et al. (2020), GShard, algorithm 1 (second choices after first).
     """
     _check_matrix("gates", gates)
@@ -173,8 +183,8 @@ def apply_capacity(gates: Tensor, capacity: int) -> tuple[Tensor, Tensor]:
 def expert_choice(logits: Tensor, capacity: int) -> Tensor:
     """The experts choose: each takes the `capacity` tokens that like it most; logits (N, E) -> gates (N, E).
 
-    The gate is softmax(logits) over the experts where chosen, else 0. The load is even by construction; a token may have no
-    expert or many. It looks at all tokens at once, later ones too: not for writing text word by word.
+    The gate is softmax(logits) over the experts where chosen, else 0. The load is even by construction; a token may
+    have no expert or many. It looks at all tokens at once, later ones too: not for writing text word by word.
     Raises ValueError: capacity outside 1..N, logits are not (N, E). Source: Zhou et al. (2022), section 3.2.
     """
     _check_matrix("logits", logits)
@@ -186,10 +196,12 @@ def expert_choice(logits: Tensor, capacity: int) -> Tensor:
 
 
 def biased_gates(logits: Tensor, bias: Tensor, k: int) -> Tensor:
-    """The k experts with the largest s_i + b_i, weighted with s_i / (sum of the chosen s): logits (N, E), bias (E,) -> (N, E).
+    """The k experts with the largest s_i + b_i, weighted with s_i / (sum of the chosen s): logits (N, E), bias (E,)
+    -> (N, E).
 
     s = sigmoid(logits). The bias decides who is chosen and never how much it weighs, so it costs the loss no gradient.
-    Raises ValueError: shapes that do not fit, k outside 1..E. Source: DeepSeek-V3 (2024), section 2.1.2, equations 13 to 16.
+    Raises ValueError: shapes that do not fit, k outside 1..E. Source: DeepSeek-V3 (2024), section 2.1.2, equations 13
+    to 16.
     """
     _check_matrix("logits", logits)
     _check_k(k, logits.shape[1])
@@ -202,9 +214,11 @@ def biased_gates(logits: Tensor, bias: Tensor, k: int) -> Tensor:
 
 
 def balanced_bias(bias: Tensor, gates: Tensor, rate: float = 0.001) -> Tensor:
-    """b_i + rate sign(mean load - load_i): bias (E,), gates (N, E) -> (E,). After each step, the crowded become less attractive.
+    """b_i + rate sign(mean load - load_i): bias (E,), gates (N, E) -> (E,). After each step, the crowded become less
+    attractive.
 
-    Raises ValueError: shapes that do not fit. Source: Wang et al. (2024), Auxiliary-Loss-Free Load Balancing, algorithm 1.
+    Raises ValueError: shapes that do not fit. Source: Wang et al. (2024), Auxiliary-Loss-Free Load Balancing, algorithm
+    1.
     """
     _check_matrix("gates", gates)
     if bias.shape != gates.shape[1:]:

@@ -1,4 +1,5 @@
-"""The sparsely gated mixture of experts as a layer: a gate (`moe.gating`) and its experts (`moe.dispatch` computes them)."""
+"""The sparsely gated mixture of experts as a layer: a gate (`moe.gating`) and its experts
+(`moe.dispatch` computes them)."""
 
 from __future__ import annotations
 
@@ -26,11 +27,12 @@ class Experts(nn.Module):
 
 
 class MixtureOfExperts(nn.Module):
-    """y = sum_i G(x)_i E_i(x), G(x) = softmax(keep_top_k(x W_g)): a feed-forward layer of which each token uses k of E parts.
+    """y = sum_i G(x)_i E_i(x), G(x) = softmax(keep_top_k(x W_g)): a feed-forward layer of which each token uses k of E
+    parts.
 
-    x (..., d_model) -> (..., d_model). Parameters have the names and shapes of transformers' `MixtralSparseMoeBlock`, whose
-    state dict can be loaded, and the results and gradients are the same. An expert without tokens is not evaluated.
-    Balance it by adding `importance_loss(gates)` or `switch_balance_loss(logits)` of `route(x)` to the loss.
+    x (..., d_model) -> (..., d_model). Parameters have the names and shapes of transformers' `MixtralSparseMoeBlock`,
+    whose state dict can be loaded, and the results and gradients are the same. An expert without tokens is not
+    evaluated. Balance it by adding `importance_loss(gates)` or `switch_balance_loss(logits)` of `route(x)` to the loss.
     Raises ValueError: a size below 1, top_k outside 1..n_experts, x without a last axis of d_model.
     Sources: Shazeer et al. (2017), section 2; Jiang et al. (2024), Mixtral of Experts, section 2.1.
     """
@@ -50,7 +52,8 @@ class MixtureOfExperts(nn.Module):
         return logits, keep_top_k(logits, self.top_k).softmax(dim=-1)
 
     def forward(self, x: Tensor, gates: Tensor | None = None) -> Tensor:
-        """The layer, with its own gates or with any others (N, E), N = all leading axes of x: noisy, capped, chosen by the experts."""
+        """The layer, with its own gates or with any others (N, E), N = all leading axes of x: noisy, capped, chosen by
+        the experts."""
         if not x.dim() or x.shape[-1] != self.gate.in_features:
             raise ValueError(f"x must be (..., {self.gate.in_features}), got {tuple(x.shape)}")
         flat = x.reshape(-1, x.shape[-1])

@@ -1,4 +1,5 @@
-"""Speech recognition: n-best lists, the word error rate, and a pipeline that sums over the list instead of taking its best.
+"""Speech recognition: n-best lists, the word error rate, and a pipeline that sums over the list instead of taking its
+best.
 
 samples, rate = load_clip("librivox-0880.ogg")
 best = recognise(samples, n=10)                                         # hypotheses, best first, and log scores
@@ -67,13 +68,15 @@ def normalise(text: str) -> str:
 
 
 def align_words(reference: str, hypothesis: str) -> list[tuple[str | None, str | None]]:
-    """A cheapest alignment of the normalised words: pairs (reference word, hypothesis word), None where one side has none.
+    """A cheapest alignment of the normalised words: pairs (reference word, hypothesis word), None where one side has
+    none.
 
         D[i, j] = min(D[i-1, j-1] + [r_i != h_j],  D[i-1, j] + 1,  D[i, j-1] + 1),   D[i, 0] = i, D[0, j] = j
 
     Equal words are correct, unequal ones a substitution; (word, None) is a deletion, (None, word) an insertion. Where
     several alignments cost the same, the backtrace from the end prefers pairs, then deletions.
-    Source: Jurafsky and Martin, Speech and Language Processing, sections on minimum edit distance and on word error rate.
+    Source: Jurafsky and Martin, Speech and Language Processing, sections on minimum edit distance and on word error
+    rate.
     """
     r, h = normalise(reference).split(), normalise(hypothesis).split()
     cost = np.zeros((len(r) + 1, len(h) + 1), dtype=int)
@@ -120,14 +123,17 @@ def word_error_rate(reference: str | Sequence[str], hypothesis: str | Sequence[s
 
 
 def nbest_posterior(scores: Sequence[float] | np.ndarray | Tensor, scale: float = SCALE) -> Tensor:
-    """P(Y1 = k | X) among K hypotheses from their log scores, (..., K) -> (..., K): exp(scale s_k) / Σ_l exp(scale s_l).
+    """P(Y1 = k | X) among K hypotheses from their log scores, (..., K) -> (..., K): exp(scale s_k) / Σ_l
+    exp(scale s_l).
 
     The list stands for all word strings there are, so the weights are too large by the mass outside it. Acoustic models
-    count neighbouring frames as independent, and raw scores (scale 1) put nearly all weight on one hypothesis; hence the
-    scale. The default 1/20 is the best of seven (1 to 1/80) for the log-weight of the hypothesis with the fewest word errors,
-    on the LibriVox clips and the first twelve verses; it is also what PocketSphinx uses for its own confidences (ascale).
-    A score of -inf (padding of a shorter list) gets weight 0. Raises ValueError: scale negative, or no finite score.
-    Source: Wessel et al., Confidence Measures for Large Vocabulary Continuous Speech Recognition (IEEE Trans. Speech Audio Proc. 9, 2001).
+    count neighbouring frames as independent, and raw scores (scale 1) put nearly all weight on one hypothesis; hence
+    the scale. The default 1/20 is the best of seven (1 to 1/80) for the log-weight of the hypothesis with the fewest
+    word errors, on the LibriVox clips and the first twelve verses; it is also what PocketSphinx uses for its own
+    confidences (ascale). A score of -inf (padding of a shorter list) gets weight 0. Raises ValueError: scale negative,
+    or no finite score.
+    Source: Wessel et al., Confidence Measures for Large Vocabulary Continuous Speech Recognition
+    (IEEE Trans. Speech Audio Proc. 9, 2001).
     """
     kind = scores.dtype if isinstance(scores, Tensor) and scores.is_floating_point() else torch.get_default_dtype()
     scores = (scores if isinstance(scores, Tensor) else torch.tensor(np.asarray(scores, dtype=float))).double()
@@ -141,8 +147,8 @@ def nbest_posterior(scores: Sequence[float] | np.ndarray | Tensor, scale: float 
 def marginal_pipeline(p1: Tensor, p2: Tensor) -> Tensor:
     """P(Y2 | X) = Σ_k P(Y2 | Y1 = k) P(Y1 = k | X) of a two-stage pipeline, (B, V).
 
-    p1 (B, K): first stage, over K intermediate results (an n-best list). p2: second stage given each of them, (K, V) where
-    all rows share the K results, (B, K, V) where each has its own. With one-hot p1 it is the 1-best pipeline.
+    p1 (B, K): first stage, over K intermediate results (an n-best list). p2: second stage given each of them, (K, V)
+    where all rows share the K results, (B, K, V) where each has its own. With one-hot p1 it is the 1-best pipeline.
     Raises ValueError: shapes that do not fit, or log-probabilities (negative numbers).
     Source: the sum rule; Ney, Speech Translation: Coupling of Recognition and Translation (ICASSP 1999).
     """
@@ -154,7 +160,8 @@ def marginal_pipeline(p1: Tensor, p2: Tensor) -> Tensor:
 
 
 def load_clip(name: str | PathLike) -> tuple[np.ndarray, int]:
-    """Samples (T,) in [-1, 1], float32, and samples a second, of a clip of data/speech (a name) or of any mono sound file.
+    """Samples (T,) in [-1, 1], float32, and samples a second, of a clip of data/speech (a name) or of any mono sound
+    file.
 
     Raises ModelError, in one line, for a clip that is not there or cannot be read.
     """
@@ -208,8 +215,9 @@ def nbest_paths(lattice: Lattice, word_score: Callable[[str, tuple[str, ...]], f
 
         score = Σ_links log P(X part) + Σ_words word_score(word, the two words before)
 
-    Nodes are visited in time order; each keeps the BEAM best strings that end in it. Silences and noises are no words: they add
-    no word score and the words around them are neighbours. ``word_score`` also gets the end of the sentence, `</s>`.
+    Nodes are visited in time order; each keeps the BEAM best strings that end in it. Silences and noises are no words:
+    they add no word score and the words around them are neighbours. ``word_score`` also gets the end of the sentence,
+    `</s>`.
     """
     incoming: dict[int, list[tuple[int, float]]] = {node: [] for node in range(len(lattice.words))}
     for a, b, score in lattice.links:
@@ -228,7 +236,8 @@ def nbest_paths(lattice: Lattice, word_score: Callable[[str, tuple[str, ...]], f
 
 
 def _word_score(decoder: Any) -> Callable[[str, tuple[str, ...]], float]:
-    """LM weight x log P(word | two words before) + the penalty for a word, as in PocketSphinx's own search for the best path."""
+    """LM weight x log P(word | two words before) + the penalty for a word, as in PocketSphinx's own search for the best
+    path."""
     language_model, penalty = decoder.get_lm(), LM_WEIGHT / decoder.config["lw"] * math.log(decoder.config["wip"])
     base = math.log(decoder.config["logbase"])
 
@@ -244,10 +253,12 @@ def recognise(source: str | PathLike | np.ndarray | Tensor, n: int = 10) -> NBes
 
         score = log P(X | words) + 9.5 log P(words) + penalties for words and pauses          (natural logarithm)
 
-    of the best path with these words through the recogniser's lattice; acoustics relative to the best state of every frame.
-    Hypotheses are normalised and sorted by score; a sound too short for a word has one, "". Takes one to four seconds.
-    (Not ``Decoder.nbest()``: that one counts a pause as an unknown word, and so leaves most hypotheses with pauses out.)
-    Raises ModelError where PocketSphinx is missing; ValueError: n below 1, not 16 kHz, not mono, samples outside [-1, 1].
+    of the best path with these words through the recogniser's lattice; acoustics relative to the best state of every
+    frame. Hypotheses are normalised and sorted by score; a sound too short for a word has one, "". Takes one to four
+    seconds. (Not ``Decoder.nbest()``: that one counts a pause as an unknown word, and so leaves most hypotheses with
+    pauses out.)
+    Raises ModelError where PocketSphinx is missing; ValueError: n below 1, not 16 kHz, not mono, samples outside
+    [-1, 1].
     """
     if n < 1:
         raise ValueError(f"n is {n}: ask for at least one hypothesis")

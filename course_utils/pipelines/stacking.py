@@ -14,7 +14,8 @@ Fit = Callable[[Any, np.ndarray], Any]
 
 
 def fold_numbers(n: int, k: int, seed: int = 0) -> np.ndarray:
-    """A random fold 0 .. k - 1 for each of n rows, (n,); sizes differ by one at most. The same seed gives the same folds.
+    """A random fold 0 .. k - 1 for each of n rows, (n,); sizes differ by one at most. The same seed gives the same
+    folds.
 
     Raises ValueError unless 2 <= k <= n.
     """
@@ -30,10 +31,11 @@ def oof_predictions(fit: Fit, X: Any, y: Any, k: int = 5, seed: int = 0) -> np.n
         z_i = f_{-fold(i)}(x_i),   f_{-j} = fit(X, y without fold j)                                      (n, classes)
 
     fit(X, y) returns a fitted model with predict_proba and classes_. X: (n, ...) array, sparse matrix or list; y (n,)
-    labels. Columns are the sorted labels of y. In-fold predictions f(x_i) of a model that saw (x_i, y_i) look better than
-    they will be on new rows, the more so the better it memorises: a level-1 model then trusts the wrong one.
+    labels. Columns are the sorted labels of y. In-fold predictions f(x_i) of a model that saw (x_i, y_i) look better
+    than they will be on new rows, the more so the better it memorises: a level-1 model then trusts the wrong one.
     Raises ValueError: lengths differ, k out of range, or a label that one fold has all examples of.
-    Source: Wolpert, Stacked Generalization, Neural Networks 5 (1992); Breiman, Stacked Regressions, Machine Learning 24 (1996).
+    Source: Wolpert, Stacked Generalization, Neural Networks 5 (1992); Breiman, Stacked Regressions, Machine Learning 24
+    (1996).
     """
     X = X if hasattr(X, "shape") else np.asarray(X)
     y = np.asarray(y)

@@ -1,4 +1,5 @@
-"""Machine translation: translators that give a distribution of the next target token, so that `ensembling.decoding` can combine them.
+"""Machine translation: translators that give a distribution of the next target token, so that `ensembling.decoding` can
+combine them.
 
 nmt = load_translator("nmt-0")
 nmt.translate(["In the beginning"], strategy="beam")
@@ -33,10 +34,12 @@ BATCH_TOKENS = 1024  # padded target positions scored together
 
 
 class CachedTranslator(CachedLM):
-    """next_log_probs of an encoder-decoder for fixed source sentences: target ids (B, T) -> log P(. | source, ids), (B, V).
+    """next_log_probs of an encoder-decoder for fixed source sentences: target ids (B, T) -> log P(. | source, ids),
+    (B, V).
 
     source_ids (B, S), mask (B, S) with 1 for tokens and 0 for padding. The sources are encoded once; keys and values of
-    the target tokens stay in the cache, as in ``CachedLM``. Raises ValueError: as many rows of ids as sources are needed.
+    the target tokens stay in the cache, as in ``CachedLM``. Raises ValueError: as many rows of ids as sources are
+    needed.
     """
 
     @torch.no_grad()
@@ -82,7 +85,8 @@ class Translator:
     def encode(self, sources: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Source ids (B, S), each sentence ending in `</s>`, padded on the right; mask (B, S).
 
-        For a stacked translator the source is "English</s>Spanish of the first system": the tokenizer reads `</s>` as one token.
+        For a stacked translator the source is "English</s>Spanish of the first system": the tokenizer reads `</s>` as
+        one token.
         Raises ValueError: a source longer than the model has positions.
         """
         if isinstance(sources, str):
@@ -100,7 +104,8 @@ class Translator:
         return batch.input_ids, batch.attention_mask
 
     def next_log_probs(self, sources: Sequence[str]) -> CachedTranslator:
-        """The ``decoding`` callable for these sources. The target starts with the token `<s>`, as in the Spanish LMs."""
+        """The ``decoding`` callable for these sources. The target starts with the token `<s>`, as in the Spanish
+        LMs."""
         return CachedTranslator(self.model, *self.encode(sources))
 
     def target_ids(self, targets: Sequence[str]) -> list[Tensor]:
@@ -120,8 +125,8 @@ class Translator:
         return logits.log_softmax(dim=-1)
 
     def token_log_probs(self, sources: Sequence[str], targets: Sequence[str]) -> list[Tensor]:
-        """For scoring: log P of each target token given those before it, `</s>` included, (T - 1,) for each pair, in the
-        order given. The rest of the vocabulary is not kept. Errors as `encode`."""
+        """For scoring: log P of each target token given those before it, `</s>` included, (T - 1,) for each pair, in
+        the order given. The rest of the vocabulary is not kept. Errors as `encode`."""
         ids, found = self.target_ids(targets), {}
         for batch in batches_by_length([len(row) for row in ids], BATCH_TOKENS):
             rows = self.log_probs([sources[i] for i in batch], [targets[i] for i in batch])
@@ -140,8 +145,8 @@ class Translator:
         """Translations of the sources, in their order; ``decoding`` are options of ``decoding.generate``.
 
         With members (next_log_probs callables over the target vocabulary, such as ``CachedLM`` of a target-side LM, or
-        other translators, which get the same sources) every step's distribution is combine(log_probs (1 + members, B, V)),
-        this translator first.
+        other translators, which get the same sources) every step's distribution is
+        combine(log_probs (1 + members, B, V)), this translator first.
         Raises ValueError: members without combine.
         """
         if members and combine is None:

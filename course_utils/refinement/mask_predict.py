@@ -10,8 +10,8 @@ from torch import Tensor
 
 
 class Step(NamedTuple):
-    """The state after one iteration of `mask_predict`: tokens (B, N), their probabilities (B, N), and masked (B, N), the positions that
-    were [MASK] going into it and so were predicted by it."""
+    """The state after one iteration of `mask_predict`: tokens (B, N), their probabilities (B, N), and masked (B, N),
+    the positions that were [MASK] going into it and so were predicted by it."""
 
     tokens: Tensor
     probabilities: Tensor
@@ -19,10 +19,12 @@ class Step(NamedTuple):
 
 
 def remask(probabilities: Tensor, t: int, iterations: int, fillable: Tensor | None = None) -> Tensor:
-    """Which positions are masked again before iteration t of T: the n = floor(N (T - t) / T) of lowest probability, at least one.
+    """Which positions are masked again before iteration t of T: the n = floor(N (T - t) / T) of lowest probability, at
+    least one.
 
-    probabilities (B, N), each position's when it was last predicted; fillable (B, N), True where a position may be masked (None: all);
-    N counts those of its row. Returns (B, N), True where masked; of equal probabilities the first. A row without any gets none.
+    probabilities (B, N), each position's when it was last predicted; fillable (B, N), True where a position may be
+    masked (None: all); N counts those of its row. Returns (B, N), True where masked; of equal probabilities the first.
+    A row without any gets none.
     Raises ValueError: t outside 1..T-1, shapes that differ.
     Source: Ghazvininejad et al. (2019), section 3.2; at least one: their code, `strategies/strategy_utils.py`.
     """
@@ -55,13 +57,17 @@ def mask_predict(
     """Fill all masks at once, then T - 1 times mask the least certain tokens again and predict them given the others.
 
     predict: tokens (B, N) -> log P(token at each position | the unmasked ones) (B, N, V).
-    start: tokens (B, N), `mask_id` where a token is wanted; all others (a prompt, padding) stay and do not count in N. Or the lengths
+    start: tokens (B, N), `mask_id` where a token is wanted; all others (a prompt, padding) stay and do not count in N.
+    Or the lengths
         of B rows that are masked throughout; if they differ, the rest of a row is `pad_id`.
-    Iteration t = 0 predicts every mask, t = 1..T-1 the ones that `remask` chooses. The probability of a token that is not masked stays
+    Iteration t = 0 predicts every mask, t = 1..T-1 the ones that `remask` chooses. The probability of a token that is
+    not masked stays
         as it was when it was predicted, even if the context has changed since. [MASK] itself is never predicted.
-    generator: None takes the most probable token (of equal ones the first); with one, tokens are drawn, each position by itself.
+    generator: None takes the most probable token (of equal ones the first); with one, tokens are drawn, each position
+    by itself.
     Returns the tokens (B, N) and the T steps. Probabilities of given tokens are 1.
-    Raises ValueError: iterations < 1, nothing to fill, lengths below 1 or different without pad_id, log-probabilities of another shape.
+    Raises ValueError: iterations < 1, nothing to fill, lengths below 1 or different without pad_id, log-probabilities
+    of another shape.
     Source: Ghazvininejad et al. (2019), "Mask-Predict", section 3.
     """
     if iterations < 1:
@@ -106,7 +112,8 @@ def _predicted(
     log_probs = predict(tokens)
     if log_probs.dim() != 3 or log_probs.shape[:2] != tokens.shape:
         raise ValueError(
-            f"predict must return log-probabilities (B, N, V) for tokens {tuple(tokens.shape)}, got {tuple(log_probs.shape)}"
+            f"predict must return log-probabilities (B, N, V) for tokens {tuple(tokens.shape)}, got "
+            f"{tuple(log_probs.shape)}"
         )
     choice = log_probs.float().clone()
     if mask_id < choice.shape[-1]:

@@ -10,7 +10,8 @@ from scipy.optimize import lsq_linear
 
 
 class Refined(NamedTuple):
-    """What `self_refine` did: all answers y_0 .. y_n, the feedback on each that was criticised, and whether `stop` ended it."""
+    """What `self_refine` did: all answers y_0 .. y_n, the feedback on each that was criticised, and whether `stop`
+    ended it."""
 
     answers: list[Any]
     feedbacks: list[Any]
@@ -30,10 +31,12 @@ def self_refine(
     stop: Callable[[Any, int], bool],
     max_rounds: int = 4,
 ) -> Refined:
-    """y_0 = generate(x); for t = 0, 1, ...: fb_t = feedback(x, y_t); if stop(fb_t, t): end; y_{t+1} = refine(x, history).
+    """y_0 = generate(x); for t = 0, 1, ...: fb_t = feedback(x, y_t); if stop(fb_t, t): end;
+    y_{t+1} = refine(x, history).
 
-    history: [(y_0, fb_0), ..., (y_t, fb_t)], all of it, oldest first, so that a model need not repeat its old mistakes. After `max_rounds`
-    rewrites it ends without another feedback; 0: only generate. What the callables raise is passed on.
+    history: [(y_0, fb_0), ..., (y_t, fb_t)], all of it, oldest first, so that a model need not repeat its old mistakes.
+    After `max_rounds` rewrites it ends without another feedback; 0: only generate. What the callables raise is passed
+    on.
     Raises ValueError: max_rounds < 0.
     Source: Madaan et al. (2023), "Self-Refine", algorithm 1.
     """
@@ -49,10 +52,12 @@ def self_refine(
 
 
 def two_rate(a0: float | np.ndarray, fix: float | np.ndarray, breaks: float | np.ndarray, rounds: int) -> np.ndarray:
-    """Accuracy after each round if every round repairs a wrong answer with probability f and breaks a right one with probability c.
+    """Accuracy after each round if every round repairs a wrong answer with probability f and breaks a right one with
+    probability c.
 
-    a_{t+1} = a_t (1 - c) + (1 - a_t) f, hence a_t = a* + (a_0 - a*) (1 - f - c)^t with a* = f / (f + c): one round helps if a_0 < a*.
-    a0, fix = f and breaks = c in [0, 1], numbers or arrays of fitting shapes (...). Returns (..., rounds + 1), from a_0.
+    a_{t+1} = a_t (1 - c) + (1 - a_t) f, hence a_t = a* + (a_0 - a*) (1 - f - c)^t with a* = f / (f + c): one round
+    helps if a_0 < a*. a0, fix = f and breaks = c in [0, 1], numbers or arrays of fitting shapes (...). Returns
+    (..., rounds + 1), from a_0.
     Raises ValueError: a value outside [0, 1], rounds < 0.
     """
     a0, fix, breaks = _fractions(a0=a0, fix=fix, breaks=breaks)
@@ -84,15 +89,18 @@ class TwoRates(NamedTuple):
 
 
 def fit_two_rates(accuracies: Sequence[float] | Sequence[Sequence[float]], breaks: float | None = None) -> TwoRates:
-    """The rates f, c in [0, 1] that best explain accuracies by round: least squares on a_{t+1} = (1 - c) a_t + f (1 - a_t).
+    """The rates f, c in [0, 1] that best explain accuracies by round: least squares on a_{t+1} = (1 - c) a_t + f
+    (1 - a_t).
 
-    accuracies: one trajectory [a_0, a_1, ...] or several that share the rates (one table row a model needs one fit a model); fractions.
+    accuracies: one trajectory [a_0, a_1, ...] or several that share the rates
+    (one table row a model needs one fit a model); fractions.
     breaks: c if it is known, as 0 for an oracle that lets only wrong answers be changed; then one round is enough.
-    Assumptions: f and c are the same in every round and for every item, and the published accuracies are exact. Neither is so: items are
-    not equally hard (what was not repaired at first is harder to repair), and 200 items give an accuracy to within 2 or 3 points (one
-    standard error). Two rounds are fitted perfectly whenever the rates come out inside [0, 1]: error = 0 is then no evidence.
-    Raises ValueError: accuracies outside [0, 1] (percent: divide by 100); fewer rounds than unknown rates, or rounds that all start from
-    one accuracy.
+    Assumptions: f and c are the same in every round and for every item, and the published accuracies are exact. Neither
+    is so: items are not equally hard (what was not repaired at first is harder to repair), and 200 items give an
+    accuracy to within 2 or 3 points (one standard error). Two rounds are fitted perfectly whenever the rates come out
+    inside [0, 1]: error = 0 is then no evidence.
+    Raises ValueError: accuracies outside [0, 1] (percent: divide by 100); fewer rounds than unknown rates, or rounds
+    that all start from one accuracy.
     """
     rows = [accuracies] if np.ndim(accuracies[0]) == 0 else accuracies
     rows = [_fractions(accuracies=row)[0] for row in rows]
@@ -104,7 +112,8 @@ def fit_two_rates(accuracies: Sequence[float] | Sequence[Sequence[float]], break
         change, columns = change + known * now, columns[:, :1]
     if not len(now) or np.linalg.matrix_rank(columns, tol=1e-9) < columns.shape[1]:
         raise ValueError(
-            "these accuracies do not determine the rates: give two rounds that start from different accuracies, or breaks="
+            "these accuracies do not determine the rates: give two rounds that start from different "
+            "accuracies, or breaks="
         )
     rates = lsq_linear(columns, change, bounds=(0, 1), method="bvls").x
     fix, broken = float(rates[0]), float(rates[1]) if breaks is None else float(breaks)

@@ -1,4 +1,5 @@
-"""Tasks for Self-Refine whose answers a program can judge: a sentence with given words, an unkind sentence made kind, a Python function.
+"""Tasks for Self-Refine whose answers a program can judge: a sentence with given words, an unkind sentence made kind, a
+Python function.
 
     task = words_task(["dog", "frisbee", "catch"])
     first, own_feedback, refine, stop = roles(local_chat(load("smollm2")), WORDS)
@@ -42,15 +43,18 @@ __all__ = [
     "words_task",
 ]
 
-# Found on eight other word lists and six training snippets. With chat.PROMPTS SmolLM2's "feedback" is the answer once more.
+# Found on eight other word lists and six training snippets. With chat.PROMPTS SmolLM2's "feedback" is the answer once
+# more.
 WORDS = PROMPTS | {
-    "feedback": "You are a strict teacher. A pupil was told: {task}\nThe pupil wrote: {answer}\nWhich words did the pupil forget? "
+    "feedback": "You are a strict teacher. A pupil was told: {task}\nThe pupil wrote: {answer}\nWhich words did "
+    "the pupil forget? "
     "If none, say only: {done}",
     "refine": "{task}\n{history}\nWrite another sentence that follows the feedback. Give only the answer.",
     "turn": "A bad answer: {answer}\nFeedback: {feedback}",
 }
 REWRITING = WORDS | {
-    "feedback": "You are a strict teacher. A pupil was told: {task}\nThe pupil wrote: {answer}\nWhat in it still sounds negative, or is "
+    "feedback": "You are a strict teacher. A pupil was told: {task}\nThe pupil wrote: {answer}\nWhat in it still "
+    "sounds negative, or is "
     "not said any more? Answer in one sentence. If nothing is wrong, say only: {done}",
 }
 CODE = PROMPTS | {
@@ -70,7 +74,7 @@ couple dance music wedding/doctor patient hospital/paint wall brush/tree climb a
 crowd cheer team win/fisherman lake boat fish/letter write pen desk/sheep grass eat/guitar play street hat/ice skate rink fall
 cake candle birthday blow/window open cold
 king castle live/market fruit sell/phone call friend/bread butter table/moon shine window night/river bridge cross/coat hang door
-shoe tie lace""".replace("\n", "/").split("/")
+shoe tie lace""".replace("\n", "/").split("/")  # noqa: E501
 
 PROBLEMS = [
     ("add(a, b)", "returns the sum of a and b", [("add(2, 3)", 5), ("add(-1, 1)", 0)]),
@@ -160,13 +164,14 @@ def _vader():
 
 
 def tone(text: str) -> float:
-    """VADER's compound score, -1 most negative .. 1 most positive, of the whole text. Source: Hutto and Gilbert (2014)."""
+    """VADER's compound score, -1 most negative .. 1 most positive, of the whole text. Source: Hutto and Gilbert
+    (2014)."""
     return _vader().polarity_scores(text)["compound"]
 
 
 def content_words(source: str) -> list[str]:
-    """What a kind version of a sentence should still speak of: its words (lower case, from three letters up, each once) without function
-    words (scikit-learn's English list) and without those that VADER's lexicon calls negative."""
+    """What a kind version of a sentence should still speak of: its words (lower case, from three letters up, each once)
+    without function words (scikit-learn's English list) and without those that VADER's lexicon calls negative."""
     words = dict.fromkeys(re.findall(r"[a-z]+(?:'[a-z]+)?", source.lower().replace("’", "'")))
     return [
         word
@@ -191,7 +196,8 @@ def kept(text: str, source: str) -> float:
 
 
 def kind_feedback(text: str, source: str) -> str:
-    """The outside verifier's feedback: the tone below KIND, fewer than KEPT of the content words kept, or that the answer is correct."""
+    """The outside verifier's feedback: the tone below KIND, fewer than KEPT of the content words kept, or that the
+    answer is correct."""
     said = (
         []
         if (score := tone(text)) >= KIND
@@ -218,7 +224,8 @@ def program(answer: str) -> str:
 
 
 def with_tests(cases: Sequence[tuple[str, object]]) -> str:
-    """Tests as Python text: an assert for each (call, expected value), which says what the call should have been and was."""
+    """Tests as Python text: an assert for each (call, expected value), which says what the call should have been and
+    was."""
     lines = [
         f"_got = {call}\nassert _got == {value!r}, {f'{call} should be {value!r} but is '!r} + repr(_got)"
         for call, value in cases
@@ -227,8 +234,8 @@ def with_tests(cases: Sequence[tuple[str, object]]) -> str:
 
 
 def run_tests(code: str, tests: str) -> Ran:
-    """Run the program and then the tests, in the sandbox only. "ok" is given only if the tests came to their end, so that a program that
-    leaves early (SystemExit) has not passed."""
+    """Run the program and then the tests, in the sandbox only. "ok" is given only if the tests came to their end, so
+    that a program that leaves early (SystemExit) has not passed."""
     ran = run_python(code + "\n\n" + tests + "\n")
     if ran.status == "ok" and not ran.stdout.endswith(PASSED + "\n"):
         return ran._replace(status="error", message="it ended before the tests did")

@@ -1,11 +1,14 @@
 """The sandbox itself: a child process of `run_python` confines itself with Linux namespaces, then runs the program.
 
-A script of the standard library alone: `python -I -S -B jail.py <report fd>`, the job as JSON on standard input. Three processes:
-    launcher    new mount, network, process-id, IPC and user namespaces; it waits, and when it is killed everything below dies
+A script of the standard library alone: `python -I -S -B jail.py <report fd>`, the job as JSON on standard input. Three
+processes:
+    launcher    new mount, network, process-id, IPC and user namespaces; it waits, and when it is killed everything
+                below dies
     init        process 1 inside: changes the root to the sandbox's, gives up every privilege, waits for the program
     program     resource limits, a filter on system calls, then `exec` of a fresh interpreter
-The outcome goes to the report fd, which the program does not have, as one line of JSON. Anything that fails before the program is
-started is reported as {"unavailable": reason}, and the program is not started: there is no weaker second choice.
+The outcome goes to the report fd, which the program does not have, as one line of JSON. Anything that fails before the
+program is started is reported as {"unavailable": reason}, and the program is not started: there is no weaker second
+choice.
 """
 
 from __future__ import annotations
@@ -42,7 +45,8 @@ AT_FDCWD, AT_RECURSIVE, MNT_DETACH, ATTR_RDONLY, ATTR_NOSUID = -100, 0x8000, 2, 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
 PIVOT_ROOT, MOUNT_SETATTR = {"x86_64": 155, "aarch64": 41}, 442
 
-# System calls that answer "Operation not permitted": network, memory that no limit counts, namespaces, other processes, kernel interfaces.
+# System calls that answer "Operation not permitted": network, memory that no limit counts, namespaces, other processes,
+# kernel interfaces.
 DENIED = {
     "x86_64": {
         "socket": 41,
@@ -151,14 +155,16 @@ def write(path: str, text: str, **options: int) -> None:
 
 
 def map_user(user: int, group: int, proc: int) -> None:
-    """Inside this new user namespace user and group are NOBODY, whoever they are outside; proc: a descriptor of the old /proc."""
+    """Inside this new user namespace user and group are NOBODY, whoever they are outside; proc: a descriptor of the
+    old /proc."""
     write("self/setgroups", "deny", dir_fd=proc)
     write("self/uid_map", f"{NOBODY} {user} 1", dir_fd=proc)
     write("self/gid_map", f"{NOBODY} {group} 1", dir_fd=proc)
 
 
 def sources(interpreter: str) -> list[str]:
-    """What of the machine's files the program can see, read-only: the interpreter, its library, the shared libraries. No shell, no /etc."""
+    """What of the machine's files the program can see, read-only: the interpreter, its library, the shared libraries.
+    No shell, no /etc."""
     prefix = os.path.dirname(os.path.dirname(interpreter))
     wanted = [
         "/lib",
@@ -179,7 +185,8 @@ def sources(interpreter: str) -> list[str]:
 
 
 def build_root(root: str, interpreter: str, job: dict, also: Sequence[str] = ()) -> None:
-    """A file system in memory at `root`: the sources and `also` bound into it, read-only, and /sandbox, which is writable and small."""
+    """A file system in memory at `root`: the sources and `also` bound into it, read-only, and /sandbox, which is
+    writable and small."""
     call("mount", "none", "/", None, MS_REC | MS_PRIVATE, None)
     call("mount", "tmpfs", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=1m")
     for path in dict.fromkeys([*sources(interpreter), *also]):
@@ -206,8 +213,9 @@ def build_root(root: str, interpreter: str, job: dict, also: Sequence[str] = ())
 
 
 def isolate(root: str, interpreter: str, job: dict, also: Sequence[str] = ()) -> tuple[str, bool, int]:
-    """New namespaces for what this process forks from here on, and a file system for it at `root` (`build_root`). What `enter_root`,
-    `drop_privileges` and `filter_calls` then need: the machine, whether this was root, and /proc, which is out of reach afterwards.
+    """New namespaces for what this process forks from here on, and a file system for it at `root` (`build_root`). What
+    `enter_root`, `drop_privileges` and `filter_calls` then need: the machine, whether this was root, and /proc, which
+    is out of reach afterwards.
     Raises OSError where the kernel refuses, or where there is no filter for the machine."""
     machine, was_root, proc = platform.machine(), os.geteuid() == 0, os.open("/proc", os.O_RDONLY)
     if machine not in PIVOT_ROOT:
@@ -230,7 +238,8 @@ def enter_root(root: str, machine: str) -> None:
 
 
 def drop_privileges(was_root: bool, proc: int) -> None:
-    """No capability, no way to get one back, nobody's user id, also where the notebook runs as root (whom no process limit holds)."""
+    """No capability, no way to get one back, nobody's user id, also where the notebook runs as root
+    (whom no process limit holds)."""
     if was_root:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)

@@ -3,16 +3,19 @@
     >>> run_python("print(sum(range(10)))")
     Ran(status='ok', stdout='45\\n', stderr='', message='')
 
-What contains the program, all of it by the Linux kernel (`jail` builds it; no root needed where user namespaces are permitted):
-    files       its own root: the interpreter, its library and the shared libraries, read-only, and an empty /sandbox in memory
-                (16 MB) that disappears with it. No home, no repository, no /etc, no /proc, no shell
+What contains the program, all of it by the Linux kernel (`jail` builds it; no root needed where user namespaces are
+permitted):
+    files       its own root: the interpreter, its library and the shared libraries, read-only, and an empty /sandbox in
+                memory (16 MB) that disappears with it. No home, no repository, no /etc, no /proc, no shell
     network     a network namespace without any device, and no socket can be made
-    processes   its own process ids: it cannot see, signal or trace a process outside; what it started ends with it; at most 4 more
+    processes   its own process ids: it cannot see, signal or trace a process outside; what it started ends with it; at
+                most 4 more
     limits      CPU time, wall time, memory, size of a file, open files; it cannot raise them
-    rights      user "nobody" without capabilities; about thirty system calls are refused (mount, ptrace, bpf, io_uring, ...)
+    rights      user "nobody" without capabilities; about thirty system calls are refused
+                (mount, ptrace, bpf, io_uring, ...)
     environment none of your variables: no keys, no tokens
-Where one of these cannot be had (macOS, Windows, a container without user namespaces, a processor other than x86-64 and ARM64) nothing
-is run and the status is "unavailable": show the code instead.
+Where one of these cannot be had (macOS, Windows, a container without user namespaces, a processor other than x86-64 and
+ARM64) nothing is run and the status is "unavailable": show the code instead.
 
 What it is NOT a protection against:
     a flaw in the kernel: who breaks the kernel breaks out. Against an attacker use a virtual machine
@@ -20,7 +23,8 @@ What it is NOT a protection against:
     side channels: the clock, processor caches, what `os.uname` and `os.cpu_count` tell
     reading the shared library folders, among them packages installed beside the interpreter itself
     lies: what a program prints, and its status, are its own claim
-The time limit of exercise checks (`exercises.sandbox`) is something else: it guards against accidents in the student's own kernel.
+The time limit of exercise checks (`exercises.sandbox`) is something else: it guards against accidents in the student's
+own kernel.
 """
 
 from __future__ import annotations
@@ -72,12 +76,15 @@ def run_python(
 ) -> Ran:
     """Run `code` in a fresh interpreter inside the sandbox (see above) and wait for it.
 
-    seconds: CPU time of each process, rounded up to whole seconds; wall_seconds: from start to end, None: 3 * seconds + 4, so that a busy
+    seconds: CPU time of each process, rounded up to whole seconds; wall_seconds: from start to end, None:
+    3 * seconds + 4, so that a busy
         machine does not make a timeout of a program that is quick by itself.
-    memory_mb: address space of each process; the interpreter itself needs about 30. output_limit: bytes kept of each stream; the rest is
-        counted and thrown away. The standard library can be imported, installed packages cannot; hashes are not random, so that sets
-        print in the same order each time.
-    Never raises for anything the program does. Raises ValueError: code or stdin that is not a string, a limit that is not positive.
+    memory_mb: address space of each process; the interpreter itself needs about 30. output_limit: bytes kept of each
+    stream; the rest is
+        counted and thrown away. The standard library can be imported, installed packages cannot; hashes are not random,
+        so that sets print in the same order each time.
+    Never raises for anything the program does. Raises ValueError: code or stdin that is not a string, a limit that is
+    not positive.
     """
     if not isinstance(code, str) or not isinstance(stdin, str):
         raise ValueError("code and stdin must be strings")
@@ -159,7 +166,8 @@ class _Kept:
 
 
 def _watch(process: subprocess.Popen, report, job: bytes, wall: float, limit: int) -> dict[str, _Kept]:
-    """Feed the job, read the three streams to their ends; kill the launcher at the deadline. The ends come when nothing inside lives."""
+    """Feed the job, read the three streams to their ends; kill the launcher at the deadline. The ends come when nothing
+    inside lives."""
     kept = {"stdout": _Kept(limit), "stderr": _Kept(limit), "report": _Kept(1 << 16), "late": _Kept(1)}
     deadline, unsent = time.monotonic() + wall, memoryview(job)
     os.set_blocking(process.stdin.fileno(), False)

@@ -1,4 +1,5 @@
-"""Several models, one answer: a cascade asks the cheap ones first, a router chooses before any has answered (notebook 08)."""
+"""Several models, one answer: a cascade asks the cheap ones first, a router chooses before any has answered
+(notebook 08)."""
 
 from course_utils.selection.cascades import (
     Cascade,

@@ -2,8 +2,8 @@
 
 The arithmetic on outcomes: accuracy and cost, thresholds for a budget, and how far a confidence can be trusted. Shapes
 throughout: M tiers (models in the order in which they are asked), N items; `scores` (M-1, N) say how sure we are of
-each tier's answer, from 0 to 1, and the last tier needs none; `correct` (M, N) is 1 where a tier is right, else 0; `cost`
-(M,) or (M, N) is what one call costs, in any unit.
+each tier's answer, from 0 to 1, and the last tier needs none; `correct` (M, N) is 1 where a tier is right, else 0;
+`cost` (M,) or (M, N) is what one call costs, in any unit.
 `Cascade` runs models as such a cascade, with thresholds chosen on held-out items.
 """
 
@@ -32,7 +32,8 @@ class Outcome(NamedTuple):
 
 
 class Frontier(NamedTuple):
-    """G settings of a cascade: thresholds (G, M-1), mean cost and accuracy (G,), and the indices that `pareto` keeps."""
+    """G settings of a cascade: thresholds (G, M-1), mean cost and accuracy (G,), and the indices that `pareto`
+    keeps."""
 
     taus: np.ndarray
     cost: np.ndarray
@@ -41,7 +42,8 @@ class Frontier(NamedTuple):
 
 
 class Reliability(NamedTuple):
-    """For each of B bins: its edges (B + 1,), how many items lie in it, their mean confidence and accuracy (NaN if none)."""
+    """For each of B bins: its edges (B + 1,), how many items lie in it, their mean confidence and accuracy
+    (NaN if none)."""
 
     edges: np.ndarray
     count: np.ndarray
@@ -77,7 +79,8 @@ def _table(scores: Any, correct: Any, cost: Any) -> tuple[np.ndarray, np.ndarray
 
 
 def cascade(scores: Any, correct: Any, cost: Any, taus: Any) -> Outcome:
-    """An item is answered by the first tier m with scores[m] > taus[m], by the last if there is none: accuracy and mean cost.
+    """An item is answered by the first tier m with scores[m] > taus[m], by the last if there is none: accuracy and mean
+    cost.
 
     Cost accumulates: an item that tier m answers has paid for the tiers 0..m, as all of them were called. taus (M-1,);
     -inf accepts every answer of a tier, inf none.
@@ -97,7 +100,8 @@ def cascade(scores: Any, correct: Any, cost: Any, taus: Any) -> Outcome:
 
 
 def pareto(cost: Any, quality: Any) -> np.ndarray:
-    """Indices, by rising cost, of the points that are not dominated: no other one is as cheap and as good, and better in one.
+    """Indices, by rising cost, of the points that are not dominated: no other one is as cheap and as good, and better
+    in one.
 
     cost, quality (P,) -> at most (P,) integers; of equal points the first is kept.
     Raises ValueError: shapes that differ or are not (P,), NaN.
@@ -113,7 +117,8 @@ def pareto(cost: Any, quality: Any) -> np.ndarray:
 
 
 def _cuts(scores: np.ndarray, n_quantiles: int) -> np.ndarray:
-    """-inf, quantiles of the scores (N,), inf. Each cut lies halfway to the next score, so that rounding cannot move an item."""
+    """-inf, quantiles of the scores (N,), inf. Each cut lies halfway to the next score, so that rounding cannot move an
+    item."""
     values = np.unique(scores)
     chosen = np.unique(np.quantile(scores, np.linspace(0, 1, n_quantiles), method="lower"))
     index = np.searchsorted(values, chosen[chosen < values[-1]])
@@ -121,7 +126,8 @@ def _cuts(scores: np.ndarray, n_quantiles: int) -> np.ndarray:
 
 
 def _means(accepts: Sequence[np.ndarray], value: np.ndarray) -> np.ndarray:
-    """Mean over the items of value (M, N) at the tier that answers, for all combinations of accepts[m] (K_m, N), 0 or 1.
+    """Mean over the items of value (M, N) at the tier that answers, for all combinations of accepts[m] (K_m, N), 0 or
+    1.
 
     The first half of the tiers and the rest are multiplied out apart and meet in one matrix product: (first, rest).
     """
@@ -163,7 +169,8 @@ def best_thresholds(
 ) -> np.ndarray:
     """taus (M-1,) = argmax accuracy subject to mean cost <= budget, over the grid of `frontier`; if equal, the cheaper.
 
-    The budget is a mean per item in the unit of cost. Choose on validation data: the maximum over a grid is too hopeful.
+    The budget is a mean per item in the unit of cost. Choose on validation data: the maximum over a grid is too
+    hopeful.
     Raises ValueError: as `frontier`; a budget below the mean cost of the first tier, which is always called.
     Source: Chen et al. (2023), FrugalGPT, section 3: max E[accuracy] subject to E[cost] <= b.
     """
@@ -176,7 +183,8 @@ def best_thresholds(
 
 
 def reliability_table(confidence: Any, correct: Any, n_bins: int = 15) -> Reliability:
-    """Confidence against accuracy in n_bins bins of equal width, (b/B, (b+1)/B], the first with 0: confidence, correct (N,).
+    """Confidence against accuracy in n_bins bins of equal width, (b/B, (b+1)/B], the first with 0: confidence, correct
+    (N,).
 
     Raises ValueError: shapes that differ, nothing to count, values outside [0, 1], n_bins < 1.
     Source: Guo et al. (2017), On Calibration of Modern Neural Networks, section 2 (reliability diagrams).
@@ -184,7 +192,8 @@ def reliability_table(confidence: Any, correct: Any, n_bins: int = 15) -> Reliab
     confidence, correct = np.asarray(confidence, dtype=float), np.asarray(correct, dtype=float)
     if confidence.ndim != 1 or confidence.shape != correct.shape or not confidence.size or n_bins < 1:
         raise ValueError(
-            f"confidence and correct must be (N,) and n_bins at least 1, got {confidence.shape}, {correct.shape}, {n_bins}"
+            f"confidence and correct must be (N,) and n_bins at least 1, got {confidence.shape}, "
+            f"{correct.shape}, {n_bins}"
         )
     _in_unit_interval("confidence", confidence)
     _in_unit_interval("correct", correct)
@@ -208,7 +217,8 @@ FOLDS = 5  # of the cross-validation that gives a trained scorer's scores
 
 
 class Run(NamedTuple):
-    """What `Cascade.run` did with n items: answers (n,), the tier (from 0) that gave each, what each cost in all (n,)."""
+    """What `Cascade.run` did with n items: answers (n,), the tier (from 0) that gave each, what each cost in all
+    (n,)."""
 
     answers: np.ndarray
     tier: np.ndarray
@@ -216,14 +226,16 @@ class Run(NamedTuple):
 
 
 def answer_features(probabilities: np.ndarray) -> np.ndarray:
-    """What a trained scorer sees of an answer: probabilities (n, C) -> (n, 2 C), sorted from the largest, then the answer one-hot."""
+    """What a trained scorer sees of an answer: probabilities (n, C) -> (n, 2 C), sorted from the largest, then the
+    answer one-hot."""
     return np.hstack([-np.sort(-probabilities), np.eye(probabilities.shape[1])[probabilities.argmax(axis=1)]])
 
 
 class Cascade(ClassifierMixin, BaseEstimator):
     """Ask the first model; where the scorer does not trust its answer, g(x, answer) <= tau, ask the next: a classifier.
 
-    models: fitted classifiers with `classes_` (the same for all) and `predict_proba`, usually from cheap to expensive. `fit` does
+    models: fitted classifiers with `classes_` (the same for all) and `predict_proba`, usually from cheap to expensive.
+    `fit` does
         not train them, and a clone of the cascade shares them.
     costs: (M,), one call of each, in any unit; they add up over the models that were called.
     budget: the mean cost an item may have, on the data of `fit`; None: whatever gives the highest accuracy.
@@ -232,9 +244,11 @@ class Cascade(ClassifierMixin, BaseEstimator):
     features: what that classifier sees: a function (X, probabilities (n, C)) -> (n, f); None: `answer_features`.
     n_quantiles: thresholds tried for each tier, see `frontier`.
 
-    After `fit`: `classes_`, `taus_` (M-1,), `scorers_` (None for a scorer that learns nothing), `n_features_in_` for a matrix X.
-    Raises ValueError: models that are not fitted or differ in their classes, costs not one for each model, a budget below
-    the cost of the first model, X and y of different lengths, labels that no model knows; NotFittedError before fit.
+    After `fit`: `classes_`, `taus_` (M-1,), `scorers_` (None for a scorer that learns nothing), `n_features_in_` for a
+    matrix X.
+    Raises ValueError: models that are not fitted or differ in their classes, costs not one for each model, a budget
+    below the cost of the first model, X and y of different lengths, labels that no model knows; NotFittedError before
+    fit.
     Source: Chen, Zaharia & Zou (2023), FrugalGPT, section 3 (LLM cascade).
     """
 
@@ -262,7 +276,8 @@ class Cascade(ClassifierMixin, BaseEstimator):
         return type(self)(models=self.models, **params)
 
     def fit(self, X: Any, y: Any) -> Cascade:
-        """Train the scorers and choose the thresholds on VALIDATION data, not the models' training data: X (n items), y (n,).
+        """Train the scorers and choose the thresholds on VALIDATION data, not the models' training data: X (n items), y
+        (n,).
 
         A trained scorer's thresholds are chosen on scores from cross-validation, then it learns from all of the data.
         """
@@ -288,7 +303,8 @@ class Cascade(ClassifierMixin, BaseEstimator):
         return self
 
     def run(self, X: Any) -> Run:
-        """Answers, tiers and costs of the items X: model m is called with the items that no model before it has answered."""
+        """Answers, tiers and costs of the items X: model m is called with the items that no model before it has
+        answered."""
         probabilities, tier = self._climb(X)
         return Run(
             self.classes_[probabilities.argmax(axis=1)], tier, np.cumsum(np.asarray(self.costs, dtype=float))[tier]
@@ -328,7 +344,8 @@ class Cascade(ClassifierMixin, BaseEstimator):
                 )
             if not np.array_equal(model.classes_, self.models[0].classes_) or len(model.classes_) < 2:
                 raise ValueError(
-                    f"models[{m}] knows the classes {list(model.classes_)} and models[0] {list(self.models[0].classes_)}:"
+                    f"models[{m}] knows the classes {list(model.classes_)} and models[0] "
+                    f"{list(self.models[0].classes_)}:"
                     " all must know the same two or more"
                 )
         learns = hasattr(self.scorer, "fit") and hasattr(self.scorer, "predict_proba")
@@ -366,7 +383,8 @@ class Cascade(ClassifierMixin, BaseEstimator):
     def _score(self, scorer: Any, X: Any, probabilities: np.ndarray) -> np.ndarray:
         """g(x, answer), (n,), from 0 to 1."""
         if scorer is not None:
-            # The column of True is the last one; where there was a single class it is a constant, which accepts all or nothing.
+            # The column of True is the last one; where there was a single class it is a constant, which accepts all or
+            # nothing.
             return scorer.predict_proba(self._features(X, probabilities))[:, -1].clip(0, 1)
         largest = -np.sort(-probabilities, axis=1)[:, :2]
         return (largest[:, 0] - (largest[:, 1] if self.scorer == "margin" else 0)).clip(0, 1)

@@ -1,7 +1,7 @@
 """Routers choose the model before any has answered: how they are measured, and one that learns from benchmark results.
 
-A router between two models has a score for each item, and the items with the highest go to the strong model; N items, with
-what the weak and the strong model would reach on each: 0 or 1, or any quality. One among M models is `KNNRouter`.
+A router between two models has a score for each item, and the items with the highest go to the strong model; N items,
+with what the weak and the strong model would reach on each: 0 or 1, or any quality. One among M models is `KNNRouter`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ class Curve(NamedTuple):
 
 
 def routing_curve(win: Any, weak: Any, strong: Any) -> Curve:
-    """Mean quality when the j items with the highest `win` go to the strong model, for j = 0..N: share j / N, both (N + 1,).
+    """Mean quality when the j items with the highest `win` go to the strong model, for j = 0..N: share j / N, both
+    (N + 1,).
 
     quality_j = (1/N) (sum of strong over these j items + sum of weak over the others); win, weak, strong (N,).
-    Equal scores cannot be told apart: within a group of them the curve is the mean over all its orders, a straight line. So
-    a constant score gives random routing, and win = strong - weak the oracle, which may well be above the strong model.
+    Equal scores cannot be told apart: within a group of them the curve is the mean over all its orders, a straight
+    line. So a constant score gives random routing, and win = strong - weak the oracle, which may well be above the
+    strong model.
     Raises ValueError: shapes that differ, no items, numbers that are not finite.
     Source: Ong et al. (2024), RouteLLM, the router R_alpha: strong where win >= alpha, for every alpha.
     """
@@ -52,8 +54,8 @@ def routing_curve(win: Any, weak: Any, strong: Any) -> Curve:
 def pgr(quality: Any, weak: float, strong: float) -> np.ndarray | float:
     """Performance gap recovered, (quality - weak) / (strong - weak): 0 the weak model alone, 1 the strong; any shape.
 
-    weak, strong: the mean qualities of the two models. Not clipped: below 0 is worse than the weak model, above 1 better
-    than the strong. Raises ValueError: weak == strong (there is no gap), numbers that are not finite.
+    weak, strong: the mean qualities of the two models. Not clipped: below 0 is worse than the weak model, above 1
+    better than the strong. Raises ValueError: weak == strong (there is no gap), numbers that are not finite.
     Source: Ong et al. (2024), RouteLLM, metrics.
     """
     quality, gap = np.asarray(quality, dtype=float), float(strong) - float(weak)
@@ -78,10 +80,12 @@ def _gaps(share: Any, quality: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def apgr(share: Any, quality: Any) -> float:
-    """Average PGR, the integral of PGR over the share of strong calls in [0, 1]: `apgr(*routing_curve(win, weak, strong))`.
+    """Average PGR, the integral of PGR over the share of strong calls in [0, 1]:
+    `apgr(*routing_curve(win, weak, strong))`.
 
-    Quadrature: the trapezoidal rule over the given points, exact for a curve that is straight between them; over all N + 1
-    of `routing_curve` random routing has .5 in expectation. (The paper takes the mean over 10 thresholds instead.)
+    Quadrature: the trapezoidal rule over the given points, exact for a curve that is straight between them; over all
+    N + 1 of `routing_curve` random routing has .5 in expectation. (The paper takes the mean over 10 thresholds
+    instead.)
     Raises ValueError: shapes that differ, share not rising from 0 to 1, equal quality at both ends.
     Source: Ong et al. (2024), RouteLLM, metrics.
     """
@@ -89,7 +93,8 @@ def apgr(share: Any, quality: Any) -> float:
 
 
 def cpt(share: Any, quality: Any, x: float) -> float:
-    """CPT(x), call-performance threshold: the smallest share of strong calls, among the curve's, with PGR >= x (.5, not 50).
+    """CPT(x), call-performance threshold: the smallest share of strong calls, among the curve's, with PGR >= x
+    (.5, not 50).
 
     Raises ValueError: as `apgr`; an x that the curve never reaches, possible above 1 only.
     Source: Ong et al. (2024), RouteLLM, metrics.
@@ -109,9 +114,10 @@ class KNNRouter(BaseEstimator):
 
     n_neighbors: k. costs: (M,), one call of each model, in any unit (None: no model costs anything). price: how much
     quality one unit of cost is worth. A scikit-learn estimator: `fit(X, outcomes)`, `score(X, outcomes)`.
-    Raises ValueError at fit: shapes that do not fit, outcomes outside [0, 1], k above the number of inputs, costs not one
-    for each model; NotFittedError before fit.
-    Source: Shnitzer et al. (2023), Large Language Model Routing with Benchmark Datasets (kNN correctness predictor, score S1).
+    Raises ValueError at fit: shapes that do not fit, outcomes outside [0, 1], k above the number of inputs, costs not
+    one for each model; NotFittedError before fit.
+    Source: Shnitzer et al. (2023), Large Language Model Routing with Benchmark Datasets
+    (kNN correctness predictor, score S1).
     """
 
     def __init__(self, n_neighbors: int = 50, costs: Any = None, price: float = 0.0) -> None:
@@ -120,7 +126,8 @@ class KNNRouter(BaseEstimator):
         self.price = price
 
     def fit(self, X: Any, outcomes: Any) -> KNNRouter:
-        """X (n, d) embeddings of benchmark inputs, dense or sparse; outcomes (n, M): 1 where model m is right, else 0."""
+        """X (n, d) embeddings of benchmark inputs, dense or sparse; outcomes (n, M): 1 where model m is right, else
+        0."""
         X, outcomes = _embeddings(X), np.asarray(outcomes, dtype=float)
         if outcomes.ndim != 2 or len(outcomes) != X.shape[0] or not outcomes.size:
             raise ValueError(f"outcomes must be ({X.shape[0]}, models), a row for each row of X, got {outcomes.shape}")
@@ -153,7 +160,8 @@ class KNNRouter(BaseEstimator):
         return self._choose(self.predict_outcomes(X))
 
     def choose_for_task(self, X: Any) -> int:
-        """S1: ONE model for a whole new data set, argmax_m of the mean of g_m(x) over its inputs X (n, d), less price cost_m."""
+        """S1: ONE model for a whole new data set, argmax_m of the mean of g_m(x) over its inputs X (n, d), less price
+        cost_m."""
         return int(self._choose(self.predict_outcomes(X).mean(axis=0, keepdims=True))[0])
 
     def score(self, X: Any, outcomes: Any) -> float:

@@ -2,7 +2,7 @@
 
     python -m course_utils.shelf.assets            fetch what is missing (does nothing when all is there)
     python -m course_utils.shelf.assets --list     what there is, and where
-    python -m course_utils.shelf.assets --verify   recompute the SHA-256 of every cached file; a damaged copy is replaced
+    python -m course_utils.shelf.assets --verify   recompute the SHA-256 of all cached files; replace damaged ones
 
 The cache is one folder per user; the environment variable MANY_MODELS_CACHE names another one. A folder copied from
 another machine works as it is. Packages are downloaded with this interpreter's own pip, so the user's pip settings

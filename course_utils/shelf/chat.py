@@ -1,4 +1,5 @@
-"""A chat model as a function from messages to an answer, on this machine or on a server, and its three roles in Self-Refine.
+"""A chat model as a function from messages to an answer, on this machine or on a server, and its three roles in
+Self-Refine.
 
     chat = local_chat(load("smollm2"))                        # or remote_chat()
     run = self_refine("Write a sentence with: dog, run.", *roles(chat), max_rounds=3)
@@ -25,12 +26,15 @@ __all__ = ["PROMPTS", "Chat", "local_chat", "remote_chat", "roles"]
 Message = dict[str, str]  # {"role": "system", "user" or "assistant", "content": text}
 Chat = Callable[[str | Sequence[Message]], str]
 
-# All that is said to the model. {task}: the input x; {answer}: the last answer; {history}: all answers with their feedback.
+# All that is said to the model. {task}: the input x; {answer}: the last answer; {history}: all answers with their
+# feedback.
 PROMPTS = {
     "generate": "{task}\nGive only the answer.",
-    "feedback": "Task: {task}\n\nAnswer: {answer}\n\nCheck the answer against the task. Say in one or two sentences what exactly is wrong "
+    "feedback": "Task: {task}\n\nAnswer: {answer}\n\nCheck the answer against the task. Say in one or two "
+    "sentences what exactly is wrong "
     "and how to repair it. If nothing is wrong, say only: {done}",
-    "refine": "Task: {task}\n\n{history}\n\nWrite a better answer that follows all of the feedback. Give only the answer.",
+    "refine": "Task: {task}\n\n{history}\n\nWrite a better answer that follows all of the feedback. Give "
+    "only the answer.",
     "turn": "Answer {number}: {answer}\nFeedback {number}: {feedback}",
     "done": "It is correct.",
 }
@@ -39,9 +43,9 @@ PROMPTS = {
 def roles(chat: Chat, prompts: dict[str, str] = PROMPTS) -> tuple[Callable, Callable, Callable, Callable]:
     """(generate, feedback, refine, stop) for `self_refine`, all played by one chat model, as in the paper.
 
-    refine's prompt holds the whole history; stop says yes when the feedback contains prompts["done"] (letter case and the full stop do not
-    count), as in the authors' code for math. Pass another feedback function to `self_refine` for an outside verifier, or the roles of
-    another chat for a stronger critic.
+    refine's prompt holds the whole history; stop says yes when the feedback contains prompts["done"]
+    (letter case and the full stop do not count), as in the authors' code for math. Pass another feedback function to
+    `self_refine` for an outside verifier, or the roles of another chat for a stronger critic.
     Raises ValueError: a prompt is missing.
     Source: Madaan et al. (2023), section 2.
     """
@@ -79,9 +83,9 @@ def local_chat(
 ) -> Chat:
     """A chat with a model of `models.load` through its chat template; one conversation at a time.
 
-    temperature 0: greedy, the same answer each time. Above: sampling from one generator that starts at `seed`, so that a second call
-    draws another answer and a new `local_chat` repeats them all. An answer ends at the model's end-of-turn token or after
-    `max_new_tokens`.
+    temperature 0: greedy, the same answer each time. Above: sampling from one generator that starts at `seed`, so that
+    a second call draws another answer and a new `local_chat` repeats them all. An answer ends at the model's
+    end-of-turn token or after `max_new_tokens`.
     Raises ModelError: a model without a chat template, a conversation that is too long for it.
     """
     if not getattr(lm.tokenizer, "chat_template", None):
@@ -101,7 +105,8 @@ def local_chat(
         ids = lm.encode(text)
         if limit and len(ids) + max_new_tokens > limit:
             raise ModelError(
-                f"{lm.name} reads at most {limit} tokens, and this conversation has {len(ids)} + {max_new_tokens}: shorten it"
+                f"{lm.name} reads at most {limit} tokens, and this conversation has {len(ids)} + "
+                f"{max_new_tokens}: shorten it"
             )
         out = generate(CachedLM(lm.model), ids, max_new_tokens, eos_token_id=lm.tokenizer.eos_token_id, **settings)
         return lm.tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True).strip()
@@ -118,11 +123,13 @@ def remote_chat(
     seed: int = 0,
     timeout: float = 60,
 ) -> Chat:
-    """A chat with an OpenAI-compatible server (transformers serve, llama.cpp, vLLM, a provider) by huggingface_hub's InferenceClient.
+    """A chat with an OpenAI-compatible server (transformers serve, llama.cpp, vLLM, a provider) by huggingface_hub's
+    InferenceClient.
 
-    url, model, key: None takes the environment variables above. timeout: seconds until the server must have answered. Your Hugging Face
-    token is never sent: only `key`. Nothing is sent before the first call of the chat.
-    Raises ModelError, one line without the key: no endpoint is named, it cannot be reached, it is too slow, it refuses, its answer is none.
+    url, model, key: None takes the environment variables above. timeout: seconds until the server must have answered.
+    Your Hugging Face token is never sent: only `key`. Nothing is sent before the first call of the chat.
+    Raises ModelError, one line without the key: no endpoint is named, it cannot be reached, it is too slow, it refuses,
+    its answer is none.
     """
     url, model = url or os.environ.get("MANY_MODELS_ENDPOINT"), model or os.environ.get("MANY_MODELS_ENDPOINT_MODEL")
     key = (
@@ -130,7 +137,8 @@ def remote_chat(
     )  # without one the client would send the hub's token
     if not url:
         raise ModelError(
-            "no endpoint is named: set MANY_MODELS_ENDPOINT to the address of an OpenAI-compatible server, or use local_chat"
+            "no endpoint is named: set MANY_MODELS_ENDPOINT to the address of an OpenAI-compatible server, or "
+            "use local_chat"
         )
     if not re.match(r"https?://[^/\s]+", url):
         raise ModelError(f"MANY_MODELS_ENDPOINT is {_clean(url, key)!r}: it must begin with http:// or https://")

@@ -1,4 +1,5 @@
-"""Twelve fine-tuned classifiers of movie snippets, kind or unkind, all from one small model (recipe: data/recipes/soups.py)."""
+"""Twelve fine-tuned classifiers of movie snippets, kind or unkind, all from one small model
+(recipe: data/recipes/soups.py)."""
 
 from __future__ import annotations
 
@@ -48,7 +49,8 @@ def pad(rows: Sequence[Tensor]) -> Tensor:
 
 
 def logits_of(model: torch.nn.Module, rows: Sequence[Tensor]) -> Tensor:
-    """(texts, classes), in batches of texts of similar length; with gradients where the model's parameters have them."""
+    """(texts, classes), in batches of texts of similar length; with gradients where the model's parameters have
+    them."""
     batches = batches_by_length([len(row) for row in rows], BATCH_TOKENS)
     logits = torch.cat([model(input_ids=pad([rows[i] for i in batch]), use_cache=False).logits for batch in batches])
     return logits[torch.tensor(sum(batches, [])).argsort()]

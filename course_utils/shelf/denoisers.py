@@ -1,8 +1,10 @@
-"""Small character models of verses, all of one network: two denoisers of discrete diffusion, a left-to-right model, an editor.
+"""Small character models of verses, all of one network: two denoisers of discrete diffusion, a left-to-right model, an
+editor.
 
-A text is a row of ids of ALPHABET, as in the benchmark text8: 26 lower-case letters and the space, K = 27, and nothing else.
-The absorbing process has one id more, MASK. They differ in what they may look at, a denoiser at the whole row, the left-to-right
-model at what came before, and the editor in its output: a tag for each character. Recipe: data/recipes/denoisers.py.
+A text is a row of ids of ALPHABET, as in the benchmark text8: 26 lower-case letters and the space, K = 27, and nothing
+else. The absorbing process has one id more, MASK. They differ in what they may look at, a denoiser at the whole row,
+the left-to-right model at what came before, and the editor in its output: a tag for each character. Recipe:
+data/recipes/denoisers.py.
 """
 
 from __future__ import annotations
@@ -54,11 +56,12 @@ def rows(texts: Sequence[str], length: int = ROW) -> Tensor:
 
 
 class CharNetwork(nn.Module):
-    """Ids (B, N) and a share (B,) in [0, 1] of what is lost -> logits (B, N, outputs), by default one for each id of the vocabulary.
+    """Ids (B, N) and a share (B,) in [0, 1] of what is lost -> logits (B, N, outputs), by default one for each id of
+    the vocabulary.
 
-    Residual blocks of a convolution over 5 places, `dilations` apart, so that the six see 141 characters; the share is told to
-    every place by eight sines and cosines of it. `causal`: place i sees places 0..i only, and its logits are those of character
-    i + 1. Source: van den Oord et al. (2016), WaveNet, section 2.1.
+    Residual blocks of a convolution over 5 places, `dilations` apart, so that the six see 141 characters; the share is
+    told to every place by eight sines and cosines of it. `causal`: place i sees places 0..i only, and its logits are
+    those of character i + 1. Source: van den Oord et al. (2016), WaveNet, section 2.1.
     """
 
     def __init__(
@@ -88,16 +91,19 @@ class CharNetwork(nn.Module):
 
 
 def left_to_right_log_probs(model: CharNetwork, ids: Tensor) -> Tensor:
-    """log P(character i | characters before it), (B, N, K), for ids (B, N); the first is predicted from MASK as a start."""
+    """log P(character i | characters before it), (B, N, K), for ids (B, N); the first is predicted from MASK as a
+    start."""
     before = torch.cat([torch.full_like(ids[:, :1], MASK), ids[:, :-1]], dim=1)
     return model(before, torch.zeros(len(ids)))[..., :K].log_softmax(dim=-1)
 
 
 def edit_log_probs(network: CharNetwork, drafts: Tensor) -> tuple[Tensor, Tensor]:
-    """log P(tag), (B, N + 1, 4) in the order of `edits.TAGS`, and log P(character to write), (B, N + 1, K), of drafts (B, N).
+    """log P(tag), (B, N + 1, 4) in the order of `edits.TAGS`, and log P(character to write), (B, N + 1, K), of drafts
+    (B, N).
 
-    For the start, which MASK stands for, and each character. What REPLACE and INSERT write is one character: longer spans take
-    several steps, each with the last one already in place. Source: Reid et al. (2022), section 3, tagger and generator.
+    For the start, which MASK stands for, and each character. What REPLACE and INSERT write is one character: longer
+    spans take several steps, each with the last one already in place. Source: Reid et al. (2022), section 3, tagger and
+    generator.
     """
     start = torch.full_like(drafts[:, :1], MASK)
     logits = network(torch.cat([start, drafts], dim=1), torch.zeros(len(drafts)))
@@ -108,10 +114,12 @@ def edit_log_probs(network: CharNetwork, drafts: Tensor) -> tuple[Tensor, Tensor
 
 @torch.no_grad()
 def edit_step(network: CharNetwork, draft: str, share: float = 0.5) -> tuple[list[str], list[str], list[list[str]]]:
-    """The draft's characters and the edits of one step: `edits.apply_tags(*edit_step(...))` are the next draft's characters.
+    """The draft's characters and the edits of one step: `edits.apply_tags(*edit_step(...))` are the next draft's
+    characters.
 
-    Wanted is every edit more probable than KEEP; done is the most certain `share` of them, at least one, by the probability of
-    the tag and of the character: what is done first helps to decide the rest. Nothing is wanted: all tags are KEEP.
+    Wanted is every edit more probable than KEEP; done is the most certain `share` of them, at least one, by the
+    probability of the tag and of the character: what is done first helps to decide the rest. Nothing is wanted: all
+    tags are KEEP.
     Raises ValueError: share outside (0, 1], as `encode`.
     """
     if not 0 < share <= 1:

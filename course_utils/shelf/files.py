@@ -12,7 +12,8 @@ __all__ = ["written_aside"]
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to. It takes the place of `path` when the block has ended, and is removed when the block raises."""
+    """A path beside `path` to write to. It takes the place of `path` when the block has ended, and is removed when the
+    block raises."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield aside

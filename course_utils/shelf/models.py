@@ -178,7 +178,8 @@ def _folders() -> dict[str, Path]:
 
 
 def tokenizer_folder(folder: Path) -> Path:
-    """Where a model's tokenizer lies: in its own folder, else in the one beside it that `tokenizer` in training.json names.
+    """Where a model's tokenizer lies: in its own folder, else in the one beside it that `tokenizer` in training.json
+    names.
 
     So models with one vocabulary share one copy. A folder that names none is returned as it is.
     """
@@ -211,8 +212,9 @@ def load(name: str) -> LanguageModel:
 
 def load_with_adapters(*names: str) -> LanguageModel:
     """SmolLM2 with LoRA adapters of data/models: ("lora-positive", "lora-negative") -> a LanguageModel whose `.model`
-    is a peft model with the adapters "positive" and "negative" over the weights of `load("smollm2")`. Without `adapter_names` in a
-    forward pass the first one is active; "__base__" is SmolLM2 itself (see `decoding.AdapterEnsemble`).
+    is a peft model with the adapters "positive" and "negative" over the weights of `load("smollm2")`. Without
+    `adapter_names` in a forward pass the first one is active; "__base__" is SmolLM2 itself
+    (see `decoding.AdapterEnsemble`).
 
     Raises ModelError (one line) for an adapter that is not there or does not fit the LLM.
     """

@@ -1,4 +1,5 @@
-"""SmolLM2 as a classifier of snippets, kind or unkind: a logistic regression on its frozen hidden states (data/recipes/tiers.py)."""
+"""SmolLM2 as a classifier of snippets, kind or unkind: a logistic regression on its frozen hidden states
+(data/recipes/tiers.py)."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def hidden_means(lm: LanguageModel, texts: Sequence[str]) -> np.ndarray:
 
 
 class SmolLM2Polarity:
-    """A fitted classifier as scikit-learn has it: P(kind | text) = sigmoid(w . hidden_means(text) + b); w (1152,), b a number."""
+    """A fitted classifier as scikit-learn has it: P(kind | text) = sigmoid(w . hidden_means(text) + b); w (1152,), b a
+    number."""
 
     def __init__(self, lm: LanguageModel, weight: Tensor, bias: Tensor) -> None:
         self.lm, self.weight, self.bias = lm, weight.double().numpy(), float(bias)

@@ -2,12 +2,13 @@
 
     y = W h,  W (out, in),  h = relu(...) mostly zeros:     y = sum over the k with h[k] != 0 of h[k] W[:, k]
 
-A zero in h switches off a *column* of W. Memory holds rows, so the functions take ``weight_t`` = W^T, (in, out), contiguous:
-then a column of W is one row of ``weight_t``, read in one go or not at all. For an ``nn.Linear`` that is
+A zero in h switches off a *column* of W. Memory holds rows, so the functions take ``weight_t`` = W^T, (in, out),
+contiguous: then a column of W is one row of ``weight_t``, read in one go or not at all. For an ``nn.Linear`` that is
 ``layer.weight.t().contiguous()``. Skipping differs from multiplying in one case: 0 times infinity is skipped, not NaN.
 
-Functions named ``triton_...`` run the kernels of ``triton_kernels``; ``backend()`` says how. Without the package triton, or
-for CPU tensors on a machine whose kernels are compiled for a GPU, they give what their twin in plain torch gives.
+Functions named ``triton_...`` run the kernels of ``triton_kernels``; ``backend()`` says how. Without the package
+triton, or for CPU tensors on a machine whose kernels are compiled for a GPU, they give what their twin in plain torch
+gives.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def backend(device: str | torch.device | None = None) -> str:
 
 
 class ActivationSparsity(NamedTuple):
-    """Shares of zeros, from 0 to 1: in each row (B,), over all entries, and of the columns that are zero in every row."""
+    """Shares of zeros, from 0 to 1: in each row (B,), over all entries, and of the columns that are zero in every
+    row."""
 
     per_row: Tensor
     mean: float
@@ -48,7 +50,8 @@ class ActivationSparsity(NamedTuple):
 
 
 def activation_sparsity(h: Tensor, threshold: float = 0.0) -> ActivationSparsity:
-    """How many activations are zero (or, with a threshold, |h| <= threshold); h (in,) or (..., in), rows flattened to B.
+    """How many activations are zero (or, with a threshold, |h| <= threshold); h (in,) or (..., in), rows flattened to
+    B.
 
     `shared` is what a batch can skip: 1 - shared is to be compared with ``union_density(mean, B)``.
     Raises ValueError: no entries, threshold below 0. Source: Li et al. (2023), "The Lazy Neuron Phenomenon", section 2.
@@ -93,8 +96,9 @@ def _check_alike(**tensors: Tensor) -> None:
 def sparse_matvec(weight_t: Tensor, h: Tensor) -> Tensor:
     """y = W h by gathering: take the rows of W^T that belong to the non-zeros of h, multiply only those.
 
-    weight_t (in, out), h (in,) -> (out,). A batch h (B, in) -> (B, out) takes the *union* of its rows' non-zeros, the share
-    ``union_density``: with a large batch little is left to skip. The gathered rows are copied first (read, write, read).
+    weight_t (in, out), h (in,) -> (out,). A batch h (B, in) -> (B, out) takes the *union* of its rows' non-zeros, the
+    share ``union_density``: with a large batch little is left to skip. The gathered rows are copied first
+    (read, write, read).
     Raises ValueError: shapes, dtypes or devices that do not fit.
     Source: Liu et al. (2023), "Deja Vu: Contextual Sparsity for Efficient LLMs at Inference Time", section 4.
     """
@@ -108,8 +112,8 @@ def sparse_matvec(weight_t: Tensor, h: Tensor) -> Tensor:
 def bag_matvec(weight_t: Tensor, h: Tensor) -> Tensor:
     """The same without the copy: y[b] = sum_j h[b, k_j] weight_t[k_j], a weighted sum of rows, which torch calls a bag.
 
-    Each row of h (B, in) has its own list of non-zeros, so no union is taken, but a row of W^T that several need is read
-    several times. weight_t (in, out), h (in,) or (B, in). Raises ValueError: as ``sparse_matvec``.
+    Each row of h (B, in) has its own list of non-zeros, so no union is taken, but a row of W^T that several need is
+    read several times. weight_t (in, out), h (in,) or (B, in). Raises ValueError: as ``sparse_matvec``.
     """
     _check(weight_t, h)
     rows = torch.atleast_2d(h)
@@ -186,8 +190,8 @@ def triton_skip_matvec(weight_t: Tensor, h: Tensor) -> Tensor:
     """``sparse_matvec`` by a Triton kernel without a list: blocks of 32 zeros are stepped over, single ones masked out.
 
     weight_t (in, out), h (in,) -> (out,), summed in float32. Nothing has to come back from the GPU before it can start.
-    Raises ValueError: as ``triton_sparse_matvec``. Source: Lee et al. (2024), "CATS: Contextually-Aware Thresholding for
-    Sparsity in Large Language Models".
+    Raises ValueError: as ``triton_sparse_matvec``. Source: Lee et al. (2024), "CATS: Contextually-Aware Thresholding
+    for Sparsity in Large Language Models".
     """
     _check(weight_t, h, dims=(1,))
     if not _by_kernel(h, *weight_t.shape):

@@ -1,11 +1,12 @@
-"""The course's kernels in Triton: compiled on a CUDA GPU, run by Triton's interpreter on the CPU. The same source either way.
+"""The course's kernels in Triton: compiled on a CUDA GPU, run by Triton's interpreter on the CPU. The same source
+either way.
 
-Importing this module needs the package ``triton`` but no GPU. Triton decides whether a kernel is compiled or interpreted
-when it is decorated, by TRITON_INTERPRET, which has to be in the environment before triton is imported for the first time.
-But transformers imports triton early. ``jit`` therefore takes the interpreter's own class where there is no GPU, and the
-kernels call nothing but Triton's builtins (``tl.sum`` and ``tl.zeros`` are themselves functions decorated at that first
-import; ``tl.reduce`` and ``tl.full`` are not). So the order of imports does not matter and no variable has to be set.
-Where TRITON_INTERPRET=1 is set, it is obeyed on a GPU too.
+Importing this module needs the package ``triton`` but no GPU. Triton decides whether a kernel is compiled or
+interpreted when it is decorated, by TRITON_INTERPRET, which has to be in the environment before triton is imported for
+the first time. But transformers imports triton early. ``jit`` therefore takes the interpreter's own class where there
+is no GPU, and the kernels call nothing but Triton's builtins (``tl.sum`` and ``tl.zeros`` are themselves functions
+decorated at that first import; ``tl.reduce`` and ``tl.full`` are not). So the order of imports does not matter and no
+variable has to be set. Where TRITON_INTERPRET=1 is set, it is obeyed on a GPU too.
 
 The launchers at the end expect contiguous tensors that fit; ``sparsity`` checks its arguments and calls them.
 Source of the style: Triton's tutorials (Tillet, Kung & Cox 2019). Sums are made in float32.
@@ -46,7 +47,8 @@ def _gather(weight_t, h, index, y, count, d_out, BLOCK_K: tl.constexpr, BLOCK_M:
 
 @jit
 def _skip(weight_t, h, y, d_in, d_out, BLOCK_K: tl.constexpr, BLOCK_M: tl.constexpr):
-    """y[m] = sum_k weight_t[k, m] h[k] without a list: a block of zeros is stepped over, a lone zero's row is masked out."""
+    """y[m] = sum_k weight_t[k, m] h[k] without a list: a block of zeros is stepped over, a lone zero's row is masked
+    out."""
     m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     total = tl.full((BLOCK_M,), 0.0, tl.float32)
     for start in range(0, d_in, BLOCK_K):
@@ -62,7 +64,8 @@ def _skip(weight_t, h, y, d_in, d_out, BLOCK_K: tl.constexpr, BLOCK_M: tl.conste
 
 @jit
 def _two_of_four(values, packed, x, y, d_out, kept, width, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr):
-    """y[m] = sum_j values[m, j] x[4 (j // 2) + place(m, j)], where place is the 2-bit number j of row m of ``packed``."""
+    """y[m] = sum_j values[m, j] x[4 (j // 2) + place(m, j)], where place is the 2-bit number j of row m of
+    ``packed``."""
     m = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
     total = tl.full((BLOCK_M,), 0.0, tl.float32)
     for start in range(0, kept, BLOCK_K):
@@ -91,7 +94,8 @@ def _grouped(
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """One program a tile of one expert's tokens and a block of outputs: y[t] = x[t] weight[e] for the tokens t of the tile."""
+    """One program a tile of one expert's tokens and a block of outputs: y[t] = x[t] weight[e] for the tokens t of the
+    tile."""
     expert = tl.load(tiles + tl.program_id(0) * 2)  # int64
     t = tl.load(tiles + tl.program_id(0) * 2 + 1) + tl.arange(0, BLOCK_T)
     mine = (t < tl.load(ends + expert))[:, None]  # the last tile of an expert may be part empty
@@ -136,7 +140,8 @@ def two_of_four(values: Tensor, packed: Tensor, x: Tensor, block_m: int = 32, bl
 def grouped(
     x: Tensor, weight: Tensor, offsets: list[int], block_t: int = 16, block_n: int = 32, block_k: int = 32
 ) -> Tensor:
-    """x (T, in), weight (E, in, out) with any strides, E + 1 offsets -> (T, out). An expert without tokens has no tile."""
+    """x (T, in), weight (E, in, out) with any strides, E + 1 offsets -> (T, out). An expert without tokens has no
+    tile."""
     if (
         INTERPRETED and x.dtype == torch.bfloat16
     ):  # the interpreter's tl.dot multiplies bfloat16's bits as whole numbers

@@ -1,4 +1,5 @@
-"""2:4 sparsity: of every four neighbouring weights two are zero, which saves half of the products and almost half of the memory.
+"""2:4 sparsity: of every four neighbouring weights two are zero, which saves half of the products and almost half of
+the memory.
 
 ``prune_2_4`` makes a weight of this form, ``pack_2_4`` stores its non-zeros with two bits for the place of each, and
 ``matvec_2_4`` multiplies from the packed form, as a GPU's sparse tensor cores do.
@@ -33,8 +34,8 @@ def prune_2_4(weight: Tensor) -> Tensor:
 def pack_2_4(weight: Tensor) -> tuple[Tensor, Tensor]:
     """A 2:4 sparse weight (out, in) as (values (out, in/2), indices (out, ceil(in/8)) uint8).
 
-    Each value has a 2-bit number, its place 0..3 in its four, ascending within a four; four such numbers make a byte, the
-    first in the lowest bits. In half precision 4 x 16 bits become 2 x 16 + 2 x 2: 9/16 of the memory.
+    Each value has a 2-bit number, its place 0..3 in its four, ascending within a four; four such numbers make a byte,
+    the first in the lowest bits. In half precision 4 x 16 bits become 2 x 16 + 2 x 2: 9/16 of the memory.
     Raises ValueError: not 2-D, in no multiple of 4, a four with more than two non-zeros.
     Source: Mishra et al. (2021); a GPU's own format has the same bits in another order.
     """
@@ -80,7 +81,8 @@ def _columns(values: Tensor, indices: Tensor) -> Tensor:
 
 
 def unpack_2_4(values: Tensor, indices: Tensor) -> Tensor:
-    """The weight (out, in) that ``pack_2_4`` packed. Raises ValueError: shapes or dtype that are not the packed form."""
+    """The weight (out, in) that ``pack_2_4`` packed. Raises ValueError: shapes or dtype that are not the packed
+    form."""
     _check_packed(values, indices)
     columns = _columns(values, indices)
     return values.new_zeros(len(values), 2 * values.shape[1]).scatter(1, columns, values)
@@ -98,7 +100,8 @@ def matvec_2_4(values: Tensor, indices: Tensor, x: Tensor) -> Tensor:
 
 
 def triton_matvec_2_4(values: Tensor, indices: Tensor, x: Tensor) -> Tensor:
-    """``matvec_2_4`` by a Triton kernel that unpacks the 2-bit indices in registers; same arguments, result and errors (and float64)."""
+    """``matvec_2_4`` by a Triton kernel that unpacks the 2-bit indices in registers; same arguments, result and errors
+    (and float64)."""
     _check_packed(values, indices, x)
     if not _by_kernel(x, *values.shape):
         return matvec_2_4(values, indices, x)

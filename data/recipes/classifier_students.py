@@ -1,11 +1,13 @@
-"""Rebuild data/teacher_logits.parquet and data/classifier_students.parquet: what the classifiers of movie snippets teach a student.
+"""Rebuild data/teacher_logits.parquet and data/classifier_students.parquet: what the classifiers of movie snippets
+teach a student.
 
     python data/recipes/classifier_students.py logits      # the twelve on all movie snippets of the training split
-    python data/recipes/classifier_students.py students    # five seeds: a student of the best four, and its twin who sees labels alone
+    python data/recipes/classifier_students.py students    # five seeds: a student of the best four, and its twin who
+                                                           sees labels alone
 
-The student has the first two of the teachers' four layers: half their depth, so that no average of parameters could make it.
-A student and its twin have the same start, batches, steps and learning rate, and differ in the loss alone. The four teachers are the
-best on validation texts; T, alpha and the student's training were set beforehand, not searched.
+The student has the first two of the teachers' four layers: half their depth, so that no average of parameters could
+make it. A student and its twin have the same start, batches, steps and learning rate, and differ in the loss alone. The
+four teachers are the best on validation texts; T, alpha and the student's training were set beforehand, not searched.
 """
 
 import argparse
@@ -30,7 +32,8 @@ def write(table: pd.DataFrame, name: str) -> None:
 
 
 def scores(logits: torch.Tensor, labels: torch.Tensor, members: bool = False) -> dict[str, float]:
-    """Balanced accuracy and negative log-likelihood (nats a text) of one model (N, 2), or of the mean of M, (M, N, 2)."""
+    """Balanced accuracy and negative log-likelihood (nats a text) of one model (N, 2), or of the mean of M,
+    (M, N, 2)."""
     log_probs = ensemble_targets(logits, 1.0).log() if members else logits.log_softmax(-1)
     return {"accuracy": balanced_accuracy(log_probs, labels), "nll": nll_loss(log_probs, labels).item()}
 

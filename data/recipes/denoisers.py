@@ -1,12 +1,13 @@
-"""Rebuild the character models of verses: two denoisers of discrete diffusion, a left-to-right model and an editor of their size.
+"""Rebuild the character models of verses: two denoisers of discrete diffusion, a left-to-right model and an editor of
+their size.
 
     python data/recipes/denoisers.py verse-absorbing verse-uniform verse-left-to-right verse-edits
 
-The text is the training split of the World English Bible in 27 characters, rows of 128. Network, steps, batches, learning rate
-and seed are the same for all; the loss differs: MDLM's for the absorbing process, L_vb (T = 1000) for the uniform one, the
-cross-entropy for the left-to-right model. The editor reads rows that were spoiled by single edits, of which a random share of up to
-NOISE is no KEEP, and learns the tags that undo them and the first character of each span. A run that is cut off goes on from its
-last checkpoint.
+The text is the training split of the World English Bible in 27 characters, rows of 128. Network, steps, batches,
+learning rate and seed are the same for all; the loss differs: MDLM's for the absorbing process, L_vb (T = 1000) for the
+uniform one, the cross-entropy for the left-to-right model. The editor reads rows that were spoiled by single edits, of
+which a random share of up to NOISE is no KEEP, and learns the tags that undo them and the first character of each span.
+A run that is cut off goes on from its last checkpoint.
 """
 
 import argparse
@@ -75,7 +76,8 @@ def edits_loss(
 
 @torch.inference_mode()
 def bits(name: str, model: denoisers.CharNetwork, split: str, draws: int = 8) -> float:
-    """Bits a character on all rows of a split (the mean of several draws of the bound); for the editor its loss in bits."""
+    """Bits a character on all rows of a split (the mean of several draws of the bound); for the editor its loss in
+    bits."""
     data, generator = denoisers.rows(corpora.domain_texts("web", split)), torch.Generator().manual_seed(1)
     draws = 1 if name == "verse-left-to-right" else draws
     losses = [loss_of(name, model, batch, generator) * len(batch) for _ in range(draws) for batch in data.split(64)]

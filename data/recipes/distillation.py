@@ -1,12 +1,15 @@
-"""Rebuild the distilled translators in data/models/: one student each, taught by the ensemble of nmt-0, nmt-1 and nmt-2.
+"""Rebuild the distilled translators in data/models/: one student each, taught by the ensemble of nmt-0, nmt-1 and
+nmt-2.
 
-    python data/recipes/distillation.py targets       # data/distilled.parquet: the ensemble's beam translations of its training verses
+    python data/recipes/distillation.py targets       # data/distilled.parquet: the ensemble's beam translations of its
+                                                      training verses
     python data/recipes/distillation.py nmt-seq-kd    # student that was trained on those, and saw no reference
-    python data/recipes/distillation.py nmt-word-kd   # student of the ensemble's distribution at every token of the references
+    python data/recipes/distillation.py nmt-word-kd   # student of the ensemble's distribution at every token of the
+                                                      references
     python data/recipes/distillation.py table         # data/translation_scores.parquet: all of them on all test prose
 
-Size, seed, batches, epochs and learning rate are those of nmt-0 (translation.py): only what the student is told differs.
-Everything goes on where it was cut off. nmt-word-kd keeps the teachers' distributions in memory (about 4 GB).
+Size, seed, batches, epochs and learning rate are those of nmt-0 (translation.py): only what the student is told
+differs. Everything goes on where it was cut off. nmt-word-kd keeps the teachers' distributions in memory (about 4 GB).
 """
 
 import argparse
@@ -51,7 +54,8 @@ def translate(names: Sequence[str], sources: Sequence[str], **options) -> list[s
 
 
 def targets() -> None:
-    """Translate the training verses, a thousand at a time (of similar length, so that no batch waits for one long verse)."""
+    """Translate the training verses, a thousand at a time (of similar length, so that no batch waits for one long
+    verse)."""
     frame = verses(prose=True, longest=LONGEST).sort_values("web", key=lambda column: column.str.len())
     SCRATCH.mkdir(exist_ok=True)
     started, parts = time.perf_counter(), []
@@ -119,7 +123,8 @@ def word_student() -> None:
     print("the teachers' distributions are ready", flush=True)
 
     def loss_of(model: torch.nn.Module, batch: list[int]) -> torch.Tensor:
-        """(1 - alpha) times the loss of nmt-0 (smoothed labels) + alpha KL to the teachers, at T = 1: Kim & Rush, section 3.1."""
+        """(1 - alpha) times the loss of nmt-0 (smoothed labels) + alpha KL to the teachers, at T = 1: Kim & Rush,
+        section 3.1."""
         source, target = (pad([examples[i][side] for i in batch]) for side in (0, 1))
         logits = model(input_ids=source, attention_mask=(source != PAD).long(), decoder_input_ids=target[:, :-1]).logits
         real = target[:, 1:] != PAD
@@ -134,7 +139,8 @@ STUDENTS = {"nmt-word-kd": word_student, "nmt-seq-kd": sequence_student}
 
 
 def table() -> None:
-    """data/translation_scores.parquet: BLEU and chrF on all test prose of the teachers, their ensemble and the students."""
+    """data/translation_scores.parquet: BLEU and chrF on all test prose of the teachers, their ensemble and the
+    students."""
     frame, rows = verses(HELD_OUT["prose"]["test"], longest=32), []
     sources, references = frame.web.tolist(), [frame.es.tolist()]
     for search in ({"strategy": "greedy"}, {"strategy": "beam", "num_beams": BEAMS}):

@@ -2,9 +2,10 @@
 
     python data/recipes/merges.py          # about ten minutes; goes on where it was cut off
 
-Rows: kind "tasks" (2 to 6 models merged by a method with a factor lam; `parts` names the models), "drop" (one task vector of which a share
-is dropped), "trim" (of which the largest share is kept), "negate" (a task vector subtracted); `split`; `domain`, on whose held-out
-texts the loss was measured (nats a token, end of text included). lam is to be chosen on "validation".
+Rows: kind "tasks" (2 to 6 models merged by a method with a factor lam; `parts` names the models), "drop"
+(one task vector of which a share is dropped), "trim" (of which the largest share is kept), "negate"
+(a task vector subtracted); `split`; `domain`, on whose held-out texts the loss was measured
+(nats a token, end of text included). lam is to be chosen on "validation".
 """
 
 import argparse

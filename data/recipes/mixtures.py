@@ -3,8 +3,8 @@
     python data/recipes/mixtures.py dense-active moe dense-total moe-unbalanced    # 17 to 25 minutes each, one thread
     python data/recipes/mixtures.py table    # then: data/models/moe and data/mixtures.parquet
 
-Four models on the same windows in the same order, seed 0 (add `--seed 1` for another run, which only enters the table, beside
-the runs that it already holds):
+Four models on the same windows in the same order, seed 0 (add `--seed 1` for another run, which only enters the table,
+beside the runs that it already holds):
 
     dense-active      feed-forward layers as wide as the two experts that a token uses: equal active parameters
     moe               eight experts, two for each token, with the balance loss of Fedus et al. (2022)
@@ -113,7 +113,8 @@ def heldout(tokenizer, split: str, count: int) -> dict[str, torch.Tensor]:
 def measure(
     model: torch.nn.Module, router: Router, documents: dict[str, torch.Tensor]
 ) -> tuple[list[dict], list[dict]]:
-    """The loss in nats a token for each domain, and how many choices fell on each expert of each layer in each domain."""
+    """The loss in nats a token for each domain, and how many choices fell on each expert of each layer in each
+    domain."""
     losses, loads = [], []
     for domain, ids in documents.items():
         router.take()
@@ -218,7 +219,8 @@ def save_mixture(seed: int = 0) -> None:
 
 
 def table() -> None:
-    """data/mixtures.parquet. kind: curve (step, loss, cv2, worst), test (domain, loss, tokens), load (domain, layer, expert, choices)."""
+    """data/mixtures.parquet. kind: curve (step, loss, cv2, worst), test (domain, loss, tokens), load
+    (domain, layer, expert, choices)."""
     rows = []
     for path in sorted(SCRATCH.glob("*-seed-*.report.json")):
         report = json.loads(path.read_text(encoding="utf-8"))

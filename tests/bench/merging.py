@@ -1,12 +1,13 @@
-"""Seconds and peak memory of our merge program and of mergekit's, side by side, with the machine's copying speed as the floor.
+"""Seconds and peak memory of our merge program and of mergekit's, side by side, with the machine's copying speed as the
+floor.
 
     python tests/bench/merging.py                 three Llama checkpoints of 125 M parameters, three runs of everything
     python tests/bench/merging.py --runs 5 --folder /some/disk
 
 Both are run as a user runs them, a fresh process each time, without a network; runs are interleaved and medians are
-printed. mergekit's model card is off: offline it would end in a traceback. The floor reads every byte that a merge has to
-read and writes every byte that it has to write. Peak memory is the process's `ru_maxrss`; this parent imports nothing
-large, since a child's figure cannot be below the parent's size at the fork.
+printed. mergekit's model card is off: offline it would end in a traceback. The floor reads every byte that a merge has
+to read and writes every byte that it has to write. Peak memory is the process's `ru_maxrss`; this parent imports
+nothing large, since a child's figure cannot be below the parent's size at the fork.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SHAPE = {"hidden": 768, "inner": 2048, "layers": 14, "vocabulary": 32_000, "tied": True}  # 124 M parameters
 CONFIGS = {
-    "ties": "merge_method: ties\nbase_model: {0}\nmodels:\n  - {{model: {1}, parameters: {{weight: 0.6, density: 0.2}}}}\n"
+    "ties": "merge_method: ties\nbase_model: {0}\nmodels:\n  - {{model: {1}, parameters: {{weight: 0.6, "
+    "density: 0.2}}}}\n"
     "  - {{model: {2}, parameters: {{weight: 0.4, density: 0.2}}}}\ndtype: bfloat16\n",
-    "linear": "merge_method: linear\nmodels:\n  - {{model: {0}}}\n  - {{model: {1}}}\n  - {{model: {2}}}\nparameters: {{weight: 1}}\n"
+    "linear": "merge_method: linear\nmodels:\n  - {{model: {0}}}\n  - {{model: {1}}}\n  - {{model: "
+    "{2}}}\nparameters: {{weight: 1}}\n"
     "dtype: bfloat16\n",
 }
 PROGRAMS = {
@@ -104,10 +107,12 @@ def main() -> None:
         models = [folder / str(i) for i in range(3)]
         sources = [model / "model.safetensors" for model in models]
         print(
-            f"3 x {parameters / 1e6:.0f} M parameters, bfloat16; {options.runs} runs each, medians; {os.cpu_count()} processors\n"
+            f"3 x {parameters / 1e6:.0f} M parameters, bfloat16; {options.runs} runs each, medians; "
+            f"{os.cpu_count()} processors\n"
         )
         print(
-            "| method | program | seconds | peak MB | copying floor, s | times faster | share of memory | entries a rounding apart |"
+            "| method | program | seconds | peak MB | copying floor, s | times faster | share of memory | entries "
+            "a rounding apart |"
         )
         print("|---|---|---|---|---|---|---|---|", flush=True)
         for method, text in CONFIGS.items():

@@ -3,11 +3,11 @@
     python tests/bench/moe.py                  E in {8, 32}, k in {1, 2}, T in {512, 2048}, forward and forward+backward
     python tests/bench/moe.py --rounds 21 --threads 1
 
-Peers: `MixtralSparseMoeBlock` with the same weights and each `experts_implementation` that runs on a CPU: eager (a loop),
-grouped_mm, batched_mm. The last one copies an expert for every token: it is left out (-) where the copies exceed --copies GB,
-as they do at 2 on every line here (T = 512, k = 1 takes 3.2 GB, its gradient several times that).
-The floor is one dense SwiGLU layer with d_ff k times as wide: the floating point operations of the experts that are used,
-without router, sorting and, for E experts, E / k times as many weights to read and gradients to write.
+Peers: `MixtralSparseMoeBlock` with the same weights and each `experts_implementation` that runs on a CPU: eager
+(a loop), grouped_mm, batched_mm. The last one copies an expert for every token: it is left out (-) where the copies
+exceed --copies GB, as they do at 2 on every line here (T = 512, k = 1 takes 3.2 GB, its gradient several times that).
+The floor is one dense SwiGLU layer with d_ff k times as wide: the floating point operations of the experts that are
+used, without router, sorting and, for E experts, E / k times as many weights to read and gradients to write.
 Gradients are dropped before each backward pass, as an optimizer's zero_grad does.
 """
 
@@ -97,7 +97,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(
-        f"d_model {D_MODEL}, d_ff {D_FF}, {options.threads} threads, torch {torch.__version__}; ratios: below 1 we are faster"
+        f"d_model {D_MODEL}, d_ff {D_FF}, {options.threads} threads, torch {torch.__version__}; ratios: below 1 "
+        "we are faster"
     )
     print(
         f"{'':26}{'ours ms':>9}{'floor ms':>9}"

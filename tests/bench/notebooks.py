@@ -1,11 +1,12 @@
-"""Peak memory and time of each notebook's kernel, run from its first cell to its last, on two threads, one after another.
+"""Peak memory and time of each notebook's kernel, run from its first cell to its last, on two threads, one after
+another.
 
     python tests/bench/notebooks.py                  all of them, one row each
     python tests/bench/notebooks.py 02 05 --cells    two of them, with the cells that need much memory or time
 
-Memory is the largest resident set of the kernel process, in 10^9 bytes: VmHWM of /proc on Linux, the peak working set on
-Windows. macOS tells no other process's peak: there it is the largest size seen after a cell, a lower bound. Seconds are those of
-the clock and, since other programs may be running, of the processor.
+Memory is the largest resident set of the kernel process, in 10^9 bytes: VmHWM of /proc on Linux, the peak working set
+on Windows. macOS tells no other process's peak: there it is the largest size seen after a cell, a lower bound. Seconds
+are those of the clock and, since other programs may be running, of the processor.
 With --cells a row for each cell that takes at least 5 s or lifts the peak by at least 0.1 GB.
 """
 

@@ -1,17 +1,18 @@
-"""When do zeros pay on this CPU? Milliseconds of products that skip zeros beside the dense product, against the density.
+"""When do zeros pay on this CPU? Milliseconds of products that skip zeros beside the dense product, against the
+density.
 
     python tests/bench/sparsity.py                     both matrices, batch 1 and 8, ten densities, 15 rounds
     python tests/bench/sparsity.py --rounds 31 --warm
 
-y = W h with W^T (2048, 768) and (8192, 2048) in float32, the shapes of an inner layer's way out; `density` is the share of
-non-zeros in h (for "CSR weights": in W, with h dense). Zeros fall at random, independently in each row of a batch: the worst
-case for a method that needs the union of a batch's non-zeros. Everything a method has to do for a new h is in its time:
-finding the non-zeros, copying rows, converting h to CSR; only W is converted beforehand.
+y = W h with W^T (2048, 768) and (8192, 2048) in float32, the shapes of an inner layer's way out; `density` is the share
+of non-zeros in h (for "CSR weights": in W, with h dense). Zeros fall at random, independently in each row of a batch:
+the worst case for a method that needs the union of a batch's non-zeros. Everything a method has to do for a new h is in
+its time: finding the non-zeros, copying rows, converting h to CSR; only W is converted beforehand.
 
 Rounds are interleaved (each method once, again and again) and medians are printed; the crossover is where the median of
-method / dense, taken within each round, passes 1. Each call meets a copy of W that was not used just before, out of 256 MB
-of copies, as in a model whose other layers come in between; --warm uses one copy. Results are compared with the dense
-product first. Triton's interpreter is never timed: it would say nothing about a GPU.
+method / dense, taken within each round, passes 1. Each call meets a copy of W that was not used just before, out of 256
+MB of copies, as in a model whose other layers come in between; --warm uses one copy. Results are compared with the
+dense product first. Triton's interpreter is never timed: it would say nothing about a GPU.
 """
 
 from __future__ import annotations
@@ -111,7 +112,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(
-        f"torch {torch.__version__}, {options.threads} threads, {options.rounds} rounds, float32, medians in milliseconds, "
+        f"torch {torch.__version__}, {options.threads} threads, {options.rounds} rounds, float32, medians in "
+        "milliseconds, "
         f"load {os.getloadavg()[0]:.2f} before"
     )
     columns, rule = " | ".join(METHODS), "---|" * (len(METHODS) + 1)

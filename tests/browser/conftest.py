@@ -1,4 +1,5 @@
-"""A real JupyterLab on a copy of the notebooks, driven through Debian's chromium. Without a browser these tests are skipped."""
+"""A real JupyterLab on a copy of the notebooks, driven through Debian's chromium. Without a browser these tests are
+skipped."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# Errors of Notebook 7.6.5 itself while it starts: settings that come before its shortcuts are there, a file browser that it lacks.
+# Errors of Notebook 7.6.5 itself while it starts: settings that come before its shortcuts are there, a file browser
+# that it lacks.
 NOTEBOOK_7 = re.compile(r"(reading 'schema'|'filebrowser:open-path' not registered)[^\n]*\n[^\n]*/static/notebook/")
 # JupyterLab's fonts and Notebook 7's have the same names; a server that has served one of the two refuses the other.
 SAME_FONT = re.compile(r"/static/(lab|notebook)/\w+\.woff")
@@ -59,7 +61,8 @@ def lab_home(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def lab(lab_home, browser):
-    """Address and token of a JupyterLab started on an empty home; the repository is not touched, nor the user's Jupyter settings.
+    """Address and token of a JupyterLab started on an empty home; the repository is not touched, nor the user's Jupyter
+    settings.
 
     Where the package notebook is installed, it serves Notebook 7, too.
     """
@@ -124,8 +127,8 @@ def _address(runtime: Path, server: subprocess.Popen, log) -> str:
 
 @pytest.fixture
 def end_kernels(lab):
-    """end_kernels() stops them all; so does the end of the test. Each holds a gigabyte or more, and JupyterLab keeps them when their page
-    is closed."""
+    """end_kernels() stops them all; so does the end of the test. Each holds a gigabyte or more, and JupyterLab keeps
+    them when their page is closed."""
     url, token = lab
 
     def end() -> None:
@@ -140,7 +143,8 @@ def end_kernels(lab):
 
 @contextlib.contextmanager
 def _watched(browser, height: int, allowed: Callable[[str], bool]):
-    """A browser context and `visit(address)`. At the end: no page error, no console error, no visit that is not `allowed`."""
+    """A browser context and `visit(address)`. At the end: no page error, no console error, no visit that is not
+    `allowed`."""
     context = browser.new_context(viewport={"width": 1280, "height": height})
     problems: list[str] = []
 
@@ -174,8 +178,8 @@ def _on_this_machine(address: str) -> bool:
 
 @pytest.fixture
 def open_notebook(lab, end_kernels, browser):
-    """open_notebook(name) -> page with that notebook, ready; ``sent`` collects what the page tells the kernel. ``place`` is the front
-    end's part of the address: "notebooks" for Notebook 7.
+    """open_notebook(name) -> page with that notebook, ready; ``sent`` collects what the page tells the kernel.
+    ``place`` is the front end's part of the address: "notebooks" for Notebook 7.
 
     At the end: no page error, no console error, no request to another machine.
     """
@@ -203,7 +207,8 @@ def open_notebook(lab, end_kernels, browser):
                 "() => window.jupyterapp?.shell.currentWidget?.content?.widgets?.length > 0", timeout=60_000
             )
             page.evaluate(
-                "async () => { const p = jupyterapp.shell.currentWidget; await p.context.ready; await p.sessionContext.ready; }"
+                "async () => { const p = jupyterapp.shell.currentWidget; await p.context.ready; await "
+                "p.sessionContext.ready; }"
             )
             return page
 
@@ -269,10 +274,10 @@ words = " the| earth| light| sea| firmament| heaven| waters| day| beginning|,|\\
 words += [f" word{i}" for i in range(len(words), 5000)]
 heldout = [{"lam": lam, "rule": rule, "temperature": 1.0, "ppl": 22 + 9 * lam - 14 * lam * (1 - lam) * (1 if rule == "linear" else 0.8)}
            for lam in LAMBDAS for rule in RULES]
-""",
+""",  # noqa: E501
     """
 next_token_explorer({"SmolLM2": core, "verse n-gram": verses}, words, heldout=heldout, context="In the beginning God created the …")
-""",
+""",  # noqa: E501
     """
 or_and_explorer([0.4, 0.3, 0.1, 0.1, 0.1, 0, 0, 0], [0, 0.05, 0.05, 0.3, 0, 0.4, 0.1, 0.1],
                 ["cat", "dog", "cow", "ant", "bee", "fly", "elk", "emu"])
@@ -281,7 +286,7 @@ or_and_explorer([0.4, 0.3, 0.1, 0.1, 0.1, 0, 0, 0], [0, 0.05, 0.05, 0.3, 0, 0.4,
 text = "And the LORD said unto him , Go thy way . Loved this movie , the acting was great and the plot was fun ! what a day lol".split(" ")
 first = torch.cat([torch.linspace(0.5, 0.95, 12), torch.linspace(0.9, 0.1, len(text) - 12)])
 weight_strip([" " + word for word in text], torch.stack([first, 1 - first]), ["verse LM", "review LM"])
-""",
+""",  # noqa: E501
     """
 kind, rude = core.clone(), core.clone()
 kind[:6] += torch.linspace(1, -1, 6)
@@ -290,7 +295,7 @@ experts = {"SmolLM2": core, "kind LM": kind.log_softmax(-1), "rude LM": rude.log
 curve = [{"lam": lam, "filtered": on, "attribute": 0.4 / (1 + (lam + 2) ** 2), "text": f"A sample with {lam}, " + "and so on " * 20,
           "perplexity": 22 + lam / 4 if on else 26 * 1.6 ** abs(lam)} for lam in (-2, -1, 0, 0.5, 1, 2, 4, 8) for on in (False, True)]
 negative_evidence_explorer(experts, words, top_p=0.5, curve=curve, attribute_name="rude words", context="In the beginning God …")
-""",
+""",  # noqa: E501
     """
 import time
 

@@ -18,12 +18,12 @@ TAB_STOPS = """() => {
     const found = document.querySelectorAll(['a[href]', 'button', 'input', 'select', 'textarea', 'summary', 'audio'].map(e => 'main ' + e));
     const shown = [...found].filter(e => e.offsetParent !== null && !e.disabled);
     return new Set(shown.map(e => e.type === 'radio' ? e.name : e)).size;  // a group of radio buttons is one stop
-}"""
+}"""  # noqa: E501
 HERE = """() => {
     const e = document.activeElement, seen = e.type === 'radio' ? e.closest('label') : e, style = getComputedStyle(seen);
     return {top: Math.round(seen.getBoundingClientRect().top + scrollY), what: e.outerHTML.slice(0, 100),
             inMain: Boolean(e.closest('main')), visible: style.outlineStyle !== 'none' || style.boxShadow !== 'none'};
-}"""
+}"""  # noqa: E501
 
 
 def _violations(page, context=None) -> list[str]:

@@ -56,7 +56,7 @@ def test_slides_fit_or_scroll_and_formulas_are_set(open_page, name):
         const at = Reveal.getIndices(slide);
         Reveal.slide(at.h, at.v);
         return [slide.innerText.slice(0, 40), slide.scrollWidth > 1280, slide.scrollHeight > 722 && slide.tabIndex !== 0];
-    }})""")
+    }})""")  # noqa: E501
     assert [text for text, wide, _ in found if wide] == []
     assert [text for text, _, out_of_reach in found if out_of_reach] == []
     assert len(found) > 20

@@ -34,7 +34,7 @@ SHIPPED = {
 RUN_HERE = ("00_start_here.ipynb", "08_cascades_and_routing.ipynb")
 RUN_ALL = "async () => { await jupyterapp.commands.execute('notebook:run-all-cells'); }"
 ERRORS = """() => jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, i) => (cell.model.outputs?.toJSON() ?? [])
-    .filter(output => output.output_type === 'error').map(output => `cell ${i}: ${output.ename}: ${output.evalue}`))"""
+    .filter(output => output.output_type === 'error').map(output => `cell ${i}: ${output.ename}: ${output.evalue}`))"""  # noqa: E501
 
 # Time from an input event to the pixels: Vega has drawn on the canvas, and the frame with that drawing has been painted
 # (a message sent from the frame callback is handled after the frame's painting).
@@ -57,7 +57,7 @@ LATENCY = """async (input) => {
     }
     prototype.fillText = original;
     return {pixels, computed};
-}"""
+}"""  # noqa: E501
 
 
 @pytest.fixture

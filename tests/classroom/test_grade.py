@@ -1,6 +1,8 @@
-"""Grading real submissions: right ones get everything, the shipped notebook nothing, hostile ones nothing more and harm nobody.
+"""Grading real submissions: right ones get everything, the shipped notebook nothing, hostile ones nothing more and harm
+nobody.
 
-One worker is shared by all tests, for it loads the course once. Where there is no sandbox the hostile ones are skipped: they would do harm.
+One worker is shared by all tests, for it loads the course once. Where there is no sandbox the hostile ones are skipped:
+they would do harm.
 """
 
 from __future__ import annotations
@@ -89,7 +91,8 @@ def first_result(grader, folder, nb):
     return grader.grade(submit(folder, nb), "start_here.average")
 
 
-# --- right, wrong, untouched -------------------------------------------------------------------------------------------
+# --- right, wrong, untouched
+# -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("topic", BY_TOPIC if ALL else QUICK)
@@ -160,7 +163,8 @@ def test_a_missing_exercise_and_a_broken_cell_are_said(grader, tmp_path):
     assert broken.status == "missing" and "SyntaxError" in broken.text
 
 
-# --- hostile -----------------------------------------------------------------------------------------------------------
+# --- hostile
+# -----------------------------------------------------------------------------------------------------------
 
 WRONG = "def average_distributions(log_p, log_q):\n    return log_p\n"
 FORGERIES = {
@@ -219,7 +223,7 @@ for fd in range(3, 64):
         for message in [['ready', 'function', 'f', []], ['done', 1, [], []], ['callback', 0, [], {}], ['done', None, [], [[0, [1]]]]]:
             send(fd, Codec(False).pack(message))
     except OSError:
-        pass\n"""
+        pass\n"""  # noqa: E501
     + WRONG,
     "stops the judge": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nos.kill(-1, signal.SIGKILL)\n"
     + WRONG,
@@ -271,7 +275,8 @@ def test_a_wrong_answer_gets_the_hint_of_the_notebook_through_the_pipe(grader, t
     assert (result.mode, result.status) == ("apart", "wrong") and wrong.says in result.text
 
 
-# --- the wire ----------------------------------------------------------------------------------------------------------
+# --- the wire
+# ----------------------------------------------------------------------------------------------------------
 
 VALUES = [
     None,
@@ -422,7 +427,8 @@ raise ValueError(str(told))
     assert sum(told.count(name) for name in refused) == 8, told
 
 
-# --- the submissions folder, the table, the reports ------------------------------------------------------------------------
+# --- the submissions folder, the table, the reports
+# ------------------------------------------------------------------------
 
 
 def test_the_command_writes_table_and_reports_for_a_mixed_class(tmp_path, grader, monkeypatch, capsys):

@@ -163,7 +163,7 @@ from course_utils.exercises.engine import run_check
 print(run_check("start_here.mix", lambda log_p, log_q, lam: log_p).status)
 ours = [module.__file__ for name, module in sys.modules.items() if name.startswith("course_utils")]
 assert not [path for path in ours if not pathlib.Path(path).is_relative_to(pathlib.Path.cwd())], "a module is not tracked: git add it"
-"""
+"""  # noqa: E501
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=top, env=os.environ | {"PYTHONPATH": str(top)}, capture_output=True, text=True
     )

@@ -81,7 +81,10 @@ def test_the_kernel_is_described_and_numbers_are_javascripts(chart):
 def test_cells_are_run_from_the_top_in_a_fresh_kernel(tmp_path, monkeypatch):
     monkeypatch.setenv("MANY_MODELS_CHARTS", "html")  # the author's own setting
     (tmp_path / "here.txt").write_text("found", encoding="utf-8")
-    show = "import os; print(os.environ['MANY_MODELS_CHARTS']); print(open('here.txt').read(), end=''); print('\\n', end='')"
+    show = (
+        "import os; print(os.environ['MANY_MODELS_CHARTS']); print(open('here.txt').read(), end=''); "
+        "print('\\n', end='')"
+    )
     again = new_output("stream", name="stdout", text="old")
     _write(
         path := tmp_path / "run.ipynb", new_code_cell(show, outputs=[again], execution_count=7), new_code_cell("1 / 2")

@@ -1,4 +1,5 @@
-"""Discrete diffusion against the enumeration of all paths of tiny chains, simulation, and models that know the truth."""
+"""Discrete diffusion against the enumeration of all paths of tiny chains, simulation, and models that know the
+truth."""
 
 from __future__ import annotations
 
@@ -231,7 +232,8 @@ def exact_bound(model, texts, process, x0) -> torch.Tensor:
 
 
 def steps_back(model, texts, Qs, mask) -> list[torch.Tensor]:
-    """p(x_{t-1} | x_t) for all pairs of texts, (texts, texts), t = 1..T: for each token the sum over x0, with matrices."""
+    """p(x_{t-1} | x_t) for all pairs of texts, (texts, texts), t = 1..T: for each token the sum over x0, with
+    matrices."""
     result, before = [], torch.eye(K, dtype=torch.float64)
     for t, Q in enumerate(Qs, 1):
         after = before @ Q
@@ -433,7 +435,8 @@ def test_sampling_with_the_exact_model_gives_the_distribution_back(mask, steps):
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 20])
 def test_few_steps_mix_two_texts_up(steps):
-    """Texts AB and CD, equally often: the tokens are mixed in half of the cases in which both are decided in one step."""
+    """Texts AB and CD, equally often: the tokens are mixed in half of the cases in which both are decided in one
+    step."""
     process = discrete.absorbing_process(discrete.even_schedule(20), 5, 4)
     allowed = torch.tensor([[0, 2], [1, 3]])  # at each place
 

@@ -156,7 +156,8 @@ def test_what_one_kind_of_edit_does():
 
 @pytest.mark.parametrize("span", [0.0, 3.0])
 def test_shares_and_lengths_are_those_that_were_asked_for(span):
-    """In a long text, where the edit that is cut off at the end does not count: per token, 2/3 stay and as many come as go."""
+    """In a long text, where the edit that is cut off at the end does not count: per token, 2/3 stay and as many come as
+    go."""
     n = 30_000 if span else 10_000
     edit = 1 if span == 0 else span + math.exp(-span)  # mean of max(1, Poisson)
     noise = 4.5 * (edit * (1 + span) / n) ** 0.5

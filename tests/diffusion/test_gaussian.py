@@ -195,7 +195,8 @@ def test_no_noise_at_the_last_step():
 
 @pytest.mark.parametrize("sigma", diffusion.SIGMAS)
 def test_sampling_with_the_best_predictor_gives_the_data_back(sigma):
-    """Each step is affine in x, so the samples are normal; their exact moments come from running the recursion on them."""
+    """Each step is affine in x, so the samples are normal; their exact moments come from running the recursion on
+    them."""
     n, total = 10_000, torch.eye(2)
     mean = torch.zeros(1, 2)
     for t in range(200, 0, -1):

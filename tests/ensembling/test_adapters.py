@@ -1,4 +1,5 @@
-"""The two LoRA experts on SmolLM2: one batched pass equals separate ones, and the committed texts are what they write."""
+"""The two LoRA experts on SmolLM2: one batched pass equals separate ones, and the committed texts are what they
+write."""
 
 from __future__ import annotations
 

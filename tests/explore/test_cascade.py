@@ -18,7 +18,8 @@ NAMES = ["VADER", "TF-IDF", 'the "last"']
 
 
 def _outcomes(M, N=157, lowest=0.5, seed=0):
-    """scores (M-1, N), many of them exactly on a stop and some at either end, and correct (M, N), each tier better than the last."""
+    """scores (M-1, N), many of them exactly on a stop and some at either end, and correct (M, N), each tier better than
+    the last."""
     rng = np.random.default_rng(seed)
     scores = lowest + (1 - lowest) * rng.beta(2, 1, size=(M - 1, N))
     scores[:, ::4] = rng.integers(20 if lowest else 0, 41, size=scores[:, ::4].shape) / 40
@@ -53,7 +54,8 @@ def _shown(svg):
 
 
 def _bars(svg):
-    """For each histogram from top to bottom {end of the bar: (right, wrong)}; a bar that begins before the last one's end is the next's."""
+    """For each histogram from top to bottom {end of the bar: (right, wrong)}; a bar that begins before the last one's
+    end is the next's."""
     found = [
         re.fullmatch(r"score up to ([\d.]+): (\d+) right, (\d+) wrong", one).groups() for one in _said(svg, "rect mark")
     ]
@@ -70,7 +72,8 @@ def _sliders(taus, price):
 
 
 def _relative(M, price, cost):
-    """Prices as shares of the dearest: the stop of the slider with this index, of which the first is `cost`, if there is one."""
+    """Prices as shares of the dearest: the stop of the slider with this index, of which the first is `cost`, if there
+    is one."""
     listed = ([cost] if cost else []) + [[r**m for m in range(M)] for r in tiers.RATIOS]
     return np.array(listed[price]) / max(listed[price])
 
@@ -113,7 +116,8 @@ def test_what_the_page_computes_is_the_librarys_cascade(chart, outcomes, taus, p
 
 
 def test_a_page_that_computed_something_else_would_be_noticed(outcomes):
-    """Costs that do not accumulate, >= for >, and the thresholds in another order give other numbers at most settings."""
+    """Costs that do not accumulate, >= for >, and the thresholds in another order give other numbers at most
+    settings."""
     scores, correct = outcomes
     differ = {"paid": 0, "equal": 0, "order": 0}
     for taus, price in GRID:

@@ -17,7 +17,10 @@ from course_utils.explore import chart_html
 from course_utils.explore.chart import LiveChart
 
 SPEC = {"data": {"values": [{"x": 1, "said": "</script><b>it's & not</b>"}]}, "mark": "point"}
-WORDS = 'One "point" & one <slider>, which is at 1 when the chart is drawn, and what else there is to be said of it is said here.'
+WORDS = (
+    'One "point" & one <slider>, which is at 1 when the chart is drawn, and what else there is to be said of '
+    "it is said here."
+)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,5 @@
-"""The chart of distillation: Vega evaluates it (vl-convert), held against the losses of the library and their gradient."""
+"""The chart of distillation: Vega evaluates it (vl-convert), held against the losses of the library and their
+gradient."""
 
 import json
 import math
@@ -28,7 +29,8 @@ def _example(C, members, seed, truth=None, scale=3.0, **more):
 
 @pytest.fixture(scope="module")
 def examples():
-    """Digits with five teachers and with one, tokens with three; the second of the tokens' truths is an unlikely one."""
+    """Digits with five teachers and with one, tokens with three; the second of the tokens' truths is an unlikely
+    one."""
     likely = _example(V, 3, 4)
     likely = explore.Example(likely.labels, likely.teachers, likely.student, int(likely.teachers.mean(0).argmax()))
     return {

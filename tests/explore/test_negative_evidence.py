@@ -1,4 +1,5 @@
-"""The chart of negative evidence: Vega evaluates it (vl-convert), held against the library over the whole vocabulary."""
+"""The chart of negative evidence: Vega evaluates it (vl-convert), held against the library over the whole
+vocabulary."""
 
 import json
 import math

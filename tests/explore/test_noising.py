@@ -1,4 +1,5 @@
-"""The chart of the way out: what Vega draws (vl-convert) held against the library's processes, and the edits against chance."""
+"""The chart of the way out: what Vega draws (vl-convert) held against the library's processes, and the edits against
+chance."""
 
 import html
 import json
@@ -19,7 +20,8 @@ from course_utils.explore.noising import corruption_explorer, edited
 VOCABULARY = string.ascii_lowercase + " ,'\"\\<>&"
 K = len(VOCABULARY)
 TEXTS = {
-    "Genesis 1:1": "in the beginning god created the heaven and the earth, and the earth was without form and void, and darkness was upon",
+    "Genesis 1:1": "in the beginning god created the heaven and the earth, and the earth was without form and "
+    "void, and darkness was upon",
     "odd": "it's \"a\\b\" <c> & d, it's",
     "Psalm 23": "the lord is my shepherd, i shall not want",
 }

@@ -178,8 +178,10 @@ def test_text_form_says_what_the_chart_shows(f, c, a0, said):
     chart = refinement_explorer(TABLES, f=f, c=c, a0=a0, verifier_f=VERIFIER, context="a b c")
     curve = ", ".join([t for t in _texts(_draw(chart)) if re.fullmatch(r"[01]\.\d{3}", t)][:9])
     assert chart.spec["description"] == (
-        f"When another round helps: a b c. f = {f:g}, c = {c:g}, a0 = {a0:g}: accuracy in rounds 0 to 8 {curve}; {said}. A verifier's f is"
-        " 0.45, its c 0. Published results: GPT-4, GSM8K 0.955, 0.915, 0.890; GPT-3.5, GSM8K 0.759, 0.751, 0.747; GPT-3.5, CSQA 0.758,"
+        f"When another round helps: a b c. f = {f:g}, c = {c:g}, a0 = {a0:g}: accuracy in rounds 0 to 8 {curve}; "
+        f"{said}. A verifier's f is"
+        " 0.45, its c 0. Published results: GPT-4, GSM8K 0.955, 0.915, 0.890; GPT-3.5, GSM8K 0.759, 0.751, 0.747; "
+        "GPT-3.5, CSQA 0.758,"
         " 0.381, 0.418. Sliders: f, c, a0, feedback quality q, oracle, published results."
     )
     assert max(map(len, repr(chart).splitlines())) <= 100

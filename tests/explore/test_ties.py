@@ -18,7 +18,8 @@ STATES = {"contributes", "outvoted", "trimmed", "unchanged"}
 
 
 def _vectors(n, seed=0):
-    """(n, D) task vectors that agree in part, and some of whose totals are exactly 0: a row has no two equal magnitudes."""
+    """(n, D) task vectors that agree in part, and some of whose totals are exactly 0: a row has no two equal
+    magnitudes."""
     generator = torch.Generator().manual_seed(seed)
     tau = 0.02 * (torch.randn(1, D, generator=generator) + torch.randn(n, D, generator=generator)).double()
     if n == 2:

@@ -1,4 +1,5 @@
-"""The viewer of translations: what Vega draws (vl-convert) held against an alignment by recursion and a layout of its own."""
+"""The viewer of translations: what Vega draws (vl-convert) held against an alignment by recursion and a layout of its
+own."""
 
 import functools
 import itertools
@@ -269,9 +270,12 @@ def test_slider_and_a_single_sentence(chart):
 def test_text_form(chart):
     text = " ".join(repr(chart).split())
     assert text == (
-        "Viewer: three verses. Rows: English, Apertium, NMT, Human. Sentence 1 of 3 (Genesis 1:1). English: In the beginning, God created "
-        "the heavens and the earth. | Apertium (8 of 10 words in common with Human, chrF 61.2): En el inicio, Dios creado los cielos y la "
-        "tierra. | NMT (7 of 10 words in common with Human, chrF 82.0): EN el principio crió Dios la tierra y los cielos. | "
+        "Viewer: three verses. Rows: English, Apertium, NMT, Human. Sentence 1 of 3 (Genesis 1:1). English: In "
+        "the beginning, God created "
+        "the heavens and the earth. | Apertium (8 of 10 words in common with Human, chrF 61.2): En el inicio, "
+        "Dios creado los cielos y la "
+        "tierra. | NMT (7 of 10 words in common with Human, chrF 82.0): EN el principio crió Dios la tierra y "
+        "los cielos. | "
         "Human (10 words): EN el principio crió Dios los cielos y la tierra. Slider: sentence."
     )
     assert chart.spec["description"] == text and max(map(len, repr(chart).splitlines())) <= 100

@@ -1,4 +1,5 @@
-"""The viewer of samples: what Vega draws (vl-convert) held against the states themselves, and the colours against WCAG."""
+"""The viewer of samples: what Vega draws (vl-convert) held against the states themselves, and the colours against
+WCAG."""
 
 import json
 import math
@@ -192,9 +193,12 @@ def test_controls_and_runs_of_other_lengths(chart):
 def test_text_form(chart, histories):
     states = histories["64 steps"][0]
     assert chart.spec["description"] == (
-        "Which characters are decided when: a b c. Runs: 1 step (bits per character 4.250), 4 steps (bits per character 3.500), 7 passes"
-        " (bits per character 3.875), 64 steps (bits per character 2.125). 64 steps, text 1 of 3, at iteration 32 of 64,"
-        f" {states[32].count('_')} of {N} characters undecided: {states[32]} | at the end: {states[-1]} | Sliders: run, text, progress."
+        "Which characters are decided when: a b c. Runs: 1 step (bits per character 4.250), 4 steps (bits per "
+        "character 3.500), 7 passes"
+        " (bits per character 3.875), 64 steps (bits per character 2.125). 64 steps, text 1 of 3, at "
+        "iteration 32 of 64,"
+        f" {states[32].count('_')} of {N} characters undecided: {states[32]} | at the end: {states[-1]} | "
+        "Sliders: run, text, progress."
     )
     assert max(map(len, repr(chart).splitlines())) <= 100
 

@@ -1,4 +1,5 @@
-"""Averages and soups of state dicts: the arithmetic, the inputs left alone, and one clear line for what does not fit."""
+"""Averages and soups of state dicts: the arithmetic, the inputs left alone, and one clear line for what does not
+fit."""
 
 from __future__ import annotations
 

@@ -603,7 +603,8 @@ runpy.run_module("course_utils.merging.command", run_name="__main__")
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows ends a process at once, whatever the signal")
 @pytest.mark.parametrize("sign", [signal.SIGTERM, getattr(signal, "SIGKILL", 9)])
 def test_a_killed_merge_leaves_no_target(sign, folders, tmp_path):
-    """SIGTERM cleans up. After SIGKILL the unfinished folder stays under its other name until the next merge removes it."""
+    """SIGTERM cleans up. After SIGKILL the unfinished folder stays under its other name until the next merge removes
+    it."""
     (tmp_path / "config.yml").write_text(text("ties", folders), encoding="utf-8")
     out = tmp_path / "out"
     process = subprocess.Popen(
@@ -657,7 +658,8 @@ print(peak(sys.argv[3], sys.argv[2]) - small)
 @pytest.mark.slow
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="peak memory is read from Linux's /proc")
 def test_memory_does_not_grow_with_the_model(folders, tmp_path):
-    """Three models of 75 MB each, two tensors of which have 33 MB: the merge needs a few MB more than that of tiny models."""
+    """Three models of 75 MB each, two tensors of which have 33 MB: the merge needs a few MB more than that of tiny
+    models."""
     base = random_state(0, torch.bfloat16, hidden=512, inner=64, layers=4, vocabulary=32_000)
     big = [
         str(save_llama(tmp_path / name, state))

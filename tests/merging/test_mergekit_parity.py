@@ -1,8 +1,8 @@
 """The same YAML through mergekit and through our own program: the same tensors come out.
 
-mergekit 0.1.5 is run inside this process (its start alone takes many seconds). Two things of its own are not repeated here:
-it draws other random numbers for DARE (compared statistically), and where several entries are equal at the trimming
-threshold it keeps those that an unstable sort happens to put first. `stable_sort` takes that accident away.
+mergekit 0.1.5 is run inside this process (its start alone takes many seconds). Two things of its own are not repeated
+here: it draws other random numbers for DARE (compared statistically), and where several entries are equal at the
+trimming threshold it keeps those that an unstable sort happens to put first. `stable_sort` takes that accident away.
 """
 
 from __future__ import annotations
@@ -336,7 +336,8 @@ def test_learnt_models_slerp(mergekit, tmp_path):
 
 
 def test_an_unstable_sort_changes_nothing_but_ties(mergekit, tmp_path):
-    """mergekit as it is. float16 children have many entries that moved equally far; only at the threshold it matters."""
+    """mergekit as it is. float16 children have many entries that moved equally far; only at the threshold it
+    matters."""
     base, child = (str(LEARNT / name) for name in ("base", "kjv"))
     text = config("ties", [base, child], [{"weight": 1.0, "density": 0.3}], dtype="float32")
     a, b, old, new = ours(text, tmp_path), mergekit(text), load(base), load(child)
@@ -479,7 +480,8 @@ def test_dare_has_mergekits_distribution(method):
 
 
 def test_dare_from_the_same_yaml(models, mergekit, tmp_path):
-    """The norm of each tensor's change is that of the undropped task vector in both programs, the dropped share the same."""
+    """The norm of each tensor's change is that of the undropped task vector in both programs, the dropped share the
+    same."""
     base, a, *_ = models["float32"]
     text = config("dare_linear", [base, a], [{"weight": 1.0, "density": 0.3}])
     old, new = load(base), load(a)

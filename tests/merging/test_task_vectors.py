@@ -1,4 +1,5 @@
-"""Task vectors and the seven methods: closed forms, the papers' examples, ends and symmetries, inputs left alone, clear refusals."""
+"""Task vectors and the seven methods: closed forms, the papers' examples, ends and symmetries, inputs left alone, clear
+refusals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The gates and losses against closed forms, the four ways through the experts against each other, transformers and autograd.
+"""The gates and losses against closed forms, the four ways through the experts against each other, transformers and
+autograd.
 
 Run under torchrun, this file is the worker of the test of experts on two processes.
 """

@@ -1,4 +1,5 @@
-"""Word errors against a recursive definition; n-best weights and the marginal by hand; the committed clips and what is heard."""
+"""Word errors against a recursive definition; n-best weights and the marginal by hand; the committed clips and what is
+heard."""
 
 import functools
 import importlib.util
@@ -38,7 +39,8 @@ def speech():
 
 
 def edit_distance(r: tuple, h: tuple) -> int:
-    """Levenshtein by its recursive definition from the front; the library fills a table and traces back from the end."""
+    """Levenshtein by its recursive definition from the front; the library fills a table and traces back from the
+    end."""
 
     @functools.lru_cache(None)
     def distance(i: int, j: int) -> int:
@@ -252,9 +254,11 @@ needs_pocketsphinx = pytest.mark.skipif(not HAS_POCKETSPHINX, reason="PocketSphi
 
 @needs_pocketsphinx
 def test_recogniser_hears_the_same_again(speech):
-    """Samples or a file name, whatever was heard before, any n: the committed list. Its first is PocketSphinx's own answer.
+    """Samples or a file name, whatever was heard before, any n: the committed list. Its first is PocketSphinx's own
+    answer.
 
-    Decoders on other processors may differ in the last bit of a sample: far down the list, neighbours may change places.
+    Decoders on other processors may differ in the last bit of a sample: far down the list, neighbours may change
+    places.
     """
     for row in speech[speech["clip"].isin(["judges-10-5.ogg", "librivox-0880.ogg"])].itertuples():
         best = recognise(load_clip(row.clip)[0], n=10)

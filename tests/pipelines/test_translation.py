@@ -1,4 +1,5 @@
-"""The translator behind `decoding`: equal to transformers' own forward pass and search, alone and with language models."""
+"""The translator behind `decoding`: equal to transformers' own forward pass and search, alone and with language
+models."""
 
 from __future__ import annotations
 
@@ -109,7 +110,8 @@ def test_language_models_read_the_target_as_the_translator_does(nmt):
 
 
 def test_the_separator_of_stacked_sources_is_one_token(nmt):
-    """ "English</s>Spanish" is what the recipe trains on: both texts as they are alone, one id between them, one at the end."""
+    """ "English</s>Spanish" is what the recipe trains on: both texts as they are alone, one id between them, one at the
+    end."""
     english, spanish = "In the beginning, God", "En el comenzando, Dios"
     (ids,), _ = nmt.encode([f"{english}</s>{spanish}"])
     (left,), (right,) = (nmt.encode([text])[0] for text in (english, spanish))

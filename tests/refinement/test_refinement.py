@@ -1,4 +1,5 @@
-"""Mask-predict against a plain double loop and on a language of two sentences; Self-Refine's order and history; the two-rate model."""
+"""Mask-predict against a plain double loop and on a language of two sentences; Self-Refine's order and history; the
+two-rate model."""
 
 from __future__ import annotations
 
@@ -116,7 +117,8 @@ def language(sentences, mask):
 
 
 def test_multimodality_with_ties():
-    """{AB, CD}: all four tokens have 1/2 in their place. For half of the 24 ways to number A, B, C, D one step mixes them; two never."""
+    """{AB, CD}: all four tokens have 1/2 in their place. For half of the 24 ways to number A, B, C, D one step mixes
+    them; two never."""
     mixed = {1: 0, 2: 0, 5: 0}
     for a, b, c, d in itertools.permutations(range(4)):
         for iterations in mixed:
@@ -304,7 +306,8 @@ def test_rates_are_recovered(fix, breaks):
 
 
 def test_the_published_table():
-    """Huang et al. (2024), GPT-4 on GSM8K without an oracle: 95.5, 91.5, 89.0. Two rounds, two unknowns: solved by hand."""
+    """Huang et al. (2024), GPT-4 on GSM8K without an oracle: 95.5, 91.5, 89.0. Two rounds, two unknowns: solved by
+    hand."""
     found = fit_two_rates([0.955, 0.915, 0.890])
     fix, breaks = np.linalg.solve([[0.045, -0.955], [0.085, -0.915]], [-0.040, -0.025])
     np.testing.assert_allclose(found, [fix, breaks, 0], atol=1e-9)
@@ -312,7 +315,8 @@ def test_the_published_table():
 
 
 def test_least_squares_inside_the_bounds():
-    """CommonSenseQA, GPT-3.5: 75.8, 38.1, 41.8. Against a search over a fine grid, where unbounded least squares is also inside or not."""
+    """CommonSenseQA, GPT-3.5: 75.8, 38.1, 41.8. Against a search over a fine grid, where unbounded least squares is
+    also inside or not."""
     for run in ([0.758, 0.381, 0.418], [0.26, 0.25, 0.25], [0.5, 0.9, 0.2, 0.8], [0.1, 0.9, 0.95]):
         now, after = np.array(run[:-1]), np.array(run[1:])
         f, c = np.meshgrid(np.linspace(0, 1, 1001), np.linspace(0, 1, 1001), indexing="ij")

@@ -1,6 +1,7 @@
 """Programs that try to get out of the sandbox, and what is left of them afterwards: nothing.
 
-Where the sandbox cannot be had, the tests of what it contains are skipped and `test_without_a_sandbox_nothing_runs` still holds.
+Where the sandbox cannot be had, the tests of what it contains are skipped and `test_without_a_sandbox_nothing_runs`
+still holds.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def above(pid: int, table: dict[int, tuple[int, list[str]]]) -> list[int]:
 
 
 def programs(ancestor: int | None = None) -> list[int]:
-    """Sandboxed programs below `ancestor`; None: those without a launcher, which nobody will end (others' tests may run meanwhile)."""
+    """Sandboxed programs below `ancestor`; None: those without a launcher, which nobody will end
+    (others' tests may run meanwhile)."""
     table = processes()
     found = []
     for pid, (_, line) in table.items():
@@ -157,7 +159,7 @@ with tempfile.TemporaryDirectory() as folder:
 with open("mine.txt", "w") as file:
     file.write("kept")
 print(asyncio.run(wait()), pickle.loads(pickle.dumps(Point(2))), open("mine.txt").read())
-"""
+"""  # noqa: E501
     assert run_python(code, seconds=5) == Ran("ok", "[1, 2]\n5 Point(x=2) kept\n", "", "")
 
 
@@ -171,7 +173,10 @@ def test_two_runs_do_not_see_each_other_and_print_the_same():
 @contained
 def test_several_at_once_do_not_share_their_limits():
     results = {}
-    code = "import threading, time\nfor i in range(4): threading.Thread(target=time.sleep, args=(2,)).start()\nprint('all')"
+    code = (
+        "import threading, time\nfor i in range(4): threading.Thread(target=time.sleep, "
+        "args=(2,)).start()\nprint('all')"
+    )
     threads = [
         threading.Thread(target=lambda i=i: results.update({i: run_python(code, wall_seconds=60)})) for i in range(4)
     ]
@@ -287,7 +292,8 @@ def test_escape_is_contained(name):
     code, status, word = ESCAPES[name]
     with socket.create_server(("127.0.0.1", 0)) as server:  # somebody who would answer
         server.settimeout(0)
-        # Only a program that is to run out of time gets little of it: filling 256 MB can take a second of a busy machine.
+        # Only a program that is to run out of time gets little of it: filling 256 MB can take a second of a busy
+        # machine.
         ran = run_python(
             code.replace("PORT", str(server.getsockname()[1])),
             seconds=1 if status == "timeout" else 20,
@@ -367,7 +373,7 @@ print(sorted(set(os.listdir("/")) - {"lib", "lib64", "usr", "dev", "etc", "sandb
 print(os.listdir("/etc"), sorted(os.listdir("/dev")), os.isatty(0), os.getsid(0) == os.getpgrp() == 0)
 try: os.write(0, b"x")
 except OSError as error: print(error)
-"""
+"""  # noqa: E501
     lines = run_python(code).stdout.splitlines()
     assert lines[0] == "[0, 1, 2] 65534 2 1 False"
     assert lines[1] == "[]"
@@ -394,7 +400,10 @@ def test_the_interrupted_notebook_leaves_no_program(monkeypatch):
 @contained
 def test_a_dead_notebook_leaves_no_program():
     """The process that called run_python is killed outright: the sandbox ends with it (asserted by the fixture)."""
-    code = "from course_utils.sandbox.run_python import run_python; run_python('import time; time.sleep(1000)', wall_seconds=500)"
+    code = (
+        "from course_utils.sandbox.run_python import run_python; run_python('import time; time.sleep(1000)', "
+        "wall_seconds=500)"
+    )
     notebook = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     deadline = time.monotonic() + 60
     while not programs(notebook.pid) and time.monotonic() < deadline:
@@ -424,7 +433,7 @@ from run_python import run_python
 for code in ["import os; print(os.getuid())", "import os\\nwhile 1: os.fork()", "open('/escaped', 'w')", "import socket; socket.socket()"]:
     ran = run_python(code)
     print(ran.status, ran.stdout.strip(), ran.message[:40])
-"""
+"""  # noqa: E501
     done = subprocess.run(
         ["setpriv", "--reuid=4711", "--regid=4711", "--clear-groups", "/usr/bin/python3", "-c", code],
         cwd=tmp_path,

@@ -1,4 +1,5 @@
-"""Cascades, routers and calibration against plain loops, scikit-learn and closed forms; the estimators in its tools; real texts."""
+"""Cascades, routers and calibration against plain loops, scikit-learn and closed forms; the estimators in its tools;
+real texts."""
 
 from __future__ import annotations
 
@@ -243,7 +244,8 @@ def test_pgr_is_0_for_the_weak_1_for_the_strong_and_never_clipped():
 @given(SEEDS)
 @settings(max_examples=40, deadline=None)
 def test_apgr_against_the_area_under_the_roc_curve(seed):
-    """If the weak model is always wrong, PGR is the recall of the items that the strong one gets: its area follows from the AUC."""
+    """If the weak model is always wrong, PGR is the recall of the items that the strong one gets: its area follows from
+    the AUC."""
     rng = np.random.default_rng(seed)
     win, strong = rng.integers(0, 12, 50), (rng.random(50) < 0.6).astype(int)
     strong[:2] = 0, 1
@@ -326,7 +328,8 @@ class Counted(ClassifierMixin, BaseEstimator):
 
 @pytest.fixture(scope="module")
 def problem():
-    """Three fitted tiers (the first sees 2 features, the second 6, the last all), validation and test data: 3 classes."""
+    """Three fitted tiers (the first sees 2 features, the second 6, the last all), validation and test data: 3
+    classes."""
     X, y = make_classification(2400, 12, n_informative=8, n_classes=3, class_sep=1.2, shuffle=True, random_state=0)
     y = np.array(["bad", "fair", "good"])[y]
     train, validation, test = slice(0, 800), slice(800, 1600), slice(1600, 2400)
@@ -428,7 +431,8 @@ def test_a_trained_scorer_may_look_at_the_input():
 
 
 def test_thresholds_of_a_trained_scorer_come_from_data_it_has_not_seen(problem):
-    """A tree learns the validation data by heart: its own scores there are 0 or 1, and promise an accuracy that is not there."""
+    """A tree learns the validation data by heart: its own scores there are 0 or 1, and promise an accuracy that is not
+    there."""
     models, X, y, X_test, y_test = problem
     fitted = Cascade(models[::2], [1, 20], scorer=DecisionTreeClassifier(random_state=0)).fit(X, y)
     features, right = answer_features(models[0].predict_proba(X)), models[0].predict(X) == y
@@ -565,7 +569,8 @@ def test_knn_drops_into_scikit_learns_tools(benchmark):
 
 
 class Vader(ClassifierMixin, BaseEstimator):
-    """The lexicon of Hutto & Gilbert (2014): (1 + compound) / 2 as the probability of a kind text. Nothing is learned."""
+    """The lexicon of Hutto & Gilbert (2014): (1 + compound) / 2 as the probability of a kind text. Nothing is
+    learned."""
 
     classes_ = np.array([False, True])
 

@@ -42,7 +42,7 @@ def convert(source, out):
     (out / "model.bin").write_bytes(source.read_bytes())
 assets.ASSETS = {{"tiny": assets.Asset(convert=convert, **{fields!r})}}
 sys.exit(assets.main(sys.argv[1:]))
-"""
+"""  # noqa: E501
 
 
 def copy(source: Path, out: Path) -> None:

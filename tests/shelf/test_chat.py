@@ -1,5 +1,5 @@
-"""Chats: the local one against transformers' own generation; the remote one against a real `transformers serve` and, for what a healthy
-server never does, against a small stand-in that speaks the protocol's JSON and fails on request."""
+"""Chats: the local one against transformers' own generation; the remote one against a real `transformers serve` and,
+for what a healthy server never does, against a small stand-in that speaks the protocol's JSON and fails on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The character models: what each may look at, the text they read, and that the committed ones are what their reports say."""
+"""The character models: what each may look at, the text they read, and that the committed ones are what their reports
+say."""
 
 from __future__ import annotations
 

@@ -159,7 +159,8 @@ def test_damaged_checkpoint_is_one_line(tiny, tmp_path):
 
 
 def test_a_shared_tokenizer_is_found(tiny, tmp_path, monkeypatch):
-    """A folder of its own tokenizer uses that, whatever its report says; one without it uses the one that the report names."""
+    """A folder of its own tokenizer uses that, whatever its report says; one without it uses the one that the report
+    names."""
     lm, models = tiny[0], tmp_path / "models"
     report = json.dumps({"tokenizer": "shared"})
     (models / "tiny" / "training.json").write_text(report, encoding="utf-8")

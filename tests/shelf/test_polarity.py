@@ -1,4 +1,5 @@
-"""SmolLM2 as a classifier: the same probabilities as the recipe recorded, whatever the order and the company of a text."""
+"""SmolLM2 as a classifier: the same probabilities as the recipe recorded, whatever the order and the company of a
+text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Products that skip zeros against float64 references, the packed 2:4 form, and the Triton kernels, interpreted and compiled."""
+"""Products that skip zeros against float64 references, the packed 2:4 form, and the Triton kernels, interpreted and
+compiled."""
 
 from __future__ import annotations
 

@@ -1,11 +1,13 @@
 """Which cells of a submitted notebook are run to grade one exercise.
 
-    answer   the exercise's own cell (by its id, else by its tag) if the student changed it; else the last cell that defines the name which
-             the check gets; else the unchanged stub. Where students write their second try below the first, the own cell counts
-    needed   for each name that the answer uses and does not define: the last cell above the answer that defines it, else the first below;
-             and so on for the names that these cells use. Whole cells, in the notebook's order
+    answer   the exercise's own cell (by its id, else by its tag) if the student changed it; else the last cell that
+             defines the name which the check gets; else the unchanged stub. Where students write their second try below
+             the first, the own cell counts
+    needed   for each name that the answer uses and does not define: the last cell above the answer that defines it,
+             else the first below; and so on for the names that these cells use. Whole cells, in the notebook's order
     always   cells tagged "setup" and cells with `from ... import *`
-    never    cells tagged "check": the grader has its own. Cells whose names nobody needs (models, charts, a student's scratch work)
+    never    cells tagged "check": the grader has its own. Cells whose names nobody needs
+             (models, charts, a student's scratch work)
 
 Nothing is executed here, but hostile source is parsed: the grader calls this inside the sandbox only.
 """
@@ -26,7 +28,8 @@ __all__ = ["Cell", "Task", "cells_of", "chosen", "course_tasks"]
 
 @dataclass(frozen=True)
 class Task:
-    """One exercise of the course's notebook: its name, the name that holds the answer, the id and the source of its cell."""
+    """One exercise of the course's notebook: its name, the name that holds the answer, the id and the source of its
+    cell."""
 
     name: str
     variable: str
@@ -36,7 +39,8 @@ class Task:
 
 @dataclass
 class Cell:
-    """One code cell: its place among the code cells (from 1), its source as plain Python, what it binds and uses at its top level."""
+    """One code cell: its place among the code cells (from 1), its source as plain Python, what it binds and uses at its
+    top level."""
 
     number: int
     source: str
@@ -48,7 +52,8 @@ class Cell:
 
 
 def cells_of(sources: list[dict]) -> list[Cell]:
-    """The code cells, given as {"source": ..., "id": ..., "tags": [...]}. One that is not Python keeps its `problem` and binds nothing."""
+    """The code cells, given as {"source": ..., "id": ..., "tags": [...]}. One that is not Python keeps its `problem`
+    and binds nothing."""
     found = []
     for number, raw in enumerate(sources, start=1):
         cell = Cell(number, raw["source"], raw["id"], raw["tags"])
@@ -76,7 +81,8 @@ def _below(table: symtable.SymbolTable) -> list[symtable.SymbolTable]:
 
 
 def course_tasks(notebook: Any) -> list[Task]:
-    """The exercises of the course's own notebook, in order: cells tagged "exercise", each before its cell tagged "check"."""
+    """The exercises of the course's own notebook, in order: cells tagged "exercise", each before its cell tagged
+    "check"."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     found = []
     for cell, after in zip(cells, cells[1:]):
@@ -93,7 +99,8 @@ def course_tasks(notebook: Any) -> list[Task]:
 def chosen(cells: list[Cell], task: Task, shipped: set[str]) -> tuple[Cell | None, list[Cell]]:
     """The cell of the answer (None: nobody defines the name) and the cells to run, in order, the answer's among them.
 
-    shipped: the sources of the course's own cells other than the stubs; where one of them defines the same name it is not the answer.
+    shipped: the sources of the course's own cells other than the stubs; where one of them defines the same name it is
+    not the answer.
     """
     cells = [cell for cell in cells if "check" not in cell.tags]
     stub = task.stub.strip()

@@ -1,11 +1,13 @@
-"""Judge and student, two processes inside the fence: the judge runs the checks, the student's process answers their calls.
+"""Judge and student, two processes inside the fence: the judge runs the checks, the student's process answers their
+calls.
 
-The judge's answer is a stand-in: it sends the arguments over a pipe (`wire`: data, not pickle) and gets the result back. So nothing
-that a submission does to its own copy of the engine, of torch, of Python reaches the judge, and only the judge can write the verdict.
-This is "apart". An exercise whose check hands over what cannot be sent (a module, a function that carries a gradient) is checked
-"together", in the student's process; what the engine, the library and torch consisted of is then compared before and after. That finds
-accidents and the usual tricks, and does NOT withstand somebody who studies it: code in one process can undo its traces.
-Which exercises can be held apart is found by trying the reference.
+The judge's answer is a stand-in: it sends the arguments over a pipe (`wire`: data, not pickle) and gets the result
+back. So nothing that a submission does to its own copy of the engine, of torch, of Python reaches the judge, and only
+the judge can write the verdict. This is "apart". An exercise whose check hands over what cannot be sent
+(a module, a function that carries a gradient) is checked "together", in the student's process; what the engine, the
+library and torch consisted of is then compared before and after. That finds accidents and the usual tricks, and does
+NOT withstand somebody who studies it: code in one process can undo its traces. Which exercises can be held apart is
+found by trying the reference.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ def cases(name: str) -> int:
 
 
 def judge(report: int, task: Task, job: dict, names: dict, shipped: set[str], mode: str) -> None:
-    """Run one exercise and write the verdict as JSON to the descriptor `report`. mode: "apart", "together" or "probe"."""
+    """Run one exercise and write the verdict as JSON to the descriptor `report`. mode: "apart", "together" or
+    "probe"."""
     (ask_read, ask_write), (say_read, say_write) = os.pipe(), os.pipe()
     register(replace(find(task.name), seconds=time_limit(task.name, job)))
     child = os.fork()
@@ -184,7 +187,8 @@ class _Judge:
         return answer
 
     def ask(self, frame: bytes, codec: Codec) -> tuple[list, list[torch.Tensor]]:
-        """Send a question, serve the calls of functions that went with it, return the answer and the tensors with a gradient in it.
+        """Send a question, serve the calls of functions that went with it, return the answer and the tensors with a
+        gradient in it.
 
         Raises what the engine expects of an answer: Mistake, NotAttempted, StudentError."""
         try:
@@ -227,7 +231,8 @@ def _change(thing: Any, content: Any) -> None:
 
 
 class _Through(torch.autograd.Function):
-    """The student's function in the judge's graph: backward asks the student's process for the products of gradient and Jacobian."""
+    """The student's function in the judge's graph: backward asks the student's process for the products of gradient and
+    Jacobian."""
 
     @staticmethod
     def forward(

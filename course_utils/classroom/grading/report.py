@@ -17,7 +17,10 @@ FENCE = (
     "own file system (read-only, 16 MB of its own), no network, own process ids, system calls filtered, no privileges, "
     "limits on time, memory, processes and files, empty environment"
 )
-WEAK = "limits on time, memory and file size, own process group, empty environment; NO fence: files and network were within reach"
+WEAK = (
+    "limits on time, memory and file size, own process group, empty environment; NO fence: files and network "
+    "were within reach"
+)
 WORDS = {
     "passed": "passed",
     "wrong": "not right",
@@ -61,7 +64,8 @@ class Submission:
 
 
 def write(submissions: Sequence[Submission], out: Path, weak: bool = False) -> Path:
-    """Write the table to `out` and the reports to a folder of its name beside it, which is returned. Each file is written aside first."""
+    """Write the table to `out` and the reports to a folder of its name beside it, which is returned. Each file is
+    written aside first."""
     folder = out.with_suffix("")
     if folder == out:
         folder = out.with_name(out.name + "-reports")
@@ -83,7 +87,8 @@ def _put(path: Path, text: str) -> None:
 
 
 def table(submissions: Sequence[Submission]) -> str:
-    """CSV: student, notebook, file, full (exercises), exercises, cases (passed), of, problem, then each exercise's share of cases."""
+    """CSV: student, notebook, file, full (exercises), exercises, cases (passed), of, problem, then each exercise's
+    share of cases."""
     exercises = list(
         dict.fromkeys(result.exercise for s in sorted(submissions, key=lambda s: s.topic) for result in s.results)
     )

@@ -1,4 +1,5 @@
-"""The student's side of `judge`: runs the chosen cells of a submission, then answers the judge. Nothing it says is trusted."""
+"""The student's side of `judge`: runs the chosen cells of a submission, then answers the judge. Nothing it says is
+trusted."""
 
 from __future__ import annotations
 
@@ -173,7 +174,8 @@ def _last_line(error: BaseException) -> str:
 
 
 def parts() -> dict[tuple[str, str], tuple]:
-    """What a check relies on: the functions and classes of the engine, the library, torch, NumPy and Python, with their code."""
+    """What a check relies on: the functions and classes of the engine, the library, torch, NumPy and Python, with their
+    code."""
     others = ("torch", "torch.nn.functional", "numpy", "builtins", "math", "inspect", "random", "signal")
     places = [
         (name, vars(module))

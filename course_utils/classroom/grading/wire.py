@@ -1,11 +1,14 @@
-"""Values as bytes, for the pipes between the judge and a student's process: numbers, texts, tensors, arrays, and lists of them.
+"""Values as bytes, for the pipes between the judge and a student's process: numbers, texts, tensors, arrays, and lists
+of them.
 
-Not pickle, which runs code of the sender's choice when it is read. A frame that does not have this form raises ValueError:
+Not pickle, which runs code of the sender's choice when it is read. A frame that does not have this form raises
+ValueError:
 
-    length of the rest (8 bytes) | length of the head (4 bytes) | head: JSON | the bytes of tensors and arrays, one after the other
+    length of the rest (8 bytes) | length of the head (4 bytes) | head: JSON | the bytes of tensors and arrays, one
+    after the other
 
-Functions stay where they are: the other side gets a stand-in that asks for each call. What cannot be sent is refused on the judge's side
-(Unsendable) and arrives as an empty object with the name of its type from the student's.
+Functions stay where they are: the other side gets a stand-in that asks for each call. What cannot be sent is refused on
+the judge's side (Unsendable) and arrives as an empty object with the name of its type from the student's.
 """
 
 from __future__ import annotations
@@ -53,10 +56,12 @@ class Unsendable(TypeError):
 class Codec:
     """One direction of one call.
 
-    strict: raise Unsendable instead of sending an empty object. functions: the judge's functions that were sent, by number; `remote(i)`
-    makes the stand-in on the other side. generators: torch.Generator objects sent or received, in order, so that their states can follow;
-    leaves: so the tensors that require a gradient, which a strict codec sends only with follow=True. objects: what can be changed in place,
-    numbered alike on both sides; given to the codec of the reply, a result that *is* an argument, or a view of one, arrives as such.
+    strict: raise Unsendable instead of sending an empty object. functions: the judge's functions that were sent, by
+    number; `remote(i)` makes the stand-in on the other side. generators: torch.Generator objects sent or received, in
+    order, so that their states can follow;
+    leaves: so the tensors that require a gradient, which a strict codec sends only with follow=True. objects: what can
+    be changed in place, numbered alike on both sides; given to the codec of the reply, a result that *is* an argument,
+    or a view of one, arrives as such.
     """
 
     def __init__(
@@ -259,7 +264,8 @@ def as_error(name: str, text: str) -> BaseException:
 
 
 def random_states() -> list:
-    """Where the global generators of Python, torch and NumPy stand: each side goes on drawing where the other stopped."""
+    """Where the global generators of Python, torch and NumPy stand: each side goes on drawing where the other
+    stopped."""
     return [random.getstate(), torch.get_rng_state(), list(np.random.get_state())]
 
 

@@ -1,8 +1,10 @@
-"""The process that runs submissions: `grade` starts it, sends it one exercise a line as JSON, and reads one line of verdict for each.
+"""The process that runs submissions: `grade` starts it, sends it one exercise a line as JSON, and reads one line of
+verdict for each.
 
-It loads the course once and forks for each exercise, so that a submission does not wait for torch. Each fork is fenced in first (`jail`:
-own root with the installed packages and the course read-only, no network, own process ids, limits on time, memory, processes and files, a
-filter on system calls), then divides into the judge and the student's process: see `judge`. No submission is run in this process.
+It loads the course once and forks for each exercise, so that a submission does not wait for torch. Each fork is fenced
+in first (`jail`: own root with the installed packages and the course read-only, no network, own process ids, limits on
+time, memory, processes and files, a filter on system calls), then divides into the judge and the student's process: see
+`judge`. No submission is run in this process.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ DISK_MB, PROCESSES = 16, 8
 
 @dataclass
 class Topic:
-    """What is ready for a topic: its exercises, the course's own cells, the names of its set-up cells, which checks can be held apart."""
+    """What is ready for a topic: its exercises, the course's own cells, the names of its set-up cells, which checks can
+    be held apart."""
 
     tasks: dict[str, Task]
     shipped: set[str]
@@ -50,7 +53,8 @@ class Topic:
 
 
 def prepare(path: str) -> Topic:
-    """Read the course's notebook and run its set-up cells: they are the course's own, and everything they import is then loaded."""
+    """Read the course's notebook and run its set-up cells: they are the course's own, and everything they import is
+    then loaded."""
     nb = nbformat.read(path, as_version=4)
     cells = [cell for cell in nb.cells if cell.cell_type == "code"]
     tasks, names = {task.name: task for task in course_tasks(nb)}, {"__name__": "__main__"}
@@ -64,7 +68,8 @@ def prepare(path: str) -> Topic:
 
 
 def launch(work: Callable[[int], None], limits: dict, weak: bool) -> tuple[bytes, bool]:
-    """Fork, fence in, run `work(report)` in there; what was reported, and whether the wall time ran out. Leaves no process behind."""
+    """Fork, fence in, run `work(report)` in there; what was reported, and whether the wall time ran out. Leaves no
+    process behind."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
