@@ -15,7 +15,7 @@ from course_utils.exercises import mixture_of_experts_layer as layer
 from course_utils.exercises.engine import PASSED, WRONG, find, run_check
 from course_utils.exercises.mistakes import alike
 from course_utils.moe import apply_capacity, switch_balance_loss
-from course_utils.moe_dispatch import looped_experts, swiglu
+from course_utils.moe.dispatch import looped_experts, swiglu
 
 torch.set_num_threads(1)
 

@@ -12,7 +12,6 @@ from torch import nn
 from torch.func import functional_call
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from course_utils.alignment import permute_units
 from course_utils.exercises import parameter_averaging_average as averaging
 from course_utils.exercises import parameter_averaging_barrier as barrier
 from course_utils.exercises import parameter_averaging_cost as cost
@@ -23,6 +22,7 @@ from course_utils.exercises.engine import OPEN, PASSED, WRONG, Mistake, run_chec
 from course_utils.exercises.engine.calls import StudentError, guard
 from course_utils.exercises.parameter_averaging_states import mixture, shown
 from course_utils.merging import average, greedy_soup
+from course_utils.merging.alignment import permute_units
 
 # --- right in another way --------------------------------------------------------------------------------------------
 

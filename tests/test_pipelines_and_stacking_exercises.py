@@ -13,7 +13,6 @@ import torch
 from sklearn.linear_model import Ridge
 from wrong_answers.pipelines_and_stacking import WRONG as WRONG_ANSWERS
 
-from course_utils import recognition, stacking
 from course_utils.exercises import pipelines_and_stacking_bootstrap as bootstrap
 from course_utils.exercises import pipelines_and_stacking_learners as learners
 from course_utils.exercises import pipelines_and_stacking_marginal as marginal
@@ -24,6 +23,7 @@ from course_utils.exercises.arrays import numbers
 from course_utils.exercises.engine import PASSED, WRONG, find, run_check
 from course_utils.exercises.engine.quizzes import QUIZZES
 from course_utils.exercises.mistakes import alike
+from course_utils.pipelines import recognition, stacking
 
 torch.set_num_threads(1)
 

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from wrong_answers.refinement_and_diffusion import WRONG as WRONG_ANSWERS
 
-from course_utils import diffusion, discrete_diffusion, discrete_processes
+from course_utils import diffusion
+from course_utils.diffusion import discrete
 from course_utils.exercises import refinement_and_diffusion_cumulative as products
 from course_utils.exercises import refinement_and_diffusion_ddpm as ddpm
 from course_utils.exercises import refinement_and_diffusion_loss as loss
@@ -255,8 +256,8 @@ def test_the_posterior_is_bayes_rule_on_all_paths_of_a_chain():
 
 def test_posterior_and_products_are_those_of_the_library():
     x_t, x0, Q, before = bayes.inputs(6, 4, 2, seed=9)
-    assert alike(bayes.posterior(x_t, x0, Q, before), discrete_processes.matrix_posterior(x_t, F.one_hot(x0, 4).float(), Q, before))
-    assert find("refinement_and_diffusion.cumulative").reference is discrete_processes.cumulative
+    assert alike(bayes.posterior(x_t, x0, Q, before), discrete.matrix_posterior(x_t, F.one_hot(x0, 4).float(), Q, before))
+    assert find("refinement_and_diffusion.cumulative").reference is discrete.cumulative
     assert find("refinement_and_diffusion.remask").reference is remask
 
 
@@ -274,7 +275,7 @@ def test_one_jump_has_the_law_of_the_single_steps():
 
 def test_the_loss_is_the_librarys_for_log_probabilities():
     L, x0, x_t, share, mask = loss.inputs(4, 6, 5, seed=11)
-    assert alike(loss.masked_loss(L, x0, x_t, share, mask), discrete_diffusion.masked_loss(L, x0, x_t, share, mask))
+    assert alike(loss.masked_loss(L, x0, x_t, share, mask), discrete.masked_loss(L, x0, x_t, share, mask))
 
 
 def test_the_step_is_the_librarys():
@@ -289,7 +290,7 @@ def test_the_step_is_the_librarys():
 LISTS = {
     "remask": (doubt.MISTAKES, doubt.CASES, remask),
     "q_sample": (jump.MISTAKES, jump.CASES, jump.q_sample),
-    "cumulative": (products.MISTAKES, products.CASES, discrete_processes.cumulative),
+    "cumulative": (products.MISTAKES, products.CASES, discrete.cumulative),
     "masked_loss": (loss.MISTAKES, loss.CASES, loss.masked_loss),
     "ddpm_step": (ddpm.MISTAKES, ddpm.CASES, ddpm.ddpm_step),
 }

@@ -24,7 +24,7 @@ from course_utils.exercises.engine.calls import guard
 from course_utils.exercises.engine.quizzes import QUIZZES
 from course_utils.exercises.mistakes import near
 from course_utils.exercises.task_vectors_checks import named
-from course_utils.task_vectors import dare, disjoint_mean, elect_sign, slerp_tensors, trim
+from course_utils.merging.task_vectors import dare, disjoint_mean, elect_sign, slerp_tensors, trim
 
 NAMES = ("trim", "elect", "disjoint_mean", "dare", "slerp", "apply")
 

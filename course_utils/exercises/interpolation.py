@@ -1,17 +1,11 @@
 """Exercises of notebook 01: the two rules, OR and AND, EM, the posterior, learning lam, the kNN-LM.
 
-The references are the library's own functions (course_utils/ensembling.py), except the kNN-LM's.
+The references are the library's own functions (course_utils/ensembling/interpolation.py), except the kNN-LM's.
 """
 
 from __future__ import annotations
 
-from course_utils.ensembling import (
-    em_weights,
-    fit_loglinear_weights,
-    linear_interpolation,
-    loglinear_interpolation,
-    posterior_weights,
-)
+from course_utils.ensembling import em_weights, fit_loglinear_weights, linear_interpolation, loglinear_interpolation, posterior_weights
 from course_utils.exercises import interpolation_fits as fits
 from course_utils.exercises import interpolation_quizzes  # noqa: F401 (registers the quizzes)
 from course_utils.exercises import interpolation_rules as rules

@@ -1,6 +1,6 @@
 """Exercises of notebook 07: the k largest scores, the noisy gate, the importance loss, and three of the layer itself.
 
-Where the library (course_utils/moe.py) has the function, it is the reference.
+Where the library (course_utils/moe/gating.py) has the function, it is the reference.
 """
 
 from __future__ import annotations

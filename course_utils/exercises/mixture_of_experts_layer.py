@@ -1,6 +1,6 @@
 """Exercises 4 to 6 of notebook 07: the layer that asks only the chosen experts, Switch's balance loss, the capacity.
 
-The reference of the second is the library's own function (course_utils/moe.py).
+The reference of the second is the library's own function (course_utils/moe/layer.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Exercises of notebook 02: DExperts, the plausibility mask, the family's coefficients, guidance, dist-n.
 
-DExperts' and the mask's references are the library's own functions (course_utils/ensembling.py).
+DExperts' and the mask's references are the library's own functions (course_utils/ensembling/negative_evidence.py).
 """
 
 from __future__ import annotations

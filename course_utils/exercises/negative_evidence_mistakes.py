@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from course_utils.ensembling import _nucleus
+from course_utils.ensembling.negative_evidence import _nucleus
 
 Known = list[tuple[str, Tensor]]
 

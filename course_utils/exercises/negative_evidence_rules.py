@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.ensembling import _nucleus, negative_evidence, plausible_mask
+from course_utils.ensembling import negative_evidence, plausible_mask
+from course_utils.ensembling.negative_evidence import _nucleus
 from course_utils.exercises import negative_evidence_mask_mistakes as mask_mistakes
 from course_utils.exercises import negative_evidence_mistakes as wrong
 from course_utils.exercises.diagnose import AS_PROBS, attempt, judge, sum_note

@@ -1,6 +1,6 @@
 """Exercises of notebook 09: word errors, the sum over hypotheses, n-best weights, out-of-fold predictions, the bootstrap.
 
-The references for the sum and the weights are the library's functions (course_utils/recognition.py); the others are written
+The references for the sum and the weights are the library's functions (course_utils/pipelines/recognition.py); the others are written
 for lists of words, for given folds and for given resamples.
 """
 
@@ -13,7 +13,7 @@ from course_utils.exercises import pipelines_and_stacking_posterior as posterior
 from course_utils.exercises import pipelines_and_stacking_quizzes  # noqa: F401 (registers the quiz)
 from course_utils.exercises import pipelines_and_stacking_wer as wer
 from course_utils.exercises.engine import Exercise, register
-from course_utils.recognition import marginal_pipeline, nbest_posterior
+from course_utils.pipelines.recognition import marginal_pipeline, nbest_posterior
 
 register(
     Exercise(

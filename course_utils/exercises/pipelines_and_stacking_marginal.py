@@ -12,7 +12,7 @@ from course_utils.exercises.diagnose import attempt, sum_note
 from course_utils.exercises.engine.calls import Mistake, StudentError
 from course_utils.exercises.engine.compare import close
 from course_utils.exercises.mistakes import alike, draw, recognise
-from course_utils.recognition import marginal_pipeline
+from course_utils.pipelines.recognition import marginal_pipeline
 
 STEPS = "result[b] = p1[b, 0] * p2[0] + p1[b, 1] * p2[1] + ..., which is the matrix product p1 @ p2, (B, K) @ (K, V)."
 ARGMAX = (

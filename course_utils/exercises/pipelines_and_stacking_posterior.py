@@ -12,7 +12,7 @@ from course_utils.exercises.diagnose import attempt, sum_note
 from course_utils.exercises.engine.calls import Mistake, StudentError
 from course_utils.exercises.engine.compare import close
 from course_utils.exercises.mistakes import recognise
-from course_utils.recognition import nbest_posterior
+from course_utils.pipelines.recognition import nbest_posterior
 
 STEPS = "torch.softmax(scale * scores, dim=0); by hand: z = scale * scores, then exp(z - z.max()), divided by its sum."
 NO_SCALE = "The scale has no effect in your result: multiply the scores by it before the softmax."

@@ -1,11 +1,11 @@
 """Exercises of notebook 10: which tokens are doubted again, tokens that are lost, steps back, a bound, and a step out of noise.
 
-Where the library (course_utils/refinement.py, discrete_processes.py) has the function in the stub's form, it is the reference.
+Where the library (course_utils/refinement/mask_predict.py, diffusion/discrete.py) has the function in the stub's form, it is the reference.
 """
 
 from __future__ import annotations
 
-from course_utils.discrete_processes import cumulative
+from course_utils.diffusion.discrete import cumulative
 from course_utils.exercises import refinement_and_diffusion_cumulative as products
 from course_utils.exercises import refinement_and_diffusion_ddpm as ddpm
 from course_utils.exercises import refinement_and_diffusion_loss as loss

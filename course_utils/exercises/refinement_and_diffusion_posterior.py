@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.discrete_processes import absorbing_transition, cumulative, even_schedule
+from course_utils.diffusion.discrete import absorbing_transition, cumulative, even_schedule
 from course_utils.exercises.diagnose import Known, judge
 from course_utils.exercises.engine import Mistake
 from course_utils.exercises.engine.calls import same

@@ -1,6 +1,6 @@
 """Exercises of notebook 06: a product that skips zeros, what a batch leaves to skip, 2:4 weights, live blocks.
 
-The references of the first three are the library's own functions (course_utils/sparsity.py).
+The references of the first three are the library's own functions (course_utils/sparsity/matvec.py).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Exercises of notebook 04: trim, elect, disjoint mean (TIES); drop and rescale (DARE); slerp; task arithmetic.
 
-The references are the library's own functions (course_utils/task_vectors.py); the last one is made of three of them.
+The references are the library's own functions (course_utils/merging/task_vectors.py); the last one is made of three of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from course_utils.exercises import task_vectors_slerp as arc
 from course_utils.exercises import task_vectors_trim as trimming
 from course_utils.exercises.engine import Exercise, register
 from course_utils.exercises.task_vectors_apply import add_tasks
-from course_utils.task_vectors import dare, disjoint_mean, elect_sign, slerp_tensors, trim
+from course_utils.merging.task_vectors import dare, disjoint_mean, elect_sign, slerp_tensors, trim
 
 __all__ = ["add_tasks"]
 

@@ -12,7 +12,7 @@ from course_utils.exercises.engine import Mistake, close
 from course_utils.exercises.engine.calls import clone, same
 from course_utils.exercises.parameter_averaging_states import ORDINALS, StateDict, mixture, state_dict
 from course_utils.exercises.task_vectors_checks import tried
-from course_utils.task_vectors import add, edit, task_vector
+from course_utils.merging.task_vectors import add, edit, task_vector
 
 
 def add_tasks(base: Mapping[str, Tensor], fine_tuned: Sequence[Mapping[str, Tensor]], lam: float) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from course_utils.exercises.engine import Mistake
 from course_utils.exercises.mistakes import near
 from course_utils.exercises.task_vectors_checks import Known, listed, named, plus_minus, shaped, tried, vectors
-from course_utils.task_vectors import elect_sign
+from course_utils.merging.task_vectors import elect_sign
 
 COUNT = (
     "You counted heads, one vote for each task (the median does so, too): of [3, -1, -1] that makes a minus. Votes count"

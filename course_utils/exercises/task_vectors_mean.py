@@ -10,7 +10,7 @@ from torch import Tensor
 from course_utils.exercises.engine import Mistake
 from course_utils.exercises.mistakes import near
 from course_utils.exercises.task_vectors_checks import Known, listed, named, plus_minus, shaped, tried, vectors
-from course_utils.task_vectors import disjoint_mean, elect_sign
+from course_utils.merging.task_vectors import disjoint_mean, elect_sign
 
 ALL_TASKS = (
     "You divide by n, the number of tasks. The divisor is the number of CONTRIBUTORS at that coordinate: the mean of"

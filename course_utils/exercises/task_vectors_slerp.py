@@ -13,7 +13,7 @@ from course_utils.exercises import task_vectors_slerp_mistakes as wrong
 from course_utils.exercises.engine import Mistake, close
 from course_utils.exercises.mistakes import near
 from course_utils.exercises.task_vectors_checks import shaped, tried, vectors
-from course_utils.task_vectors import slerp_tensors
+from course_utils.merging.task_vectors import slerp_tensors
 
 
 def _check(answer: Callable, a: Tensor, b: Tensor, t: float) -> None:

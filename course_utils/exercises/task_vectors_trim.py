@@ -11,7 +11,7 @@ from torch import Tensor
 from course_utils.exercises.engine import Mistake
 from course_utils.exercises.mistakes import near
 from course_utils.exercises.task_vectors_checks import Known, named, shaped, tried, vectors
-from course_utils.task_vectors import keep_count, trim
+from course_utils.merging.task_vectors import keep_count, trim
 
 ALL_TASKS = (
     "You use one threshold for all tasks: then a model that moved far keeps nearly all its entries, and one that moved"

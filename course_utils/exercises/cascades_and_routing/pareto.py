@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from course_utils.cascades import pareto
 from course_utils.exercises.engine import Exercise, alike, case, numbers
+from course_utils.selection.cascades import pareto
 
 Array = np.ndarray
 

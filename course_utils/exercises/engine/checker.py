@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from course_utils import progress as kept
+from course_utils.classroom import progress as kept
 from course_utils.exercises.engine.calls import Mistake, NotAttempted, StudentError, guard, is_stub
 from course_utils.exercises.engine.exercise import Exercise
 from course_utils.exercises.engine.messages import Message, code_message, table_message
@@ -222,7 +222,7 @@ def solution(name: str) -> None:
 def progress() -> None:
     """A table of the exercises of the topics that this session has worked on, each with its state.
 
-    Where progress is kept (see course_utils.progress) also what earlier sessions passed, and a row for each notebook."""
+    Where progress is kept (see course_utils.classroom.progress) also what earlier sessions passed, and a row for each notebook."""
     _progress().show()
 
 
