@@ -5,7 +5,13 @@ The references are the library's own functions (course_utils/ensembling/interpol
 
 from __future__ import annotations
 
-from course_utils.ensembling import em_weights, fit_loglinear_weights, linear_interpolation, loglinear_interpolation, posterior_weights
+from course_utils.ensembling import (
+    em_weights,
+    fit_loglinear_weights,
+    linear_interpolation,
+    loglinear_interpolation,
+    posterior_weights,
+)
 from course_utils.exercises import interpolation_fits as fits
 from course_utils.exercises import interpolation_quizzes  # noqa: F401 (registers the quizzes)
 from course_utils.exercises import interpolation_rules as rules

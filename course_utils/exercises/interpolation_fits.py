@@ -7,7 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from course_utils.ensembling import em_weights, fit_loglinear_weights, linear_interpolation, loglinear_interpolation, posterior_weights
+from course_utils.ensembling import (
+    em_weights,
+    fit_loglinear_weights,
+    linear_interpolation,
+    loglinear_interpolation,
+    posterior_weights,
+)
 from course_utils.exercises import interpolation_fit_mistakes as wrong
 from course_utils.exercises import interpolation_lam_mistakes as lam_mistakes
 from course_utils.exercises.diagnose import attempt, judge

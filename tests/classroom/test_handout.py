@@ -26,7 +26,7 @@ STUDENTS = {
     "pyproject.toml",
     "requirements.lock",
     "course_utils/moe/gating.py",
-    "course_utils/exercises/engine.py",
+    "course_utils/exercises/engine/checker.py",
     "data/README.md",
     "data/verses.parquet",
     *(f"notebooks/{p.name}" for p in NOTEBOOKS),
@@ -58,7 +58,7 @@ def repository(tmp_path):
         "tests/test_x.py": "",
         "course_utils/classroom/grade.py": "",
         "course_utils/explore/grid.py": "x = 1",
-        "course_utils/exercises/engine.py": "",
+        "course_utils/exercises/engine/checker.py": "",
         "conftest.py": "",
         "run": "#!/bin/sh",
     }
@@ -84,7 +84,7 @@ def test_outputs_tests_and_untracked_files_stay_behind(repository, tmp_path):
     assert list(found) == [f"many-models/{name}" for name in names]
     assert names == [
         "README.md",
-        "course_utils/exercises/engine.py",
+        "course_utils/exercises/engine/checker.py",
         "course_utils/explore/grid.py",
         "notebooks/01_x.ipynb",
         "run",

@@ -1,11 +1,186 @@
-"""Wrong answers to the exercises of notebook 10: the first two here, the others in modules of their own."""
+"""Wrong answers to the exercises of refinement_and_diffusion that a declared mistake cannot show."""
 
 from __future__ import annotations
 
 from . import WrongAnswer
-from ._refinement_and_diffusion_chains import WRONG as CHAINS
-from ._refinement_and_diffusion_noise import WRONG as NOISE
-from ._refinement_and_diffusion_write import function
+
+
+def function(exercise: str, signature: str, label: str, body: str, says: str) -> WrongAnswer:
+    lines = "\n".join("    " + line for line in body.strip().splitlines())
+    modules = ("import math", "math."), ("import numpy as np", "np.")
+    imports = "".join(f"{line}\n" for line, used in modules if used in body)
+    code = f"{imports}import torch\nimport torch.nn.functional as F\n\n\ndef {signature}:\n{lines}\n"
+    return WrongAnswer(f"refinement_and_diffusion.{exercise}", label, code, says)
+
+
+def _loss(label: str, value: str, says: str) -> WrongAnswer:
+    """One line; `n` is -log p(x0), `m` 1 where masked, `s` the share, all (B, N)."""
+    body = f"""
+n = -log_probs.gather(-1, x0[..., None])[..., 0]
+m = (x_t == mask).float()
+s = share[:, None].expand(x0.shape)
+return {value}"""
+    return function("masked_loss", "my_masked_loss(log_probs, x0, x_t, share, mask)", label, body, says)
+
+
+def _loss_body(label: str, body: str, says: str) -> WrongAnswer:
+    return function("masked_loss", "my_masked_loss(log_probs, x0, x_t, share, mask)", label, body, says)
+
+
+RIGHT = {
+    "beta": "betas[t - 1]",
+    "alpha": "1 - beta",
+    "bar": "(1 - betas[:t]).prod()",
+    "weight": "beta / (1 - bar).sqrt()",
+    "mean": "(x_t - weight * eps) / alpha.sqrt()",
+    "sigma": "beta.sqrt()",
+    "end": "mean if t == 1 else mean + sigma * noise",
+}
+
+
+def _step(label: str, says: str, **wrong: str) -> WrongAnswer:
+    """The right answer but for some of its lines."""
+    assert not wrong.keys() - RIGHT.keys(), wrong
+    lines = {**RIGHT, **wrong}
+    body = "\n".join(f"{name} = {value}" for name, value in lines.items() if name != "end") + f"\nreturn {lines['end']}"
+    return function("ddpm_step", "my_ddpm_step(x_t, eps, t, betas, noise)", label, body, says)
+
+
+def _step_body(label: str, body: str, says: str) -> WrongAnswer:
+    return function("ddpm_step", "my_ddpm_step(x_t, eps, t, betas, noise)", label, body, says)
+
+
+LOSS = [
+    _loss("terms", "n * m / s", "These are the terms of each token"),
+    _loss("masked terms", "(n / s)[x_t == mask]", "These are the terms of each token"),
+    _loss("a text each", "(n * m / s).mean(1)", "one number for each text"),
+    _loss("with an axis", "(n * m / s).mean().reshape(1)", "Return a scalar"),
+    _loss("product with the mask", "(n * m / s).mean()", "Select instead of multiplying"),
+    _loss("item", "torch.where(m > 0, n / s, 0).mean().item()", "no gradient reaches log_probs"),
+    _loss("detached", "torch.where(m > 0, n / s, 0).mean().detach()", "no gradient reaches log_probs"),
+    _loss("part of it detached", "torch.where(m > 0, n / s, 0).mean() + n[0, 0] - n[0, 0].detach()", "is cut off"),
+    _loss("numpy", "torch.tensor(np.where(m > 0, n.numpy() / s.numpy(), 0).mean())", "no gradient reaches log_probs"),
+    _loss_body(
+        "gather without an axis", "return -log_probs.gather(-1, x0).mean()", "gather wants an index of three axes"
+    ),
+    _loss_body(
+        "nll_loss without transpose", "return F.nll_loss(log_probs, x0)", "F.nll_loss wants the K kinds on axis 1"
+    ),
+    _loss_body(
+        "nan without masks",
+        "n = -log_probs.gather(-1, x0[..., None])[..., 0]\nm = x_t == mask\n"
+        "return (n / share[:, None])[m].mean() * m.float().mean()",
+        "Here no token is masked at all",
+    ),
+    _loss_body("in place", "log_probs[log_probs.isinf()] = 0\nreturn -log_probs.mean()", "changed its input"),
+    _loss_body("nothing returned", "loss = -log_probs.mean()", "did you forget `return`"),
+    _loss("text", "'0.5'", "should be a torch tensor"),
+    _loss("not foreseen", "torch.where(m > 0, n / s, 0).mean() + 0.1", "0 where x_t is not the mask"),
+]
+
+
+STEP = [
+    _step("betas[t]", "Your index is too large", beta="betas[t]"),
+    _step("cumprod[t]", "Your index is too large", bar="(1 - betas).cumprod(0)[t]"),
+    _step(
+        "own noise",
+        "you draw random numbers of your own",
+        end="mean if t == 1 else mean + sigma * torch.randn_like(x_t)",
+    ),
+    _step("all betas", "The shapes do not line up", beta="betas"),
+    _step("math.sqrt of a list", "betas[t - 1] is a tensor", sigma="torch.sqrt(beta.item())"),
+    _step_body("in place", "x_t -= eps\nreturn x_t", "changed its input"),
+    _step_body("nothing returned", "mean = x_t - betas[t - 1] * eps", "did you forget `return`"),
+    _step("not foreseen", "it should be 1.24 x_t", weight="0.5 * beta / (1 - bar).sqrt()"),
+]
+
+
+def _products(label: str, value: str, says: str) -> WrongAnswer:
+    """One line; `run(Qs)` are the right running products, `left(Qs)` those from the other side, `one` is the identity, (1, K, K)."""
+    body = f"""
+def run(Qs):
+    out = [Qs[0]]
+    for Q in Qs[1:]:
+        out.append(out[-1] @ Q)
+    return torch.stack(out)
+def left(Qs):
+    out = [Qs[0]]
+    for Q in Qs[1:]:
+        out.append(Q @ out[-1])
+    return torch.stack(out)
+one = torch.eye(Qs.shape[1], dtype=Qs.dtype)[None]
+return {value}"""
+    return function("cumulative", "my_cumulative(Qs)", label, body, says)
+
+
+def _products_body(label: str, body: str, says: str) -> WrongAnswer:
+    return function("cumulative", "my_cumulative(Qs)", label, body, says)
+
+
+def _posterior(label: str, value: str, says: str) -> WrongAnswer:
+    """One line; `A` is Q_t, `B` is Qbar_{t-1}, `norm` divides by the sum over the tokens."""
+    body = f"""
+def norm(p):
+    return p / p.sum(dim=-1, keepdim=True)
+A, B, K = Q, Qbar_before, len(Q)
+return {value}"""
+    return function("posterior", "my_posterior(x_t, x0, Q, Qbar_before)", label, body, says)
+
+
+def _posterior_body(label: str, body: str, says: str) -> WrongAnswer:
+    return function("posterior", "my_posterior(x_t, x0, Q, Qbar_before)", label, body, says)
+
+
+PRODUCTS = [
+    _products(
+        "last only",
+        "torch.linalg.multi_dot(list(Qs)) if len(Qs) > 1 else Qs[0]",
+        "Only the product of all T steps is here",
+    ),
+    _products("list", "list(run(Qs))", "torch.stack(them)"),
+    _products("rows only", "run(Qs)[:, 0]", "to go from every token to every other"),
+    _products_body(
+        "too far",
+        "out = [Qs[0]]\nfor t in range(len(Qs)):\n    out.append(out[-1] @ Qs[t + 1])\nreturn torch.stack(out)",
+        "Qs has T matrices",
+    ),
+    _products_body(
+        "in place", "for t in range(1, len(Qs)):\n    Qs[t] = Qs[t - 1] @ Qs[t]\nreturn Qs", "changed its input"
+    ),
+    _products_body(
+        "nothing returned", "out = [Qs[0]]\nfor Q in Qs[1:]:\n    out.append(out[-1] @ Q)", "did you forget `return`"
+    ),
+    _products("not foreseen", "run(Qs) + 0.1", "multiply each next matrix from the right"),
+]
+
+
+POSTERIOR = [
+    _posterior("unnormalised", "A.T[x_t] * B[x0]", "The product is right"),
+    _posterior(
+        "divided by q(x_t | x_0) of the steps before",
+        "A.T[x_t] * B[x0] / (1e-9 + B[x0, x_t])[:, None]",
+        "The product is right",
+    ),
+    _posterior("logarithms", "(A.T[x_t].log() + B[x0].log()).log_softmax(-1)", "You return logarithms"),
+    _posterior("most probable", "(A.T[x_t] * B[x0]).argmax(-1)", "one token for each text"),
+    _posterior("matrices", "norm(A.T[x_t][:, :, None] * B[x0][:, None, :])", "This is a matrix for each text"),
+    _posterior("matrix", "A.T * B", "This is a matrix for each text"),
+    _posterior("one-hot forgotten", "norm((x_t.float() @ A.T) * (x0.float() @ B))", "x_t and x0 are ids"),
+    _posterior("ids times matrix", "norm((x_t @ A.T) * (x0 @ B))", "x_t and x0 are ids"),
+    _posterior("column without transpose", "norm(A[:, x_t] * B[x0])", "The shapes do not line up"),
+    _posterior("sum without axis", "(A.T[x_t] * B[x0]) / (A.T[x_t] * B[x0]).sum(-1)", "The shapes do not line up"),
+    _posterior(
+        "sample",
+        "F.one_hot(torch.multinomial(norm(A.T[x_t] * B[x0]), 1)[:, 0], K).float()",
+        "you draw random numbers of your own",
+    ),
+    _posterior("list", "norm(A.T[x_t] * B[x0]).tolist()", "should be a torch tensor"),
+    _posterior_body("in place", "Q *= Qbar_before\nreturn Q", "changed its input"),
+    _posterior_body(
+        "nothing returned", "p = Q.T[x_t] * Qbar_before[x0]\np / p.sum(-1, keepdim=True)", "did you forget `return`"
+    ),
+    _posterior("not foreseen", "norm(A.T[x_t] ** 2 * B[x0])", "then divide by their sum over j"),
+]
 
 
 def _remask(label: str, value: str, says: str) -> WrongAnswer:
@@ -20,16 +195,17 @@ return {value}"""
 
 
 def _remask_body(label: str, body: str, says: str) -> WrongAnswer:
-    return function("remask", "my_remask(probabilities, t, T)", label, "p, (B, N) = probabilities, probabilities.shape\n" + body, says)
+    return function(
+        "remask",
+        "my_remask(probabilities, t, T)",
+        label,
+        "p, (B, N) = probabilities, probabilities.shape\n" + body,
+        says,
+    )
 
 
 def _sample(label: str, value: str, says: str) -> WrongAnswer:
     return function("q_sample", "my_q_sample(x0, t, T, mask, u)", label, f"return {value}", says)
-
-
-def _chance(label: str, value: str, says: str) -> WrongAnswer:
-    """Right but for the chance."""
-    return _sample(label, f"torch.where(u < {value}, mask, x0)", says)
 
 
 def _sample_body(label: str, body: str, says: str) -> WrongAnswer:
@@ -37,53 +213,10 @@ def _sample_body(label: str, body: str, says: str) -> WrongAnswer:
 
 
 REMASK = [
-    _remask("highest", "lowest(-p, n)", "You mask the HIGHEST probabilities"),
-    _remask_body(
-        "topk of the largest",
-        "n = max(1, N * (T - t) // T)\nreturn torch.zeros_like(p, dtype=torch.bool).scatter(1, p.topk(n, dim=1).indices, True)",
-        "You mask the HIGHEST probabilities",
-    ),
-    _remask("inverted", "~lowest(p, n)", "True are the positions that are KEPT"),
-    _remask("t/T", "lowest(p, max(1, N * t // T))", "more and more with every iteration"),
-    _remask("t/T, none left", "lowest(p, N * t // T)", "more and more with every iteration"),
-    _remask("ceil", "lowest(p, math.ceil(N * (T - t) / T))", "rounded UP"),
-    _remask("round", "lowest(p, max(1, round(N * (T - t) / T)))", "rounded to the NEAREST"),
-    _remask("round, none left", "lowest(p, round(N * (T - t) / T))", "rounded to the NEAREST"),
-    _remask("at least one forgotten", "lowest(p, N * (T - t) // T)", "at least one position is masked"),
-    _remask("at least one forgotten, int", "lowest(p, int(N * (T - t) / T))", "at least one position is masked"),
-    _remask("floating point", "lowest(p, max(1, int(N * (1 - t / T))))", "1.9999999999999996"),
-    _remask("floating point, floor", "lowest(p, max(math.floor((1 - t / T) * N), 1))", "1.9999999999999996"),
-    _remask("compared with a float", "lowest(p, max(1, N * (T - t) / T))", "rounded UP"),
-    _remask("whole batch", "lowest(p.reshape(1, -1), B * n).reshape(B, N)", "among all positions of the batch"),
-    _remask("whole batch, its count", "lowest(p.view(1, -1), max(1, B * N * (T - t) // T)).view(B, N)", "among all positions of the batch"),
-    _remask("whole batch, n alone", "p <= p.flatten().kthvalue(n).values", "among all positions of the batch"),
-    _remask("numel", "lowest(p, max(1, p.numel() * (T - t) // T))", "not made of the length of a row"),
-    _remask("columns", "lowest(p, n, dim=0)", "You choose among the rows"),
-    _remask("len of the batch", "lowest(p, max(1, len(p) * (T - t) // T))", "not made of the length of a row"),
-    _remask("argsort as rank", "p.argsort(dim=1) < n", "not the rank of each position"),
-    _remask("descending argsort as rank", "p.argsort(dim=1, descending=True) < n", "not the rank of each position"),
-    _remask("first n", "(torch.arange(N) < n).repeat(B, 1)", "n fixed places of each row"),
-    _remask("sorted", "torch.ones_like(p, dtype=torch.bool).cumsum(1) > N - n", "n fixed places of each row"),
-    _remask("T - t", "lowest(p, T - t)", "does not depend on the length N"),
-    _remask("steady", "lowest(p, max(1, N // T))", "the same in every iteration"),
-    _remask("iteration before", "lowest(p, max(1, N * (T - t + 1) // T))", "that of the iteration before"),
-    _remask("iteration after", "lowest(p, max(1, N * (T - t - 1) // T))", "that of the iteration after"),
-    _remask("lowest only", "p == p.min(dim=1, keepdim=True).values", "only the single lowest"),
-    _remask("share as threshold", "p < (T - t) / T", "compare the probabilities with a fixed number"),
-    _remask("half", "p < 0.5", "compare the probabilities with a fixed number"),
-    _remask("below the mean", "p < p.mean(dim=1, keepdim=True)", "compare the probabilities with a fixed number"),
-    _remask("1/N", "p < 1 / N", "compare the probabilities with a fixed number"),
-    _remask("first row for all", "lowest(p, n)[0].expand(B, N)", "All rows get the same positions"),
-    _remask("mean row", "lowest(p.mean(0, keepdim=True), n).expand(B, N)", "All rows get the same positions"),
-    _remask("one row", "lowest(p, n)[0]", "All rows get the same positions"),
-    _remask("all", "torch.ones_like(p, dtype=torch.bool)", "You mask everything"),
-    _remask("one more", "p.argsort(1).argsort(1) <= n", "one too many"),
-    _remask("index n", "p <= p.sort(dim=1).values[:, min(n, N - 1), None]", "one too many"),
-    _remask("strictly below", "p < p.sort(dim=1).values[:, n - 1, None]", "one too few"),
     _remask("threshold", "p <= p.kthvalue(n, dim=1, keepdim=True).values", "Several probabilities are equal here"),
-    _remask("threshold by topk", "p <= p.topk(n, largest=False).values[:, -1:]", "Several probabilities are equal here"),
-    _remask("quantile", "p <= p.quantile((T - t) / T, dim=1, keepdim=True)", "A quantile is a number between two entries"),
-    _remask("quantile, strict", "p < p.quantile((T - t) / T, dim=1, keepdim=True)", "A quantile is a number between two entries"),
+    _remask(
+        "threshold by topk", "p <= p.topk(n, largest=False).values[:, -1:]", "Several probabilities are equal here"
+    ),
     _remask(
         "quantile of the ranks",
         "p <= p.quantile(min(1, (n - 0.5) / max(N - 1, 1)), dim=1, keepdim=True)",
@@ -92,7 +225,7 @@ REMASK = [
     _remask("random", "lowest(torch.rand(B, N), n)", "you draw random numbers of your own"),
     _remask("bernoulli", "torch.rand(B, N) < (T - t) / T", "you draw random numbers of your own"),
     _remask("weighted at random", "lowest(p.log() - torch.rand(B, N).log(), n)", "you draw random numbers of your own"),
-    _remask("places", "p.argsort(dim=1)[:, :n]", "These are the PLACES"),
+    _remask("places", "p.argsort(dim=1)[:, :n]", "These are the places"),
     _remask("values", "p.topk(n, dim=1, largest=False).values", "These are the n lowest probabilities themselves"),
     _remask("numbers", "lowest(p, n).long()", "Your mask is made of numbers"),
     _remask("floats", "lowest(p, n).float()", "Your mask is made of numbers"),
@@ -100,73 +233,47 @@ REMASK = [
     _remask("filled with inf", "p.masked_fill(lowest(p, n), torch.inf)", "You return probabilities"),
     _remask("list", "lowest(p, n).tolist()", "should be a torch tensor"),
     _remask("threshold without axis", "p <= p.kthvalue(n, dim=1).values", "The shapes do not line up"),
-    _remask_body("float slice", "n = max(1, N * (T - t) / T)\nreturn p.argsort(dim=1)[:, :n]", "n must be a whole number"),
-    _remask_body("in place", "n = max(1, N * (T - t) // T)\np[p > p.kthvalue(n, 1, True).values] = 1\nreturn p < 1", "changed its input"),
+    _remask_body(
+        "float slice", "n = max(1, N * (T - t) / T)\nreturn p.argsort(dim=1)[:, :n]", "n must be a whole number"
+    ),
+    _remask_body(
+        "in place",
+        "n = max(1, N * (T - t) // T)\np[p > p.kthvalue(n, 1, True).values] = 1\nreturn p < 1",
+        "changed its input",
+    ),
     _remask_body("nothing returned", "p < p.median()", "did you forget `return`"),
     _remask("not foreseen", "lowest(p, n).flip(1)", "In each row the n = max(1, N * (T - t) // T) lowest are masked"),
 ]
 
+
 SAMPLE = [
-    _chance("what is left", "1 - t / T", "the chance that a token is LEFT"),
-    _sample("the other side", "torch.where(u > 1 - t / T, mask, x0)", "You mask where u is LARGE"),
-    _sample("swapped results", "torch.where(u < t / T, x0, mask)", "two results of the choice are swapped"),
-    _sample("swapped comparison", "torch.where(u > t / T, mask, x0)", "two results of the choice are swapped"),
-    _chance("one step", "1 / (T - t + 1)", "the chance of the step t ALONE"),
-    _chance("one step, off by one", "1 / (T - t)", "the chance of the step t ALONE"),
-    _chance("one step, what is left", "1 - 1 / (T - t + 1)", "the chance of the step t ALONE"),
-    _chance("sum", "sum(1 / (T - s + 1) for s in range(1, t + 1))", "You add up the chances of the steps"),
-    _chance("power", "1 - (1 - 1 / (T - t + 1)) ** t", "You give every step the same chance"),
-    _chance("power of 1/T", "1 - (1 - 1 / T) ** t", "You give every step the same chance"),
-    _chance("1/T", "1 / T", "You give every step the same chance"),
-    _chance("step before", "(t - 1) / T", "that of the step before"),
-    _chance("step after", "(t + 1) / T", "that of the step after"),
-    _chance("longer chain", "t / (T + 1)", "one step longer"),
-    _chance("whole numbers", "t // T", "divide with /"),
-    _chance("rounded", "round(t / T)", "rounded to a whole number"),
-    _chance("length", "t / x0.shape[1]", "You divide by the length of the text"),
-    _chance("upside down", "T / t if t else 0", "Everything is masked"),
-    _sample("one draw a row", "torch.where(u[:, :1] < t / T, mask, x0)", "One draw decides for a whole row"),
-    _sample("mean draw", "torch.where(u.mean(1, keepdim=True) < t / T, mask, x0)", "One draw decides for a whole row"),
-    _sample("first text's draws", "torch.where(u[0] < t / T, mask, x0)", "All texts use the draws of the first one"),
-    _sample("exact count", "torch.where(u.argsort(1).argsort(1) < x0.shape[1] * t // T, mask, x0)", "exactly the same number of tokens"),
-    _sample_body(
-        "exact count, scatter",
-        "places = u.argsort(1)[:, :x0.shape[1] * t // T]\nreturn x0.scatter(1, places, mask)",
-        "exactly the same number of tokens",
-    ),
-    _sample("first tokens", "torch.where(torch.arange(x0.shape[1]) < x0.shape[1] * t // T, mask, x0)", "does not depend on u"),
     _sample("own draws", "torch.where(torch.rand(x0.shape) < t / T, mask, x0)", "you draw random numbers of your own"),
     _sample_body(
         "own draws with a seed",
         "u = torch.rand(x0.shape, generator=torch.Generator().manual_seed(0))\nreturn torch.where(u < t / T, mask, x0)",
         "does not depend on u",
     ),
-    _sample("bernoulli", "torch.where(torch.bernoulli(torch.full(u.shape, t / T)) > 0, mask, x0)", "you draw random numbers of your own"),
-    _sample("nothing", "x0.clone()", "Nothing is masked"),
-    _sample_body("result thrown away", "x0.masked_fill(u < t / T, mask)\nreturn x0", "masked_fill returns a new tensor"),
-    _sample("everything", "torch.full_like(x0, mask)", "Everything is masked"),
-    _sample("others lost", "torch.where(u < t / T, mask, 0)", "The tokens that are not masked are changed"),
+    _sample(
+        "bernoulli",
+        "torch.where(torch.bernoulli(torch.full(u.shape, t / T)) > 0, mask, x0)",
+        "you draw random numbers of your own",
+    ),
     _sample("packed", "x0[u >= t / T]", "only some of the tokens"),
-    _sample("where", "u < t / T", "This is WHERE a token is masked"),
-    _sample("where, numbers", "(u < t / T).long()", "This is WHERE a token is masked"),
-    _sample("kept, numbers", "(u >= t / T).long()", "This is WHERE a token is masked"),
-    _sample("id 0", "torch.where(u < t / T, 0, x0)", "You write a fixed id"),
-    _sample("id -100", "x0.masked_fill(u < t / T, -100)", "You write a fixed id"),
-    _sample("product", "x0 * (u >= t / T)", "You write a fixed id"),
-    _sample("a new id", "torch.where(u < t / T, x0.max() + 1, x0)", "You write a fixed id"),
-    _sample("added", "x0 + mask * (u < t / T)", "You add the mask's id"),
-    _sample("mixture", "x0 * (1 - t / T) + mask * t / T", "You multiply the draws"),
     _sample("floats", "torch.where(u < t / T, float(mask), x0.float())", "Token ids are whole numbers"),
     _sample("float product", "x0 * (u >= t / T).float() + mask * (u < t / T).float()", "Token ids are whole numbers"),
-    _sample("not strict", "torch.where(u <= t / T, mask, x0)", "Here a draw is exactly t/T"),
-    _sample("not strict, swapped", "torch.where(u > t / T, x0, mask)", "Here a draw is exactly t/T"),
     _sample_body("in place", "x0[u < t / T] = mask\nreturn x0", "changed its input"),
     _sample_body("masked_fill in place", "return x0.masked_fill_(u < t / T, mask)", "changed its input"),
     _sample_body("if", "if u < t / T:\n    return mask\nreturn x0", "`if` needs one truth value"),
-    _sample_body("numbers taken for tensors", "return torch.where(u < t.float() / T, mask, x0)", "t, T and mask are plain numbers"),
+    _sample_body(
+        "numbers taken for tensors",
+        "return torch.where(u < t.float() / T, mask, x0)",
+        "t, T and mask are plain numbers",
+    ),
     _sample("list", "torch.where(u < t / T, mask, x0).tolist()", "should be a torch tensor"),
     _sample_body("nothing returned", "x0.masked_fill(u < t / T, mask)", "did you forget `return`"),
-    _sample("not foreseen", "torch.where(u < (t / T) ** 2, mask, x0)", "After t steps a token is masked with chance t/T"),
+    _sample(
+        "not foreseen", "torch.where(u < (t / T) ** 2, mask, x0)", "After t steps a token is masked with chance t/T"
+    ),
 ]
 
-WRONG = [*REMASK, *SAMPLE, *CHAINS, *NOISE]
+WRONG = [*LOSS, *STEP, *PRODUCTS, *POSTERIOR, *REMASK, *SAMPLE]

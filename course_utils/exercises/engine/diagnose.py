@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from course_utils.exercises.engine import distributions
-from course_utils.exercises.engine.calls import Mistake, NotAttempted, StudentError, clone
+from course_utils.exercises.engine.calls import Mistake, NotAttempted, StudentError, clone, same
 from course_utils.exercises.engine.compare import alike, close
 from course_utils.exercises.engine.exercise import Case, Exercise, KnownMistake
 
@@ -28,6 +29,7 @@ NUMPY = (
     "The arguments are NumPy arrays: NumPy says axis= in place of dim=, np.argsort(-x)[:k] in place of topk and x.copy()"
     " in place of x.clone(). Or turn them into tensors first: torch.from_numpy(x)."
 )
+OWN = "Two calls with the same input give two results: you draw random numbers of your own. All that is random is given."
 AMBIGUOUS = (
     "`if`, `and`, `or` and `not` need one truth value, and here there is one for every entry: use np.where or a mask, & | ~,"
     " or a loop over the single items."
@@ -50,6 +52,7 @@ def test_case(exercise: Exercise, case: Case, answer: Callable) -> None:
         said = exercise.explain(got, expected, *args) if exercise.explain else ""
         if said:
             raise Mistake(said)
+        _say_what_it_depends_on(exercise, case, answer, got, expected)
         _say_the_difference(exercise, got, expected, args)
     except Mistake as found:
         if case.advice and not isinstance(found, _Named):
@@ -104,13 +107,35 @@ def _is_right(exercise: Exercise, got: Any, expected: Any, args: tuple) -> bool:
 
 def _say_the_difference(exercise: Exercise, got: Any, expected: Any, args: tuple) -> None:
     sizes = exercise.sizes(*args) if exercise.sizes else {}
-    if exercise.returns:
-        distributions.explain(got, expected, exercise, sizes)
-    distributions.check_shape(got, expected, sizes, exercise.what)
     try:
+        if exercise.returns:
+            distributions.explain(got, expected, exercise, sizes)
+        distributions.check_shape(got, expected, sizes, exercise.what)
         close(got, expected, exercise.atol, exercise.rtol, exercise.what)
     except Mistake as difference:
         raise Mistake(f"{difference} {exercise.right}".strip(), difference.pointer) from None
+
+
+def _say_what_it_depends_on(exercise: Exercise, case: Case, answer: Callable, got: Any, expected: Any) -> None:
+    """Raise a Mistake if the answer draws random numbers of its own, or if it never looks at an argument."""
+    again = _result(exercise, answer, case)
+    if again is not _Failed and not same(got, again) and same(expected, _right(exercise, case)):
+        raise Mistake(OWN)
+    if not isinstance(got, (Tensor, np.ndarray, float)):
+        return
+    for name, value in case.named.items():
+        if isinstance(value, Tensor) and value.is_floating_point() and value.dim():
+            other = value.detach().flip(-1)
+        elif isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim:
+            other = value[..., ::-1].copy()
+        else:
+            continue
+        changed = replace(case, named={**case.named, name: other})
+        mine, right = _result(exercise, answer, changed), _right(exercise, changed)
+        if mine is _Failed or right is _Failed or not alike(mine, got):
+            continue
+        if not alike(right, expected):
+            raise Mistake(f"Your result does not depend on {name}: it is the same for another {name}, and should not be.")
 
 
 # --- recognition -----------------------------------------------------------------------------------------------------
@@ -121,15 +146,13 @@ def _name_the_mistake(exercise: Exercise, failed: Case, answer: Callable, got: A
 
     One case alone is not enough: two misconceptions may agree on it by chance.
     """
-    if exercise.returns:
-        distributions.explain_form(got, _right(exercise, failed), exercise)
     declared = exercise.all_cases[: len(exercise.cases)]
     results = {id(each): _result(exercise, answer, each) for each in declared} | {id(failed): got}
     rights = {id(each): _right(exercise, each) for each in [*declared, failed]}
 
     def told(known: KnownMistake, wrong: Callable) -> list[tuple[Any, Any, Any]]:
         """(the answer's result, the mistake's, the right one) of the cases that can tell, the failed one first."""
-        others = [each for each in declared if each is not failed and not known.anywhere]
+        others = [each for each in declared if each is not failed and each.names and not known.anywhere]
         triples = [(each, results[id(each)], _called(wrong, each)) for each in [failed, *others]]
         return [
             (mine, theirs, rights[id(each)])
@@ -146,6 +169,7 @@ def _name_the_mistake(exercise: Exercise, failed: Case, answer: Callable, got: A
             note = distributions.sum_note(got, exercise) if exercise.returns else ""
             raise _Named(f"{known.says} {note}".strip(), known.pointer)
     if exercise.returns:
+        distributions.explain_form(got, rights[id(failed)], exercise)
         for known, wrong in pairs:
             note = distributions.in_another_form(told(known, wrong), exercise)
             if note is not None:

@@ -58,16 +58,19 @@ class Case:
     args: tuple = ()
     named: Mapping[str, Any] = field(default_factory=dict)
     view: Callable | None = None
+    names: bool = True
     advice: str = ""
 
 
-def case(says: str, *args: Any, view: Callable | None = None, **named: Any) -> Case:
+def case(says: str, *args: Any, view: Callable | None = None, names: bool = True, **named: Any) -> Case:
     """An input, by position or by the names of the reference's parameters (the answer gets it by position).
 
     view: view(result, *args) is compared in place of the result, for the answer, the reference and every mistake: the
     gradient for an argument, for example, or what a returned function gives.
+    names: False for a case that takes no part in naming mistakes found elsewhere, because there (with ties, or where
+    something is 0/0) the same mistake has several results.
     """
-    return Case(says, args, named, view)
+    return Case(says, args, named, view, names)
 
 
 def gradient_for(position: int, says: str = "") -> Callable:
@@ -133,7 +136,7 @@ class Corner:
         changed = self.change(dict(made_from.named))
         if not changed:
             return None
-        return Case(f"{made_from.says}; {self.says}", (), {**made_from.named, **changed}, made_from.view, self.advice)
+        return Case(f"{made_from.says}; {self.says}", (), {**made_from.named, **changed}, made_from.view, False, self.advice)
 
 
 def _doubles(named: dict[str, Any]) -> dict[str, Any]:
@@ -291,7 +294,7 @@ class Exercise:
         """The declared cases, by the reference's parameters, and the corners made from the first one."""
         signature = inspect.signature(self.reference) if self.is_function else None
         bound = [
-            Case(each.says, (), dict(signature.bind(*each.args, **each.named).arguments), each.view)
+            Case(each.says, (), dict(signature.bind(*each.args, **each.named).arguments), each.view, each.names)
             for each in self.cases
         ]
         corners = [in_float64, *self.corners] if self.float64 else self.corners
