@@ -18,10 +18,6 @@ def linear_in_a_loop(log_probs, weights):
     return total.log()
 
 
-def linear_by_logsumexp(log_probs, weights):
-    return torch.logsumexp(weights.log()[:, None, None] + log_probs, dim=0)
-
-
 def linear_in_double(log_probs, weights):
     return torch.einsum("m,mbv->bv", weights.double(), log_probs.double().exp()).log()
 
@@ -101,7 +97,7 @@ def knn_in_a_loop(dists, vals, V):  # noqa: N803
 
 
 RIGHT = {
-    "linear": [linear_in_a_loop, linear_by_logsumexp, linear_in_double],
+    "linear": [linear_in_a_loop, linear_in_double],
     "loglinear": [loglinear_with_large_negatives, loglinear_by_powers],
     "em": [em_in_floats, em_from_a_random_start],
     "posterior": [posterior_step_by_step, posterior_in_double],

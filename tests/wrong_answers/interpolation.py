@@ -67,17 +67,12 @@ VOTES, ZEROS = "(-dists).softmax(-1)", "torch.zeros(len(dists), V)"
 LINEAR = [
     ("mean of logs: the sum is said", f"return {LOGS}.sum(0)", f"{AVERAGED_LOGS} exp() of your result sums to 0.585"),
     ("mean of logs, then log_softmax", f"return {LOGS}.sum(0).log_softmax(-1)", AVERAGED_LOGS),
-    ("geometric mean as probabilities", f"return {LOGS}.sum(0).softmax(-1)", AVERAGED_LOGS),
     ("sum without weights", "return log_probs.exp().sum(0).log()", "sums to 3 instead of 1"),
     ("logsumexp without weights", "return torch.logsumexp(log_probs, dim=0)", "The weights are ignored"),
-    ("softmax again, without log", f"return {PROBS}.sum(0).softmax(-1)", "You take the softmax again"),
     ("probabilities instead of logs", f"return {PROBS}.sum(0)", "You return probabilities"),
     ("divides by M as well", f"return {PROBS}.mean(0).log()", "Right up to a factor"),
     ("weights on the last axis", "return (weights * log_probs.exp()).sum(0).log()", "The weights do not line up"),
-    ("matrix product with three dimensions", "return (weights @ log_probs.exp()).log()", "The weights do not line up"),
     ("sums over the vocabulary", f"return {PROBS}.sum(-1).log()", "V tokens: missing. M members: still there"),
-    ("sums over the contexts", f"return {PROBS}.sum(1).log()", "B contexts: missing. M members: still there"),
-    ("does not sum", "return log_probs + weights.log()[:, None, None]", "Sum over the M members"),
     ("epsilon in the log", f"return ({PROBS}.sum(0) + 1e-9).log()", "Leave out the small constant"),
     (
         "nan where a member has -inf",
@@ -88,9 +83,7 @@ LINEAR = [
     ("in place", f"log_probs.exp_()\nreturn {LOGS}.sum(0).log()", "changed its input"),
 ]
 LOGLINEAR = [
-    ("no renormalisation", f"return {PRODUCT}", "You did not divide by Z(c)"),
     ("no renormalisation: the sum is said", f"return {PRODUCT}", "sums to 0.1"),
-    ("powers", "return (log_probs.exp() ** lam[:, None, None]).prod(0).log()", "You did not divide by Z(c)"),
     (
         "one Z for all contexts",
         "p = (log_probs.exp() ** lam[:, None, None]).prod(0)\nreturn (p / p.sum()).log()",
@@ -111,27 +104,18 @@ LOGLINEAR = [
     ),
     ("returns probabilities", f"return {PRODUCT}.softmax(-1)", "You return probabilities"),
     ("lam on the last axis", "return (lam * log_probs).sum(0).log_softmax(-1)", "lam do not line up"),
-    (
-        "divided by the number of members",
-        "return (lam[:, None, None] * log_probs).mean(0).log_softmax(-1)",
-        "divided by the number of members",
-    ),
 ]
 TABLES = [
     _table("swapped", "TFFF", "TTTF", "The two rules are swapped"),
-    _table("no veto in the product", "TTTF", "TTTF", "each member has a veto (AND)"),
     _table("veto in the sum", "TFFF", "TFFF", "nobody has a veto (OR)"),
     _table("the linear rule smooths everything", "TTTT", "TFFF", "Nobody gives 'neither' a probability"),
-    _table("negated", "FFFT", "FTTT", "the wrong way round"),
     _table("half filled in", "TTTF", "????", "Still to fill in"),
     _table("nothing is possible in a product", "TTTF", "FFFF", "Both members allow 'both'"),
     WrongAnswer(
         "interpolation.or_and", "a key typed anew", "can = {('loglinear', 'both'): True}", "Unknown entry: ('logl"
     ),
-    WrongAnswer("interpolation.or_and", "words", "can = {('linear', 'both'): 'yes'}", "Still to fill in"),
 ]
 EM = [
-    _em("sum instead of mean", "w = (r / r.sum(0)).sum(1)", "is the mean of the responsibilities over the tokens"),
     _em("sum instead of mean: the sum is said", "w = (r / r.sum(0)).sum(1)", "sums to 300 instead of 1"),
     _em("three steps", "w = (r / r.sum(0)).mean(1)", "EM after 3 steps", n="3"),
     _em("returns inside the loop", "w = (r / r.sum(0)).mean(1)\nreturn w", "EM after one step only"),
@@ -153,8 +137,8 @@ EM = [
         "The mean log-likelihood is",
     ),
     _em("float32 weights", "w = w * (probs / (w @ probs)).mean(1)", "give your weights its dtype"),
-    _function("em", "one responsibility a token", "return probs / probs.sum(0)", "N tokens"),
     _function("em", "product over the tokens", "w = probs.prod(1)\nreturn w / w.sum()", "over all tokens underflows"),
+    _function("em", "one responsibility a token", "return probs / probs.sum(0)", "N tokens"),
 ]
 POSTERIOR = [
     (
@@ -194,6 +178,8 @@ POSTERIOR = [
         "return (prior.log()[:, None] + token_log_probs.sum(-1)).softmax(0)",
         "over the T positions: keep them",
     ),
+    ("squeeze", f"return (prior.log()[:, None, None] + {BEFORE}).softmax(0).squeeze()", "squeeze() takes away"),
+    ("squeeze(-1)", f"return (prior.log()[:, None, None] + {BEFORE}).softmax(0).squeeze(-1)", "squeeze() takes away"),
 ]
 FIT = [
     _fit("simplex", "F.cross_entropy(logits(a.softmax(0)), targets)", "lam was forced to sum to 1", end="a.softmax(0)"),
@@ -218,9 +204,8 @@ FIT = [
         "One lam is fixed at 1",
         end="torch.cat([torch.ones(1), a[1:]])",
     ),
-    _fit("too few steps", "F.cross_entropy(logits(a), targets)", "The moments do not match yet", steps=5),
     _fit("too few steps: which lam is said", "F.cross_entropy(logits(a), targets)", "so lam_0 is too large", steps=5),
-    _fit("mean probability", "-logits(a).softmax(-1)[rows, targets].mean()", "Did you minimise over probabilities?"),
+    _fit("mean probability", "-logits(a).softmax(-1)[rows, targets].mean()", "but their mean log-probability is lower"),
     _fit(
         "exponents on probabilities",
         "F.cross_entropy(torch.tensordot(a, log_probs.exp(), dims=1), targets)",
@@ -241,7 +226,7 @@ FIT = [
     ),
     _fit("over its sum", "F.cross_entropy(logits(a), targets)", "divided by its sum after the fit", end="a / a.sum()"),
     _fit("the loss, not lam", "F.cross_entropy(logits(a), targets)", "has shape (), expected (3,)", end="loss"),
-    _fit("maximises the loss", "-F.cross_entropy(logits(a), targets)", "did you minimise"),
+    _fit("maximises the loss", "-F.cross_entropy(logits(a), targets)", "is worse than a uniform guess"),
     _fit("lam negated", "F.cross_entropy(logits(a), targets)", "the best lam, negated", end="-a"),
 ]
 KNN = [
@@ -265,12 +250,6 @@ KNN = [
         "counts the neighbours",
         f"return {ZEROS}.scatter_add(-1, vals, torch.ones_like(dists)) / dists.shape[1]",
         "The distances are ignored",
-    ),
-    ("whole-number counts", "return torch.stack([torch.bincount(v, minlength=V) for v in vals])", "this only counts"),
-    (
-        "one over the distance",
-        f"w = 1 / dists\nreturn {ZEROS}.scatter_add(-1, vals, w / w.sum(-1, keepdim=True))",
-        "Use exp(-d), not 1/d",
     ),
     ("returns logs", f"return {ZEROS}.scatter_add(-1, vals, {VOTES}).log()", "You return logarithms"),
     ("over the neighbours, not the tokens", f"return {VOTES}", "expected (4, 12)"),

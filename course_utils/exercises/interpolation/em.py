@@ -127,6 +127,7 @@ EXERCISE = Exercise(
             lambda probs: _only(probs.mean(1).argmax(), probs),
             lambda probs: _only(_logs(probs).mean(1).argmax(), probs),
             lambda probs: _only(torch.tensor(0), probs),
+            lambda probs: _only(torch.tensor(len(probs) - 1), probs),
             pointer="EM shares each token out: w_m P_m(y_i) is divided by its sum over the members, token by token.",
         ),
         mistake(

@@ -96,22 +96,19 @@ def _explain(got: Any, expected: Tensor, log_probs: Tensor, targets: Tensor) -> 
     on_simplex = ON_SIMPLEX(log_probs, targets)
     if _near(got.softmax(0), on_simplex) and not _near(expected.softmax(0), on_simplex, 0.05):
         raise Mistake(SUM_TO_ONE, FREE)  # what was returned has not been through the softmax
-    if _near(got, -expected, 0.05):
-        raise Mistake("The sign is wrong: these are the best lam, negated.")
     loss, best = (_nll(x, log_probs, targets).item() for x in (got, expected))
     probs = [_of_targets(_logits(x, log_probs).softmax(-1)[None], targets).mean().item() for x in (got, expected)]
     if probs[0] > probs[1] + 0.005 and (got > expected).all():
         raise Mistake(
             f"Your lam are too large: the mean probability of the targets, {probs[0]:.3f}, is higher than at the optimum, "
-            f"{probs[1]:.3f}, and their mean log-probability is lower. Did you minimise over probabilities?",
-            "The loss is the mean of -log P(target). If yours is this one, take more steps.",
+            f"{probs[1]:.3f}, but their mean log-probability is lower.",
+            "The loss is the mean of -log P(target), not of P(target). If yours is this one, take more steps.",
         )
     uniform = math.log(log_probs.shape[-1])
     if loss > uniform + 0.01:
         raise Mistake(
-            f"Your loss, {loss:.3f}, is worse than that of a uniform guess, {uniform:.3f} (the lowest is {best:.3f}): did "
-            "you minimise the negative log-probability, with log Z in it?",
-            "F.cross_entropy of logits has both.",
+            f"Your loss, {loss:.3f}, is worse than a uniform guess, {uniform:.3f} (the lowest is {best:.3f}).",
+            "Did you minimise the negative log-probability, with log Z in it? F.cross_entropy of logits has both.",
         )
     data, model = _moments(got, log_probs, targets)
     m = int((data - model).abs().argmax())
@@ -130,10 +127,7 @@ EXERCISE = Exercise(
     what="the vector lam",
     seconds=30.0,
     float64=False,  # lam = torch.full((M,), ...) with torch.tensordot, a right answer, takes float32 only
-    errors={
-        "shapes": "The shapes do not fit: lam (M,) meets log_probs (M, N, V), and torch aligns shapes from the last "
-        "dimension."
-    },
+    errors={"shapes": "lam (M,) and log_probs (M, N, V) do not line up: torch aligns from the last dimension."},
     cases=[
         case(
             "three members, the best lam sum to less than 1: the moments match",
@@ -159,6 +153,7 @@ EXERCISE = Exercise(
         mistake(
             "lam was kept positive. Log-linear weights are free: a negative one repels.",
             _fitted(F.softplus),
+            lambda log_probs, targets: fit_loglinear_weights(log_probs, targets).clamp(min=0),
             pointer=FREE,
         ),
         mistake(
@@ -182,9 +177,11 @@ EXERCISE = Exercise(
             lambda log_probs, targets: (best := fit_loglinear_weights(log_probs, targets)) / best.sum(),
             pointer="Return them as they are.",
         ),
+        mistake("The sign is wrong: these are the best lam, negated.", lambda lp, t: -fit_loglinear_weights(lp, t)),
         mistake(
             "lam has hardly moved from its start.",
-            *[lambda log_probs, targets, start=start: torch.full((len(log_probs),), start) for start in (0.0, 1.0)],
+            lambda log_probs, targets: torch.zeros(len(log_probs)),
+            lambda log_probs, targets: torch.ones(len(log_probs)),
             lambda log_probs, targets: torch.full((len(log_probs),), 1 / len(log_probs)),
             pointer="Each step calls loss.backward() and optimizer.step(); return the tensor that was optimised.",
         ),

@@ -10,7 +10,9 @@ from course_utils.ensembling import posterior_weights
 from course_utils.exercises.engine import Exercise, case, mistake
 from course_utils.exercises.interpolation import dimensions, random_log_probs
 
-LONG = ((random_log_probs(2, 3, 800, 6, seed=13)[..., 0] - 1) * 16).round() / 16  # sums of sixteenths: exact in float32
+LONG = (
+    (random_log_probs(2, 3, 800, 6, seed=13)[..., 0] - 1) * 16
+).round() / 16  # sums of sixteenths, and equal priors: exact in float32
 LONG[0] -= 1 / 16
 IMPOSSIBLE = LONG[..., :20].index_put(tuple(torch.tensor([[1], [1], [5]])), torch.tensor(-torch.inf))
 
@@ -86,7 +88,7 @@ EXERCISE = Exercise(
             torch.tensor([0.6, 0.3, 0.1]),
         ),
         case("one text is a batch too", random_log_probs(2, 1, 5, 5, seed=11)[..., 0], torch.tensor([0.4, 0.6])),
-        case("a long text: no underflow", LONG, torch.tensor([0.9, 0.1])),
+        case("a long text: no underflow", LONG, torch.tensor([0.5, 0.5])),
         case("a member that found a token impossible is out for good", IMPOSSIBLE, torch.tensor([0.9, 0.1])),
     ],
     mistakes=[
@@ -169,8 +171,7 @@ EXERCISE = Exercise(
         ),
         mistake(
             "squeeze() takes away every dimension of size 1, also one text or one position, which should stay.",
-            lambda x, prior: posterior_weights(x, prior).squeeze(),
-            lambda x, prior: posterior_weights(x, prior).squeeze(-1),
+            *[lambda x, prior, d=dims: _scores(x, prior).softmax(0).squeeze(d) for dims in ((0, 1, 2), -1, 1)],
         ),
     ],
     explain=_explain,
