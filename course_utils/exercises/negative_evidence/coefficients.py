@@ -1,22 +1,16 @@
-"""Tests of 02_negative_evidence: the exponents of the core, the positive and the negative model, method by method."""
+"""One formula, five papers: the exponents of the core, the positive and the negative model, method by method."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from itertools import permutations
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from course_utils.ensembling import loglinear_interpolation
-from course_utils.exercises.engine import Mistake, NotAttempted, close
-from course_utils.exercises.engine.calls import StudentError
-from course_utils.exercises.interpolation_rules import random_log_probs
+from course_utils.exercises.engine import Exercise, Mistake, NotAttempted, StudentError, case, mistake
 
-Known = list[tuple[str, tuple[float, float, float]]]
-LAMS = (0.3, 2.0, -0.75)
 SLOTS = ("core", "positive", "negative")
 
 
@@ -49,218 +43,157 @@ FORMULAS = {
     "contrastive decoding": "log P_pos - log P_neg",
     "classifier-free guidance": "log P_pos + lam (log P_pos - log P_neg)",
 }
-NEGATIVE = "The sign of the negative is wrong: its exponent is below 0 when lam is above 0, for P_neg is divided by."
-SWAPPED = "Positive and negative are swapped: the positive's exponent is +lam, the negative's -lam."
-CORE_ONE = "The core's exponent is 1 and does not depend on lam: lam weighs the difference positive - negative."
-NO_CORE = "The core is missing: its exponent is 1. The difference alone, without a core, is contrastive decoding."
-IS_CORE = (
-    "The missing expert is the core: its lam goes to the core. P_core (P_core / P_neg)^lam = P_core^(1 + lam) /"
-    " P_neg^lam, so the positive's slot is 0 and the core's is 1 + lam."
-)
-OWN_CORE = "This method has no core of its own: the first number is 0. "
-EXPERT = OWN_CORE + "In contrastive decoding the expert takes the positive's slot, the amateur the negative's."
-NO_LAM = "Contrastive decoding as in the paper has no lam: the score is log P_expert - log P_amateur, for any lam."
-GUIDED = (
-    OWN_CORE + "The LM with the prompt is the positive, and P_pos (P_pos / P_neg)^lam = P_pos^(1 + lam) / P_neg^lam. It"
-    " is DExperts only with the conditional LM as core AND as positive, and then its two exponents add up here."
-)
-OFF_BY_ONE = (
-    "Off by one: this is guidance written with 1 as 'off'. Here lam = 0 is off, (0, 1, 0), so the positive's exponent"
-    " is 1 + lam and the negative's -lam."
-)
+LAMS = (0.3, 2.0, -0.75)
+CUTS = (abs, lambda lam: min(lam, 1), lambda lam: max(lam, 0), lambda lam: min(max(lam, 0), 1))
+ORDERS = ((2, 1, 0), (1, 2, 0), (2, 0, 1), (1, 0, 2))
+STEERED, ANTI, CONTRAST, GUIDANCE = (tuple(FORMULAS)[i:j] for i, j in ((0, 2), (2, 3), (3, 4), (4, 5)))
+NO_CORE = "This method has no core of its own, the first number is 0: "
+
+# What goes wrong in some methods, and the three numbers in each form of it; k is lam.
+KNOWN: dict[tuple, dict[str, Callable]] = {
+    STEERED: {
+        "Positive and negative are swapped.": lambda k: [(1, -k, k)],
+        "The sign of the negative is wrong: P_neg is divided by.": lambda k: [(1, k, k)],
+        "The negative is missing: that is shallow fusion.": lambda k: [(1, k, 0)],
+        "The positive is missing: its exponent is lam.": lambda k: [(1, 0, -k)],
+        "lam is ignored: it multiplies the difference.": lambda k: [(1, 1, -1)],
+        "lam belongs to both sides of the difference.": lambda k: [(1, k, -1), (1, 1, -k)],
+        "The core is missing: its exponent is 1.": lambda k: [(0, k, -k), (0, 1, -1), (0, 1 + k, -k)],
+        "The core's exponent is 1 and does not depend on lam.": lambda k: [
+            *((1 - k, k, -k), (1 + k, k, -k), (k, 1, -1), (k, k, -k), (1 - k, k, 0))
+        ],
+        "Both experts are given: this is the method without an expert.": lambda k: [(1 + k, 0, -k)],
+        "The positive's exponent is not 1 + lam: the core keeps its 1.": lambda k: [(1, 1 + k, -k)],
+        "You averaged: the exponents sum to 1 already.": lambda k: [(1 / 3, k / 3, -k / 3)],
+    },
+    ANTI: {
+        "The missing expert is the core: its lam goes to the core.": lambda k: [
+            *((core, positive, -k) for core, positive in ((1, 0), (1, k), (1, 1), (0, 1 + k), (k, 0), (1 + k, k)))
+        ],
+        "There is a core, and it stands for the missing expert as well.": lambda k: [(0, 0, -k)],
+        "The sign of the negative is wrong: P_neg is divided by.": lambda k: [(1 + k, 0, k), (1, 0, k)],
+        "The signs are swapped: the core gains lam, and the anti-expert loses it.": lambda k: [(1 - k, 0, k)],
+        "The sign of the core's lam is wrong: it takes the place of the expert.": lambda k: [(1 - k, 0, -k)],
+        "The missing one is the positive, not the negative.": lambda k: [(1 - k, k, 0)],
+        "The anti-expert is in the positive's slot: it is the negative.": lambda k: [(1 + k, -k, 0)],
+    },
+    CONTRAST: {
+        f"{NO_CORE}the expert takes the positive's slot.": lambda k: [(1, 1, -1), (1, 0, -1), (1, k, -k)],
+        "Contrastive decoding as in the paper has no lam.": lambda k: [(0, k, -k), (0, 1 + k, -k), (0, 1, -k)],
+        "Expert and amateur are swapped: the expert is the positive.": lambda k: [(0, -1, 1), (0, -k, k)],
+        "The sign of the amateur is wrong: P_expert is divided by it.": lambda k: [(0, 1, 1)],
+        "The amateur is missing: without it this is the expert alone.": lambda k: [(0, 1, 0)],
+    },
+    GUIDANCE: {
+        "Off by one: this is guidance written with 1 as 'off'. Here lam = 0 is off.": lambda k: [(0, k, 1 - k)],
+        f"{NO_CORE}it would be DExperts with the conditional LM as core and as positive.": lambda k: [
+            *((1, k, -k), (1 + k, 0, -k), (1, 1 + k, -k), (k, 0, 1 - k), (k, k, 1 - k), (1, 1, -1))
+        ],
+        "The sign of the negative is wrong: the LM without the prompt is divided by.": lambda k: [(0, 1 + k, k)],
+        "The roles are swapped: the LM with the prompt is the positive.": lambda k: [(0, -k, 1 + k)],
+        "At lam = 0 this is the LM without the prompt, and it should be the one with it.": lambda k: [(0, -k, 1 - k)],
+        "At lam = 0 nothing is left: off means the LM with the prompt.": lambda k: [(0, k, -k)],
+        "At lam = 0 this must be the LM with the prompt, (0, 1, 0).": lambda k: [(0, k, -1)],
+        "The positive gains what the negative loses.": lambda k: [(0, 1, -k)],
+        "The sign of lam is wrong: more of it means more of the LM with the prompt.": lambda k: [(0, 1 - k, k)],
+        "lam is ignored: this is contrastive decoding of the two.": lambda k: [(0, 1, -1)],
+    },
+}
 
 
-def _difference(lam: float) -> Known:
-    """DExperts and DDA."""
-    one_side = "lam belongs to both sides of the difference: lam (log P_pos - log P_neg)."
-    shallow = (
-        "The negative is missing: that is shallow fusion. The out-of-domain LM (the anti-expert) is subtracted with the"
-        " same lam."
-    )
-    return [
-        (SWAPPED, (1, -lam, lam)),
-        (NEGATIVE, (1, lam, lam)),
-        (shallow, (1, lam, 0)),
-        ("The positive is missing: its exponent is lam.", (1, 0, -lam)),
-        ("lam is ignored: it multiplies the difference.", (1, 1, -1)),
-        (one_side, (1, lam, -1)),
-        (one_side, (1, 1, -lam)),
-        (NO_CORE, (0, lam, -lam)),
-        (NO_CORE, (0, 1, -1)),
-        (NO_CORE, (0, 1 + lam, -lam)),
-        (CORE_ONE, (1 - lam, lam, -lam)),
-        (CORE_ONE, (1 + lam, lam, -lam)),
-        (CORE_ONE, (lam, 1, -1)),
-        (CORE_ONE, (lam, lam, -lam)),
-        (CORE_ONE, (1 - lam, lam, 0)),
-        ("Both experts are given: (1 + lam, 0, -lam) is the method without an expert.", (1 + lam, 0, -lam)),
-        ("The positive's exponent is lam, not 1 + lam: the core keeps its 1.", (1, 1 + lam, -lam)),
-        ("You averaged: the exponents sum to 1 already.", (1 / 3, lam / 3, -lam / 3)),
-    ]
+def _but(methods: tuple, rule: Callable, form: int, method: str, lam: float) -> tuple:
+    """The right table but for these methods."""
+    return rule(lam)[form] if method in methods else coefficients(method, lam)
 
 
-def _anti(lam: float) -> Known:
-    """anti-expert only."""
-    return [
-        (IS_CORE, (1, 0, -lam)),
-        (IS_CORE, (1, lam, -lam)),
-        (IS_CORE, (1, 1, -lam)),
-        (IS_CORE, (0, 1 + lam, -lam)),
-        (IS_CORE, (lam, 0, -lam)),
-        (IS_CORE, (1 + lam, lam, -lam)),
-        ("There is a core, and it stands for the missing expert as well. " + IS_CORE, (0, 0, -lam)),
-        (NEGATIVE, (1 + lam, 0, lam)),
-        (NEGATIVE, (1, 0, lam)),
-        ("The signs are swapped: the core gains lam, and the anti-expert loses it.", (1 - lam, 0, lam)),
-        ("The sign of the core's lam is wrong: it takes the place of the expert, which has +lam.", (1 - lam, 0, -lam)),
-        (
-            "The missing one is the positive, not the negative: the anti-expert has the exponent -lam.",
-            (1 - lam, lam, 0),
-        ),
-        ("The anti-expert is in the positive's slot: it is the negative.", (1 + lam, -lam, 0)),
-    ]
-
-
-def _contrastive(lam: float) -> Known:
-    return [
-        (EXPERT, (1, 1, -1)),
-        (EXPERT, (1, 0, -1)),
-        (EXPERT, (1, lam, -lam)),
-        (NO_LAM, (0, lam, -lam)),
-        (NO_LAM, (0, 1 + lam, -lam)),
-        (NO_LAM, (0, 1, -lam)),
-        ("Expert and amateur are swapped: the expert is the positive.", (0, -1, 1)),
-        ("Expert and amateur are swapped: the expert is the positive.", (0, -lam, lam)),
-        ("The sign of the amateur is wrong: P_expert is DIVIDED by it.", (0, 1, 1)),
-        ("The amateur is missing: without it this is the expert alone.", (0, 1, 0)),
-    ]
-
-
-def _guidance(lam: float) -> Known:
-    return [
-        (OFF_BY_ONE, (0, lam, 1 - lam)),
-        (GUIDED, (1, lam, -lam)),
-        (GUIDED, (1 + lam, 0, -lam)),
-        (GUIDED, (1, 1 + lam, -lam)),
-        (GUIDED, (lam, 0, 1 - lam)),
-        (GUIDED, (lam, lam, 1 - lam)),
-        (GUIDED, (1, 1, -1)),
-        ("The sign of the negative is wrong: the LM without the prompt is divided by.", (0, 1 + lam, lam)),
-        ("The roles are swapped: the LM WITH the prompt is the positive and has 1 + lam.", (0, -lam, 1 + lam)),
-        ("At lam = 0 this is the LM without the prompt. lam = 0 is off: (0, 1, 0).", (0, -lam, 1 - lam)),
-        ("At lam = 0 nothing is left: off means the LM with the prompt, (0, 1, 0).", (0, lam, -lam)),
-        ("At lam = 0 this must be the LM with the prompt, (0, 1, 0).", (0, lam, -1)),
-        ("The positive gains what the negative loses: 1 + lam against -lam.", (0, 1, -lam)),
-        ("The sign of lam is wrong: more guidance means more of the LM with the prompt, 1 + lam.", (0, 1 - lam, lam)),
-        ("lam is ignored: this is contrastive decoding of the two.", (0, 1, -1)),
-    ]
-
-
-def _check(answer: Callable, method: str, known: Callable[[float], Known]) -> None:
-    for lam in LAMS:
-        got, right = _three(answer(method, lam), method), coefficients(method, lam)
-        name = f'The coefficients of "{method}" at lam = {lam:g}'
-        for hint, values in known(lam):
-            if _equal(got, values) and not _equal(values, right):
-                raise Mistake(f"{name}: {_shown(got)}. {hint}")
-        if _equal(got, right):
-            continue
-        others = [order for order in permutations(range(3)) if _equal([right[i] for i in order], got)]
-        if others:
-            raise Mistake(f"{name}: {_shown(got)}. The order is (core, positive, negative).")
-        if _equal(got, np.exp(right)):
-            raise Mistake(
-                f"{name}: {_shown(got)}. These are exp() of the right ones: exponents are asked, not factors."
-            )
-        if lam != LAMS[0]:
-            raise Mistake(f"{name}: {_shown(got)}. At lam = {LAMS[0]:g} they were right: is this lam used?")
-        slot = next(i for i in range(3) if not _equal(got[i : i + 1], right[i : i + 1]))
-        total = "" if _equal([sum(got)], [sum(right)]) else f" They sum to {sum(got):.3g} in place of {sum(right):.3g}."
-        raise Mistake(
-            f"{name}: {_shown(got)}. The first that is wrong is that of the {SLOTS[slot]}.{total} Collect the terms of"
-            f" {FORMULAS[method]}."
-        )
-
-
-def _three(got: Any, method: str) -> list[float]:
-    """The answer as three numbers. Raises Mistake if it is anything else."""
-    if isinstance(got, dict):
-        raise Mistake(f'"{method}": three numbers are asked, (core, positive, negative), and not a dict.')
-    if isinstance(got, (Tensor, np.ndarray)):
-        got = got.tolist()
+def three(got: Any, *_: Any) -> np.ndarray:
+    """The answer as three numbers: list, tuple, tensor or array. Raises Mistake if it is anything else."""
+    got = got.tolist() if isinstance(got, (Tensor, np.ndarray)) else got
     if not isinstance(got, (list, tuple)):
-        raise Mistake(
-            f'"{method}": three numbers are asked, (core, positive, negative), and you return {type(got).__name__}.'
-            " The function returns the exponents, not the combined distribution."
-        )
+        raise Mistake(f"Three numbers are asked, (core, positive, negative), and you return a {type(got).__name__}.")
     if len(got) != 3:
         raise Mistake(
-            f'"{method}": {len(got)} in place of three numbers, (core, positive, negative). A model that the method'
-            " does not use has the exponent 0."
+            f"You return {len(got)} numbers instead of three, (core, positive, negative).",
+            "A model that the method does not use has the exponent 0.",
         )
     for value, slot in zip(got, SLOTS, strict=True):
-        if value is None:
-            raise Mistake(f'"{method}": the {slot} is None. A model that the method does not use has the exponent 0.')
-        if isinstance(value, str):
-            raise Mistake(f'"{method}": the {slot} is the text {value!r}, and should be a number: compute it from lam.')
+        if value is None or isinstance(value, str):
+            raise Mistake(f"The {slot} is {value!r}, and should be a number: 0 for a model that is not used.")
     try:
-        return [float(value) for value in got]
+        return np.array([float(value) for value in got])
     except (TypeError, ValueError):
-        raise Mistake(f'"{method}": each of the three must be a number.') from None
+        raise Mistake("Each of the three must be a number.") from None
 
 
-def _equal(a: Sequence[float], b: Sequence[float]) -> bool:
-    return bool(np.allclose(a, b, atol=1e-6, rtol=1e-5))
+def _explained(got: np.ndarray, expected: np.ndarray, method: str, lam: float) -> None:
+    shown = "You return (" + ", ".join(f"{value:.3g}" for value in got) + ")."
+    if lam != LAMS[0]:
+        raise Mistake(f"{shown} At lam = {LAMS[0]:g} they were right: is this lam used?")
+    slot = SLOTS[int((~np.isclose(got, expected)).argmax())]
+    total = f" They sum to {sum(got):.3g} instead of {sum(expected):.3g}." if abs(sum(got - expected)) > 1e-6 else ""
+    says = f"{shown} The first that is wrong is that of the {slot}.{total}"
+    raise Mistake(says, f"Collect the terms of {FORMULAS[method]}.")
 
 
-def _shown(values: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{value:.3g}" for value in values) + ")"
+def unknown_name(answer: Callable) -> None:
+    """a name that is none of the five is a ValueError"""
+    for name in ("dexpert", "dda"):
+        try:
+            does = f"returns {answer(name, LAMS[0])!r}"
+        except StudentError as wrapped:
+            if isinstance(wrapped.error, ValueError):
+                continue
+            does = f"raises {type(wrapped.error).__name__}"
+        except (NotAttempted, Mistake) as found:
+            does = "raises NotImplementedError" if isinstance(found, NotAttempted) else "returns None"
+        says = f'"{name}" is none of the five, and your function {does}: a ValueError is asked for.'
+        raise Mistake(says, "A misspelt name must not pass for another method: end with raise ValueError(...).")
 
 
-def coefficients_dexperts(answer: Callable) -> None:
-    """DExperts and DDA: the core and lam times the difference, lam = 0.3, 2 and -0.75"""
-    for method in ("DExperts", "DDA"):
-        _check(answer, method, _difference)
-
-
-def coefficients_anti(answer: Callable) -> None:
-    """anti-expert only: no expert, the core in its place"""
-    _check(answer, "anti-expert only", _anti)
-
-
-def coefficients_contrastive(answer: Callable) -> None:
-    """contrastive decoding: expert against amateur"""
-    _check(answer, "contrastive decoding", _contrastive)
-
-
-def coefficients_guidance(answer: Callable) -> None:
-    """classifier-free guidance, lam = 0 is off"""
-    _check(answer, "classifier-free guidance", _guidance)
-
-
-def coefficients_applied(answer: Callable) -> None:
-    """your numbers in loglinear_interpolation give what each paper's formula gives"""
-    core, positive, negative = members = random_log_probs(3, 4, 6, seed=80)
-    for lam in (*LAMS, 0.0, 8.0):
-        formulas = {
-            "DExperts": core + lam * (positive - negative),
-            "DDA": core + lam * (positive - negative),
-            "anti-expert only": core + lam * (core - negative),
-            "contrastive decoding": positive - negative,
-            "classifier-free guidance": positive + lam * (positive - negative),
-        }
-        for method, scores in formulas.items():
-            mine = loglinear_interpolation(members, torch.tensor(_three(answer(method, lam), method)))
-            close(mine, scores.log_softmax(-1), atol=1e-3, what=f'"{method}" at lam = {lam:g}, with your coefficients,')
-
-
-def coefficients_unknown(answer: Callable) -> None:
-    """a name that is none of the five is an error"""
-    try:
-        got = answer("dexpert", 0.3)
-    except (StudentError, NotAttempted, Mistake):
-        return
-    raise Mistake(
-        f'"dexpert" is none of the five, and you return {got!r}. A misspelt name must not pass for another method: end'
-        " with raise ValueError(...)."
-    )
+EXERCISE = Exercise(
+    "negative_evidence.coefficients",
+    reference=coefficients,
+    cases=[case(f'"{method}"', method, lam, view=three) for method in FORMULAS for lam in LAMS],
+    checks=[unknown_name],
+    explain=_explained,
+    mistakes=[
+        mistake(
+            "The same three numbers come back for every name.",
+            *(partial(lambda name, method, lam: coefficients(name, lam), name) for name in FORMULAS if name != "DDA"),
+            pointer='A condition such as `method == "DExperts" or "DDA"` is always true: write method twice.',
+        ),
+        mistake(
+            "lam is cut off or made positive, and it may be any number.",
+            *(lambda method, lam, cut=cut: coefficients(method, cut(lam)) for cut in CUTS),
+        ),
+        *(
+            mistake(
+                says,
+                *(partial(_but, methods, rule, form) for form in range(len(rule(0.5)))),
+                pointer=f"Collect the terms of {FORMULAS[methods[0]]}.",
+                anywhere=True,  # one method wrong says nothing of the others
+            )
+            for methods, known in KNOWN.items()
+            for says, rule in known.items()
+        ),
+        mistake(
+            "The order is (core, positive, negative).",
+            *(lambda method, lam, i=i: np.array(coefficients(method, lam))[[*i]] for i in ORDERS),
+            anywhere=True,
+        ),
+        mistake(
+            "These are exp() of the right ones: exponents are asked, not factors.",
+            lambda method, lam: np.exp(coefficients(method, lam)),
+            anywhere=True,
+        ),
+    ],
+    hints=[
+        "Write each method's formula as a sum of lam's times log P_core, log P_pos and log P_neg, and collect the"
+        " terms. What stands in front of each?",
+        "DExperts and DDA: log P_core + lam log P_pos - lam log P_neg. Without an expert, put log P_core in the place"
+        " of log P_pos and collect. Contrastive decoding and guidance have nothing in the core's slot.",
+        "anti-expert only: (1 + lam, 0, -lam). Guidance with 0 as 'off' is log P_pos + lam (log P_pos - log P_neg): how"
+        " often is log P_pos there? Contrastive decoding: log P_pos - log P_neg, whatever lam is. Any other name: raise"
+        " ValueError.",
+    ],
+)

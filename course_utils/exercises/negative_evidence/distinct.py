@@ -1,15 +1,13 @@
-"""Tests of 02_negative_evidence: dist-n, the share of distinct n-grams."""
+"""dist-n: the share of distinct n-grams."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import chain
 from typing import Any
 
-from course_utils.exercises.engine import Mistake, close
-from course_utils.exercises.engine.calls import StudentError
+from course_utils.exercises.engine import Exercise, case, mistake
 
 Texts = Sequence[Sequence[Hashable]]
 
@@ -27,165 +25,165 @@ def distinct_n(texts: Texts, n: int) -> float:
     return len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
-BORDER = (
-    "An n-gram crosses the border between two texts: nobody wrote it. Collect the n-grams of each text, then put them"
-    " together."
-)
-PER_TEXT = (
-    "You averaged the ratios of the texts. Put all n-grams together first: twenty identical texts are each diverse, and"
-    " together they are not."
-)
-TOKENS = "You divided by the number of TOKENS (so do Li et al.). Here it is the number of n-grams."
-LAST = "An n-gram is missing at the end of each text: a text of L tokens has L - n + 1 n-grams, range(L - n + 1)."
-PIECES = (
-    "Too many n-grams: range(len(text)) also takes pieces shorter than n at the end of each text. There are L - n + 1."
-)
-COUNT = "This is a number of n-grams, not a share: divide by the number of all n-grams."
-IN_TEXT = "Distinct within each text only: an n-gram that two texts share counts once."
-JOINED = (
-    'The tokens of an n-gram were glued to one string: "ab" + "c" is "a" + "bc", and two different n-grams become one.'
-    " Keep them apart as a tuple."
-)
-UNHASHABLE = "A list cannot be put into a set: make each n-gram a tuple, tuple(text[i : i + n])."
-EMPTY = "There is no n-gram at all here, and 0/0 is no number: return 0.0."
+# The wrong answers below divide by zero where there is no n-gram: the case without any then tells nothing of them.
+def _by_text(texts: Texts, n: int, cut: int = 0) -> list[list[tuple]]:
+    return [[tuple(text[i : i + n]) for i in range(len(text) - n + 1 - cut)] for text in texts]
 
 
-def _ngrams(text: Sequence[Hashable], n: int) -> list[tuple]:
-    return [tuple(text[i : i + n]) for i in range(len(text) - n + 1)]
+def _all(texts: Texts, n: int, cut: int = 0) -> list[tuple]:
+    return list(chain(*_by_text(texts, n, cut)))
 
 
-def _known(texts: Texts, n: int) -> list[tuple[str, float]]:
-    """What misconceptions compute for texts with at least one n-gram; where n = 1, several of them are right."""
-    by_text = [_ngrams(text, n) for text in texts]
-    every, tokens = list(chain.from_iterable(by_text)), list(chain.from_iterable(texts))
-    counts, flat = Counter(every), _ngrams(tokens, n)
-    ratios = [len(set(ngrams)) / len(ngrams) for ngrams in by_text if ngrams]
-    cut = [ngram for ngrams in by_text for ngram in ngrams[:-1]]
-    pieces = [tuple(text[i : i + n]) for text in texts for i in range(len(text))]
-    blocks = [tuple(text[i : i + n]) for text in texts for i in range(0, len(text) - n + 1, n)]
-    glued = {"".join(map(str, ngram)) for ngram in every}
-    up_to = [ngram for size in range(1, n + 1) for text in texts for ngram in _ngrams(text, size)]
-    one_more = [ngram for text in texts for ngram in _ngrams(text, n + 1)]
-    known = [
-        (JOINED, len(glued) / len(every)),
-        (BORDER, _share(flat)),
-        (BORDER, len(set(flat)) / len(every)),
-        (PER_TEXT, sum(ratios) / len(texts)),
-        (PER_TEXT, sum(ratios) / len(ratios)),
-        ("You added up the ratios of the texts. " + PER_TEXT, sum(ratios)),
-        (TOKENS, len(counts) / len(tokens)),
-        (LAST, _share(cut)),
-        (LAST, len(set(cut)) / len(every)),
-        ("This counts single tokens, whatever n is: a piece text[i : i + n] has n of them.", _share(tokens)),
-        (PIECES, _share(pieces)),
-        (COUNT, float(len(counts))),
-        (COUNT, len(counts) / len(texts)),
-        ("These are all n-grams, the distinct ones are not counted: set(...) keeps each once.", float(len(every))),
-        ("The division is upside down: distinct n-grams over all n-grams.", len(every) / len(counts)),
-        ("This is the share of repetitions: dist-n is 1 minus it.", 1 - _share(every)),
-        ("In percent: give the share, between 0 and 1.", 100 * _share(every)),
-        (
-            "You counted the n-grams that occur exactly ONCE: one that occurs twice is still one distinct n-gram.",
-            sum(count == 1 for count in counts.values()) / len(every),
-        ),
-        (IN_TEXT, sum(len(set(ngrams)) for ngrams in by_text) / len(every)),
-        (
-            "The order counts: (a, b) and (b, a) are two n-grams. Use tuples, not sets.",
-            len({frozenset(Counter(ngram).items()) for ngram in every}) / len(every),
-        ),
-        (
-            "The order counts: (a, b) and (b, a) are two n-grams. Use tuples, not sets.",
-            len({frozenset(ngram) for ngram in every}) / len(every),
-        ),
-        ("The n-grams overlap: each position starts one, not every n-th.", _share(blocks)),
-        ("You took all lengths up to n: only n-grams of exactly n tokens count.", _share(up_to)),
-        ("One token too many in each: an n-gram has n tokens, text[i : i + n].", _share(one_more)),
-        ("You counted distinct TEXTS, not n-grams.", len({tuple(text) for text in texts}) / len(texts)),
-        ("Only the first text was read: did you return inside the loop?", ratios[0]),
-        ("Only the last text was read: collect over all texts.", ratios[-1]),
-        ("This is a whole number: // cuts the fraction off, use /.", float(len(counts) // len(every))),
-    ]
-    return known if n > 1 else [(hint, value) for hint, value in known if hint != TOKENS]
+def _tokens(texts: Texts) -> list[Hashable]:
+    return list(chain(*texts))
 
 
-def _share(ngrams: list[tuple]) -> float:
-    return len(set(ngrams)) / len(ngrams) if ngrams else 0.0
+def _share(ngrams: Sequence, over: Sequence | None = None) -> float:
+    return len(set(ngrams)) / len(ngrams if over is None else over)
 
 
-def _check(answer: Callable, texts: Texts, n: int) -> None:
-    right = distinct_n(texts, n)
-    empty = not any(len(text) >= n for text in texts)
-    got = _called(answer, texts, n)
-    if not empty and isinstance(got, (int, float)):
-        for hint, value in _known(texts, n):
-            if math.isclose(got, value, abs_tol=1e-9, rel_tol=1e-6) and not math.isclose(value, right, abs_tol=1e-9):
-                raise Mistake(f"{hint} (Yours is {got:.4g}, it should be {right:.4g}.)")
-    if empty and isinstance(got, float) and math.isnan(got):
-        raise Mistake(EMPTY)
-    if empty and isinstance(got, (int, float)) and got:
-        raise Mistake(f"{EMPTY} Yours is {got:.4g}: did a text that is shorter than n count as an n-gram?")
+def _ratios(texts: Texts, n: int) -> list[float]:
+    return [_share(ngrams) for ngrams in _by_text(texts, n)]
+
+
+def _or_else(texts: Texts, n: int, empty: float) -> float:
+    return distinct_n(texts, n) if _all(texts, n) else empty
+
+
+def _explained(got: Any, expected: float, texts: Texts, n: int) -> str:
     if isinstance(got, (list, tuple, dict, set)):
-        raise Mistake(f"One number for all texts together is asked, and you return a {type(got).__name__}.")
-    try:
-        close(got, right, atol=1e-6, what=f"dist-{n}")
-    except Mistake as difference:
-        raise Mistake(str(difference) + _in_general(texts, n)) from None
+        return f"One number for all texts together is asked, and you return a {type(got).__name__}."
+    if not isinstance(got, (int, float)):
+        return ""
+    ngrams = _all(texts, n)
+    if not ngrams:
+        return f"There is no n-gram at all here: the result should be 0.0, and yours is {got:.4g}."
+    return (
+        f"dist-{n} is {got:.4g}, expected {expected:.4g}. The texts have {', '.join(str(len(text)) for text in texts)}"
+        f" tokens: {len(ngrams)} {n}-grams, of which {len(set(ngrams))} are distinct."
+    )
 
 
-def _called(answer: Callable, texts: Texts, n: int) -> Any:
-    try:
-        return answer(texts, n)
-    except StudentError as wrapped:
-        said = str(wrapped.error)
-        if isinstance(wrapped.error, ZeroDivisionError):
-            raise Mistake(f"{EMPTY} (Your function divided by zero.)") from None
-        if isinstance(wrapped.error, TypeError) and "unhashable" in said:
-            raise Mistake(f"{UNHASHABLE} (Python said: {said}.)") from None
-        if isinstance(wrapped.error, TypeError) and ("expected str" in said or "concatenate" in said):
-            raise Mistake(f"Tokens may be numbers as well: {JOINED} (Python said: {said}.)") from None
-        if isinstance(wrapped.error, IndexError):
-            raise Mistake(f"i runs too far: the last n-gram begins at len(text) - n. (Python said: {said}.)") from None
-        if isinstance(wrapped.error, AttributeError) and "'list'" in said:
-            raise Mistake(
-                f"Each text is a LIST of tokens already, nothing is to be split. (Python said: {said}.)"
-            ) from None
-        raise
-
-
-def _in_general(texts: Texts, n: int) -> str:
-    ngrams = [ngram for text in texts for ngram in _ngrams(text, n)]
-    lengths = ", ".join(str(len(text)) for text in texts) or "no"
-    return f" The texts have {lengths} tokens: {len(ngrams)} {n}-grams, of which {len(set(ngrams))} are distinct."
-
-
+UNGLUED = "Two different n-grams become one in that way. Keep the tokens apart, as a tuple."
+EMPTY = "There is no n-gram at all here, and 0/0 is no number: return 0.0."
 SENTENCES = [
     "the film was good and the film was long , so long".split(),
     "the film was good and so were we and so was it".split(),
     "good good good film was good was the plot".split(),
     "was the plot long ? the plot was long and the film was good".split(),
 ]
-
-
-def distinct_bigrams(answer: Callable) -> None:
-    """four sentences of different lengths, n = 2: what they share counts once"""
-    _check(answer, SENTENCES, 2)
-
-
-def distinct_other_n(answer: Callable) -> None:
-    """the same sentences, n = 1 and n = 3"""
-    _check(answer, SENTENCES, 3)
-    _check(answer, SENTENCES, 1)
-
-
-def distinct_numbers(answer: Callable) -> None:
-    """token ids, and tokens that look alike when they are glued together: ("ab", "c") is not ("a", "bc")"""
-    _check(answer, [[5, 7, 5, 7, 9], [1, 11, 3, 11, 1], [5, 7]], 2)
-    _check(answer, [["ab", "c", "x"], ["a", "bc", "x"]], 2)
-
-
-def distinct_short(answer: Callable) -> None:
-    """texts shorter than n have no n-gram; none at all gives 0.0"""
-    _check(answer, [["a", "b", "c"], ["a"], [], ["a", "b", "d", "a", "b", "c"]], 3)
-    _check(answer, [["a", "b"], ["a"]], 3)
-    _check(answer, [[], []], 1)
-    _check(answer, [], 2)
+EXERCISE = Exercise(
+    "negative_evidence.distinct",
+    reference=distinct_n,
+    what="the share",
+    atol=1e-6,
+    rtol=1e-6,
+    cases=[
+        case("four sentences of different lengths: what they share counts once", SENTENCES, 2),
+        case("the same sentences, three tokens at a time", SENTENCES, 3),
+        case("the same sentences, single tokens", SENTENCES, 1),
+        case("tokens are numbers", [[5, 7, 5, 7, 9], [1, 11, 3, 11, 1], [5, 7]], 2),
+        case(
+            'tokens that look alike when glued together: ("ab", "c") is not ("a", "bc")',
+            [["ab", "c", "x"], ["a", "bc", "x"]],
+            2,
+        ),
+        case("texts shorter than n have no n-gram", [["a", "b", "c"], ["a"], [], ["a", "b", "d", "a", "b", "c"]], 3),
+        case("all texts are shorter than n: 0.0", [["a", "b"], ["a"]], 3),
+        case("empty texts: 0.0", [[], []], 1),
+        case("no text at all: 0.0", [], 2),
+    ],
+    errors={
+        "ZeroDivisionError": EMPTY,
+        "TypeError.*unhashable": "A list cannot be put into a set: make each n-gram a tuple.",
+        "TypeError.*(expected str|concatenate)": f"Tokens may be numbers as well, and yours are glued. {UNGLUED}",
+        "IndexError": "i runs too far: the last n-gram begins at len(text) - n.",
+        "AttributeError.*'list'": "Each text is a list of tokens already, nothing is to be split.",
+    },
+    explain=_explained,
+    mistakes=[  # t are the texts
+        mistake(EMPTY, lambda t, n: _or_else(t, n, 1.0), lambda t, n: _or_else(t, n, float("nan"))),
+        mistake(
+            'The tokens of an n-gram were glued to one string: "ab" + "c" is "a" + "bc".',
+            lambda t, n: len({"".join(map(str, ngram)) for ngram in _all(t, n)}) / max(1, len(_all(t, n))),
+            pointer=UNGLUED,
+        ),
+        mistake(
+            "An n-gram crosses the border between two texts: nobody wrote it.",
+            lambda t, n: distinct_n([_tokens(t)], n),
+            lambda t, n: _share(_all([_tokens(t)], n), over=_all(t, n)),
+            pointer="Collect the n-grams of each text, then put them together.",
+        ),
+        mistake(
+            "You averaged the ratios of the texts: twenty identical texts are each diverse, and together they are not.",
+            lambda t, n: sum(_ratios(t, n)) / len(t),
+            pointer="Put all n-grams together first.",
+        ),
+        mistake(
+            "You added up the ratios of the texts: put all n-grams together first.", lambda t, n: sum(_ratios(t, n))
+        ),
+        mistake(
+            "You divided by the number of tokens (so do Li et al.), not of n-grams.",
+            lambda t, n: _share(_all(t, n), over=_tokens(t)),
+        ),
+        mistake(
+            "An n-gram is missing at the end of each text.",
+            lambda t, n: _share(_all(t, n, cut=1)),
+            lambda t, n: _share(_all(t, n, cut=1), over=_all(t, n)),
+            pointer="A text of L tokens has L - n + 1 n-grams.",
+        ),
+        mistake("This counts single tokens, whatever n is.", lambda t, n: _share(_tokens(t))),
+        mistake("This counts pairs, whatever n is.", lambda t, n: distinct_n(t, 2)),
+        mistake(
+            "Too many n-grams: pieces shorter than n at the end of each text are among them.",
+            lambda t, n: _share([tuple(text[i : i + n]) for text in t for i in range(len(text))]),
+            pointer="A text of L tokens has L - n + 1 n-grams.",
+        ),
+        mistake(
+            "This is a number of n-grams, not a share of all n-grams.",
+            lambda t, n: len(set(_all(t, n))),
+            lambda t, n: len(set(_all(t, n))) / len(t),
+        ),
+        mistake("These are all n-grams, the distinct ones are not counted.", lambda t, n: len(_all(t, n))),
+        mistake("The division is upside down: distinct n-grams over all n-grams.", lambda t, n: 1 / _share(_all(t, n))),
+        mistake("This is the share of repetitions: dist-n is 1 minus it.", lambda t, n: 1 - _share(_all(t, n))),
+        mistake("In percent: give the share, between 0 and 1.", lambda t, n: 100 * _share(_all(t, n))),
+        mistake(
+            "You counted the n-grams that occur exactly once: one that occurs twice is still one distinct n-gram.",
+            lambda t, n: sum(count == 1 for count in Counter(_all(t, n)).values()) / len(_all(t, n)),
+        ),
+        mistake(
+            "Distinct within each text only: an n-gram that two texts share counts once.",
+            lambda t, n: sum(len(set(ngrams)) for ngrams in _by_text(t, n)) / len(_all(t, n)),
+        ),
+        mistake(
+            "The order counts: (a, b) and (b, a) are two n-grams.",
+            lambda t, n: _share([frozenset(Counter(ngram).items()) for ngram in _all(t, n)]),
+            lambda t, n: _share([frozenset(ngram) for ngram in _all(t, n)]),
+            pointer="Use tuples, not sets.",
+        ),
+        mistake(
+            "The n-grams overlap: each position starts one, not every n-th.",
+            lambda t, n: _share([ngram for ngrams in _by_text(t, n) for ngram in ngrams[::n]]),
+        ),
+        mistake(
+            "You took all lengths up to n: only n-grams of exactly n tokens count.",
+            lambda t, n: _share([ngram for size in range(1, n + 1) for ngram in _all(t, size)]),
+        ),
+        mistake("One token too many in each: an n-gram has n tokens.", lambda t, n: _share(_all(t, n + 1))),
+        mistake("You counted distinct texts, not n-grams.", lambda t, n: len(set(map(tuple, t))) / len(t)),
+        mistake("Only the first text was read: did you return inside the loop?", lambda t, n: distinct_n(t[:1], n)),
+        mistake("Only the last text was read: collect over all texts.", lambda t, n: distinct_n(t[-1:], n)),
+        mistake(
+            "This is a whole number: // cuts the fraction off.",
+            lambda t, n: len(set(_all(t, n))) // len(_all(t, n)),
+        ),
+    ],
+    hints=[
+        "Which n-grams does one text of L tokens have, and how many? What if L < n?",
+        "One list for the n-grams of all texts: text[i : i + n] for i in range(len(text) - n + 1). Then its distinct"
+        " elements (a set) over its length.",
+        "ngrams = [tuple(text[i : i + n]) for text in texts for i in range(len(text) - n + 1)]; len(set(ngrams)) /"
+        " len(ngrams), and 0.0 if the list is empty.",
+    ],
+)

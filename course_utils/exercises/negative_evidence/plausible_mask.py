@@ -1,4 +1,4 @@
-"""What known misconceptions about the plausibility mask and about guidance compute, each with its hint."""
+"""The plausibility mask: a bound relative to the most probable token, kept in logarithms."""
 
 from __future__ import annotations
 
@@ -7,140 +7,180 @@ import math
 import torch
 from torch import Tensor
 
-from course_utils.ensembling import _nucleus
-
-Known = list[tuple[str, Tensor]]
-
-STRICT = (
-    "`>` in place of `>=`: a token that reaches the bound is plausible, and with alpha = 1 the most probable tokens"
-    " must stay."
-)
-TOO_HIGH = (
-    "No token is left: your bound lies above the maximum. alpha multiplies the PROBABILITY: the logarithm of"
-    " alpha * max P is max log P + log alpha, and log alpha is negative."
-)
+from course_utils.ensembling import _nucleus, plausible_mask
+from course_utils.exercises.engine import Exercise, case, draw, mistake, one_row
+from course_utils.exercises.negative_evidence import ERRORS, sizes
 
 
-def plausible(log_probs: Tensor, alpha: float) -> Known:
-    """log_probs (B, V); masks (B, V)."""
-    probs, largest = log_probs.exp(), log_probs.amax(-1, keepdim=True)
-    right = log_probs >= largest + math.log(alpha)
-    order = log_probs.sort(dim=-1, descending=True).indices
-    back, share = torch.zeros_like(right), alpha * log_probs.shape[1]
-    relative = "The bound is alpha times the LARGEST probability of the row, {}."
-    base = "The natural logarithm is meant: math.log(alpha), for log_probs are natural logarithms."
-    known = [
-        (STRICT if alpha == 1 else TOO_HIGH, torch.zeros_like(right)),
-        (
-            "Every token is plausible in your mask: did you compare a probability with a (negative) logarithm, or a"
-            " bound that is no bound? log P >= max log P + log alpha.",
-            torch.ones_like(right),
-        ),
-        ("The mask is the wrong way round: True is for the tokens that may be emitted.", ~right),
-        (relative.format("not alpha itself: P >= alpha is no use where many tokens are good"), probs >= alpha),
-        (relative.format("not less alpha (that is P >= max P - alpha)"), probs >= probs.amax(-1, keepdim=True) - alpha),
-        (
-            "alpha must go through a logarithm: alpha * max P is max log P + log alpha, not max log P - alpha.",
-            log_probs >= largest - alpha,
-        ),
-        (base, log_probs >= largest + math.log10(alpha)),
-        (base, log_probs >= largest + math.log2(alpha)),
-        (
-            "The maximum is that of the whole batch: each context has its own, amax(dim=-1, keepdim=True).",
-            log_probs >= log_probs.max() + math.log(alpha),
-        ),
-        (
-            "The maximum is that of each TOKEN over the contexts (dim 0): take it over the vocabulary, amax(dim=-1,"
-            " keepdim=True).",
-            log_probs >= log_probs.amax(0, keepdim=True) + math.log(alpha),
-        ),
-        (
-            "This is a nucleus: alpha is no share of the mass, but of the largest probability.",
-            _nucleus(log_probs, alpha),
-        ),
-        (
-            "This is a nucleus: alpha is no share of the mass, but of the largest probability.",
-            _nucleus(log_probs, 1 - alpha) if alpha < 1 else right,
-        ),
-        *(
-            (
-                "This is top-k: alpha is no share of the tokens, but of the largest probability.",
-                back.scatter(-1, order[:, : max(1, k)], True),
-            )
-            for k in (int(share), round(share), math.ceil(share))
-        ),
-        ("Only the most probable token is left: those close enough to it stay as well.", log_probs >= largest),
-        (relative.format("not the mean"), probs >= alpha * probs.mean(-1, keepdim=True)),
-        (relative.format("not the median"), probs >= alpha * probs.median(-1, keepdim=True).values),
-        (
-            "The mask is in the order of the sorted tokens: column v belongs to token v, no sorting is needed.",
-            right.gather(-1, order),
-        ),
-    ]
-    if log_probs.shape[0] == log_probs.shape[1]:
-        silent = (
-            "The maximum of context i is compared with token i: keepdim=True is missing, and B = V lets that pass in"
-            " silence."
-        )
-        known.append((silent, log_probs >= largest.T + math.log(alpha)))
-    return known
+def _above(log_probs: Tensor, more: float, largest: Tensor | None = None) -> Tensor:
+    """True from the largest log-probability of the row (or another one) plus `more` upwards."""
+    return log_probs >= (log_probs.amax(-1, keepdim=True) if largest is None else largest) + more
 
 
-def guidance(conditional: Tensor, unconditional: Tensor, scale: float) -> Known:
-    """conditional, unconditional (B, V)."""
-    difference = conditional - unconditional
-    p, q = conditional.exp(), unconditional.exp()
-    other = (
-        "This is the other convention, (1 + scale) conditional - scale unconditional, where scale = 0 is off. Here"
-        " scale = 1 is off: start from the UNconditional model."
+def _top(log_probs: Tensor, k: float) -> Tensor:
+    order = log_probs.argsort(dim=-1, descending=True)
+    return torch.zeros_like(log_probs, dtype=torch.bool).scatter(-1, order[:, : max(1, int(k))], True)
+
+
+def _of_token(lp: Tensor, alpha: float) -> Tensor:
+    """The maximum without keepdim, where that passes in silence."""
+    largest = lp.amax(-1)
+    return _above(lp, math.log(alpha), largest if len(largest) == lp.shape[1] else largest[:, None])
+
+
+def _first_difference(got: Tensor, expected: Tensor, log_probs: Tensor, alpha: float) -> str:
+    if not isinstance(got, Tensor) or got.shape != expected.shape or got.dtype != torch.bool:
+        return ""
+    context, token = (got != expected).nonzero()[0].tolist()
+    largest = log_probs[context].max().exp().item()
+    return (
+        f"Token {token} of context {context} has the probability {log_probs[context, token].exp().item():.3g}; the"
+        f" largest there is {largest:.3g}, and alpha = {alpha:g} times it is {alpha * largest:.3g}. So the mask should"
+        f" be {bool(expected[context, token])}, and yours is {bool(got[context, token])}"
+        f" ({int((got != expected).sum())} of {got.numel()} entries differ)."
     )
-    swapped = "The roles are swapped: scale = 1 must give the conditional model back, scale = 0 the unconditional one."
-    in_probs = (
-        "You mixed probabilities: guidance moves LOG-probabilities, unconditional + scale * (conditional -"
-        " unconditional). In probabilities a scale above 1 goes below 0."
-    )
-    base = "You forgot the unconditional model that the difference is added to."
-    return [
-        (other, conditional + scale * difference),
-        (swapped, conditional - scale * difference),
-        (swapped, unconditional - scale * difference),
-        (swapped, (1 + scale) * unconditional - scale * conditional),
-        (in_probs, (q + scale * (p - q)).clamp(min=0).log()),
-        (in_probs, (q + scale * (p - q)).clamp(min=1e-9).log()),
-        (in_probs, q + scale * (p - q)),
-        (in_probs, unconditional + scale * (p - q)),
-        (
-            "You added the conditional model, not its difference to the unconditional one.",
-            unconditional + scale * conditional,
+
+
+SHARPNESS = torch.tensor([[0.6], [1.5], [2.25], [3.75], [6.0]])
+EXERCISE = Exercise(
+    "negative_evidence.plausible_mask",
+    reference=plausible_mask,
+    what="the mask",
+    cases=[
+        case(
+            "some contexts peaked, some flat: each has its own bound",
+            (SHARPNESS * draw(5, 48, seed=68)).log_softmax(-1),
+            0.1,
         ),
-        (base, scale * difference),
-        (base.replace("the difference is added to", "must be left at scale = 0"), scale * conditional),
-        ("scale belongs to the whole difference, also to its unconditional part.", scale * conditional - unconditional),
-        ("scale belongs to the whole difference, also to its conditional part.", conditional - scale * unconditional),
-        # Before what they are the same as, where they cut.
-        (
-            "scale was cut off at 0: below 0 it moves away from the prompt.",
-            unconditional + max(scale, 0.0) * difference,
+        case("as many contexts as tokens", (1.5 * draw(8, 8, seed=61)).log_softmax(-1), 0.3),
+        case(
+            "alpha = 1 keeps the most probable tokens, all of them if there are several",
+            torch.tensor([[0.4, 0.4, 0.2, 0.0], [0.1, 0.6, 0.1, 0.2], [0.25, 0.25, 0.25, 0.25]]).log(),
+            1.0,
         ),
-        (
-            "scale was cut off at 1: above 1 it extrapolates, that is what guidance is for.",
-            unconditional + min(max(scale, 0.0), 1.0) * difference,
+        case(
+            "tokens of probability 0 (-inf) are never plausible, not even with a small alpha",
+            torch.tensor([[0.9, 0.099, 0.001, 0.0], [0.0, 1.0, 0.0, 0.0], [0.3, 0.3, 0.0, 0.4]]).log(),
+            0.01,
         ),
-        ("scale is ignored: this is the conditional model.", conditional),
-        ("This is the unconditional model alone.", unconditional),
-        (
-            "You averaged the two models: scale says how far to go, and may lie above 1.",
-            (conditional + unconditional) / 2,
+    ],
+    corners=[one_row("log_probs")],
+    sizes=sizes,
+    errors=ERRORS,
+    explain=_first_difference,
+    mistakes=[
+        mistake(
+            "`>` instead of `>=`: a token that reaches the bound is plausible.",
+            lambda lp, alpha: lp > lp.amax(-1, keepdim=True) + math.log(alpha),
+            pointer="With alpha = 1 the most probable tokens must stay.",
         ),
-        ("scale divides the difference: it multiplies it.", unconditional + difference / (scale or 1.0)),
-        ("scale is squared: use it as it is.", unconditional + scale * scale * difference),
-        (
-            "You normalised over the contexts (dim 0): each context must sum to 1 over the vocabulary (dim=-1).",
-            (unconditional + scale * difference).log_softmax(0),
+        mistake(
+            "No token is left: your bound lies above the maximum.",
+            lambda lp, alpha: _above(lp, alpha),
+            lambda lp, alpha: _above(lp, -math.log(alpha)),
+            lambda lp, alpha: lp >= alpha * lp.amax(-1, keepdim=True),
+            lambda lp, alpha: lp >= math.log(alpha) * lp.amax(-1, keepdim=True),
+            lambda lp, alpha: lp >= alpha * lp.exp().amax(-1, keepdim=True),
+            lambda lp, alpha: torch.zeros_like(lp, dtype=torch.bool),
+            pointer="alpha multiplies the probability: the logarithm of alpha * max P is max log P + log alpha, and log"
+            " alpha is negative.",
         ),
-        ("The unconditional model is added, not subtracted.", unconditional + scale * (conditional + unconditional)),
-        (
-            "scale counts one too little: scale = 1 must give the conditional model.",
-            unconditional + (scale - 1) * difference,
+        mistake(
+            "Every token is plausible in your mask.",
+            lambda lp, alpha: torch.ones_like(lp, dtype=torch.bool),
+            lambda lp, alpha: lp.exp() >= lp.amax(-1, keepdim=True) + math.log(alpha),
+            pointer="Did you compare a probability with a (negative) logarithm?",
         ),
-    ]
+        mistake(
+            "The mask is the wrong way round: True is for the tokens that may be emitted.",
+            lambda lp, alpha: ~plausible_mask(lp, alpha),
+        ),
+        mistake(
+            "Your bound is alpha itself: P >= alpha is no use where many tokens are good.",
+            lambda lp, alpha: lp.exp() >= alpha,
+            pointer="The bound is alpha times the largest probability of the row.",
+        ),
+        mistake(
+            "You subtract alpha from the largest probability.",
+            lambda lp, alpha: lp.exp() >= lp.exp().amax(-1, keepdim=True) - alpha,
+            pointer="The bound is alpha times the largest probability of the row.",
+        ),
+        mistake(
+            "alpha must go through a logarithm: the bound is not max log P - alpha.",
+            lambda lp, alpha: _above(lp, -alpha),
+            pointer="The logarithm of a product is a sum of logarithms.",
+        ),
+        mistake(
+            "The natural logarithm is meant, because log_probs are natural logarithms.",
+            lambda lp, alpha: _above(lp, math.log10(alpha)),
+            lambda lp, alpha: _above(lp, math.log2(alpha)),
+        ),
+        mistake(
+            "The maximum is that of the whole batch: each context has its own.",
+            lambda lp, alpha: _above(lp, math.log(alpha), lp.max()),
+            pointer="Take it over the last dimension, and keep that dimension (keepdim=True).",
+        ),
+        mistake(
+            "The maximum is that of each token over the contexts (dim 0).",
+            lambda lp, alpha: _above(lp, math.log(alpha), lp.amax(0)),
+            pointer="Take it over the vocabulary, the last dimension, and keep that dimension.",
+        ),
+        mistake(
+            "The maximum of context i is compared with token i, and B = V lets that pass in silence.",
+            _of_token,
+            pointer="keepdim=True is missing.",
+        ),
+        mistake(
+            "This is a nucleus: alpha is no share of the mass, but of the largest probability.",
+            _nucleus,
+            lambda lp, alpha: _nucleus(lp, 1 - alpha),
+        ),
+        mistake(
+            "This is top-k: alpha is no share of the tokens, but of the largest probability.",
+            lambda lp, alpha: _top(lp, alpha * lp.shape[1]),
+            lambda lp, alpha: _top(lp, round(alpha * lp.shape[1])),
+            lambda lp, alpha: _top(lp, math.ceil(alpha * lp.shape[1])),
+        ),
+        mistake(
+            "Only the most probable token is left: those close enough to it stay as well.",
+            lambda lp, alpha: _above(lp, 0.0),
+            lambda lp, alpha: _top(lp, 1),
+        ),
+        mistake(
+            "Your bound is relative to the mean, and it should be relative to the largest probability of the row.",
+            lambda lp, alpha: lp.exp() >= alpha * lp.exp().mean(-1, keepdim=True),
+        ),
+        mistake(
+            "Your bound is relative to the median, and it should be relative to the largest probability of the row.",
+            lambda lp, alpha: lp.exp() >= alpha * lp.exp().median(-1, keepdim=True).values,
+        ),
+        mistake(
+            "The mask is in the order of the sorted tokens: column v belongs to token v.",
+            lambda lp, alpha: plausible_mask(lp.sort(dim=-1, descending=True).values, alpha),
+            pointer="No sorting is needed.",
+        ),
+        mistake(
+            "You return the masked log-probabilities. The exercise asks for the mask alone, (B, V) booleans.",
+            lambda lp, alpha: lp.masked_fill(~plausible_mask(lp, alpha), -torch.inf),
+            lambda lp, alpha: lp.masked_fill(~plausible_mask(lp, alpha), 0.0),
+            lambda lp, alpha: lp.masked_fill(~plausible_mask(lp, alpha), -torch.inf).log_softmax(-1),
+            pointer="Return the comparison itself: the caller masks with it.",
+        ),
+        mistake(
+            "You return numbers, and they are the right ones as booleans.",
+            lambda lp, alpha: plausible_mask(lp, alpha).float(),
+            pointer="Return the comparison itself, a tensor of booleans.",
+        ),
+        mistake(
+            "You return a mask of 0 and -inf to be added to scores.",
+            lambda lp, alpha: torch.zeros_like(lp).masked_fill(~plausible_mask(lp, alpha), -torch.inf),
+            pointer="Return the comparison itself, a tensor of booleans.",
+        ),
+    ],
+    hints=[
+        "P(y) >= alpha * max P: what becomes of this product when you take the logarithm of both sides?",
+        "The bound of a context is its largest log-probability plus log alpha. Which dimension is the vocabulary, and"
+        " how do (B, 1) bounds meet (B, V)?",
+        "log_probs >= log_probs.amax(dim=-1, keepdim=True) + math.log(alpha)",
+    ],
+)
