@@ -76,8 +76,9 @@ def gradient_by_autograd(student_logits, targets, T):
     return z.grad
 
 
-def gradient_by_func(student_logits, targets, T):
-    return torch.func.grad(lambda z: soft_target_loss(z, targets, T))(student_logits)
+def gradient_by_cross_entropy(student_logits, targets, T):
+    student_logits.requires_grad_()
+    return torch.autograd.grad(T**2 * F.cross_entropy(student_logits / T, targets), student_logits)[0]
 
 
 def gradient_in_double(student_logits, targets, T):
@@ -126,7 +127,7 @@ RIGHT = {
         targets_by_hand,
     ],
     "kd_loss": [loss_with_xlogy, loss_as_cross_entropy_less_entropy, loss_row_by_row],
-    "soft_gradient": [gradient_by_autograd, gradient_by_func, gradient_in_double, gradient_in_a_loop],
+    "soft_gradient": [gradient_by_autograd, gradient_by_cross_entropy, gradient_in_double, gradient_in_a_loop],
     "sequence_kd_data": [data_in_one_line, data_with_a_running_maximum, data_sorted],
 }
 
