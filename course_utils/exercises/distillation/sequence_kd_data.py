@@ -75,7 +75,8 @@ def _pairs(got: Any, *args: Any) -> Any:
         raise Mistake("You return a generator, which is still to be run.", "Put list(...) around it.")
     if not isinstance(got, (list, tuple)):
         return got
-    drawn, pairs = _teacher.random != random.getstate(), [tuple(x) for x in got if isinstance(x, (list, tuple))]
+    drawn = getattr(_teacher, "random", None) not in (None, random.getstate())
+    pairs, _teacher.random = [tuple(pair) for pair in got if isinstance(pair, (list, tuple))], None
     if any(text in (None, "") for pair in pairs for text in pair):
         raise Mistake("A target is None or empty: no candidate was chosen. Does a running maximum start at 0?", BELOW_0)
     if len(pairs) < len(got) or any(len(pair) != 2 or not isinstance(pair[1], str) for pair in pairs):
