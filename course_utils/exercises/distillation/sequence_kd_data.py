@@ -90,7 +90,8 @@ def _explain(got: Any, expected: list, *_: Any) -> str:
     if not isinstance(got, list) or any(not isinstance(pair, tuple) or len(pair) != 2 for pair in got):
         return ""
     if len(got) != len(expected):
-        return f"The number of pairs is {len(got)} for {len(expected)} sources: is `return` inside the loop?"
+        inside = " Is `return` inside the loop?" if len(got) == 1 else ""
+        return f"There should be {len(expected)} pairs, one for each source, and yours are {len(got)}.{inside}"
     return next(f"The pair {b!r} is missing, and there is {a!r} instead." for a, b in zip(got, expected) if a != b)
 
 
