@@ -216,7 +216,7 @@ WRONG = [
             (
                 "return in the loop",
                 "for s in sources:\n    return [(s, max(beam_search(s), key=lambda c: c[1])[0])]",
-                "is `return` inside the loop",
+                "Is `return` inside the loop?",
             ),
             ("a maximum from 0", MAXIMUM.format(start=0), "Does a running maximum start at 0?"),
             (
