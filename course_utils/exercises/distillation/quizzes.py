@@ -1,4 +1,4 @@
-"""The quiz of 05_distillation: dark knowledge, T squared, the mean of the teachers, sequences, what the student costs."""
+"""The quiz of 05_distillation: dark knowledge, T squared, the mean of the teachers, sequences, costs."""
 
 from __future__ import annotations
 
@@ -82,9 +82,9 @@ register_quiz(
                         " impossible is lost, however likely the others find it"
                     ),
                     (
-                        "Yes: averaged logits are a log-linear ensemble, an AND. The mean of probabilities is an OR: the"
-                        " student hears of every possibility that some teacher sees. Hinton allows both; be sure which"
-                        " of them you have."
+                        "Yes: averaged logits are a log-linear ensemble, an AND. The mean of probabilities is an OR:"
+                        " the student hears of every possibility that some teacher sees. Hinton allows both; be sure"
+                        " which of them you have."
                     ),
                 ),
                 (
@@ -166,8 +166,8 @@ register_quiz(
                 (
                     "The student costs 8 × in use, for it asks its teachers for each answer",
                     (
-                        "The teachers are needed for the targets only, while it is trained. In use the student is alone:"
-                        " one set of weights, one pass, one KV cache."
+                        "The teachers are needed for the targets only, while it is trained. In use the student is"
+                        " alone: one set of weights, one pass, one KV cache."
                     ),
                 ),
                 (
