@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from course_utils import recognition, stacking
 from course_utils.exercises.engine import PASSED, find, run_check
 from course_utils.exercises.pipelines_and_stacking import oof_predictions as oof
 from course_utils.exercises.pipelines_and_stacking import paired_bootstrap as bootstrap
 from course_utils.exercises.pipelines_and_stacking.word_error_rate import word_error_rate
+from course_utils.pipelines import recognition, stacking
 
 
 def wer_by_recursion(reference, hypothesis):

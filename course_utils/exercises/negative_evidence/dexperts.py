@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.ensembling import _nucleus, negative_evidence
+from course_utils.ensembling import negative_evidence
+from course_utils.ensembling.negative_evidence import _nucleus
 from course_utils.exercises.engine import Exercise, case, mistake, one_row, with_zeros
 from course_utils.exercises.negative_evidence import ERRORS, experts, sizes
 from course_utils.exercises.negative_evidence.guidance import strength

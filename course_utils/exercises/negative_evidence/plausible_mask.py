@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from course_utils.ensembling import _nucleus, plausible_mask
+from course_utils.ensembling import plausible_mask
+from course_utils.ensembling.negative_evidence import _nucleus
 from course_utils.exercises.engine import Exercise, case, draw, mistake, one_row
 from course_utils.exercises.negative_evidence import ERRORS, sizes
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from course_utils.exercises.engine import Exercise, Mistake, case, draw, mistake, one_row
 from course_utils.exercises.engine.exercise import Corner
-from course_utils.recognition import marginal_pipeline
+from course_utils.pipelines.recognition import marginal_pipeline
 
 
 def _inputs(inputs: int, hypotheses: int, results: int, seed: int) -> tuple[Tensor, Tensor]:

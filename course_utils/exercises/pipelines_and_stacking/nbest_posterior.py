@@ -10,7 +10,7 @@ from torch import Tensor
 from course_utils.exercises.engine import Exercise, case, mistake, one_row
 from course_utils.exercises.engine.distributions import sum_note
 from course_utils.exercises.engine.exercise import Corner
-from course_utils.recognition import nbest_posterior
+from course_utils.pipelines.recognition import nbest_posterior
 
 
 def _exp(s: Tensor, c: float) -> Tensor:
