@@ -93,6 +93,56 @@ def test_a_wrong_answer_gets_its_own_hint(wrong):
     assert second == third
 
 
+FUNCTIONS = [name for name, exercise in EXERCISES.items() if exercise.is_function]
+
+
+def as_float64(result):
+    """The same numbers in another form: float64 for tensors, NumPy's number for Python's, lists for arrays."""
+    if isinstance(result, torch.Tensor):
+        return result.double() if result.is_floating_point() else result
+    if isinstance(result, dict):
+        return {key: as_float64(value) for key, value in result.items()}
+    if isinstance(result, np.ndarray):
+        return result.tolist()
+    return np.float64(result) if type(result) is float else result
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_right_result_in_another_form_passes(name):
+    report = run_check(name, lambda *args: as_float64(EXERCISES[name].reference(*args)))
+    assert report.status == PASSED, report.text
+
+
+def _stub(*args):
+    raise NotImplementedError
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_stub_is_not_attempted(name):
+    assert run_check(name, _stub).status == OPEN
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda *args: None,
+        lambda *args: "text",
+        lambda *args: {}["not today"],
+        lambda *args: torch.full((2, 3, 5), math.nan),
+        lambda *args: torch.zeros(0),
+        lambda *args: torch.tensor([1j, 1j]),
+        lambda *args: object(),
+        lambda *args: (each for each in args),
+        lambda: 1,
+    ],
+    ids=["nothing", "text", "error", "nan", "empty", "complex", "object", "generator", "no arguments"],
+)
+def test_an_answer_of_another_kind_gets_a_sentence_of_its_own(name, answer):
+    report = run_check(name, answer)
+    assert report.status == WRONG and "could not be used" not in report.text, report.text
+
+
 @pytest.mark.parametrize(("name", "known"), DECLARED, ids=lambda value: getattr(value, "says", value)[:60])
 def test_a_declared_mistake_gets_its_own_hint(name, known):
     """Each function that makes the mistake is a wrong answer: it is named at once, and the pointer comes the second time."""

@@ -94,7 +94,7 @@ WRONG = [
         KEPT,
     ),
     _wrong("pareto", "floats", "of a floating-point type", "return np.array([float(i) for i in kept])", KEPT),
-    _wrong("pareto", "sorted in place", "np.sort(x) in place of x.sort()", "cost.sort()\nreturn np.arange(len(cost))"),
+    _wrong("pareto", "sorted in place", "np.sort(x) instead of x.sort()", "cost.sort()\nreturn np.arange(len(cost))"),
     _wrong("apgr", "curve", "This is the curve itself", "return pgr", PGR),
     _wrong(
         "apgr", "not foreseen", "Sort strong - weak by falling win", "return np.trapezoid(pgr, share) + 0.1234", PGR

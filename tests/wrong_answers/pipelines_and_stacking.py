@@ -175,7 +175,7 @@ return np.array([fit(X[rest != i % k], y[rest != i % k])(X[i]) for i in range(le
     _interval("all differences", "You return 41 numbers", "d"),
     _interval("whole numbers", "cuts off the decimals", "np.quantile(e, q)",
               "e = np.zeros(len(index), dtype=a.dtype)\nfor r, row in enumerate(index):\n    e[r] = (a - b)[row].mean()"),
-    _interval("dim", "NumPy says axis= in place of dim=", "np.quantile((a - b)[index].mean(dim=1), q)"),
+    _interval("dim", "NumPy says axis= instead of dim=", "np.quantile((a - b)[index].mean(dim=1), q)"),
     _interval("in place", "changed its input (argument 1)", "np.quantile(a[index].mean(1), q)", "a -= b"),
     _interval("nothing returned", "did you forget `return`", "print(np.quantile(d, q))"),
 ]  # fmt: skip

@@ -92,7 +92,8 @@ def _run_tests(exercise: Exercise, answer: Any) -> Report:
     n_passed, first_failure = 0, None
     for test in exercise.tests:
         try:
-            run(partial(test, guard(answer)), max(deadline - time.monotonic(), 0.01), printed)
+            test_it = getattr(test, "quick", test) if first_failure else test
+            run(partial(test_it, guard(answer)), max(deadline - time.monotonic(), 0.01), printed)
             n_passed += 1
             continue
         except NotAttempted:
@@ -105,7 +106,7 @@ def _run_tests(exercise: Exercise, answer: Any) -> Report:
                 "or a Python loop over what one tensor operation can do?"
             )
         except StudentError as wrapped:
-            why = _explain(wrapped.error, answer)
+            why = _explain(wrapped.error, answer) + (f"\n{wrapped.advice}" if wrapped.advice else "")
         except Mistake as mistake:
             why = str(mistake)
             if mistake.pointer and _SESSION.failures.get(exercise.name, 0):  # not the first time: what to do

@@ -65,7 +65,7 @@ class Case:
 def case(says: str, *args: Any, view: Callable | None = None, names: bool = True, **named: Any) -> Case:
     """An input, by position or by the names of the reference's parameters (the answer gets it by position).
 
-    view: view(result, *args) is compared in place of the result, for the answer, the reference and every mistake: the
+    view: view(result, *args) is compared instead of the result, for the answer, the reference and every mistake: the
     gradient for an argument, for example, or what a returned function gives.
     names: False for a case that takes no part in naming mistakes found elsewhere, because there (with ties, or where
     something is 0/0) the same mistake has several results.
@@ -159,11 +159,12 @@ in_float64 = Corner(
 )
 
 
-def one_row(*names: str) -> Corner:
-    """Only the first row of these arguments: `.squeeze()` and a batch of one do not go together."""
+def one_row(*names: str, dim: int = 0) -> Corner:
+    """Only the first row (along `dim`) of these arguments: `.squeeze()` and a batch of one do not go together."""
+    index = (*[slice(None)] * dim, slice(1))
     return Corner(
         "one row only",
-        lambda named: {name: named[name][:1] for name in names},
+        lambda named: {name: named[name][index] for name in names},
         "There is one row only: does squeeze(), or an index without a colon, take away a dimension that should stay?",
     )
 
@@ -303,15 +304,16 @@ class Exercise:
     @cached_property
     def tests(self) -> list[Callable[[Any], None]]:
         """Functions of the answer that raise Mistake: one for each case, and then the exercise's own checks."""
-        from course_utils.exercises.engine.diagnose import test_case
-
-        return [_documented(partial(test_case, self, each), _described(each)) for each in self.all_cases] + [
-            *self.checks
-        ]
+        return [_test_of(self, each) for each in self.all_cases] + [*self.checks]
 
 
-def _documented(test: partial, says: str) -> partial:
-    test.__doc__ = says
+def _test_of(exercise: Exercise, each: Case) -> partial:
+    """The test of one case; `quick` is the same without an explanation, for those after the first that fails."""
+    from course_utils.exercises.engine.diagnose import test_case
+
+    test = partial(test_case, exercise, each)
+    test.__doc__ = _described(each)
+    test.quick = partial(test_case, exercise, each, say_why=False)
     return test
 
 
