@@ -74,12 +74,6 @@ WRONG = [
         "trim", "torch.ceil of a number", "tau.topk(torch.ceil(density * d).int()).values", "density * d is a number"
     ),
     _wrong("trim", "k of all entries", "size.topk(math.ceil(density * n * d), dim=-1).values", "k is at most d"),
-    _wrong(
-        "trim",
-        "k of the tasks",
-        "k = math.ceil(density * n)\nreturn tau * (size >= size.topk(k).values[:, -1:])",
-        "for d",
-    ),
     _wrong("trim", "rows by index", "tau[kept] * 1.0", "takes whole rows"),
     _wrong("trim", "one row squeezed", "right.squeeze()", "There is one row only"),
     _wrong(
@@ -89,8 +83,6 @@ WRONG = [
         "scatter(): Expected self.dtype",
     ),
     _wrong("trim", "in place", "tau[right == 0] = 0.0\nreturn tau", "Your function changed its input"),
-    _wrong("trim", "a list", "right.tolist()", "should be a torch tensor of shape"),
-    _wrong("trim", "flat", "right.reshape(-1)", "has shape (60,), expected (5, 12)"),
     _wrong("trim", "a constant added", "right + 0.01 * (right != 0)", "an entry stays as it is or becomes 0"),
     _wrong(
         "trim",
@@ -146,12 +138,7 @@ return torch.zeros_like(tau).scatter(-1, i, tau.gather(-1, i))""",
     ),
     # --- dare ---
     _wrong("dare", "another factor", "tau * keep * 1.23", "The share that is dropped is right, the factor is not"),
-    _wrong("dare", "another rate", "tau * (u >= 0.8 * p) / (1 - p)", "of the 8000 entries were dropped"),
     _wrong("dare", "a factor for each", "tau * keep * (1 + u)", "are not all multiplied by one number"),
-    _wrong(
-        "dare", "whole numbers", "(tau * keep / (1 - p)).int()", "entries were dropped, and the probability p is 0.25"
-    ),
-    _wrong("dare", "F.dropout, and rescaled", "F.dropout(tau, p) / (1 - p)", "F.dropout has divided already"),
     _wrong("dare", "F.dropout", "F.dropout(tau, p)", "draw from `generator`, as F.dropout cannot"),
     _wrong(
         "dare", "dropout with a generator", "F.dropout(tau, p, generator=generator)", "F.dropout takes no generator"
@@ -194,12 +181,6 @@ return torch.zeros_like(tau).scatter(-1, i, tau.gather(-1, i))""",
         "dare",
         "a fixed seed",
         "torch.manual_seed(0)\nreturn tau * (torch.rand(tau.shape) >= p) / (1 - p)",
-        "is there a fixed seed in your function",
-    ),
-    _wrong(
-        "dare",
-        "started anew",
-        "generator.manual_seed(7)\nreturn tau * (torch.rand(tau.shape, generator=generator) >= p) / (1 - p)",
         "is there a fixed seed in your function",
     ),
     _wrong(
@@ -267,7 +248,7 @@ return (torch.sin((1 - t) * W) * a + torch.sin(t * W) * b) / torch.sin(W)""",
     _each(
         "the counter too, in floats",
         "start + lam * total",
-        "It counts steps, it is no parameter",
+        "It counts steps",
         "start + lam * total",
     ),
     _each(
@@ -276,7 +257,6 @@ return (torch.sin((1 - t) * W) * a + torch.sin(t * W) * b) / torch.sin(W)""",
         "no direction to go in",
         "(start + lam * total).to(start.dtype)",
     ),
-    _each("the counter of the last model", "start + lam * total", "Copy it from the base", "ts[-1].clone()"),
     _each("the counter shared", "start + lam * total", "shares its memory with the one of the base", "start"),
     _each("another scale", "start + 0.77 * lam * total", "Yours is 0.076 theta_0 + 0.308 theta_1"),
     _each("biases left", "start + lam * total if start.dim() > 1 else start", "every tensor has its own sum"),
@@ -312,14 +292,8 @@ return result""",
     ),
     _wrong(
         "apply",
-        "a copy that shares its tensors",
-        "result = dict(base)\nfor model in fine_tuned:\n    for k in base:\n        result[k].add_(lam * model[k])\nreturn result",
-        "Your function changed its input (argument 1)",
-    ),
-    _wrong(
-        "apply",
         "a fine-tuned model changed",
-        "for m in fine_tuned:\n    for k in base:\n        m[k] -= base[k]\n        result[k] += lam * m[k]\nreturn result",
+        "for m in fine_tuned:\n    for k in base:\n        m[k] -= base[k]\nreturn result",
         "Your function changed its input (argument 2)",
     ),
     _wrong(
@@ -339,11 +313,5 @@ return result""",
         "always three",
         "{k: t + lam * (sum(fine_tuned[i][k] for i in range(3)) - 3 * t) for k, t in base.items()}",
         "three or five",
-    ),
-    _wrong(
-        "apply",
-        "task vector only",
-        "sum(sum((m[k] - base[k]).sum() for k in base) for m in fine_tuned)",
-        "should be a dict",
     ),
 ]

@@ -56,11 +56,12 @@ def _shown(coefficients: Tensor) -> str:
 
 
 def _explain(got: Any, expected: dict, base: dict, fine_tuned: list[dict], lam: float) -> str:
-    if isinstance(got, Mapping) and len(got) == 1:
-        return "The result has one name only: did you return inside the loop over the names?"
-    zeros = {n: 0 * v for n, v in got.items()} if isinstance(got, Mapping) else None  # nan where got is not finite
-    if not alike(zeros, {n: 0 * v for n, v in base.items()}):
+    if not isinstance(got, Mapping):
         return ""
+    if len(got) == 1:
+        return "The result has one name only: did you return inside the loop over the names?"
+    if not alike({n: 0 * v for n, v in got.items()}, {n: 0 * v for n, v in base.items()}):
+        return ""  # other names or shapes, or not finite
     for name, tensor in base.items():
         if got[name].dtype != tensor.dtype:
             return f"{name!r} is {tensor.dtype} in the base and comes back as {got[name].dtype}: keep the base's dtype."
@@ -83,12 +84,10 @@ def _counter(answer: Callable) -> None:
     got = tried(EXERCISE, answer, (*given, 0.7))
     if "steps" not in got:
         raise Mistake("The result has no 'steps': every name of the base must be there.")
-    if not isinstance(got["steps"], Tensor) or got["steps"].dtype != torch.int64 or got["steps"] != 1000:
-        kind = getattr(got["steps"], "dtype", type(got["steps"]).__name__)
-        said = f"'steps' is 1000 (torch.int64) in the base and comes back as {float(got['steps']):g} ({kind})."
-        raise Mistake(
-            f"{said} It counts steps, it is no parameter, and no direction to go in.", "Copy it from the base."
-        )
+    value = torch.as_tensor(got["steps"])
+    if value.dtype != torch.int64 or value != 1000 or not isinstance(got["steps"], Tensor):
+        said = f"'steps' is 1000 (torch.int64) in the base and comes back as {value.item():g} ({value.dtype})."
+        raise Mistake(f"{said} It counts steps, it is no parameter, no direction to go in.", "Copy it from the base.")
 
 
 def _half(answer: Callable) -> None:
@@ -108,10 +107,7 @@ def _memory(answer: Callable) -> None:
         which = f"fine_tuned[{i - 1}]" if i else "the base"
         for name, tensor in model.items():
             if tensor.untyped_storage().data_ptr() == result[name].untyped_storage().data_ptr():
-                said = f"{name!r} of your result shares its memory with the one of {which}"
-                raise Mistake(
-                    f"{said}: changing the one, for example with +=, changes the other.", "Copy it: .clone()."
-                )
+                raise Mistake(f"{name!r} of your result shares its memory with the one of {which}.", "Take a .clone().")
 
 
 EXERCISE = Exercise(
@@ -131,10 +127,7 @@ EXERCISE = Exercise(
             *_sum(lambda n, lam: (1, lam), lambda n, lam: (1, lam / n), lambda n, lam: (1, 1), lambda n, lam: (n, lam)),
             pointer="Add what fine-tuning changed, theta_i - theta_0.",
         ),
-        mistake(
-            "You took the mean of the task vectors: addition is a sum (and lam = 1/n would give their mean).",
-            *_sum(lambda n, lam: (1 - lam, lam / n)),
-        ),
+        mistake("You took the mean of the task vectors: take their sum.", *_sum(lambda n, lam: (1 - lam, lam / n))),
         mistake(
             "lam multiplies the base as well: it scales the sum of the task vectors only.",
             *_sum(lambda n, lam: (lam * (1 - n), lam), lambda n, lam: (0, lam / n)),
@@ -144,14 +137,10 @@ EXERCISE = Exercise(
             "The base gets 1 - lam, as if you interpolated: it stays whole, because theta_i - theta_0 is a difference.",
             *_sum(lambda n, lam: (1 - lam - lam * n, lam), lambda n, lam: (1 - 2 * lam, lam / n)),
         ),
+        mistake("The base is subtracted once in all, not once for each model.", *_sum(lambda n, lam: (1 - lam, lam))),
         mistake(
-            "The base is subtracted once in all: it is subtracted once for each model, theta_i - theta_0.",
-            *_sum(lambda n, lam: (1 - lam, lam)),
-        ),
-        mistake(
-            "The sign is the wrong way round: the base minus the task vectors makes it forget the tasks.",
+            "The base minus the task vectors forgets the tasks: a task vector is fine-tuned minus base, and is added.",
             *_sum(lambda n, lam: (1 + lam * n, -lam), lambda n, lam: (1 + lam, -lam / n)),
-            pointer="A task vector is fine-tuned minus base, and it is added.",
         ),
         mistake("Only the first model takes part.", *_sum(lambda n, lam: (1 - lam, [lam] + [0] * (n - 1)))),
         mistake(
@@ -163,18 +152,11 @@ EXERCISE = Exercise(
             *_sum(lambda n, lam: (-lam * n, lam), lambda n, lam: (-lam, lam / n), lambda n, lam: (-n, 1)),
             *_sum(lambda n, lam: (0, lam)),
         ),
+        mistake("lam is ignored.", *_sum(lambda n, lam: (1 - n, 1), lambda n, lam: (0, 1 / n))),
+        mistake("This is the models' average, whatever lam is.", *_sum(lambda n, lam: (1 / (n + 1), 1 / (n + 1)))),
         mistake(
-            "lam is ignored: it multiplies the sum of the task vectors.",
-            *_sum(lambda n, lam: (1 - n, 1), lambda n, lam: (0, 1 / n)),
-        ),
-        mistake(
-            "This is the average of the models, whatever lam is: lam times the sum of the differences is added.",
-            *_sum(lambda n, lam: (1 / (n + 1), 1 / (n + 1))),
-        ),
-        mistake(
-            "You move on from the result so far, theta + lam * (theta_i - theta): then the last model counts most.",
+            "You move on from the result so far: every task vector is measured from the base, theta_i - theta_0.",
             *_sum(lambda n, lam: ((1 - lam) ** n, [lam * (1 - lam) ** (n - 1 - i) for i in range(n)])),
-            pointer="Every task vector is measured from the base.",
         ),
         mistake("The base is added once for each model.", *_sum(lambda n, lam: (n - lam * n, lam))),
         mistake("You divide by lam: multiply by it.", *_sum(lambda n, lam: (1 - n / lam, 1 / lam))),
@@ -186,13 +168,10 @@ EXERCISE = Exercise(
         mistake("This is the base: no task vector was added.", *_sum(lambda n, lam: (1, 0))),
         mistake(
             "You added up all entries, one number for the whole tensor: each entry keeps its own sum over the models.",
-            lambda base, fine_tuned, lam: {
-                n: t + lam * sum((m[n] - t).sum() for m in fine_tuned) for n, t in base.items()
-            },
+            lambda base, tuned, lam: {n: t + lam * sum((m[n] - t).sum() for m in tuned) for n, t in base.items()},
         ),
         mistake(
-            "The differences are taken from the first fine-tuned model: subtract the base.",
-            *_sum(lambda n, lam: (1, [-lam * (n - 1)] + [lam] * (n - 1))),
+            "You subtract the first model, not the base.", *_sum(lambda n, lam: (1, [lam - lam * n] + [lam] * (n - 1)))
         ),
         mistake("Nothing was added up: the result is all zeros.", *_sum(lambda n, lam: (0, 0))),
         mistake(
@@ -211,7 +190,7 @@ EXERCISE = Exercise(
         "What did fine-tuning change in each model? All these changes are added to the base, scaled by one number. "
         "Which tensors are no parameters at all?",
         "For each name of the base: total = the sum over the models of model[name] - base[name]; the result is "
-        "base[name] + lam * total, in the base's dtype. Whole numbers (not is_floating_point()) are copied, with .clone().",
+        "base[name] + lam * total, in the base's dtype. Whole numbers (not is_floating_point()) are cloned.",
         "for name, start in base.items(): if not start.is_floating_point(): result[name] = start.clone(); else: "
         "result[name] = (start + lam * sum(model[name] - start for model in fine_tuned)).to(start.dtype)",
     ],

@@ -17,7 +17,6 @@ from course_utils.task_vectors import dare, trim
 SIGMAS = 4.5  # how far chance may go
 # Its first number lies between 0.25 and 0.6: one coin for all keeps everything at p = 0.25 and nothing at p = 0.6.
 SEED = 4
-SOURCE = Generator().manual_seed(SEED)
 TAU, ROWS = draw(8000, seed=471), draw(3, 3000, seed=472)
 
 
@@ -26,6 +25,10 @@ def _again(got: Any, tau: Tensor, p: float, generator: Generator) -> Any:
     generator.manual_seed(SEED)
     torch.default_generator.manual_seed(GLOBAL)
     return got
+
+
+def _case(says: str, tau: Tensor, p: float) -> Any:
+    return case(says, tau, p, Generator().manual_seed(SEED), view=_again)
 
 
 def _amiss(got: Any, tau: Tensor, p: float, generator: Generator | None = None) -> str:
@@ -37,7 +40,7 @@ def _amiss(got: Any, tau: Tensor, p: float, generator: Generator | None = None) 
     x, y = tau.double().flatten(), got.detach().double().flatten()
     gone, share = y == 0, (y == 0).double().mean().item()
     if abs(share - p) > SIGMAS * math.sqrt(p * (1 - p) / len(x)):
-        return f"{share:.3g} of the {len(x)} entries were dropped, and the probability p is {p:g}."
+        return f"{share:.3g} of the {len(x)} entries were dropped, and p is {p:g}.{'' if share else ' Is it noise?'}"
     ratio = (y / x)[~gone]
     if not (ratio - ratio.median()).abs().max() <= 1e-3 * ratio.median().abs():
         return "The entries that stay are not all multiplied by one number. Each is divided by 1 - p."
@@ -100,16 +103,19 @@ EXERCISE = Exercise(
     "task_vectors_and_merging.dare",
     reference=dare,
     cases=[
-        case("a quarter become 0, whatever their size, and the others are tau / 0.75", TAU, 0.25, SOURCE, view=_again),
-        case("three tasks: every entry of every task has its own coin", ROWS, 0.6, SOURCE, view=_again),
-        case("p = 0 changes nothing", TAU, 0.0, SOURCE, view=_again),
-        case("p = 0.99 keeps one entry in a hundred, a hundred times as large", TAU, 0.99, SOURCE, view=_again),
+        _case("a quarter become 0, whatever their size, and the others are tau / 0.75", TAU, 0.25),
+        _case("three tasks: every entry of every task has its own coin", ROWS, 0.6),
+        _case("p = 0 changes nothing", TAU, 0.0),
+        _case("p = 0.99 keeps one entry in a hundred, a hundred times as large", TAU, 0.99),
     ],
     checks=[_generator, _mean],
     equal=lambda got, *args: not _amiss(got, *args),
     mistakes=[
         mistake("The others are not rescaled: their mean is (1 - p) tau, too short.", *_by(lambda x, m, p: x * m)),
-        mistake("You divide by p, instead of the share that stays, 1 - p.", *_by(lambda x, m, p: x * m * (1 / p))),
+        mistake(
+            "You divide by p, instead of the share that stays, 1 - p.",
+            *[*_by(lambda x, m, p: x * m / p), *_by(lambda x, m, p: x * m / p if p else x)],
+        ),
         mistake(
             "You multiply by 1 - p or by p: less is left, so what stays must become larger.",
             *[*_by(lambda x, m, p: x * m * (1 - p)), *_by(lambda x, m, p: x * m * p)],
@@ -130,7 +136,7 @@ EXERCISE = Exercise(
         mistake("The sign of the kept entries is turned round.", *_by(lambda x, m, p: x * m / (p - 1))),
         mistake(
             "You keep with the probability p: it is the probability to drop (density is the share that stays).",
-            *[lambda x, p, g, coin=coin: x * coin(x, 1 - p, g) * (1 / p) for coin in COINS],
+            *[lambda x, p, g, coin=coin: x * coin(x, 1 - p, g) / p if p else x for coin in COINS],
             *[lambda x, p, g, coin=coin: x * coin(x, 1 - p, g) / (1 - p) for coin in COINS],
             *[lambda x, p, g, coin=coin: x * coin(x, 1 - p, g) for coin in COINS],
         ),
@@ -141,11 +147,6 @@ EXERCISE = Exercise(
         mistake(
             "You return the kept entries alone: tau[mask] has lost the places of the others, which become 0.",
             *[*_by(lambda x, m, p: x[m.bool()] / (1 - p)), *_by(lambda x, m, p: x[m.bool()])],
-        ),
-        mistake(
-            "No entry became 0: this looks like noise on tau. DARE throws coins.",
-            lambda x, p, g: x + p * torch.randn(x.shape, generator=g),
-            lambda x, p, g: x * torch.rand(x.shape, generator=g) / (1 - p),
         ),
         mistake("The signs are lost: what stays keeps its sign.", *_by(lambda x, m, p: (x * m).abs() / (1 - p))),
         mistake(

@@ -16,7 +16,6 @@ from course_utils.task_vectors import slerp_tensors
 
 
 def _between(angle: float, length_a: float, length_b: float, *shape: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Two tensors with this angle (in radians) and these lengths."""
     x, y = draw(2, prod(shape), seed=seed).double()
     x = x / x.norm()
     y = y - (x @ y) * x
@@ -68,7 +67,6 @@ def _angle(*wrong: Callable[[Tensor, Tensor], Tensor]) -> list[Callable]:
 
 
 def _line(*wrong: Callable[[Tensor, Tensor, float], Tensor]) -> list[Callable]:
-    """Something else than the straight line where the directions agree or are opposite."""
     return [lambda a, b, t, f=f: (f if abs(_cosine(a, b)) > 0.9995 else slerp_tensors)(a, b, t) for f in wrong]
 
 
@@ -115,9 +113,8 @@ EXERCISE = Exercise(
     rtol=3e-5,
     mistakes=[
         mistake(
-            "This is the straight line: half-way it is shorter than both ends.",
+            "This is the straight line, for nearly parallel directions only: half-way it is shorter than both ends.",
             *_weights(lambda w, t, x, y: (1 - t, t), lambda w, t, x, y: (t, 1 - t)),
-            pointer="The line is for nearly parallel directions only.",
         ),
         mistake("t runs the wrong way: t = 0 is a.", *_weights(lambda w, t, x, y: (y, x))),
         mistake(
@@ -132,16 +129,14 @@ EXERCISE = Exercise(
         mistake("The angle is in degrees: sin takes radians.", *_turn(degrees)),
         mistake("You use the cosine as the angle: W is its arccos.", *_turn(cos)),
         mistake(
-            "The cosine is <a, b> / (|a| |b|), and <a, b> is not divided by both lengths, each once.",
+            "<a, b> is not divided by both lengths, each once: are there brackets around their product?",
             *_angle(lambda a, b: (a * b).sum(), lambda a, b: (a * b).sum() / a.norm() * b.norm()),
             *_angle(lambda a, b: (a * b).sum() / a.norm() ** 2, lambda a, b: (a * b).sum() / b.norm() ** 2),
-            pointer="Are there brackets around the product of the lengths?",
         ),
         mistake(
             "You weigh with cosines: the coefficients are sines.",
             *_weights(
-                lambda w, t, *_: (cos(w - t * w) / cos(w), cos(t * w) / cos(w)),
-                lambda w, t, *_: (cos(t * w), sin(t * w)),
+                lambda w, t, *_: [cos(s * w) / cos(w) for s in (1 - t, t)], lambda w, t, *_: (cos(t * w), sin(t * w))
             ),
         ),
         mistake(
