@@ -100,8 +100,6 @@ def as_float64(result):
     """The same numbers in another form: float64 for tensors, NumPy's number for Python's, lists for arrays."""
     if isinstance(result, torch.Tensor):
         return result.double() if result.is_floating_point() else result
-    if isinstance(result, dict):
-        return {key: as_float64(value) for key, value in result.items()}
     if isinstance(result, np.ndarray):
         return result.tolist()
     return np.float64(result) if type(result) is float else result
