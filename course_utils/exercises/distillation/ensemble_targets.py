@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot
 
 from course_utils.distillation import ensemble_targets
 from course_utils.exercises.distillation import scores
-from course_utils.exercises.engine import Exercise, Mistake, case, mistake
+from course_utils.exercises.engine import Exercise, Mistake, case
 
 ORDER = "Soften each teacher first, then average the probabilities."
 T_DIVIDES = "T divides the scores, before the softmax."
@@ -64,10 +64,10 @@ EXERCISE = Exercise(
         case("a teacher that is very sure (a score of 300), and classes that one holds impossible (-inf)", SURE, 2.0),
         case("no gradient into the teachers", scores(2, 3, 4, seed=507).requires_grad_(), 2.0, view=_detached),
     ],
-    mistakes=[
-        mistake(
-            "You averaged scores or logarithms: that is the geometric mean of the teachers (a log-linear ensemble), in "
-            "which one teacher that is sure of its no decides for all.",
+    mistakes={
+        "You averaged scores or logarithms: that is the geometric mean of the teachers (a log-linear ensemble), "
+        "in which one teacher that is sure of its no decides for all.\n"
+        f"{ORDER}": [
             lambda z, T: _soft(z.mean(0), T),
             lambda z, T: _soft(z.sum(0), T),
             lambda z, T: _soft(z.mean(0), 1 / T),
@@ -75,118 +75,76 @@ EXERCISE = Exercise(
             lambda z, T: (z / T).log_softmax(-1).mean(0),
             lambda z, T: (z / T).log_softmax(-1).mean(0).exp(),
             lambda z, T: z.log_softmax(-1).mean(0) / T,
-            pointer=ORDER,
-        ),
-        mistake(
-            "You averaged at T = 1 and softened the mean afterwards: the order matters.",
+        ],
+        f"You averaged at T = 1 and softened the mean afterwards: the order matters.\n{ORDER}": [
             lambda z, T: _soft(z, 1).mean(0) ** (1 / T),
             lambda z, T: _soft(z, 1).mean(0) ** T,
-            pointer=ORDER,
-        ),
-        mistake(
-            "The softmax is taken twice: the second one gets probabilities, which lie close together, and makes them "
-            "nearly uniform.",
+        ],
+        "The softmax is taken twice: the second one gets probabilities, which lie close together, and makes them "
+        "nearly uniform.\n"
+        "One softmax of the scores is enough: a mean of probabilities needs no other.": [
             lambda z, T: _soft(_soft(z, 1).mean(0), T),
             lambda z, T: _soft(_soft(z, T), 1).mean(0),
             lambda z, T: _soft(_soft(z, T), T).mean(0),
             lambda z, T: _soft(_soft(z, 1), T).mean(0),
             lambda z, T: _soft(_soft(z, T).mean(0), 1),
             lambda z, T: _soft(_soft(z, T).mean(0), T),
-            pointer="One softmax of the scores is enough: a mean of probabilities needs no other.",
-        ),
-        mistake(
-            "T multiplies the scores, so that a large T makes the teachers sharper.",
-            lambda z, T: _soft(z, 1 / T).mean(0),
-            pointer="It divides them: a large T then makes small chances visible.",
-        ),
-        mistake("You divided the probabilities by T.", lambda z, T: _soft(z, 1).mean(0) / T, pointer=T_DIVIDES),
-        mistake(
-            "T has no effect: these are the probabilities at T = 1, also where T is subtracted.",
-            lambda z, T: _soft(z, 1).mean(0),
-            pointer=T_DIVIDES,
-        ),
-        mistake(
-            "T enters with another power.",
+        ],
+        "T multiplies the scores, so that a large T makes the teachers sharper.\n"
+        "It divides them: a large T then makes small chances visible.": lambda z, T: _soft(z, 1 / T).mean(0),
+        f"You divided the probabilities by T.\n{T_DIVIDES}": lambda z, T: _soft(z, 1).mean(0) / T,
+        "T has no effect: these are the probabilities at T = 1, also where T is subtracted.\n"
+        f"{T_DIVIDES}": lambda z, T: _soft(z, 1).mean(0),
+        "T enters with another power.\nDivide the scores by T itself, neither by its square nor by its root.": [
             lambda z, T: _soft(z, T**2).mean(0),
             lambda z, T: _soft(z, T**0.5).mean(0),
-            pointer="Divide the scores by T itself, neither by its square nor by its root.",
-        ),
-        mistake(
-            "The softmax runs over the teachers (dim 0), so that they compete with each other.",
-            lambda z, T: (z / T).softmax(0).mean(0),
-            pointer=OVER_CLASSES,
-        ),
-        mistake(
-            "The softmax runs over the B rows (dim 1), so that the examples compete with each other.",
-            lambda z, T: (z / T).softmax(1).mean(0),
-            pointer=OVER_CLASSES,
-        ),
-        mistake("You averaged over the B rows.", lambda z, T: _soft(z, T).mean(1), pointer=OVER_TEACHERS),
-        mistake("You averaged over the C classes.", lambda z, T: _soft(z, T).mean(-1), pointer=OVER_TEACHERS),
-        mistake("You did not average: these are M distributions for each row.", _soft, pointer=OVER_TEACHERS),
-        mistake(
-            "There is one dimension of size 1 too many.",
-            lambda z, T: _soft(z, T).mean(0, keepdim=True),
-            pointer="The mean over the teachers needs no keepdim.",
-        ),
-        mistake(
-            "There is one row here, and its dimension is gone.",
-            lambda z, T: ensemble_targets(z, T).squeeze(),
-            pointer="squeeze() takes away every dimension of size 1: leave it out.",
-        ),
-        mistake(
-            "There is no softmax: a mean of scores is no distribution.",
+        ],
+        "The softmax runs over the teachers (dim 0), so that they compete with each other.\n"
+        f"{OVER_CLASSES}": lambda z, T: (z / T).softmax(0).mean(0),
+        "The softmax runs over the B rows (dim 1), so that the examples compete with each other.\n"
+        f"{OVER_CLASSES}": lambda z, T: (z / T).softmax(1).mean(0),
+        f"You averaged over the B rows.\n{OVER_TEACHERS}": lambda z, T: _soft(z, T).mean(1),
+        f"You averaged over the C classes.\n{OVER_TEACHERS}": lambda z, T: _soft(z, T).mean(-1),
+        f"You did not average: these are M distributions for each row.\n{OVER_TEACHERS}": _soft,
+        "There is one dimension of size 1 too many.\nThe mean over the teachers needs no keepdim.": lambda z, T: _soft(
+            z, T
+        ).mean(0, keepdim=True),
+        "There is one row here, and its dimension is gone.\n"
+        "squeeze() takes away every dimension of size 1: leave it out.": lambda z, T: ensemble_targets(z, T).squeeze(),
+        f"There is no softmax: a mean of scores is no distribution.\n{OVER_CLASSES}": [
             lambda z, T: z.mean(0) / T,
             lambda z, T: z.mean(0),
             lambda z, T: z.sum(0) / T,
-            pointer=OVER_CLASSES,
-        ),
-        mistake(
-            "Only one of the teachers is used.",
+        ],
+        f"Only one of the teachers is used.\n{OVER_TEACHERS}": [
             lambda z, T: _soft(z[0], T),
             lambda z, T: _soft(z[-1], T),
             lambda z, T: _soft(z[0], 1),
             lambda z, T: _soft(z[-1], 1),
-            pointer=OVER_TEACHERS,
+        ],
+        "You took the largest of the teachers' probabilities.\n"
+        "Take their mean, so that each teacher has a say and the sum stays 1.": lambda z, T: _soft(z, T).amax(0),
+        "You took the median of the teachers.\nTake their mean, whose sum is 1.": lambda z, T: (
+            _soft(z, T).median(0).values
         ),
-        mistake(
-            "You took the largest of the teachers' probabilities.",
-            lambda z, T: _soft(z, T).amax(0),
-            pointer="Take their mean, so that each teacher has a say and the sum stays 1.",
+        f"You multiplied the teachers' probabilities: that is a product of experts, not a mean.\n{ORDER}": lambda z, T: (
+            _soft(z, T).prod(0)
         ),
-        mistake(
-            "You took the median of the teachers.",
-            lambda z, T: _soft(z, T).median(0).values,
-            pointer="Take their mean, whose sum is 1.",
-        ),
-        mistake(
-            "You multiplied the teachers' probabilities: that is a product of experts, not a mean.",
-            lambda z, T: _soft(z, T).prod(0),
-            pointer=ORDER,
-        ),
-        mistake(
-            "You counted votes: how sure each teacher is, and what it thinks of the other classes, is lost.",
-            lambda z, T: _best(z).mean(0),
-            pointer="That is what the student should learn: average the whole distributions.",
-        ),
-        mistake(
-            "This is a hard label, the best class alone: what the teachers think of the other classes is lost.",
+        "You counted votes: how sure each teacher is, and what it thinks of the other classes, is lost.\n"
+        "That is what the student should learn: average the whole distributions.": lambda z, T: _best(z).mean(0),
+        "This is a hard label, the best class alone: what the teachers think of the other classes is lost.\n"
+        "Return the averaged probabilities themselves.": [
             lambda z, T: _best(_soft(z, T).mean(0)),
             lambda z, T: _best(_best(z).mean(0)),
             lambda z, T: _soft(z, T).mean(0).argmax(-1),
-            pointer="Return the averaged probabilities themselves.",
+        ],
+        f"You took the sigmoid of each score, but the classes exclude each other.\n{OVER_CLASSES}": lambda z, T: (
+            (z / T).sigmoid().mean(0)
         ),
-        mistake(
-            "You took the sigmoid of each score, but the classes exclude each other.",
-            lambda z, T: (z / T).sigmoid().mean(0),
-            pointer=OVER_CLASSES,
+        f"Every class gets the same probability: the scores have no effect.\n{OVER_CLASSES}": lambda z, T: (
+            torch.full_like(z[0], 1 / z.shape[-1])
         ),
-        mistake(
-            "Every class gets the same probability: the scores have no effect.",
-            lambda z, T: torch.full_like(z[0], 1 / z.shape[-1]),
-            pointer=OVER_CLASSES,
-        ),
-    ],
+    },
     hints=[
         "Three steps: divide, softmax, average. Over which of the three dimensions goes the softmax, over which one "
         "the mean, and what is averaged, scores or probabilities?",

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_utils.ensembling import em_weights, linear_interpolation
-from course_utils.exercises.engine import Exercise, Mistake, case, mistake
+from course_utils.exercises.engine import Exercise, Mistake, case
 from course_utils.exercises.interpolation import dimensions, random_log_probs
 
 
@@ -96,57 +96,41 @@ EXERCISE = Exercise(
             _with_dead_member(_observed(150, [0.7, 0.3], 8)),
         ),
     ],
-    mistakes=[
-        mistake(
-            "This is EM after one step only.",
-            _repeated(lambda w, p: (w * p / (w * p).sum(0)).mean(1), 1),
-            pointer="Repeat it, and use the new weights in the next E step.",
+    mistakes={
+        "This is EM after one step only.\nRepeat it, and use the new weights in the next E step.": _repeated(
+            lambda w, p: (w * p / (w * p).sum(0)).mean(1), 1
         ),
-        mistake(
-            "You averaged log-probabilities: the likelihood of a mixture is the log of a sum.",
+        "You averaged log-probabilities: the likelihood of a mixture is the log of a sum.\n"
+        "The E step needs the shares w_m P_m / sum_k w_k P_k.": [
             lambda probs: _logs(probs).mean(1).softmax(0),
             lambda probs: _logs(probs).mean(1) / _logs(probs).mean(1).sum(),
             lambda probs: (_logs(probs) / _logs(probs).sum(0)).mean(1),
-            pointer="The E step needs the shares w_m P_m / sum_k w_k P_k.",
-        ),
-        mistake(
-            "This is the mean probability of each member, normalised.",
-            lambda probs: probs.mean(1) / probs.mean(1).sum(),
-            pointer="The responsibilities are normalised for each token, then averaged.",
-        ),
-        mistake(
-            "This is hard assignment: each token goes to its best member alone.",
-            _repeated(_best, 1),
-            _repeated(_best, 2),
-            _repeated(_best),
-            pointer="EM gives each token to all of them, in the shares r_mi.",
-        ),
-        mistake(
-            "All the weight went to one member (winner takes all), or the start gave a member the weight 0, and a weight of "
-            "0 stays 0.",
+        ],
+        "This is the mean probability of each member, normalised.\n"
+        "The responsibilities "
+        "are normalised for each token, then averaged.": lambda probs: probs.mean(1) / probs.mean(1).sum(),
+        "This is hard assignment: each token goes to its best member alone.\n"
+        "EM gives each "
+        "token to all of them, in the shares r_mi.": [_repeated(_best, 1), _repeated(_best, 2), _repeated(_best)],
+        "All the weight went to one member (winner takes all), or the start gave a member the weight 0, and a "
+        "weight of 0 stays 0.\n"
+        "EM shares each token out: w_m P_m(y_i) is divided by its sum over the members, token by token.": [
             lambda probs: _only(probs.mean(1).argmax(), probs),
             lambda probs: _only(_logs(probs).mean(1).argmax(), probs),
             lambda probs: _only(torch.tensor(0), probs),
             lambda probs: _only(torch.tensor(len(probs) - 1), probs),
-            pointer="EM shares each token out: w_m P_m(y_i) is divided by its sum over the members, token by token.",
-        ),
-        mistake(
-            "The responsibilities are not normalised.",
-            _repeated(lambda w, p: (w * p).mean(1)),
-            pointer="For each token divide w_m P_m(y_i) by its sum over the members, before the mean over the tokens.",
-        ),
-        mistake(
-            "You used a softmax in the E step.",
+        ],
+        "The responsibilities are not normalised.\n"
+        "For each token divide w_m P_m(y_i) "
+        "by its sum over the members, before the mean over the tokens.": _repeated(lambda w, p: (w * p).mean(1)),
+        "You used a softmax in the E step.\n"
+        "The responsibilities are shares, w_m P_m divided by its sum over the members.": [
             _repeated(lambda w, p: (w * p).softmax(0).mean(1)),
             _repeated(lambda w, p: (w * _logs(p)).softmax(0).mean(1)),
-            pointer="The responsibilities are shares, w_m P_m divided by its sum over the members.",
-        ),
-        mistake(
-            "The weights are still uniform: did you normalise over the tokens (dimension 1)?",
-            _uniform,
-            pointer="For each token, divide by the sum over the members (dimension 0); then average over the tokens.",
-        ),
-    ],
+        ],
+        "The weights are still uniform: did you normalise over the tokens (dimension 1)?\n"
+        "For each token, divide by the sum over the members (dimension 0); then average over the tokens.": _uniform,
+    },
     explain=_explain,
     hints=[
         "Which share of token i would you credit to member m, if the weights were w? That is the responsibility r_mi.",

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_utils.ensembling import em_weights, fit_loglinear_weights, loglinear_interpolation
-from course_utils.exercises.engine import Exercise, Mistake, case, mistake
+from course_utils.exercises.engine import Exercise, Mistake, case
 from course_utils.exercises.interpolation import random_log_probs
 
 
@@ -138,54 +138,40 @@ EXERCISE = Exercise(
             *_drawn(random_log_probs(2, 200, 6, seed=14), [2.0, -0.5]),
         ),
     ],
-    mistakes=[
-        mistake(
-            "These are the weights of the linear mixture (EM's answer): the log-linear rule needs its own loss.",
-            lambda log_probs, targets: em_weights(_of_targets(log_probs, targets).exp()).float(),
-            pointer="It is -(sum_m lam_m log P_m(y) - log Z).",
-        ),
-        mistake(
-            SUM_TO_ONE,
+    mistakes={
+        "These are the weights of the linear mixture (EM's answer): the log-linear rule needs its own loss.\n"
+        "It is -(sum_m lam_m "
+        "log P_m(y) - log Z).": lambda log_probs, targets: em_weights(_of_targets(log_probs, targets).exp()).float(),
+        f"{SUM_TO_ONE}\n{FREE}": [
             ON_SIMPLEX,
             _fitted(lambda a: torch.cat([a[:-1], 1 - a[:-1].sum(0, keepdim=True)])),
-            pointer=FREE,
-        ),
-        mistake(
-            "lam was kept positive. Log-linear weights are free: a negative one repels.",
+        ],
+        f"lam was kept positive. Log-linear weights are free: a negative one repels.\n{FREE}": [
             _fitted(F.softplus),
             lambda log_probs, targets: fit_loglinear_weights(log_probs, targets).clamp(min=0),
-            pointer=FREE,
-        ),
-        mistake(
-            "One lam is fixed at 1. Log-linear weights are free: each member's has its own best value.",
+        ],
+        f"One lam is fixed at 1. Log-linear weights are free: each member's has its own best value.\n{FREE}": [
             _fitted(lambda a: torch.cat([torch.ones(1), a[1:]])),
             _fitted(lambda a: torch.cat([a[:-1], torch.ones(1)])),
-            pointer=FREE,
+        ],
+        "You minimised over probabilities: the rule's exponents act on log P_m.\n"
+        "The logits are sum_m "
+        "lam_m log P_m.": _fitted(lambda a: a, lambda lam, log_probs, targets: _nll(lam, log_probs.exp(), targets)),
+        "You gave probabilities to cross_entropy, which takes the softmax itself.\n"
+        "It wants logits or log-probabilities.": _fitted(
+            lambda a: a, lambda lam, lp, targets: F.cross_entropy(_logits(lam, lp).softmax(-1), targets)
         ),
-        mistake(
-            "You minimised over probabilities: the rule's exponents act on log P_m.",
-            _fitted(lambda a: a, lambda lam, log_probs, targets: _nll(lam, log_probs.exp(), targets)),
-            pointer="The logits are sum_m lam_m log P_m.",
-        ),
-        mistake(
-            "You gave probabilities to cross_entropy, which takes the softmax itself.",
-            _fitted(lambda a: a, lambda lam, lp, targets: F.cross_entropy(_logits(lam, lp).softmax(-1), targets)),
-            pointer="It wants logits or log-probabilities.",
-        ),
-        mistake(
-            "lam was divided by its sum after the fit: log-linear weights need not sum to 1.",
-            lambda log_probs, targets: (best := fit_loglinear_weights(log_probs, targets)) / best.sum(),
-            pointer="Return them as they are.",
-        ),
-        mistake("The sign is wrong: these are the best lam, negated.", lambda lp, t: -fit_loglinear_weights(lp, t)),
-        mistake(
-            "lam has hardly moved from its start.",
+        "lam was divided by its sum after the fit: log-linear weights need not sum to 1.\n"
+        "Return them "
+        "as they are.": lambda log_probs, targets: (best := fit_loglinear_weights(log_probs, targets)) / best.sum(),
+        "The sign is wrong: these are the best lam, negated.": lambda lp, t: -fit_loglinear_weights(lp, t),
+        "lam has hardly moved from its start.\n"
+        "Each step calls loss.backward() and optimizer.step(); return the tensor that was optimised.": [
             lambda log_probs, targets: torch.zeros(len(log_probs)),
             lambda log_probs, targets: torch.ones(len(log_probs)),
             lambda log_probs, targets: torch.full((len(log_probs),), 1 / len(log_probs)),
-            pointer="Each step calls loss.backward() and optimizer.step(); return the tensor that was optimised.",
-        ),
-    ],
+        ],
+    },
     hints=[
         "The loss is the mean of -log P(target) under the log-linear rule. It is convex in lam: any gradient method that "
         "goes on long enough finds the optimum.",

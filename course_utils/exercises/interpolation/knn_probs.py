@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, case, mistake, one_row
+from course_utils.exercises.engine import Exercise, case, one_row
 from course_utils.exercises.interpolation import NAMES
 
 
@@ -72,71 +72,55 @@ EXERCISE = Exercise(
         ),
     ],
     corners=[one_row("dists", "vals")],
-    mistakes=[
-        mistake(
-            "Of several neighbours with the same token only one counts: each of them is a vote for it, and votes add up.",
+    mistakes={
+        "Of several neighbours with the same token only one counts: each of them is a vote for it, and votes add "
+        "up.\n"
+        "scatter and result[vals] = ... overwrite: use scatter_add.": [
             lambda dists, vals, V: _last_vote((-dists).softmax(-1), vals, V),
             lambda dists, vals, V: _normalised(_last_vote((-dists).softmax(-1), vals, V)),
             lambda dists, vals, V: torch.zeros(len(dists), V).scatter_reduce(-1, vals, (-dists).softmax(-1), "amax"),
-            pointer="scatter and result[vals] = ... overwrite: use scatter_add.",
+        ],
+        "You averaged the votes of the neighbours with the same token: votes add up.": lambda dists, vals, V: (
+            knn_probs(dists, vals, V) / _count(vals, V).clamp(min=1)
         ),
-        mistake(
-            "You averaged the votes of the neighbours with the same token: votes add up.",
-            lambda dists, vals, V: knn_probs(dists, vals, V) / _count(vals, V).clamp(min=1),
-        ),
-        mistake(
-            "The sign is missing: near neighbours must count more, exp(-distance).",
+        "The sign is missing: near neighbours must count more, exp(-distance).": [
             lambda dists, vals, V: _votes(dists.softmax(-1), vals, V),
             lambda dists, vals, V: _votes(dists.exp(), vals, V),
+        ],
+        "The votes are the distances themselves: "
+        "near neighbours must count more, exp(-distance).": lambda dists, vals, V: _votes(dists, vals, V),
+        "The distances are squared already: use exp(-d), without the square root.": lambda dists, vals, V: knn_probs(
+            dists.sqrt(), vals, V
         ),
-        mistake(
-            "The votes are the distances themselves: near neighbours must count more, exp(-distance).",
-            lambda dists, vals, V: _votes(dists, vals, V),
+        "The distances are squared already: use exp(-d), without another square.": lambda dists, vals, V: knn_probs(
+            dists**2, vals, V
         ),
-        mistake(
-            "The distances are squared already: use exp(-d), without the square root.",
-            lambda dists, vals, V: knn_probs(dists.sqrt(), vals, V),
+        "The factor 1/2 of a Gaussian is not in the kNN-LM: exp(-d).": lambda dists, vals, V: knn_probs(
+            dists / 2, vals, V
         ),
-        mistake(
-            "The distances are squared already: use exp(-d), without another square.",
-            lambda dists, vals, V: knn_probs(dists**2, vals, V),
-        ),
-        mistake(
-            "The factor 1/2 of a Gaussian is not in the kNN-LM: exp(-d).",
-            lambda dists, vals, V: knn_probs(dists / 2, vals, V),
-        ),
-        mistake("The distances are ignored: this only counts the neighbours.", lambda dists, vals, V: _count(vals, V)),
-        mistake("Use exp(-d), not 1/d.", lambda dists, vals, V: _votes(1 / dists, vals, V)),
-        mistake(
-            "You normalised over the contexts (dimension 0): the K neighbours of one context sum to 1.",
-            lambda dists, vals, V: _votes((-dists).softmax(0), vals, V),
-        ),
-        mistake(
-            "You took the softmax over the vocabulary after scattering: tokens that no neighbour holds must have "
-            "probability 0.",
+        "The distances are ignored: this only counts the neighbours.": lambda dists, vals, V: _count(vals, V),
+        "Use exp(-d), not 1/d.": lambda dists, vals, V: _votes(1 / dists, vals, V),
+        "You normalised over the contexts (dimension "
+        "0): the K neighbours of one context sum to 1.": lambda dists, vals, V: _votes((-dists).softmax(0), vals, V),
+        "You took the softmax over the vocabulary after scattering: tokens that no neighbour holds must have "
+        "probability 0.\n"
+        "Softmax over the K neighbours first, then add up the votes.": [
             lambda dists, vals, V: knn_probs(dists, vals, V).softmax(-1),
             lambda dists, vals, V: _votes((-dists).exp(), vals, V).softmax(-1),
             lambda dists, vals, V: _votes(-dists, vals, V).softmax(-1),
-            pointer="Softmax over the K neighbours first, then add up the votes.",
+        ],
+        "You added the distances of equal tokens.\n"
+        "Add their weights exp(-d): 'this or that neighbour' is a sum of probabilities.": lambda dists, vals, V: (
+            _votes(-dists, vals, V).masked_fill(_count(vals, V) == 0, -torch.inf).softmax(-1)
         ),
-        mistake(
-            "You added the distances of equal tokens.",
-            lambda dists, vals, V: _votes(-dists, vals, V).masked_fill(_count(vals, V) == 0, -torch.inf).softmax(-1),
-            pointer="Add their weights exp(-d): 'this or that neighbour' is a sum of probabilities.",
-        ),
-        mistake(
-            "You used only the nearest neighbour.",
-            lambda dists, vals, V: F.one_hot(vals.gather(1, dists.argmin(-1, keepdim=True))[:, 0], V).to(dists),
-        ),
-        mistake(
-            "The size of the vocabulary is taken from vals: there are V tokens, also where no neighbour holds the last ones.",
-            lambda dists, vals, V: knn_probs(dists, vals, int(vals.max()) + 1),
-        ),
-        mistake(
-            "squeeze() takes away every dimension of size 1, also the batch when there is one context.",
-            lambda dists, vals, V: knn_probs(dists, vals, V).squeeze(),
-        ),
-    ],
+        "You used only the nearest neighbour.": lambda dists, vals, V: F.one_hot(
+            vals.gather(1, dists.argmin(-1, keepdim=True))[:, 0], V
+        ).to(dists),
+        "The size of the vocabulary is taken from vals: there are V tokens, also where no neighbour holds the last"
+        " ones.": lambda dists, vals, V: knn_probs(dists, vals, int(vals.max()) + 1),
+        "squeeze() takes away every dimension of size "
+        "1, also the batch when there is one context.": lambda dists, vals, V: knn_probs(dists, vals, V).squeeze(),
+    },
     hints=[
         "Each neighbour is a vote for its token. How much does a vote count, and what happens to two votes for the same "
         "token?",

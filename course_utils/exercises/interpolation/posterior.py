@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from course_utils.ensembling import posterior_weights
-from course_utils.exercises.engine import Exercise, case, mistake
+from course_utils.exercises.engine import Exercise, case
 from course_utils.exercises.interpolation import dimensions, random_log_probs
 
 LONG = (
@@ -91,89 +91,53 @@ EXERCISE = Exercise(
         case("a long text: no underflow", LONG, torch.tensor([0.5, 0.5])),
         case("a member that found a token impossible is out for good", IMPOSSIBLE, torch.tensor([0.9, 0.1])),
     ],
-    mistakes=[
-        mistake(
-            "You peek at the token you are scoring: the weight at t already contains P_m(y_t).",
+    mistakes={
+        "You peek at the token you are scoring: the weight at t already contains P_m(y_t).\n"
+        "Use the tokens before t only: shift the cumulative sum by one, so that position 0 gets the prior.": [
             lambda x, prior: (_w(prior).log() + x.cumsum(-1)).softmax(0),
             lambda x, prior: x.cumsum(-1).softmax(0),
-            pointer="Use the tokens before t only: shift the cumulative sum by one, so that position 0 gets the prior.",
+        ],
+        "You peek at the token you are scoring: the weight at t contains P_m(y_t), and nothing that came before.\n"
+        "Take the cumulative sum over "
+        "the tokens before t.": [lambda x, prior: (_w(prior).log() + x).softmax(0), lambda x, prior: x.softmax(0)],
+        "The prior is forgotten: at position 0, where nothing has been read, the weights must be the prior.\n"
+        "Add log prior to the sum.": lambda x, prior: _before(x).softmax(0),
+        "The prior is added as a probability: add its logarithm.": lambda x, prior: (_w(prior) + _before(x)).softmax(0),
+        "The prior is counted again at each position: it enters once, outside the sum.": lambda x, prior: (
+            (_shifted(x) + _w(prior).log()).cumsum(-1).softmax(0)
         ),
-        mistake(
-            "You peek at the token you are scoring: the weight at t contains P_m(y_t), and nothing that came before.",
-            lambda x, prior: (_w(prior).log() + x).softmax(0),
-            lambda x, prior: x.softmax(0),
-            pointer="Take the cumulative sum over the tokens before t.",
-        ),
-        mistake(
-            "The prior is forgotten: at position 0, where nothing has been read, the weights must be the prior.",
-            lambda x, prior: _before(x).softmax(0),
-            pointer="Add log prior to the sum.",
-        ),
-        mistake(
-            "The prior is added as a probability: add its logarithm.",
-            lambda x, prior: (_w(prior) + _before(x)).softmax(0),
-        ),
-        mistake(
-            "The prior is counted again at each position: it enters once, outside the sum.",
-            lambda x, prior: (_shifted(x) + _w(prior).log()).cumsum(-1).softmax(0),
-        ),
-        mistake(
-            "You normalised over the positions (T): for each position the weights of the M members must sum to 1.",
-            lambda x, prior: _scores(x, prior).softmax(-1),
-        ),
-        mistake(
-            "You normalised over the texts (B): for each position the weights of the M members must sum to 1.",
-            lambda x, prior: _scores(x, prior).softmax(1),
-        ),
-        mistake(
-            "These weights use the whole text, also what comes after t: at t only the tokens before t are known.",
-            lambda x, prior: (_w(prior).log() + x.sum(-1, keepdim=True)).softmax(0).expand_as(x),
-        ),
-        mistake(
-            "These weights use what comes after t: sum from the beginning of the text.",
+        "You normalised over the positions (T): for "
+        "each position the weights of the M members must sum to 1.": lambda x, prior: _scores(x, prior).softmax(-1),
+        "You normalised over the texts (B): for "
+        "each position the weights of the M members must sum to 1.": lambda x, prior: _scores(x, prior).softmax(1),
+        "These weights use the whole text, also what comes after t: at t only the tokens "
+        "before t are known.": lambda x, prior: (_w(prior).log() + x.sum(-1, keepdim=True)).softmax(0).expand_as(x),
+        "These weights use what comes after t: sum from the beginning of the text.": [
             lambda x, prior: (_w(prior).log() + x.flip(-1).cumsum(-1).flip(-1)).softmax(0),
             lambda x, prior: (_w(prior).log() + _before(x.flip(-1)).flip(-1)).softmax(0),
-        ),
-        mistake(
-            "You only use the token just before t: all tokens before t count.",
-            lambda x, prior: (_w(prior).log() + _shifted(x)).softmax(0),
-            pointer="Take the cumulative sum.",
-        ),
-        mistake(
-            "The cumulative sum runs over the texts (B): it must run over the positions, the last dimension.",
-            lambda x, prior: (_w(prior).log() + _before(x.mT).mT).softmax(0),
-        ),
-        mistake(
-            "You add up probabilities: the probability of a history is a product, a sum of log-probabilities.",
-            _sum_of_probs,
-        ),
-        mistake(
-            "You take the mean over the history, which tempers the posterior: Bayes' rule takes the sum.",
-            lambda x, prior: (_w(prior).log() + _before(x) / torch.arange(x.shape[-1]).clamp(min=1)).softmax(0),
-        ),
-        mistake(
-            "The weights never move: they are the prior everywhere.",
-            lambda x, prior: _w(prior).expand_as(x),
-            pointer="Add what each member said of the tokens before t.",
-        ),
-        mistake(
-            "The sign is wrong: a member that found the text likely must gain weight.",
-            lambda x, prior: (_w(prior).log() - _before(x)).softmax(0),
-        ),
-        mistake(
-            "The first weight is right, but the history is shifted by two: position t must use the tokens 0 ... t-1.",
-            lambda x, prior: (_w(prior).log() + _shifted(_before(x))).softmax(0),
-        ),
-        mistake(
-            "All the weight is on the best member so far (a hard choice).",
-            _best_so_far,
-            pointer="The weights are the posterior probabilities themselves.",
-        ),
-        mistake(
-            "squeeze() takes away every dimension of size 1, also one text or one position, which should stay.",
-            *[lambda x, prior, d=dims: _scores(x, prior).softmax(0).squeeze(d) for dims in ((0, 1, 2), -1, 1)],
-        ),
-    ],
+        ],
+        "You only use the token just before t: all tokens before t count.\nTake the cumulative sum.": lambda x, prior: (
+            _w(prior).log() + _shifted(x)
+        ).softmax(0),
+        "The cumulative sum runs over the texts (B): it must run "
+        "over the positions, the last dimension.": lambda x, prior: (_w(prior).log() + _before(x.mT).mT).softmax(0),
+        "You add "
+        "up probabilities: the probability of a history is a product, a sum of log-probabilities.": _sum_of_probs,
+        "You take the mean over the history, which tempers the posterior: Bayes' rule takes the "
+        "sum.": lambda x, prior: (_w(prior).log() + _before(x) / torch.arange(x.shape[-1]).clamp(min=1)).softmax(0),
+        "The weights never move: they are the prior everywhere.\n"
+        "Add what each member said of the tokens before t.": lambda x, prior: _w(prior).expand_as(x),
+        "The sign is wrong: a member that found the text likely must gain weight.": lambda x, prior: (
+            _w(prior).log() - _before(x)
+        ).softmax(0),
+        "The first weight is right, but the history is shifted by two: position "
+        "t must use the tokens 0 ... t-1.": lambda x, prior: (_w(prior).log() + _shifted(_before(x))).softmax(0),
+        "All the weight is on the best member so far (a hard choice).\n"
+        "The weights are the posterior probabilities themselves.": _best_so_far,
+        "squeeze() takes away every dimension of size 1, also one text or one position, which should stay.": [
+            *[lambda x, prior, d=dims: _scores(x, prior).softmax(0).squeeze(d) for dims in ((0, 1, 2), -1, 1)]
+        ],
+    },
     explain=_explain,
     hints=[
         "Bayes: P(m | y_<t) is proportional to prior_m times the probability that m gave to y_0 ... y_(t-1). At t = 0 that "

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 from itertools import chain
 from typing import Any
 
-from course_utils.exercises.engine import Exercise, case, mistake
+from course_utils.exercises.engine import Exercise, case
 
 Texts = Sequence[Sequence[Hashable]]
 
@@ -101,84 +101,63 @@ EXERCISE = Exercise(
         "AttributeError.*'list'": "Each text is a list of tokens already, nothing is to be split.",
     },
     explain=_explained,
-    mistakes=[  # t are the texts
-        mistake(EMPTY, lambda t, n: _or_else(t, n, 1.0), lambda t, n: _or_else(t, n, float("nan"))),
-        mistake(
-            'The tokens of an n-gram were glued to one string: "ab" + "c" is "a" + "bc".',
-            lambda t, n: len({"".join(map(str, ngram)) for ngram in _all(t, n)}) / max(1, len(_all(t, n))),
-            pointer=UNGLUED,
+    mistakes={
+        f"{EMPTY}": [
+            lambda t, n: _or_else(t, n, 1.0),
+            lambda t, n: _or_else(t, n, float("nan")),
+        ],
+        f'The tokens of an n-gram were glued to one string: "ab" + "c" is "a" + "bc".\n{UNGLUED}': lambda t, n: (
+            len({"".join(map(str, ngram)) for ngram in _all(t, n)}) / max(1, len(_all(t, n)))
         ),
-        mistake(
-            "An n-gram crosses the border between two texts: nobody wrote it.",
+        "An n-gram crosses the border between two texts: nobody wrote it.\n"
+        "Collect the n-grams of each text, then put them together.": [
             lambda t, n: distinct_n([_tokens(t)], n),
             lambda t, n: _share(_all([_tokens(t)], n), over=_all(t, n)),
-            pointer="Collect the n-grams of each text, then put them together.",
+        ],
+        "You averaged the ratios of the texts: twenty identical texts are each diverse, and together they are not.\n"
+        "Put all n-grams together first.": lambda t, n: sum(_ratios(t, n)) / len(t),
+        "You added up the ratios of the texts: put all n-grams together first.": lambda t, n: sum(_ratios(t, n)),
+        "You divided by the number of tokens (so do Li et al.), not of n-grams.": lambda t, n: _share(
+            _all(t, n), over=_tokens(t)
         ),
-        mistake(
-            "You averaged the ratios of the texts: twenty identical texts are each diverse, and together they are not.",
-            lambda t, n: sum(_ratios(t, n)) / len(t),
-            pointer="Put all n-grams together first.",
-        ),
-        mistake(
-            "You added up the ratios of the texts: put all n-grams together first.", lambda t, n: sum(_ratios(t, n))
-        ),
-        mistake(
-            "You divided by the number of tokens (so do Li et al.), not of n-grams.",
-            lambda t, n: _share(_all(t, n), over=_tokens(t)),
-        ),
-        mistake(
-            "An n-gram is missing at the end of each text.",
+        "An n-gram is missing at the end of each text.\nA text of L tokens has L - n + 1 n-grams.": [
             lambda t, n: _share(_all(t, n, cut=1)),
             lambda t, n: _share(_all(t, n, cut=1), over=_all(t, n)),
-            pointer="A text of L tokens has L - n + 1 n-grams.",
-        ),
-        mistake("This counts single tokens, whatever n is.", lambda t, n: _share(_tokens(t))),
-        mistake("This counts pairs, whatever n is.", lambda t, n: distinct_n(t, 2)),
-        mistake(
-            "Too many n-grams: pieces shorter than n at the end of each text are among them.",
-            lambda t, n: _share([tuple(text[i : i + n]) for text in t for i in range(len(text))]),
-            pointer="A text of L tokens has L - n + 1 n-grams.",
-        ),
-        mistake(
-            "This is a number of n-grams, not a share of all n-grams.",
+        ],
+        "This counts single tokens, whatever n is.": lambda t, n: _share(_tokens(t)),
+        "This counts pairs, whatever n is.": lambda t, n: distinct_n(t, 2),
+        "Too many n-grams: pieces shorter than n at the end of each text are among them.\n"
+        "A text of L tokens has "
+        "L - n + 1 n-grams.": lambda t, n: _share([tuple(text[i : i + n]) for text in t for i in range(len(text))]),
+        "This is a number of n-grams, not a share of all n-grams.": [
             lambda t, n: len(set(_all(t, n))),
             lambda t, n: len(set(_all(t, n))) / len(t),
+        ],
+        "These are all n-grams, the distinct ones are not counted.": lambda t, n: len(_all(t, n)),
+        "The division is upside down: distinct n-grams over all n-grams.": lambda t, n: 1 / _share(_all(t, n)),
+        "This is the share of repetitions: dist-n is 1 minus it.": lambda t, n: 1 - _share(_all(t, n)),
+        "In percent: give the share, between 0 and 1.": lambda t, n: 100 * _share(_all(t, n)),
+        "You counted the n-grams that occur exactly once: one that occurs twice is still one distinct "
+        "n-gram.": lambda t, n: sum(count == 1 for count in Counter(_all(t, n)).values()) / len(_all(t, n)),
+        "Distinct within each text only: an n-gram that two texts share counts once.": lambda t, n: (
+            sum(len(set(ngrams)) for ngrams in _by_text(t, n)) / len(_all(t, n))
         ),
-        mistake("These are all n-grams, the distinct ones are not counted.", lambda t, n: len(_all(t, n))),
-        mistake("The division is upside down: distinct n-grams over all n-grams.", lambda t, n: 1 / _share(_all(t, n))),
-        mistake("This is the share of repetitions: dist-n is 1 minus it.", lambda t, n: 1 - _share(_all(t, n))),
-        mistake("In percent: give the share, between 0 and 1.", lambda t, n: 100 * _share(_all(t, n))),
-        mistake(
-            "You counted the n-grams that occur exactly once: one that occurs twice is still one distinct n-gram.",
-            lambda t, n: sum(count == 1 for count in Counter(_all(t, n)).values()) / len(_all(t, n)),
-        ),
-        mistake(
-            "Distinct within each text only: an n-gram that two texts share counts once.",
-            lambda t, n: sum(len(set(ngrams)) for ngrams in _by_text(t, n)) / len(_all(t, n)),
-        ),
-        mistake(
-            "The order counts: (a, b) and (b, a) are two n-grams.",
+        "The order counts: (a, b) and (b, a) are two n-grams.\nUse tuples, not sets.": [
             lambda t, n: _share([frozenset(Counter(ngram).items()) for ngram in _all(t, n)]),
             lambda t, n: _share([frozenset(ngram) for ngram in _all(t, n)]),
-            pointer="Use tuples, not sets.",
+        ],
+        "The n-grams overlap: each position starts one, not every n-th.": lambda t, n: _share(
+            [ngram for ngrams in _by_text(t, n) for ngram in ngrams[::n]]
         ),
-        mistake(
-            "The n-grams overlap: each position starts one, not every n-th.",
-            lambda t, n: _share([ngram for ngrams in _by_text(t, n) for ngram in ngrams[::n]]),
+        "You took all lengths up to n: only n-grams of exactly n tokens count.": lambda t, n: _share(
+            [ngram for size in range(1, n + 1) for ngram in _all(t, size)]
         ),
-        mistake(
-            "You took all lengths up to n: only n-grams of exactly n tokens count.",
-            lambda t, n: _share([ngram for size in range(1, n + 1) for ngram in _all(t, size)]),
-        ),
-        mistake("One token too many in each: an n-gram has n tokens.", lambda t, n: _share(_all(t, n + 1))),
-        mistake("You counted distinct texts, not n-grams.", lambda t, n: len(set(map(tuple, t))) / len(t)),
-        mistake("Only the first text was read: did you return inside the loop?", lambda t, n: distinct_n(t[:1], n)),
-        mistake("Only the last text was read: collect over all texts.", lambda t, n: distinct_n(t[-1:], n)),
-        mistake(
-            "This is a whole number: // cuts the fraction off.",
-            lambda t, n: len(set(_all(t, n))) // len(_all(t, n)),
-        ),
-    ],
+        "One token too many in each: an n-gram has n tokens.": lambda t, n: _share(_all(t, n + 1)),
+        "You counted distinct texts, not n-grams.": lambda t, n: len(set(map(tuple, t))) / len(t),
+        "Only the first text was read: did you return inside the loop?": lambda t, n: distinct_n(t[:1], n),
+        "Only the last text was read: collect over all texts.": lambda t, n: distinct_n(t[-1:], n),
+        "This is a whole number: // cuts the fraction off.": lambda t, n: len(set(_all(t, n))) // len(_all(t, n)),
+    },
     hints=[
         "Which n-grams does one text of L tokens have, and how many? What if L < n?",
         "One list for the n-grams of all texts: text[i : i + n] for i in range(len(text) - n + 1). Then its distinct"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, case, mistake, one_row
+from course_utils.exercises.engine import Exercise, case, one_row
 from course_utils.exercises.negative_evidence import ERRORS, experts, sizes
 
 
@@ -64,82 +64,55 @@ EXERCISE = Exercise(
     " log-probabilities.",
     unnormalised="Guidance changes the total: normalise at the end, over the vocabulary.",
     explain=_explained,
-    mistakes=[
-        mistake(
-            "This is the other convention, where scale = 0 is off.",
-            lambda p, q, s: guided(p, q, 1 + s),
-            pointer="Here scale = 1 is off: start from the unconditional model.",
-        ),
-        mistake(
-            "The roles are swapped.",
+    mistakes={
+        "This is the other convention, where scale = 0 is off.\n"
+        "Here scale = 1 is off: start from the unconditional model.": lambda p, q, s: guided(p, q, 1 + s),
+        "The roles are swapped.\nscale = 1 must give the conditional model back, scale = 0 the unconditional one.": [
             lambda p, q, s: guided(q, p, s),
             lambda p, q, s: guided(p, q, -s),
-            pointer="scale = 1 must give the conditional model back, scale = 0 the unconditional one.",
-        ),
-        mistake(
-            "You mixed probabilities.",
+        ],
+        "You mixed probabilities.\nGuidance moves log-probabilities: in probabilities a scale above 1 goes below 0.": [
             lambda p, q, s: _probs(p, q, s).clamp(min=0).log().log_softmax(-1),
-            lambda p, q, s: _probs(p, q, s).clamp(min=1e-9).log().log_softmax(-1),
+            lambda p, q, s: _probs(p, q, s).clamp(min=1e-09).log().log_softmax(-1),
             lambda p, q, s: _probs(p, q, s).log_softmax(-1),
             lambda p, q, s: (q + s * (p.exp() - q.exp())).log_softmax(-1),
-            pointer="Guidance moves log-probabilities: in probabilities a scale above 1 goes below 0.",
+        ],
+        "You added the conditional model, not its difference to the unconditional one.": lambda p, q, s: (
+            q + s * p
+        ).log_softmax(-1),
+        "You forgot the unconditional model that the difference is added to.": lambda p, q, s: (
+            s * (p - q)
+        ).log_softmax(-1),
+        "You forgot the unconditional model, which must be left at scale = 0.": lambda p, q, s: (s * p).log_softmax(-1),
+        "scale belongs to the whole difference, also to its unconditional part.": lambda p, q, s: (
+            s * p - q
+        ).log_softmax(-1),
+        "scale belongs to the whole difference, also to its conditional part.": lambda p, q, s: (p - s * q).log_softmax(
+            -1
         ),
-        mistake(
-            "You added the conditional model, not its difference to the unconditional one.",
-            lambda p, q, s: (q + s * p).log_softmax(-1),
-        ),
-        mistake(
-            "You forgot the unconditional model that the difference is added to.",
-            lambda p, q, s: (s * (p - q)).log_softmax(-1),
-        ),
-        mistake(
-            "You forgot the unconditional model, which must be left at scale = 0.",
-            lambda p, q, s: (s * p).log_softmax(-1),
-        ),
-        mistake(
-            "scale belongs to the whole difference, also to its unconditional part.",
-            lambda p, q, s: (s * p - q).log_softmax(-1),
-        ),
-        mistake(
-            "scale belongs to the whole difference, also to its conditional part.",
-            lambda p, q, s: (p - s * q).log_softmax(-1),
-        ),
-        mistake(
-            "scale was cut off at 0: below 0 it moves away from the prompt.", lambda p, q, s: guided(p, q, max(s, 0))
-        ),
-        mistake(
-            "scale was cut off at 1: above 1 it extrapolates, that is what guidance is for.",
+        "scale was cut off at 0: below 0 it moves away from the prompt.": lambda p, q, s: guided(p, q, max(s, 0)),
+        "scale was cut off at 1: above 1 it extrapolates, that is what guidance is for.": [
             lambda p, q, s: guided(p, q, min(s, 1)),
             lambda p, q, s: guided(p, q, min(max(s, 0), 1)),
+        ],
+        "A scale below 1 was raised to 1: between 0 and 1 the result lies between the two models.": lambda p, q, s: (
+            guided(p, q, max(s, 1))
         ),
-        mistake(
-            "A scale below 1 was raised to 1: between 0 and 1 the result lies between the two models.",
-            lambda p, q, s: guided(p, q, max(s, 1)),
+        "scale = 0 gives the conditional model in your function, and it should forget the prompt.\n"
+        "`if not scale` is true for 0. Here scale = 1 is off, not 0.": lambda p, q, s: guided(p, q, s or 1.0),
+        "scale is ignored: this is the conditional model.": lambda p, q, s: p,
+        "This is the unconditional model alone.": lambda p, q, s: q,
+        "You averaged the two models: scale says how far to go, and may lie above 1.": lambda p, q, s: guided(
+            p, q, 0.5
         ),
-        mistake(
-            "scale = 0 gives the conditional model in your function, and it should forget the prompt.",
-            lambda p, q, s: guided(p, q, s or 1.0),
-            pointer="`if not scale` is true for 0. Here scale = 1 is off, not 0.",
-        ),
-        mistake("scale is ignored: this is the conditional model.", lambda p, q, s: p),
-        mistake("This is the unconditional model alone.", lambda p, q, s: q),
-        mistake(
-            "You averaged the two models: scale says how far to go, and may lie above 1.",
-            lambda p, q, s: guided(p, q, 0.5),
-        ),
-        mistake("scale divides the difference: it multiplies it.", lambda p, q, s: guided(p, q, 1 / s if s else 1.0)),
-        mistake("scale is squared: use it as it is.", lambda p, q, s: guided(p, q, s * s)),
-        mistake(
-            "You normalised over the contexts (dim 0).",
-            lambda p, q, s: (q + s * (p - q)).log_softmax(0),
-            pointer="Each context must sum to 1 over the vocabulary, the last dimension.",
-        ),
-        mistake("The unconditional model is added, not subtracted.", lambda p, q, s: (q + s * (p + q)).log_softmax(-1)),
-        mistake(
-            "scale counts one too little: scale = 1 must give the conditional model.",
-            lambda p, q, s: guided(p, q, s - 1),
-        ),
-    ],
+        "scale divides the difference: it multiplies it.": lambda p, q, s: guided(p, q, 1 / s if s else 1.0),
+        "scale is squared: use it as it is.": lambda p, q, s: guided(p, q, s * s),
+        "You normalised over the contexts (dim 0).\n"
+        "Each context "
+        "must sum to 1 over the vocabulary, the last dimension.": lambda p, q, s: (q + s * (p - q)).log_softmax(0),
+        "The unconditional model is added, not subtracted.": lambda p, q, s: (q + s * (p + q)).log_softmax(-1),
+        "scale counts one too little: scale = 1 must give the conditional model.": lambda p, q, s: guided(p, q, s - 1),
+    },
     hints=[
         "You walk from the unconditional model towards the conditional one. Where must scale = 1 arrive?",
         "The step is the difference conditional - unconditional, in logarithms. With scale = 0 nothing is added. Does"

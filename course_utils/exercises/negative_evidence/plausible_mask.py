@@ -9,7 +9,7 @@ from torch import Tensor
 
 from course_utils.ensembling import plausible_mask
 from course_utils.ensembling.negative_evidence import _nucleus
-from course_utils.exercises.engine import Exercise, case, draw, mistake, one_row
+from course_utils.exercises.engine import Exercise, case, draw, one_row
 from course_utils.exercises.negative_evidence import ERRORS, sizes
 
 
@@ -69,115 +69,77 @@ EXERCISE = Exercise(
     sizes=sizes,
     errors=ERRORS,
     explain=_first_difference,
-    mistakes=[
-        mistake(
-            "`>` instead of `>=`: a token that reaches the bound is plausible.",
-            lambda lp, alpha: lp > lp.amax(-1, keepdim=True) + math.log(alpha),
-            pointer="With alpha = 1 the most probable tokens must stay.",
-        ),
-        mistake(
-            "No token is left: your bound lies above the maximum.",
+    mistakes={
+        "`>` instead of `>=`: a token that reaches the bound is plausible.\n"
+        "With alpha = "
+        "1 the most probable tokens must stay.": lambda lp, alpha: lp > lp.amax(-1, keepdim=True) + math.log(alpha),
+        "No token is left: your bound lies above the maximum.\n"
+        "alpha multiplies the probability: the logarithm of alpha * max P is max log P + log alpha, and log alpha "
+        "is negative.": [
             lambda lp, alpha: _above(lp, alpha),
             lambda lp, alpha: _above(lp, -math.log(alpha)),
             lambda lp, alpha: lp >= alpha * lp.amax(-1, keepdim=True),
             lambda lp, alpha: lp >= math.log(alpha) * lp.amax(-1, keepdim=True),
             lambda lp, alpha: lp >= alpha * lp.exp().amax(-1, keepdim=True),
             lambda lp, alpha: torch.zeros_like(lp, dtype=torch.bool),
-            pointer="alpha multiplies the probability: the logarithm of alpha * max P is max log P + log alpha, and log"
-            " alpha is negative.",
-        ),
-        mistake(
-            "Every token is plausible in your mask.",
+        ],
+        "Every token is plausible in your mask.\nDid you compare a probability with a (negative) logarithm?": [
             lambda lp, alpha: torch.ones_like(lp, dtype=torch.bool),
             lambda lp, alpha: lp.exp() >= lp.amax(-1, keepdim=True) + math.log(alpha),
-            pointer="Did you compare a probability with a (negative) logarithm?",
+        ],
+        "The mask is the wrong way round: True is for the tokens that may be emitted.": lambda lp, alpha: (
+            ~plausible_mask(lp, alpha)
         ),
-        mistake(
-            "The mask is the wrong way round: True is for the tokens that may be emitted.",
-            lambda lp, alpha: ~plausible_mask(lp, alpha),
-        ),
-        mistake(
-            "Your bound is alpha itself: P >= alpha is no use where many tokens are good.",
-            lambda lp, alpha: lp.exp() >= alpha,
-            pointer="The bound is alpha times the largest probability of the row.",
-        ),
-        mistake(
-            "You subtract alpha from the largest probability.",
-            lambda lp, alpha: lp.exp() >= lp.exp().amax(-1, keepdim=True) - alpha,
-            pointer="The bound is alpha times the largest probability of the row.",
-        ),
-        mistake(
-            "alpha must go through a logarithm: the bound is not max log P - alpha.",
-            lambda lp, alpha: _above(lp, -alpha),
-            pointer="The logarithm of a product is a sum of logarithms.",
-        ),
-        mistake(
-            "The natural logarithm is meant, because log_probs are natural logarithms.",
+        "Your bound is alpha itself: P >= alpha is no use where many tokens are good.\n"
+        "The bound is alpha times the largest probability of the row.": lambda lp, alpha: lp.exp() >= alpha,
+        "You subtract alpha from the largest probability.\n"
+        "The bound is alpha times "
+        "the largest probability of the row.": lambda lp, alpha: lp.exp() >= lp.exp().amax(-1, keepdim=True) - alpha,
+        "alpha must go through a logarithm: the bound is not max log P - alpha.\n"
+        "The logarithm of a product is a sum of logarithms.": lambda lp, alpha: _above(lp, -alpha),
+        "The natural logarithm is meant, because log_probs are natural logarithms.": [
             lambda lp, alpha: _above(lp, math.log10(alpha)),
             lambda lp, alpha: _above(lp, math.log2(alpha)),
-        ),
-        mistake(
-            "The maximum is that of the whole batch: each context has its own.",
-            lambda lp, alpha: _above(lp, math.log(alpha), lp.max()),
-            pointer="Take it over the last dimension, and keep that dimension (keepdim=True).",
-        ),
-        mistake(
-            "The maximum is that of each token over the contexts (dim 0).",
-            lambda lp, alpha: _above(lp, math.log(alpha), lp.amax(0)),
-            pointer="Take it over the vocabulary, the last dimension, and keep that dimension.",
-        ),
-        mistake(
-            "The maximum of context i is compared with token i, and B = V lets that pass in silence.",
-            _of_token,
-            pointer="keepdim=True is missing.",
-        ),
-        mistake(
-            "This is a nucleus: alpha is no share of the mass, but of the largest probability.",
+        ],
+        "The maximum is that of the whole batch: each context has its own.\n"
+        "Take it over the last dimension, "
+        "and keep that dimension (keepdim=True).": lambda lp, alpha: _above(lp, math.log(alpha), lp.max()),
+        "The maximum is that of each token over the contexts (dim 0).\n"
+        "Take it over the vocabulary, "
+        "the last dimension, and keep that dimension.": lambda lp, alpha: _above(lp, math.log(alpha), lp.amax(0)),
+        "The maximum of context i is compared with token i, and B = V lets that pass in silence.\n"
+        "keepdim=True is missing.": _of_token,
+        "This is a nucleus: alpha is no share of the mass, but of the largest probability.": [
             _nucleus,
             lambda lp, alpha: _nucleus(lp, 1 - alpha),
-        ),
-        mistake(
-            "This is top-k: alpha is no share of the tokens, but of the largest probability.",
+        ],
+        "This is top-k: alpha is no share of the tokens, but of the largest probability.": [
             lambda lp, alpha: _top(lp, alpha * lp.shape[1]),
             lambda lp, alpha: _top(lp, round(alpha * lp.shape[1])),
             lambda lp, alpha: _top(lp, math.ceil(alpha * lp.shape[1])),
-        ),
-        mistake(
-            "Only the most probable token is left: those close enough to it stay as well.",
+        ],
+        "Only the most probable token is left: those close enough to it stay as well.": [
             lambda lp, alpha: _above(lp, 0.0),
             lambda lp, alpha: _top(lp, 1),
-        ),
-        mistake(
-            "Your bound is relative to the mean, and it should be relative to the largest probability of the row.",
-            lambda lp, alpha: lp.exp() >= alpha * lp.exp().mean(-1, keepdim=True),
-        ),
-        mistake(
-            "Your bound is relative to the median, and it should be relative to the largest probability of the row.",
-            lambda lp, alpha: lp.exp() >= alpha * lp.exp().median(-1, keepdim=True).values,
-        ),
-        mistake(
-            "The mask is in the order of the sorted tokens: column v belongs to token v.",
-            lambda lp, alpha: plausible_mask(lp.sort(dim=-1, descending=True).values, alpha),
-            pointer="No sorting is needed.",
-        ),
-        mistake(
-            "You return the masked log-probabilities. The exercise asks for the mask alone, (B, V) booleans.",
+        ],
+        "Your bound is relative to the mean, and it should be relative to "
+        "the largest probability of the row.": lambda lp, alpha: lp.exp() >= alpha * lp.exp().mean(-1, keepdim=True),
+        "Your bound is relative to the median, and it should be relative to the largest "
+        "probability of the row.": lambda lp, alpha: lp.exp() >= alpha * lp.exp().median(-1, keepdim=True).values,
+        "The mask is in the order of the sorted tokens: column v belongs to token v.\n"
+        "No sorting is needed.": lambda lp, alpha: plausible_mask(lp.sort(dim=-1, descending=True).values, alpha),
+        "You return the masked log-probabilities. The exercise asks for the mask alone, (B, V) booleans.\n"
+        "Return the comparison itself: the caller masks with it.": [
             lambda lp, alpha: lp.masked_fill(~plausible_mask(lp, alpha), -torch.inf),
             lambda lp, alpha: lp.masked_fill(~plausible_mask(lp, alpha), 0.0),
             lambda lp, alpha: lp.masked_fill(~plausible_mask(lp, alpha), -torch.inf).log_softmax(-1),
-            pointer="Return the comparison itself: the caller masks with it.",
-        ),
-        mistake(
-            "You return numbers, and they are the right ones as booleans.",
-            lambda lp, alpha: plausible_mask(lp, alpha).float(),
-            pointer="Return the comparison itself, a tensor of booleans.",
-        ),
-        mistake(
-            "You return a mask of 0 and -inf to be added to scores.",
-            lambda lp, alpha: torch.zeros_like(lp).masked_fill(~plausible_mask(lp, alpha), -torch.inf),
-            pointer="Return the comparison itself, a tensor of booleans.",
-        ),
-    ],
+        ],
+        "You return numbers, and they are the right ones as booleans.\n"
+        "Return the comparison itself, a tensor of booleans.": lambda lp, alpha: plausible_mask(lp, alpha).float(),
+        "You return a mask of 0 and -inf to be added to scores.\n"
+        "Return the comparison itself, a tensor "
+        "of booleans.": lambda lp, alpha: torch.zeros_like(lp).masked_fill(~plausible_mask(lp, alpha), -torch.inf),
+    },
     hints=[
         "P(y) >= alpha * max P: what becomes of this product when you take the logarithm of both sides?",
         "The bound of a context is its largest log-probability plus log alpha. Which dimension is the vocabulary, and"

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, case, mistake, one_row
+from course_utils.exercises.engine import Exercise, case, one_row
 from course_utils.exercises.engine.distributions import sum_note
 from course_utils.exercises.engine.exercise import Corner
 from course_utils.pipelines.recognition import nbest_posterior
@@ -65,122 +65,85 @@ EXERCISE = Exercise(
         Corner("with scale 0", lambda v: {"scale": 0.0}, "scale * scores are zeros here, and all K weights are 1 / K."),
         one_row("scores"),
     ],
-    mistakes=[
-        mistake("The scale has no effect in your result.", lambda s, c: s.softmax(0), pointer=INSIDE),
-        mistake(
-            "You divide by the scale, as by a temperature: here a small scale makes the weights flat.",
-            lambda s, c: (s / c).softmax(0),
-            pointer="Multiply the scores by it.",
-        ),
-        mistake(
-            "The scale multiplies the weights, which then do not sum to 1.",
-            *[lambda s, c: c * s.softmax(0), lambda s, c: c * (c * s).softmax(0), lambda s, c: c * s / s.sum()],
-            pointer=INSIDE,
-        ),
-        mistake("softmax(scores) ** scale no longer sums to 1.", lambda s, c: s.softmax(0) ** c, pointer=INSIDE),
-        mistake(
-            "You take exp twice: softmax does that by itself.",
+    mistakes={
+        f"The scale has no effect in your result.\n{INSIDE}": lambda s, c: s.softmax(0),
+        "You divide by the scale, as by a temperature: here a small scale makes the weights flat.\n"
+        "Multiply the scores by it.": lambda s, c: (s / c).softmax(0),
+        f"The scale multiplies the weights, which then do not sum to 1.\n{INSIDE}": [
+            *[lambda s, c: c * s.softmax(0), lambda s, c: c * (c * s).softmax(0), lambda s, c: c * s / s.sum()]
+        ],
+        f"softmax(scores) ** scale no longer sums to 1.\n{INSIDE}": lambda s, c: s.softmax(0) ** c,
+        "You take exp twice: softmax does that by itself.\nGive it scale * scores, without exp or softmax in front.": [
             *[
                 lambda s, c: _exp(s, c).softmax(0),
                 lambda s, c: (c * s.exp()).softmax(0),
                 lambda s, c: s.exp().softmax(0),
             ],
             *[lambda s, c: (c * s).softmax(0).softmax(0), lambda s, c: (c * s.softmax(0)).softmax(0)],
-            pointer="Give it scale * scores, without exp or softmax in front.",
-        ),
-        mistake(
-            "You divide scores by their sum. They are logarithms, and their differences count.",
-            *[lambda s, c: s / s.sum(), lambda s, c: _shares(1 / s)],
-            pointer=SOFTMAX,
-        ),
-        mistake(
-            "You use distances to the worst score, not exponentials.",
+        ],
+        f"You divide scores by their sum. They are logarithms, and their differences count.\n{SOFTMAX}": [
+            *[lambda s, c: s / s.sum(), lambda s, c: _shares(1 / s)]
+        ],
+        "You use distances to the worst score, not exponentials.\n"
+        "A log score that is higher by d means exp(scale * d) times the weight.": [
             lambda s, c: _shares(s - s.min()),
             lambda s, c: (s - s.min()) / (s.max() - s.min()),
             lambda s, c: c * (s - s.min()),
-            pointer="A log score that is higher by d means exp(scale * d) times the weight.",
-        ),
-        mistake(
-            "The sign is the wrong way round: your best hypothesis, with the highest score, gets the lowest weight.",
-            *[lambda s, c: (-c * s).softmax(0), lambda s, c: (-s).softmax(0), lambda s, c: (-s / c).softmax(0)],
-        ),
-        mistake(
-            "All weight is on the best hypothesis: that is the 1-best again.",
-            *[lambda s, c: (s == s.max()).double(), lambda s, c: s.argmax()],
-            pointer=SOFTMAX,
-        ),
-        mistake(
-            "These are logarithms (log_softmax): asked are the weights themselves.",
+        ],
+        "The sign is the wrong way round: your best hypothesis, with the highest score, gets the lowest weight.": [
+            *[lambda s, c: (-c * s).softmax(0), lambda s, c: (-s).softmax(0), lambda s, c: (-s / c).softmax(0)]
+        ],
+        f"All weight is on the best hypothesis: that is the 1-best again.\n{SOFTMAX}": [
+            *[lambda s, c: (s == s.max()).double(), lambda s, c: s.argmax()]
+        ],
+        "These are logarithms (log_softmax): asked are the weights themselves.": [
             lambda s, c: (c * s).log_softmax(0),
             *[lambda s, c: s.log_softmax(0), lambda s, c: c * s.log_softmax(0)],
-        ),
-        mistake(
-            "Your weights do not sum to 1.",
-            *[_exp, lambda s, c: s.exp(), lambda s, c: c * s.exp(), lambda s, c: c * s],
-            pointer=SOFTMAX,
-        ),
-        mistake(
-            "Your best hypothesis has weight 1: the maximum is subtracted, but nothing is divided.",
-            *[_shifted, lambda s, c: (s - s.max()).exp()],
-            pointer="Divide by the sum of the exponentials.",
-        ),
-        mistake(
-            "The scale stands in one of numerator and denominator only.",
-            *[lambda s, c: _exp(s, c) / s.exp().sum(), lambda s, c: s.exp() / _exp(s, c).sum()],
-            pointer="The sum below is of exp(scale * scores[l]) as well.",
-        ),
-        mistake(
-            "The maximum is subtracted in one of numerator and denominator only.",
-            *[lambda s, c: _shifted(s, c) / _exp(s, c).sum(), lambda s, c: _exp(s, c) / _shifted(s, c).sum()],
-            pointer="It cancels if it is subtracted in both.",
-        ),
-        mistake(
-            "Your exponentials have another base than e: the scores are natural logarithms.",
-            *(lambda s, c, base=base: (math.log(base) * c * s).softmax(0) for base in (10, 2)),
-        ),
-        mistake(
-            "You took a sigmoid of each score by itself, and the hypotheses compete.",
-            *[lambda s, c: (c * s).sigmoid(), lambda s, c: _shares((c * s).sigmoid())],
-            pointer="Take the softmax over the list.",
-        ),
-        mistake(
-            "Your weights come in another order than the scores: weight k belongs to scores[k].",
+        ],
+        f"Your weights do not sum to 1.\n{SOFTMAX}": [
+            *[_exp, lambda s, c: s.exp(), lambda s, c: c * s.exp(), lambda s, c: c * s]
+        ],
+        "Your best hypothesis has weight 1: the maximum is subtracted, but nothing is divided.\n"
+        "Divide by the sum of the exponentials.": [*[_shifted, lambda s, c: (s - s.max()).exp()]],
+        "The scale stands in one of numerator and denominator only.\n"
+        "The sum below is of exp(scale * "
+        "scores[l]) as well.": [*[lambda s, c: _exp(s, c) / s.exp().sum(), lambda s, c: s.exp() / _exp(s, c).sum()]],
+        "The maximum is subtracted in one of numerator and denominator only.\n"
+        "It cancels if it is subtracted in both.": [
+            *[lambda s, c: _shifted(s, c) / _exp(s, c).sum(), lambda s, c: _exp(s, c) / _shifted(s, c).sum()]
+        ],
+        "Your exponentials have another base than e: the scores are natural logarithms.": [
+            *(lambda s, c, base=base: (math.log(base) * c * s).softmax(0) for base in (10, 2))
+        ],
+        "You took a sigmoid of each score by itself, and the hypotheses compete.\nTake the softmax over the list.": [
+            *[lambda s, c: (c * s).sigmoid(), lambda s, c: _shares((c * s).sigmoid())]
+        ],
+        "Your weights come in another order than the scores: weight k belongs to scores[k].": [
             *(lambda s, c, down=down: (c * s).softmax(0).sort(descending=down).values for down in (True, False)),
             lambda s, c: (c * s).softmax(0).flip(0),
-        ),
-        mistake("All hypotheses get the same weight.", lambda s, c: torch.full_like(s, 1 / len(s)), pointer=SOFTMAX),
-        mistake(
-            "You weight by the rank in the list: the scores say how much better one hypothesis is than the next.",
+        ],
+        f"All hypotheses get the same weight.\n{SOFTMAX}": lambda s, c: torch.full_like(s, 1 / len(s)),
+        "You weight by the rank in the list: the scores say how much better one hypothesis is than the next.": [
             lambda s, c: _shares(1 / (s.argsort(descending=True).argsort() + 1.0)),
             lambda s, c: _shares(1 / torch.arange(1.0, len(s) + 1)),
-        ),
-        mistake("The scale is added to the scores: multiply by it.", lambda s, c: (s + c).exp()),
-        mistake(
-            "You divide by the number of hypotheses, not by the sum of the exponentials.",
-            *[lambda s, c: _shifted(s, c) / len(s), lambda s, c: _exp(s, c) / len(s)],
-        ),
-        mistake(
-            "exp(-10000) is 0 in the computer, so all the terms vanish, and their shares with them.",
-            *[lambda s, c: _shares(_exp(s, c)), lambda s, c: _exp(s, c) / (_exp(s, c).sum() + 1e-12)],
-            pointer=LARGEST,
-        ),
-        mistake(
-            "You subtract the smallest or the mean: exp of what is far above it is infinity, and inf / inf is nan.",
+        ],
+        "The scale is added to the scores: multiply by it.": lambda s, c: (s + c).exp(),
+        "You divide by the number of hypotheses, not by the sum of the exponentials.": [
+            *[lambda s, c: _shifted(s, c) / len(s), lambda s, c: _exp(s, c) / len(s)]
+        ],
+        f"exp(-10000) is 0 in the computer, so all the terms vanish, and their shares with them.\n{LARGEST}": [
+            *[lambda s, c: _shares(_exp(s, c)), lambda s, c: _exp(s, c) / (_exp(s, c).sum() + 1e-12)]
+        ],
+        "You subtract the smallest or the mean: exp of what is far above it is infinity, and inf / inf is nan.\n"
+        f"{LARGEST}": [
             lambda s, c: _shares((c * s - (c * s).min()).exp()),
             lambda s, c: _shares((c * s - (c * s).mean()).exp()),
-            pointer=LARGEST,
-        ),
-        mistake(
-            "You subtract the largest score, which is not the largest of scale * scores: thousands are left.",
-            lambda s, c: _shares((c * s - s.max()).exp()),
-            pointer=LARGEST,
-        ),
-        mistake(
-            "All weights are equal, and the scores are not: were they cut off at a lowest value (clamp)?",
-            lambda s, c: (c * s).clamp(min=-700).softmax(0),
-            pointer=LARGEST,
-        ),
-    ],
+        ],
+        "You subtract the largest score, which is not the largest of scale * scores: thousands are left.\n"
+        f"{LARGEST}": lambda s, c: _shares((c * s - s.max()).exp()),
+        "All weights are equal, and the scores are not: were they cut off at a lowest value (clamp)?\n"
+        f"{LARGEST}": lambda s, c: (c * s).clamp(min=-700).softmax(0),
+    },
     hints=[
         "What changes in the weights if the same number is added to all the scores? And what is "
         "exp(-10000) in a computer?",

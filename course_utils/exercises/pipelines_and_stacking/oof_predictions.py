@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from course_utils.exercises.engine import Exercise, Mistake, case, in_integers, mistake, numbers
+from course_utils.exercises.engine import Exercise, Mistake, case, in_integers, numbers
 from course_utils.exercises.engine.exercise import Corner
 
 Array = np.ndarray
@@ -113,79 +113,59 @@ EXERCISE = Exercise(
         Corner("k = 2, half of the rows", lambda v: {"k": 2}),
         in_integers("X"),
     ],
-    mistakes=[
-        mistake("Every model was fitted on all rows: this is Wolpert's leak.", _by(lambda i, j, k: 1), pointer=LEAK),
-        mistake(
-            "Each fold is predicted by the model fitted on it.", _by(lambda i, j, k: i % k == j % k), pointer=OTHERS
-        ),
-        mistake(
-            "The two are swapped: you fit on one fold and predict the others.",
-            *[_by(lambda i, j, k: j % k == k - 1 - (i % k == k - 1)), _by(lambda i, j, k: ((i - j) % k > 0) / (k - 1))],
-            pointer=OTHERS,
-        ),
-        mistake(
-            "You average the predictions of several models for a row, and not all of them have left it out.",
+    mistakes={
+        f"Every model was fitted on all rows: this is Wolpert's leak.\n{LEAK}": _by(lambda i, j, k: 1),
+        f"Each fold is predicted by the model fitted on it.\n{OTHERS}": _by(lambda i, j, k: i % k == j % k),
+        f"The two are swapped: you fit on one fold and predict the others.\n{OTHERS}": [
+            *[_by(lambda i, j, k: j % k == k - 1 - (i % k == k - 1)), _by(lambda i, j, k: ((i - j) % k > 0) / (k - 1))]
+        ],
+        "You average the predictions of several models for a row, and not all of them have left it out.\n"
+        "Only the model that left its fold out may predict it.": [
             *[_by(lambda i, j, k: (k - 1) / k), _by(lambda i, j, k: k - 1), _by(lambda i, j, k: 1 / k)],
             _by(lambda i, j, k: 1 - ((i - j) % k > 0) / (k - 1)),
-            pointer="Only the model that left its fold out may predict it.",
-        ),
-        mistake(
-            "Each row is predicted by a model that has seen it, that of another fold.",
-            *(_by(lambda i, j, k, by=by: (i - j + by) % k > 0) for by in (1, -1)),
-            pointer="Take the model that left this row's fold out.",
-        ),
-        mistake(
-            "The predictions are right, and in the order of the folds. Row i of the result belongs to X[i].",
-            _then(lambda p, y, k: p[np.argsort(np.arange(len(p)) % k, kind="stable")]),
-            pointer="Write each part to the places of its rows, instead of joining the parts.",
-        ),
-        mistake(
-            "Your folds are blocks of neighbouring rows. (In sorted data a block may hold all rows of a class.)",
+        ],
+        "Each row is predicted by a model that has seen it, that of another fold.\n"
+        "Take the model "
+        "that left this row's fold out.": [*(_by(lambda i, j, k, by=by: (i - j + by) % k > 0) for by in (1, -1))],
+        "The predictions are right, and in the order of the folds. Row i of the result belongs to X[i].\n"
+        "Write each part to the places of its rows, "
+        "instead of joining the parts.": _then(lambda p, y, k: p[np.argsort(np.arange(len(p)) % k, kind="stable")]),
+        "Your folds are blocks of neighbouring rows. (In sorted data a block may hold all rows of a class.)\n"
+        f"{FOLDS}": [
             _by(lambda i, j, k: (of := np.repeat(range(k), [*map(len, np.array_split(j, k))]))[:, None] != of),
             _by(lambda i, j, k: i // -(-len(j) // k) != j // -(-len(j) // k)),
-            pointer=FOLDS,
-        ),
-        mistake(
-            "The last N % k rows were not predicted: N need not be a multiple of k.",
+        ],
+        f"The last N % k rows were not predicted: N need not be a multiple of k.\n{FOLDS}": [
             _by(lambda i, j, k: (i // (len(j) // k) != j // (len(j) // k)) * (i < len(j) // k * k)),
             _by(lambda i, j, k: ((i - j) % k > 0) * (i < len(j) // k * k)),
             _then(lambda p, y, k: p[: len(p) // k * k]),
-            pointer=FOLDS,
-        ),
-        mistake(
-            "You put row i into fold i // k.",
-            *[_by(lambda i, j, k: i // k != j // k), _by(lambda i, j, k: (i // k != j // k) * (i // k < k))],
-            pointer=FOLDS,
-        ),
-        mistake("The last fold was never predicted.", _by(lambda i, j, k: ((i - j) % k > 0) * (i % k < k - 1))),
-        mistake("Fold 0 was never predicted.", _by(lambda i, j, k: ((i - j) % k > 0) * (i % k > 0))),
-        mistake(
-            "One model predicts all rows, and it was fitted on most of them. There are k models, one for each fold.",
-            *[_by(lambda i, j, k: j % k > 0), _by(lambda i, j, k: j % k < k - 1)],
-            pointer=OTHERS,
-        ),
-        mistake(
-            "Only one fold was predicted: your function returns too early, or has no loop over the k folds.",
+        ],
+        f"You put row i into fold i // k.\n{FOLDS}": [
+            *[_by(lambda i, j, k: i // k != j // k), _by(lambda i, j, k: (i // k != j // k) * (i // k < k))]
+        ],
+        "The last fold was never predicted.": _by(lambda i, j, k: ((i - j) % k > 0) * (i % k < k - 1)),
+        "Fold 0 was never predicted.": _by(lambda i, j, k: ((i - j) % k > 0) * (i % k > 0)),
+        "One model predicts all rows, and it was fitted on most of them. There are k models, one for each fold.\n"
+        f"{OTHERS}": [*[_by(lambda i, j, k: j % k > 0), _by(lambda i, j, k: j % k < k - 1)]],
+        "Only one fold was predicted: your function returns too early, or has no loop over the k folds.": [
             *(_by(lambda i, j, k, of=of: ((i - j) % k > 0) * (i % k == of % k)) for of in (0, -1)),
             *(_then(lambda p, y, k, of=of: p[of % k :: k]) for of in (0, -1)),
-        ),
-        mistake("You leave only the row itself out, which is k = N.", _by(lambda i, j, k: i != j), pointer=FOLDS),
-        mistake("You leave out more than its own fold.", _by(lambda i, j, k: (j - i) % k > 1), pointer=OTHERS),
-        mistake(LABELS, lambda fit, X, y, k: oof_predictions(lambda r, few: fit(r, y[: len(r)]), X, y, k)),
-        mistake(
-            "These are decisions (argmax), which do not say how sure the learner is.",
-            *[_then(lambda p, y, k: p.argmax(1)), _then(lambda p, y, k: np.eye(CLASSES)[p.argmax(1)])],
-        ),
-        mistake("The result is transposed: it has a row for each row of X, (N, C).", _then(lambda p, y, k: p.T)),
-        mistake("The predictions are divided by k: each row is predicted once.", _then(lambda p, y, k: p / k)),
-        mistake("Your result holds whole numbers, which cut off the decimals.", _then(lambda p, y, k: p.astype(int))),
-        mistake(
-            "These are the labels themselves: the predictions come from models.",
-            *[_then(lambda p, y, k: y), _then(lambda p, y, k: np.eye(CLASSES)[y])],
-        ),
-        mistake("Your function never calls fit: it asks no model.", _then(lambda p, y, k: p * 0 + 1 / CLASSES)),
-        mistake("This is the prediction for the true class only.", _then(lambda p, y, k: p[np.arange(len(y)), y])),
-    ],
+        ],
+        f"You leave only the row itself out, which is k = N.\n{FOLDS}": _by(lambda i, j, k: i != j),
+        f"You leave out more than its own fold.\n{OTHERS}": _by(lambda i, j, k: (j - i) % k > 1),
+        f"{LABELS}": lambda fit, X, y, k: oof_predictions(lambda r, few: fit(r, y[: len(r)]), X, y, k),
+        "These are decisions (argmax), which do not say how sure the learner is.": [
+            *[_then(lambda p, y, k: p.argmax(1)), _then(lambda p, y, k: np.eye(CLASSES)[p.argmax(1)])]
+        ],
+        "The result is transposed: it has a row for each row of X, (N, C).": _then(lambda p, y, k: p.T),
+        "The predictions are divided by k: each row is predicted once.": _then(lambda p, y, k: p / k),
+        "Your result holds whole numbers, which cut off the decimals.": _then(lambda p, y, k: p.astype(int)),
+        "These are the labels themselves: the predictions come from models.": [
+            *[_then(lambda p, y, k: y), _then(lambda p, y, k: np.eye(CLASSES)[y])]
+        ],
+        "Your function never calls fit: it asks no model.": _then(lambda p, y, k: p * 0 + 1 / CLASSES),
+        "This is the prediction for the true class only.": _then(lambda p, y, k: p[np.arange(len(y)), y]),
+    },
     hints=[
         "For row i: which rows may the model have seen that predicts it? How many different models does that make?",
         "A loop over k folds. A mask (N,) says which rows are inside the fold; fit on ~mask, predict on mask and write "

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from course_utils.exercises.engine import Exercise, Mistake, case, in_integers, mistake, numbers
+from course_utils.exercises.engine import Exercise, Mistake, case, in_integers, numbers
 from course_utils.exercises.engine.exercise import Corner
 
 Array = np.ndarray
@@ -95,102 +95,82 @@ EXERCISE = Exercise(
         Corner("resamples of one sentence", lambda v: {"index": np.repeat([[0] * 25, [1] * 25], [21, 20], axis=0)}),
         in_integers("a", "b"),
     ],
-    mistakes=[
-        mistake(
-            "a and b are resampled by different rows of index: unpaired, the interval is too wide.",
+    mistakes={
+        "a and b are resampled by different rows of index: unpaired, the interval is too wide.\n"
+        "A hard sentence is hard for both systems, and only the same sentences let that cancel.": [
             *(lambda a, b, i, by=by: _range(_means(a, i) - np.roll(_means(b, i), by)) for by in (1, -1)),
             lambda a, b, i: _range(_means(a, i) - _means(b, i[::-1])),
             lambda a, b, i: _range(_means(a, i)[:, None] - _means(b, i)),
-            pointer="A hard sentence is hard for both systems, and only the same sentences let that cancel.",
-        ),
-        mistake(
-            "Only one of the two systems is resampled: take the same sentences for both.",
-            *[lambda a, b, i: _range(_means(a, i) - b.mean()), lambda a, b, i: _range(a.mean() - _means(b, i))],
-        ),
-        mistake(
-            "You take an interval for each system, then the difference: both move together from resample to resample.",
+        ],
+        "Only one of the two systems is resampled: take the same sentences for both.": [
+            *[lambda a, b, i: _range(_means(a, i) - b.mean()), lambda a, b, i: _range(a.mean() - _means(b, i))]
+        ],
+        "You take an interval for each system, then the difference: both move together from resample to resample.\n"
+        "Take the difference in each resample first, and the quantiles last.": [
             *(lambda a, b, i, by=by: _range(_means(a, i)) - _range(_means(b, i))[::by] for by in (1, -1)),
             lambda a, b, i: np.sort(_range(_means(a, i)) - _range(_means(b, i))),
-            pointer="Take the difference in each resample first, and the quantiles last.",
-        ),
-        mistake(
-            "You take a mean and a multiple of a standard deviation, which supposes a normal distribution.",
-            *(_normal(*o) for o in product(*2 * [(lambda d, i: d, _means)], (0, 0.5), (0, 1), (1.96, 2.0))),
-            pointer="The quantiles are read from the resampled differences themselves.",
-        ),
-        mistake(
-            "The quantiles are others than 2.5% and 97.5%.",
+        ],
+        "You take a mean and a multiple of a standard deviation, which supposes a normal distribution.\n"
+        "The quantiles are read from the resampled differences themselves.": [
+            *(_normal(*o) for o in product(*2 * [(lambda d, i: d, _means)], (0, 0.5), (0, 1), (1.96, 2.0)))
+        ],
+        "The quantiles are others than 2.5% and 97.5%.\n95% lie between them, so 2.5% are left on each side.": [
             *(_of(_means, level, 1 - level) for level in (0.05, 0.005, 0.01, 0.1, 0.25, 0.0025, 0.95)),
             *[_of(_means, 0.025, 0.95), _of(_means, 0.05, 0.975), _of(_means, 0.25, 0.975)],
-            pointer="95% lie between them, so 2.5% are left on each side.",
-        ),
-        mistake(PERCENTS, _of(_means, 0.00025, 0.00975)),
-        mistake("This is b minus a, not a minus b.", _of(lambda d, i: -_means(d, i)), _of(then=lambda q, d, i: -q)),
-        mistake("These are quantiles of the single differences a - b.", _of(lambda d, i: d), pointer=MEAN),
-        mistake(
-            "The mean over each resample is missing.",
+        ],
+        f"{PERCENTS}": _of(_means, 0.00025, 0.00975),
+        "This is b minus a, not a minus b.": [_of(lambda d, i: -_means(d, i)), _of(then=lambda q, d, i: -q)],
+        f"These are quantiles of the single differences a - b.\n{MEAN}": _of(lambda d, i: d),
+        f"The mean over each resample is missing.\n{MEAN}": [
             _of(lambda d, i: d[i]),
             _of(lambda d, i: d[i], axis=0),
-            pointer=MEAN,
-        ),
-        mistake("The mean runs over the resamples (axis 0).", _of(lambda d, i: d[i].mean(0)), pointer=MEAN),
-        mistake(
-            "You take quantiles within each resample.",
-            *[_of(lambda d, i: d[i], axis=1), _of(lambda d, i: d[i], axis=1, then=lambda q, d, i: q.mean(axis=1))],
-            pointer=MEAN,
-        ),
-        mistake("Your differences are sums over the sentences.", _of(lambda d, i: d[i].sum(axis=1)), pointer=MEAN),
-        mistake(
-            "You take the median of each resample: the score of a system is the mean over its sentences.",
+        ],
+        f"The mean runs over the resamples (axis 0).\n{MEAN}": _of(lambda d, i: d[i].mean(0)),
+        f"You take quantiles within each resample.\n{MEAN}": [
+            *[_of(lambda d, i: d[i], axis=1), _of(lambda d, i: d[i], axis=1, then=lambda q, d, i: q.mean(axis=1))]
+        ],
+        f"Your differences are sums over the sentences.\n{MEAN}": _of(lambda d, i: d[i].sum(axis=1)),
+        "You take the median of each resample: the score of a system is the mean over its sentences.": [
             _of(lambda d, i: np.median(d[i], axis=1)),
             lambda a, b, i: _range(np.median(a[i], axis=1) - np.median(b[i], axis=1)),
-        ),
-        mistake("These are the smallest and the largest difference, not the two quantiles.", _of(_means, 0, 1)),
-        mistake(
-            "You compare by a ratio: the difference is in the units of the scores.",
+        ],
+        "These are the smallest and the largest difference, not the two quantiles.": _of(_means, 0, 1),
+        "You compare by a ratio: the difference is in the units of the scores.": [
             *(lambda a, b, i, minus=minus: _range(_means(a, i) / _means(b, i)) - minus for minus in (0, 1)),
             *[lambda a, b, i: _range(_means(a - b, i)) / b.mean(), _of(then=lambda q, d, i: 100 * q)],
-        ),
-        mistake(
-            "The sign of the differences is lost (abs): whether the interval includes 0 is what we want to see.",
-            *[_of(lambda d, i: np.abs(_means(d, i))), _of(lambda d, i: _means(np.abs(d), i))],
-        ),
-        mistake(
-            "The observed difference is subtracted, so your interval lies around 0.",
-            *[_of(then=lambda q, d, i: q - d.mean()), _of(then=lambda q, d, i: q - _means(d, i).mean())],
-        ),
-        mistake(
-            "This is the reflected interval (2 * observed - quantile): the quantiles themselves are asked for.",
-            *(_of(then=lambda q, d, i, by=by: 2 * d.mean() - q[::by]) for by in (1, -1)),
-        ),
-        mistake("The two are swapped: the first is low, the 2.5% quantile.", _of(_means, 0.975, 0.025)),
-        mistake(
-            "You read sorted differences at a whole-numbered place.",
+        ],
+        "The sign of the differences is lost (abs): whether the interval includes 0 is what we want to see.": [
+            *[_of(lambda d, i: np.abs(_means(d, i))), _of(lambda d, i: _means(np.abs(d), i))]
+        ],
+        "The observed difference is subtracted, so your interval lies around 0.": [
+            *[_of(then=lambda q, d, i: q - d.mean()), _of(then=lambda q, d, i: q - _means(d, i).mean())]
+        ],
+        "This is the reflected interval (2 * observed - quantile): the quantiles themselves are asked for.": [
+            *(_of(then=lambda q, d, i, by=by: 2 * d.mean() - q[::by]) for by in (1, -1))
+        ],
+        "The two are swapped: the first is low, the 2.5% quantile.": _of(_means, 0.975, 0.025),
+        "You read sorted differences at a whole-numbered place.\n"
+        "np.quantile interpolates between neighbours: use it, with the quantiles 0.025 and 0.975.": [
             *(_sorted_at(*shifts) for shifts in product((0, -1, 1), repeat=2)),
             *(_of(method=how) for how in ("lower", "higher", "nearest", "inverted_cdf", "midpoint")),
-            pointer="np.quantile interpolates between neighbours: use it, with the quantiles 0.025 and 0.975.",
+        ],
+        "Your result is rounded.": [*(_of(then=lambda q, d, i, n=n: q.round(n)) for n in (1, 2, 3, 4))],
+        "This is a share of resamples in which one system wins: asked are two quantiles of the difference.": [
+            *(_of(then=lambda q, d, i, of=of: abs((_means(d, i) > 0).mean() - of)) for of in np.eye(2))
+        ],
+        "You count every sentence of a resample once (set or np.unique): one that was drawn twice counts twice.": _of(
+            lambda d, i: [d[np.unique(row)].mean() for row in i]
         ),
-        mistake("Your result is rounded.", *(_of(then=lambda q, d, i, n=n: q.round(n)) for n in (1, 2, 3, 4))),
-        mistake(
-            "This is a share of resamples in which one system wins: asked are two quantiles of the difference.",
-            *(_of(then=lambda q, d, i, of=of: abs((_means(d, i) > 0).mean() - of)) for of in np.eye(2)),
-        ),
-        mistake(
-            "You count every sentence of a resample once (set or np.unique): one that was drawn twice counts twice.",
-            _of(lambda d, i: [d[np.unique(row)].mean() for row in i]),
-        ),
-        mistake(
-            "Not all resamples or not all sentences of each were used: index is (R, N), use all its rows and columns.",
+        "Not all resamples or not all sentences of each were used: index is (R, N), use all its rows and columns.": [
             *[_of(lambda d, i: _means(d, i[:-1])), _of(lambda d, i: _means(d, i[1:])), _of(lambda d, i: d[i[0]])],
             *(_of(lambda d, i, c=c: _means(d, i[:, c])) for c in (np.s_[:-1], np.s_[1:], np.s_[:1])),
             _of(lambda d, i: _means(d, i[: len(d)])),
-        ),
-        mistake(
-            "Your interval is scaled by a power of N or R: return the quantiles as they are.",
+        ],
+        "Your interval is scaled by a power of N or R: return the quantiles as they are.": [
             *(_of(then=lambda q, d, i, power=power: q * len(d) ** power) for power in (-0.5, 0.5)),
             *[_of(then=lambda q, d, i: q / len(i)), _of(then=lambda q, d, i: q * len(d) / len(i))],
-        ),
-    ],
+        ],
+    },
     hints=[
         "What is computed once for every resample, and of which numbers are the quantiles taken then?",
         "(a - b)[index] is (R, N): the differences of the sentences of each resample. Their means over axis 1 are R "

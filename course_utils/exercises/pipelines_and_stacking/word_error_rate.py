@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from course_utils.exercises.engine import Exercise, Mistake, case, mistake
+from course_utils.exercises.engine import Exercise, Mistake, case
 from course_utils.exercises.engine.exercise import Corner
 
 Words = list[str]
@@ -118,16 +118,16 @@ EXERCISE = Exercise(
         Corner("an empty hypothesis, every word is deleted", lambda v: {"hypothesis": []}),
         Corner("one word, for which six were heard", lambda v: {"reference": ["a"], "hypothesis": list("bcdefg")}),
     ],
-    mistakes=[
-        mistake(
-            "You compare position by position: one word too many shifts all that follow, and each of them then counts.",
+    mistakes={
+        "You compare position by position: one word too many shifts all that follow, and each of them then counts.\n"
+        "Align the words first.": [
             *_ratios([_differing, partial(_differing, pairs=zip_longest)], _words, _longest, lambda r, h: len(h)),
             lambda r, h: _differing(r, h) / min(len(r), len(h)),
             lambda r, h: 1 - _differing(r, h) / len(r),
-            pointer="Align the words first.",
-        ),
-        mistake(
-            "You compare which words occur, without their order: `dog bites man`, `man bites dog` would have no error.",
+        ],
+        "You compare which words occur, without their order: `dog bites man`, `man bites dog` would have no "
+        "error.\n"
+        f"{ALIGN}": [
             *_ratios(MISSING, _words, lambda r, h: len(set(r))),
             *(lambda r, h, c=c: c(h, r) / len(r) for c in MISSING),
             *(lambda r, h, c=c: (c(r, h) + c(h, r)) / len(r) for c in MISSING),
@@ -135,56 +135,45 @@ EXERCISE = Exercise(
             lambda r, h: 1 - len(set(r) & set(h)) / len(set(r) | set(h)),
             lambda r, h: max(MISSING[2](r, h), MISSING[2](h, r)) / len(r),
             _rate(sorted),
-            pointer=ALIGN,
-        ),
-        mistake("You divide by the length of the hypothesis.", lambda r, h: _edits(r, h) / len(h), pointer=DIVIDE),
-        mistake("You divide by the longer of the two lengths.", *_ratios([_edits], _longest), pointer=DIVIDE),
-        mistake(
-            "The number of edits is right, and is divided by another number than len(reference).",
+        ],
+        f"You divide by the length of the hypothesis.\n{DIVIDE}": lambda r, h: _edits(r, h) / len(h),
+        f"You divide by the longer of the two lengths.\n{DIVIDE}": [*_ratios([_edits], _longest)],
+        f"The number of edits is right, and is divided by another number than len(reference).\n{DIVIDE}": [
             *_ratios([_edits], lambda r, h: min(len(r), len(h)), lambda r, h: len(set(r)), lambda r, h: len(r) + 1),
             *_ratios([_edits], lambda r, h: (len(r) + len(h)) / 2, lambda r, h: len(r) + len(h)),
             lambda r, h: _edits(r, h) / len(" ".join(r)),
-            pointer=DIVIDE,
-        ),
-        mistake("This is the number of edits.", _edits, pointer=DIVIDE),
-        mistake(
-            "You count characters: that is the character error rate.",
+        ],
+        f"This is the number of edits.\n{DIVIDE}": _edits,
+        "You count characters: that is the character error rate.\n"
+        "The units are whole words: leave the lists as they are, without join, and compare words with !=.": [
             *(_rate(gap.join) for gap in (" ", "")),
             *(lambda r, h, gap=gap: _edits(gap.join(r), gap.join(h)) / len(gap.join(r)) for gap in (" ", "")),
-            pointer="The units are whole words: leave the lists as they are, without join, and compare words with !=.",
-        ),
-        mistake("Your rate stops at 1, and may exceed 1.", lambda r, h: min(1, _edits(r, h) / len(r))),
-        mistake(
-            "This is an accuracy, 1 - WER.", *(lambda r, h, a=a: max(a, 1 - _edits(r, h) / len(r)) for a in (-9, 0))
-        ),
-        mistake("This is the share of the reference words that were found.", *_ratios([_common], _words)),
-        mistake("Inserted words cost nothing in your result: each costs 1.", _rate(ins=0), _rate(ins=0, row=1)),
-        mistake("Left-out words cost nothing in your result: each costs 1.", _rate(dele=0), _rate(dele=0, col=1)),
-        mistake("A wrong word costs nothing in your result: only the difference of the lengths is left.", _rate(sub=0)),
-        mistake("A substitution costs 2 in your result, like two errors: it is one.", _rate(sub=2)),
-        mistake(
-            "You count what the longest common subsequence leaves of the longer side, which need not be the edits.",
-            lambda r, h: (_longest(r, h) - _common(r, h)) / len(r),
-            pointer=ALIGN,
-        ),
-        mistake("The first row of your table is not filled.", _rate(row=0), pointer="D[0, j] is j insertions."),
-        mistake("The first column of your table is not filled.", _rate(col=0), pointer="D[i, 0] is i deletions."),
-        mistake("The first row and column of your table are 0, not insertions and deletions.", _rate(row=0, col=0)),
-        mistake("Equal words cost 1 in your result as well: to pair them is free.", _rate(hit=1)),
-        mistake(
-            "Your table ends too early: the last word of one side or of both is left out.",
-            *(lambda r, h, i=i, j=j: _edits(r[:i], h[:j]) / len(r) for i, j in [(-1, -1), (99, -1), (-1, 99)]),
-            pointer=TABLE,
-        ),
-        mistake("The first word of both sides is left out.", _rate(lambda words: words[1:]), pointer=TABLE),
-        mistake("Two neighbours that changed places count as one error: that takes two edits.", _rate(swap=True)),
-        mistake("You compare in lower case: `Read` is not `read`.", _rate(lambda words: [w.lower() for w in words])),
-        mistake("Your result is in percent: return the ratio.", lambda r, h: 100 * _edits(r, h) / len(r)),
-        mistake("Your result is rounded.", *(lambda r, h, n=n: round(_edits(r, h) / len(r), n) for n in range(4))),
-        mistake("Your result is a whole number: // cuts off the decimals.", lambda r, h: _edits(r, h) // len(r)),
-        mistake("This is 1 for a sentence with any error: count the errors.", lambda r, h: float(r != h)),
-        mistake("This compares the lengths only: as many words can be the wrong ones.", lambda r, h: len(h) / len(r)),
-    ],
+        ],
+        "Your rate stops at 1, and may exceed 1.": lambda r, h: min(1, _edits(r, h) / len(r)),
+        "This is an accuracy, 1 - WER.": [*(lambda r, h, a=a: max(a, 1 - _edits(r, h) / len(r)) for a in (-9, 0))],
+        "This is the share of the reference words that were found.": [*_ratios([_common], _words)],
+        "Inserted words cost nothing in your result: each costs 1.": [_rate(ins=0), _rate(ins=0, row=1)],
+        "Left-out words cost nothing in your result: each costs 1.": [_rate(dele=0), _rate(dele=0, col=1)],
+        "A wrong word costs nothing in your result: only the difference of the lengths is left.": _rate(sub=0),
+        "A substitution costs 2 in your result, like two errors: it is one.": _rate(sub=2),
+        "You count what the longest common subsequence leaves of the longer side, which need not be the edits.\n"
+        f"{ALIGN}": lambda r, h: (_longest(r, h) - _common(r, h)) / len(r),
+        "The first row of your table is not filled.\nD[0, j] is j insertions.": _rate(row=0),
+        "The first column of your table is not filled.\nD[i, 0] is i deletions.": _rate(col=0),
+        "The first row and column of your table are 0, not insertions and deletions.": _rate(row=0, col=0),
+        "Equal words cost 1 in your result as well: to pair them is free.": _rate(hit=1),
+        f"Your table ends too early: the last word of one side or of both is left out.\n{TABLE}": [
+            *(lambda r, h, i=i, j=j: _edits(r[:i], h[:j]) / len(r) for i, j in [(-1, -1), (99, -1), (-1, 99)])
+        ],
+        f"The first word of both sides is left out.\n{TABLE}": _rate(lambda words: words[1:]),
+        "Two neighbours that changed places count as one error: that takes two edits.": _rate(swap=True),
+        "You compare in lower case: `Read` is not `read`.": _rate(lambda words: [w.lower() for w in words]),
+        "Your result is in percent: return the ratio.": lambda r, h: 100 * _edits(r, h) / len(r),
+        "Your result is rounded.": [*(lambda r, h, n=n: round(_edits(r, h) / len(r), n) for n in range(4))],
+        "Your result is a whole number: // cuts off the decimals.": lambda r, h: _edits(r, h) // len(r),
+        "This is 1 for a sentence with any error: count the errors.": lambda r, h: float(r != h),
+        "This compares the lengths only: as many words can be the wrong ones.": lambda r, h: len(h) / len(r),
+    },
     hints=[
         "Suppose you knew the fewest edits for all shorter beginnings of the two lists. What can the last step of the "
         "alignment be?",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from course_utils.exercises.engine import Exercise, case, mistake
+from course_utils.exercises.engine import Exercise, case
 
 
 def live_blocks(h: Tensor, block: int) -> Tensor:
@@ -47,94 +47,63 @@ EXERCISE = Exercise(
         case("one block that is longer than h", H, 40),
         case("zeros only", torch.zeros(5), 3),
     ],
-    mistakes=[
-        mistake(
-            "You ask whether all of a block is not 0.",
+    mistakes={
+        f"You ask whether all of a block is not 0.\n{ONE_IS_ENOUGH}": [
             lambda h, block: torch.stack([part.ne(0).all() for part in h.split(block)]),
             lambda h, block: _blocks(h, block).ne(0).all(1),
-            pointer=ONE_IS_ENOUGH,
+        ],
+        f"The shorter last block is missing.\n{TAIL}": lambda h, block: (
+            h[: len(h) // block * block].reshape(-1, block).ne(0).any(1)
         ),
-        mistake(
-            "The shorter last block is missing.",
-            lambda h, block: h[: len(h) // block * block].reshape(-1, block).ne(0).any(1),
-            pointer=TAIL,
-        ),
-        mistake(
-            "Your blocks are not consecutive: they take every so many-th activation.",
-            lambda h, block: _blocks(h, block).reshape(block, -1).ne(0).any(0),
-            pointer="A block is h[i * block : (i + 1) * block]: the block is the last axis.",
-        ),
-        mistake(
-            "A sum can be 0 although its terms are not: +1 and -1 cancel.",
+        "Your blocks are not consecutive: they take every so many-th activation.\n"
+        "A block is h[i * block : (i + 1) "
+        "* block]: the block is the last axis.": lambda h, block: _blocks(h, block).reshape(block, -1).ne(0).any(0),
+        "A sum can be 0 although its terms are not: +1 and -1 cancel.\nAsk each activation.": [
             lambda h, block: _blocks(h, block).sum(1) != 0,
             lambda h, block: _blocks(h, block).sum(1) > 0,
-            pointer="Ask each activation.",
-        ),
-        mistake(
-            "Only activations above 0 count in yours.",
+        ],
+        f"Only activations above 0 count in yours.\n{SIGNS}": [
             lambda h, block: _blocks(h, block).gt(0).any(1),
             lambda h, block: _blocks(h, block).amax(1) != 0,
-            pointer=SIGNS,
-        ),
-        mistake(
-            "Only activations below 0 count in yours.", lambda h, block: _blocks(h, block).lt(0).any(1), pointer=SIGNS
-        ),
-        mistake(
-            "The tail was filled up with ones (or another non-zero), so that the last block is always live.",
-            lambda h, block: _blocks(h, block, 1.0).ne(0).any(1),
-            pointer="Fill up with zeros.",
-        ),
-        mistake(
-            "This is the other way round.",
-            lambda h, block: ~live_blocks(h, block),
-            pointer="True is for the blocks that must be loaded, which hold something not 0.",
-        ),
-        mistake(
-            "Only one activation of each block is looked at.",
+        ],
+        f"Only activations below 0 count in yours.\n{SIGNS}": lambda h, block: _blocks(h, block).lt(0).any(1),
+        "The tail was filled up with ones (or another non-zero), so that the last block is always live.\n"
+        "Fill up with zeros.": lambda h, block: _blocks(h, block, 1.0).ne(0).any(1),
+        "This is the other way round.\n"
+        "True is "
+        "for the blocks that must be loaded, which hold something not 0.": lambda h, block: ~live_blocks(h, block),
+        f"Only one activation of each block is looked at.\n{ONE_IS_ENOUGH}": [
             lambda h, block: _blocks(h, block)[:, 0] != 0,
             lambda h, block: _blocks(h, block)[:, -1] != 0,
-            pointer=ONE_IS_ENOUGH,
+        ],
+        "The last activation of each block is not looked at: the end of a slice is not part of it.": lambda h, block: (
+            _blocks(h, block)[:, :-1].ne(0).any(1)
         ),
-        mistake(
-            "The last activation of each block is not looked at: the end of a slice is not part of it.",
-            lambda h, block: _blocks(h, block)[:, :-1].ne(0).any(1),
+        f"A block becomes live only by more than half of its activations.\n{ONE_IS_ENOUGH}": lambda h, block: (
+            _blocks(h, block).ne(0).float().mean(1) > 0.5
         ),
-        mistake(
-            "A block becomes live only by more than half of its activations.",
-            lambda h, block: _blocks(h, block).ne(0).float().mean(1) > 0.5,
-            pointer=ONE_IS_ENOUGH,
+        f"A block becomes live only by two activations.\n{ONE_IS_ENOUGH}": lambda h, block: (
+            _blocks(h, block).ne(0).sum(1) > 1
         ),
-        mistake(
-            "A block becomes live only by two activations.",
-            lambda h, block: _blocks(h, block).ne(0).sum(1) > 1,
-            pointer=ONE_IS_ENOUGH,
+        "The short block is at the front.\nIt is the last one: fill up at the end.": lambda h, block: (
+            pad(h, (-len(h) % block, 0)).reshape(-1, block).ne(0).any(1)
         ),
-        mistake(
-            "The short block is at the front.",
-            lambda h, block: pad(h, (-len(h) % block, 0)).reshape(-1, block).ne(0).any(1),
-            pointer="It is the last one: fill up at the end.",
-        ),
-        mistake(
-            "There is a block too many where the activations are a multiple of the block.",
+        "There is a block too many where the activations are a multiple of the block.\n"
+        "Nothing is to be filled up then: block - len(h) % block is a whole block, -len(h) % block is 0.": [
             lambda h, block: pad(h, (0, block - len(h) % block)).reshape(-1, block).ne(0).any(1),
             lambda h, block: torch.cat([h, torch.zeros(block - len(h) % block)]).reshape(-1, block).ne(0).all(1),
-            pointer="Nothing is to be filled up then: block - len(h) % block is a whole block, -len(h) % block is 0.",
+        ],
+        "The blocks come in reverse order.": lambda h, block: live_blocks(h, block).flip(0),
+        f"This is one answer for all of h.\n{FOR_EACH_BLOCK}": lambda h, block: (h != 0).any(),
+        f"There is one entry for each activation.\n{FOR_EACH_BLOCK}": lambda h, block: h != 0,
+        f"You return the numbers of the live blocks.\n{FOR_EACH_BLOCK}": lambda h, block: (
+            live_blocks(h, block).nonzero().squeeze(1)
         ),
-        mistake("The blocks come in reverse order.", lambda h, block: live_blocks(h, block).flip(0)),
-        mistake("This is one answer for all of h.", lambda h, block: (h != 0).any(), pointer=FOR_EACH_BLOCK),
-        mistake("There is one entry for each activation.", lambda h, block: h != 0, pointer=FOR_EACH_BLOCK),
-        mistake(
-            "You return the numbers of the live blocks.",
-            lambda h, block: live_blocks(h, block).nonzero().squeeze(1),
-            pointer=FOR_EACH_BLOCK,
-        ),
-        mistake(
-            "Each entry should be True or False, of dtype bool.",
+        f"Each entry should be True or False, of dtype bool.\n{FOR_EACH_BLOCK}": [
             lambda h, block: live_blocks(h, block).float(),
             lambda h, block: _blocks(h, block).ne(0).sum(1),
-            pointer=FOR_EACH_BLOCK,
-        ),
-    ],
+        ],
+    },
     hints=[
         "A block must be loaded as soon as one of its activations is not 0. What about a shorter block at the end?",
         "Fill h != 0 up with False to a multiple of block, give the blocks an axis of their own, and ask any along it.",

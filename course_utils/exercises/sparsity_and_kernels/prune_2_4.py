@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, case, draw, mistake, one_row
+from course_utils.exercises.engine import Exercise, case, draw, one_row
 from course_utils.sparsity import prune_2_4
 
 FOURS = "Give the fours an axis of their own, choose two in each by their magnitude, and reshape back."
@@ -71,76 +71,52 @@ EXERCISE = Exercise(
         case("a weight that is 2:4 already, with fours of one non-zero or none", PRUNED),
     ],
     corners=[one_row("weight")],
-    mistakes=[
-        mistake(
-            "You keep the largest values, so that a weight of -3 goes and one of 0.1 stays.",
-            lambda w: _kept(w, w, 2),
-            pointer="It is the magnitude that counts: abs().",
-        ),
-        mistake(
-            "You keep the smallest values, so that a weight of 3 goes and one of -0.1 stays.",
-            lambda w: _kept(w, -w, 2),
-            pointer="It is the magnitude that counts: abs().",
-        ),
-        mistake(
-            "The fours run down the columns (axis 0).",
+    mistakes={
+        "You keep the largest values, so that a weight of -3 goes and one of 0.1 stays.\n"
+        "It is the magnitude that counts: abs().": lambda w: _kept(w, w, 2),
+        "You keep the smallest values, so that a weight of 3 goes and one of -0.1 stays.\n"
+        "It is the magnitude that counts: abs().": lambda w: _kept(w, -w, 2),
+        f"The fours run down the columns (axis 0).\n{NEIGHBOURS}": [
             lambda w: prune_2_4(w.T.contiguous()).T if len(w) % 4 == 0 else w,
             lambda w: prune_2_4(w.T.contiguous()).T,
-            pointer=NEIGHBOURS,
-        ),
-        mistake("Your fours are not neighbours: they are i, i + in/4, i + 2 in/4, ...", _strided, pointer=NEIGHBOURS),
-        mistake(
-            "This is one threshold for the whole weight: not two of every four stay, and the hardware needs that.",
+        ],
+        f"Your fours are not neighbours: they are i, i + in/4, i + 2 in/4, ...\n{NEIGHBOURS}": _strided,
+        "This is one threshold for the whole weight: not two of every four stay, and the hardware needs that.\n"
+        f"{FOURS}": [
             lambda w: _kept(w, w.abs(), w.numel() // 2, w.numel()),
             lambda w: w * (w.abs() > w.abs().median()),
             lambda w: w * (w.abs() >= w.abs().mean()),
-            pointer=FOURS,
-        ),
-        mistake(
-            "This is the larger half of each row: some fours keep three or four weights, others none.",
+        ],
+        f"This is the larger half of each row: some fours keep three or four weights, others none.\n{FOURS}": [
             lambda w: _kept(w, w.abs(), w.shape[1] // 2, w.shape[1]),
             lambda w: w * (w.abs() > w.abs().median(-1, keepdim=True).values),
-            pointer=FOURS,
+        ],
+        "You keep the larger of every two: the two largest of four may lie side by side.\n"
+        "Choose two out of each four.": lambda w: _kept(w, w.abs(), 1, 2),
+        "You keep the two smallest magnitudes of each four.": lambda w: _kept(w, -w.abs(), 2),
+        "You keep one weight of each four (1:4): 2:4 keeps two.": lambda w: _kept(w, w.abs(), 1),
+        "You keep three weights of each four: 2:4 keeps two.": lambda w: _kept(w, w.abs(), 3),
+        f"A four keeps more than two weights here, because several magnitudes are equal.\n{BY_INDEX}": lambda w: (
+            _threshold(w, 1, or_equal=True)
         ),
-        mistake(
-            "You keep the larger of every two: the two largest of four may lie side by side.",
-            lambda w: _kept(w, w.abs(), 1, 2),
-            pointer="Choose two out of each four.",
+        f"A four keeps fewer than two weights here, because several magnitudes are equal.\n{BY_INDEX}": lambda w: (
+            _threshold(w, 2, or_equal=False)
         ),
-        mistake("You keep the two smallest magnitudes of each four.", lambda w: _kept(w, -w.abs(), 2)),
-        mistake("You keep one weight of each four (1:4): 2:4 keeps two.", lambda w: _kept(w, w.abs(), 1)),
-        mistake("You keep three weights of each four: 2:4 keeps two.", lambda w: _kept(w, w.abs(), 3)),
-        mistake(
-            "A four keeps more than two weights here, because several magnitudes are equal.",
-            lambda w: _threshold(w, 1, or_equal=True),
-            pointer=BY_INDEX,
-        ),
-        mistake(
-            "A four keeps fewer than two weights here, because several magnitudes are equal.",
-            lambda w: _threshold(w, 2, or_equal=False),
-            pointer=BY_INDEX,
-        ),
-        mistake(
-            "This is the mask.",
+        "This is the mask.\nReturn the weights themselves, weight * mask.": [
             lambda w: (prune_2_4(w) != 0).float(),
             lambda w: prune_2_4(w) != 0,
-            pointer="Return the weights themselves, weight * mask.",
-        ),
-        mistake(
-            "The signs are lost.",
-            lambda w: prune_2_4(w).abs(),
-            pointer="abs() is for choosing only, what stays is the weight itself.",
-        ),
-        mistake("Every weight became 0: of every four, two should stay.", torch.zeros_like),
-        mistake("Nothing was pruned.", lambda w: w, pointer="Of every four the two smallest magnitudes become 0."),
-        mistake(
-            "You keep two fixed places of each four.",
+        ],
+        "The signs are lost.\nabs() is for choosing only, what stays is the weight itself.": lambda w: prune_2_4(
+            w
+        ).abs(),
+        "Every weight became 0: of every four, two should stay.": torch.zeros_like,
+        "Nothing was pruned.\nOf every four the two smallest magnitudes become 0.": lambda w: w,
+        "You keep two fixed places of each four.\nWhich two stay is decided by their magnitudes.": [
             lambda w: _places(w, 0, 1),
             lambda w: _places(w, 2, 3),
             lambda w: _places(w, 0, 2),
-            pointer="Which two stay is decided by their magnitudes.",
-        ),
-    ],
+        ],
+    },
     hints=[
         "Each four decides for itself. Give the fours an axis of their own, and choose along it.",
         "Reshape to (out, in/4, 4). The places of the two largest magnitudes: topk(2) of abs(). Make a mask from them "

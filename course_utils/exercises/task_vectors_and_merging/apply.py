@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, Mistake, alike, case, mistake
+from course_utils.exercises.engine import Exercise, Mistake, alike, case
 from course_utils.exercises.engine.calls import clone
 from course_utils.exercises.engine.diagnose import tried
 from course_utils.merging.task_vectors import add, edit, task_vector
@@ -121,64 +121,52 @@ EXERCISE = Exercise(
     ],
     checks=[_counter, _half, _memory],
     equal=_is_right,
-    mistakes=[
-        mistake(
-            "You add the fine-tuned models to the base: each holds the whole base once more.",
-            *_sum(lambda n, lam: (1, lam), lambda n, lam: (1, lam / n), lambda n, lam: (1, 1), lambda n, lam: (n, lam)),
-            pointer="Add what fine-tuning changed, theta_i - theta_0.",
-        ),
-        mistake("You took the mean of the task vectors: take their sum.", *_sum(lambda n, lam: (1 - lam, lam / n))),
-        mistake(
-            "lam multiplies the base as well: it scales the sum of the task vectors only.",
+    mistakes={
+        "You add the fine-tuned models to the base: each holds the whole base once more.\n"
+        "Add what fine-tuning changed, theta_i - theta_0.": [
+            *_sum(lambda n, lam: (1, lam), lambda n, lam: (1, lam / n), lambda n, lam: (1, 1), lambda n, lam: (n, lam))
+        ],
+        "You took the mean of the task vectors: take their sum.": [*_sum(lambda n, lam: (1 - lam, lam / n))],
+        "lam multiplies the base as well: it scales the sum of the task vectors only.": [
             *_sum(lambda n, lam: (lam * (1 - n), lam), lambda n, lam: (0, lam / n)),
             *_sum(lambda n, lam: (lam, lam), lambda n, lam: (lam - n, 1)),
-        ),
-        mistake(
-            "The base gets 1 - lam, as if you interpolated: it stays whole, because theta_i - theta_0 is a difference.",
-            *_sum(lambda n, lam: (1 - lam - lam * n, lam), lambda n, lam: (1 - 2 * lam, lam / n)),
-        ),
-        mistake("The base is subtracted once in all, not once for each model.", *_sum(lambda n, lam: (1 - lam, lam))),
-        mistake(
-            "The base minus the task vectors forgets the tasks: a task vector is fine-tuned minus base, and is added.",
-            *_sum(lambda n, lam: (1 + lam * n, -lam), lambda n, lam: (1 + lam, -lam / n)),
-        ),
-        mistake("Only the first model takes part.", *_sum(lambda n, lam: (1 - lam, [lam] + [0] * (n - 1)))),
-        mistake(
-            "Only the last model takes part: each step must begin with the sum so far.",
-            *_sum(lambda n, lam: (1 - lam, [0] * (n - 1) + [lam])),
-        ),
-        mistake(
-            "This is lam times the sum of the task vectors, without the base, which they start from.",
+        ],
+        "The base gets 1 - lam, as if you interpolated: it stays whole, because theta_i - theta_0 is a difference.": [
+            *_sum(lambda n, lam: (1 - lam - lam * n, lam), lambda n, lam: (1 - 2 * lam, lam / n))
+        ],
+        "The base is subtracted once in all, not once for each model.": [*_sum(lambda n, lam: (1 - lam, lam))],
+        "The base minus the task vectors forgets the tasks: a task vector is fine-tuned minus base, and is added.": [
+            *_sum(lambda n, lam: (1 + lam * n, -lam), lambda n, lam: (1 + lam, -lam / n))
+        ],
+        "Only the first model takes part.": [*_sum(lambda n, lam: (1 - lam, [lam] + [0] * (n - 1)))],
+        "Only the last model takes part: each step must begin with the sum so far.": [
+            *_sum(lambda n, lam: (1 - lam, [0] * (n - 1) + [lam]))
+        ],
+        "This is lam times the sum of the task vectors, without the base, which they start from.": [
             *_sum(lambda n, lam: (-lam * n, lam), lambda n, lam: (-lam, lam / n), lambda n, lam: (-n, 1)),
             *_sum(lambda n, lam: (0, lam)),
-        ),
-        mistake("lam is ignored.", *_sum(lambda n, lam: (1 - n, 1), lambda n, lam: (0, 1 / n))),
-        mistake("This is the models' average, whatever lam is.", *_sum(lambda n, lam: (1 / (n + 1), 1 / (n + 1)))),
-        mistake(
-            "You move on from the result so far: every task vector is measured from the base, theta_i - theta_0.",
-            *_sum(lambda n, lam: ((1 - lam) ** n, [lam * (1 - lam) ** (n - 1 - i) for i in range(n)])),
-        ),
-        mistake("The base is added once for each model.", *_sum(lambda n, lam: (n - lam * n, lam))),
-        mistake("You divide by lam: multiply by it.", *_sum(lambda n, lam: (1 - n / lam, 1 / lam))),
-        mistake("lam enters twice.", *_sum(lambda n, lam: (1 - n * lam**2, lam**2))),
-        mistake(
-            "lam has another power for each model: one lam multiplies the whole sum.",
-            *_sum(lambda n, lam: (1 - sum(lam ** (i + 1) for i in range(n)), [lam ** (i + 1) for i in range(n)])),
-        ),
-        mistake("This is the base: no task vector was added.", *_sum(lambda n, lam: (1, 0))),
-        mistake(
-            "You added up all entries, one number for the whole tensor: each entry keeps its own sum over the models.",
-            lambda base, tuned, lam: {n: t + lam * sum((m[n] - t).sum() for m in tuned) for n, t in base.items()},
-        ),
-        mistake(
-            "You subtract the first model, not the base.", *_sum(lambda n, lam: (1, [lam - lam * n] + [lam] * (n - 1)))
-        ),
-        mistake("Nothing was added up: the result is all zeros.", *_sum(lambda n, lam: (0, 0))),
-        mistake(
-            "This is one of the fine-tuned models alone.",
-            *_sum(lambda n, lam: (0, [0] * (n - 1) + [1]), lambda n, lam: (0, [1] + [0] * (n - 1))),
-        ),
-    ],
+        ],
+        "lam is ignored.": [*_sum(lambda n, lam: (1 - n, 1), lambda n, lam: (0, 1 / n))],
+        "This is the models' average, whatever lam is.": [*_sum(lambda n, lam: (1 / (n + 1), 1 / (n + 1)))],
+        "You move on from the result so far: every task vector is measured from the base, theta_i - theta_0.": [
+            *_sum(lambda n, lam: ((1 - lam) ** n, [lam * (1 - lam) ** (n - 1 - i) for i in range(n)]))
+        ],
+        "The base is added once for each model.": [*_sum(lambda n, lam: (n - lam * n, lam))],
+        "You divide by lam: multiply by it.": [*_sum(lambda n, lam: (1 - n / lam, 1 / lam))],
+        "lam enters twice.": [*_sum(lambda n, lam: (1 - n * lam**2, lam**2))],
+        "lam has another power for each model: one lam multiplies the whole sum.": [
+            *_sum(lambda n, lam: (1 - sum(lam ** (i + 1) for i in range(n)), [lam ** (i + 1) for i in range(n)]))
+        ],
+        "This is the base: no task vector was added.": [*_sum(lambda n, lam: (1, 0))],
+        "You added up all entries, one number for the whole tensor: each entry keeps its own sum over the models.": lambda base, tuned, lam: {
+            n: t + lam * sum((m[n] - t).sum() for m in tuned) for n, t in base.items()
+        },
+        "You subtract the first model, not the base.": [*_sum(lambda n, lam: (1, [lam - lam * n] + [lam] * (n - 1)))],
+        "Nothing was added up: the result is all zeros.": [*_sum(lambda n, lam: (0, 0))],
+        "This is one of the fine-tuned models alone.": [
+            *_sum(lambda n, lam: (0, [0] * (n - 1) + [1]), lambda n, lam: (0, [1] + [0] * (n - 1)))
+        ],
+    },
     explain=_explain,
     errors={
         "shapes": "The shapes do not line up: each name has one shape in all models, and the sum is over the models.",

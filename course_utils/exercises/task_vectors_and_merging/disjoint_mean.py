@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, case, draw, mistake, one_row
+from course_utils.exercises.engine import Exercise, anywhere, case, draw, one_row
 from course_utils.exercises.task_vectors_and_merging import listed
 from course_utils.merging.task_vectors import disjoint_mean, elect_sign
 
@@ -91,99 +91,70 @@ EXERCISE = Exercise(
         case("where all entries are 0, or none has the elected sign, the result is 0", NOBODY, ITS_SIGN),
     ],
     corners=[one_row("tau")],
-    mistakes=[
-        mistake(
-            "You divide by n, the number of tasks.",
-            *_ratio("right", "n"),
-            pointer="The divisor is the number of contributors: the mean of [2, 0, -1] with the sign + is 2 / 1.",
-        ),
-        mistake(
-            "You count the entries that are 0 as contributors: of [2, 0, -1] with the sign + that makes 1.",
-            *_ratio("right", "not against"),
-            pointer="A trimmed entry says nothing, so it does not take part.",
-        ),
-        mistake("You divide by the number of entries that are not 0, of either sign.", *_ratio("right", "not 0")),
-        mistake(
-            "Entries with the other sign take part in the sum: of [2, 0, -1] with the sign + that leaves 2 - 1.",
-            *_ratio("all", "not 0", "agreeing", "1"),
-            *_ratio("all times sign", "not 0", "n"),
-            pointer="They lost the election, so they are left out.",
-        ),
-        mistake(
-            "This is the plain mean: only the entries with the elected sign take part.",
-            *_ratio("all", "n"),
-        ),
-        mistake("This is the sum of the entries that agree: divide it by how many they are.", *_ratio("right", "1")),
-        mistake(
-            "The magnitudes are right, and the signs are lost: where the elected sign is -, the mean is negative.",
-            *_ratio("right sizes", "agreeing", "n", "1"),
-        ),
-        mistake(
-            "All entries count with their magnitude, whatever their sign: those of the other sign should be left out.",
-            *_ratio("sizes", "not 0", "n"),
-        ),
-        mistake(
-            "You turned the entries of the other sign round, so that they vote for what they oppose: leave them out.",
-            *_ratio("sizes times sign", "not 0", "n", "agreeing"),
-        ),
-        mistake("You average the entries that lost the election.", *_ratio("lost", "against", "n")),
-        mistake(
-            "You average the positive entries (or the negative ones) everywhere.",
-            *_ratio("positive", "> 0", "n"),
-            *_ratio("negative", "< 0", "n"),
-            pointer="Compare with `sign`, which differs by coordinate.",
-        ),
-        mistake("You add 1 to the count: only a count of 0 needs help.", *_ratio("right", "agreeing + 1")),
-        mistake(
-            "You take the largest of the entries that agree (dis-max, an option in the code of TIES), not the mean.",
+    mistakes={
+        "You divide by n, the number of tasks.\n"
+        "The divisor "
+        "is the number of contributors: the mean of [2, 0, -1] with the sign + is 2 / 1.": [*_ratio("right", "n")],
+        "You count the entries that are 0 as contributors: of [2, 0, -1] with the sign + that makes 1.\n"
+        "A trimmed entry says nothing, so it does not take part.": [*_ratio("right", "not against")],
+        "You divide by the number of entries that are not 0, of either sign.": [*_ratio("right", "not 0")],
+        "Entries with the other sign take part in the sum: of [2, 0, -1] with the sign + that leaves 2 - 1.\n"
+        "They lost the election, "
+        "so they are left out.": [*_ratio("all", "not 0", "agreeing", "1"), *_ratio("all times sign", "not 0", "n")],
+        "This is the plain mean: only the entries with the elected sign take part.": [*_ratio("all", "n")],
+        "This is the sum of the entries that agree: divide it by how many they are.": [*_ratio("right", "1")],
+        "The magnitudes are right, and the signs are lost: where the elected sign is -, the mean is negative.": [
+            *_ratio("right sizes", "agreeing", "n", "1")
+        ],
+        "All entries count with their magnitude, whatever their sign: those of the other sign should be left out.": [
+            *_ratio("sizes", "not 0", "n")
+        ],
+        "You turned the entries of the other sign round, so that they vote for what they oppose: leave them out.": [
+            *_ratio("sizes times sign", "not 0", "n", "agreeing")
+        ],
+        "You average the entries that lost the election.": [*_ratio("lost", "against", "n")],
+        "You average the positive entries (or the negative ones) everywhere.\n"
+        "Compare with "
+        "`sign`, which differs by coordinate.": [*_ratio("positive", "> 0", "n"), *_ratio("negative", "< 0", "n")],
+        "You add 1 to the count: only a count of 0 needs help.": [*_ratio("right", "agreeing + 1")],
+        "You take the largest of the entries that agree (dis-max, an option in the code of TIES), not the mean.": [
             lambda tau, sign: sign * (tau.abs() * (tau * sign > 0)).amax(0),
             lambda tau, sign: (tau * (tau * sign > 0)).amax(0),
+        ],
+        "You take the smallest of the entries that agree: take their mean.": lambda tau, sign: (
+            sign * _or_nan(tau, sign).abs().nan_to_num(1000000000.0).amin(0) * (tau * sign > 0).any(0)
         ),
-        mistake(
-            "You take the smallest of the entries that agree: take their mean.",
-            lambda tau, sign: sign * _or_nan(tau, sign).abs().nan_to_num(1e9).amin(0) * (tau * sign > 0).any(0),
-        ),
-        mistake(
-            "You take the median of the entries that agree: take their mean.",
+        "You take the median of the entries that agree: take their mean.": [
             lambda tau, sign: _or_nan(tau, sign).nanmedian(0).values.nan_to_num(),
             lambda tau, sign: _or_nan(tau, sign).nanquantile(0.5, dim=0).nan_to_num(),
-        ),
-        mistake(
-            "You elected the signs once more: the argument `sign` may come from another rule, or from untrimmed tasks.",
+        ],
+        "You elected the signs once more: the argument `sign` may come from another rule, or from untrimmed tasks.\n"
+        "Use `sign` as it is.": [
             lambda tau, sign: disjoint_mean(tau, elect_sign(tau)),
             lambda tau, sign: disjoint_mean(tau, tau.sum(0).sign()),
-            pointer="Use `sign` as it is.",
+        ],
+        "You divide by one number for all coordinates: count the contributors of each coordinate.": lambda tau, sign: (
+            tau.where(tau * sign > 0, 0).sum(0) / (tau * sign > 0).sum()
         ),
-        mistake(
-            "You divide by one number for all coordinates: count the contributors of each coordinate.",
-            lambda tau, sign: tau.where(tau * sign > 0, 0).sum(0) / (tau * sign > 0).sum(),
-        ),
-        mistake("You divide by the number of coordinates: contributors are tasks.", *_ratio("right", "d")),
-        mistake(
-            "You return the elected sign itself, or the share of those who agree, instead of the mean of the entries.",
+        "You divide by the number of coordinates: contributors are tasks.": [*_ratio("right", "d")],
+        "You return the elected sign itself, or the share of those who agree, instead of the mean of the entries.": [
             *_ratio("sign", "1"),
             *_ratio("agreeing", "n"),
             lambda tau, sign: sign * (tau * sign > 0).sum(0) / len(tau),
+        ],
+        "You weigh the entries by their magnitude: each contributor counts once.": lambda tau, sign: (
+            sign * (tau**2 * (tau * sign > 0)).sum(0) / (tau.abs() * (tau * sign > 0)).sum(0)
         ),
-        mistake(
-            "You weigh the entries by their magnitude: each contributor counts once.",
-            lambda tau, sign: sign * (tau**2 * (tau * sign > 0)).sum(0) / (tau.abs() * (tau * sign > 0)).sum(0),
+        "Nobody contributes at this coordinate, and 0 / 0 is nan: the result is 0 there.\n"
+        "Divide by a count that is at least 1.": lambda tau, sign: _or_nan(tau, sign).nanmean(0),
+        "You averaged over the entries of each task: average over the tasks, dim 0.": anywhere(
+            lambda tau, sign: _or_nan(tau, sign).nanmean(1)
         ),
-        mistake(
-            "Nobody contributes at this coordinate, and 0 / 0 is nan: the result is 0 there.",
-            lambda tau, sign: _or_nan(tau, sign).nanmean(0),
-            pointer="Divide by a count that is at least 1.",
-        ),
-        mistake(
-            "You averaged over the entries of each task: average over the tasks, dim 0.",
-            lambda tau, sign: _or_nan(tau, sign).nanmean(1),
-            anywhere=True,
-        ),
-        mistake("You did not average: sum over the tasks, dim 0.", lambda tau, sign: tau * (tau * sign > 0)),
-        mistake("This is one number: each coordinate has its own mean.", lambda tau, sign: tau[tau * sign > 0].mean()),
-        mistake("tau[mask] is one long list: multiply with the mask instead.", lambda tau, sign: tau[tau * sign > 0]),
-        mistake("A dimension of size 1 is left over: no keepdim.", lambda tau, sign: disjoint_mean(tau, sign)[None]),
-    ],
+        "You did not average: sum over the tasks, dim 0.": lambda tau, sign: tau * (tau * sign > 0),
+        "This is one number: each coordinate has its own mean.": lambda tau, sign: tau[tau * sign > 0].mean(),
+        "tau[mask] is one long list: multiply with the mask instead.": lambda tau, sign: tau[tau * sign > 0],
+        "A dimension of size 1 is left over: no keepdim.": lambda tau, sign: disjoint_mean(tau, sign)[None],
+    },
     explain=_explain,
     errors={
         "shapes": "The shapes do not line up: tau is (n, d), sign is (d,), and they meet as they are. Sum over dim 0.",

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, alike, case, draw, mistake, one_row
+from course_utils.exercises.engine import Exercise, alike, anywhere, case, draw, one_row
 from course_utils.exercises.task_vectors_and_merging import listed
 from course_utils.merging.task_vectors import elect_sign
 
@@ -81,106 +81,78 @@ EXERCISE = Exercise(
         case("where the sum is exactly 0, with one coordinate of a large total", MANY_SMALL),
     ],
     corners=[one_row("tau")],
-    mistakes=[
-        mistake(
-            "You counted heads, one vote for each task (the median does so, too): of [3, -1, -1] that makes a minus.",
+    mistakes={
+        "You counted heads, one vote for each task (the median does so, too): of [3, -1, -1] that makes a minus.\n"
+        "Votes count by how far they go: 3 - 1 - 1 is +1, a plus.": [
             *_total(lambda tau: tau.sign().sum(0), ways=4),
             *_total(lambda tau: tau.median(0).values, lambda tau: tau.quantile(0.5, dim=0)),
             lambda tau: tau.sign().mode(dim=0).values,
-            pointer="Votes count by how far they go: 3 - 1 - 1 is +1, a plus.",
-        ),
-        mistake(
-            "The entry of largest magnitude decides alone: [3, -2, -2] has the sum -1, so a minus.",
+        ],
+        "The entry of largest magnitude decides alone: [3, -2, -2] has the sum -1, so a minus.\n"
+        "Sum over the tasks first, then take the sign.": [
             *_total(
                 lambda tau: tau.gather(0, tau.abs().argmax(0, keepdim=True))[0], lambda tau: tau.amax(0) + tau.amin(0)
-            ),
-            pointer="Sum over the tasks first, then take the sign.",
-        ),
-        mistake(
-            "This is the sign of the largest or smallest value, max or min: one entry is enough for it.",
-            *_total(lambda tau: tau.amax(0), lambda tau: tau.amin(0)),
-        ),
-        mistake("This is the product of the signs: two minuses make a plus.", *_total(lambda tau: tau.sign().prod(0))),
-        mistake(
-            "This is the sign of one task alone, the first or the last: all tasks vote.",
-            *_total(lambda tau: tau[0], lambda tau: tau[-1]),
-        ),
-        mistake("You weigh the votes by their squares.", *_total(lambda tau: (tau * tau.abs()).sum(0))),
-        mistake(
-            "You compare the mean of the positive entries with that of the negative ones.",
-            *_total(_means),
-            pointer="The totals decide: [2, -1.5, -1.5] is a minus, because 3 is more than 2.",
-        ),
-        mistake(
-            "You brought the task vectors to one length first: they vote as they are, by how far they moved.",
-            *_total(lambda tau: F.normalize(tau, dim=-1).sum(0), lambda tau: F.normalize(tau, p=1, dim=-1).sum(0)),
-        ),
-        mistake("All signs are the wrong way round: a positive sum gives +1.", *_total(lambda tau: -tau.sum(0))),
-        mistake(
-            "You added up magnitudes without their signs, so every coordinate gets a plus.",
-            *_total(lambda tau: tau.abs().sum(0)),
-        ),
-        mistake(
-            "You return the total or the mean itself: its sign is asked for, +1 or -1.",
+            )
+        ],
+        "This is the sign of the largest or smallest value, max or min: one entry is enough for it.": [
+            *_total(lambda tau: tau.amax(0), lambda tau: tau.amin(0))
+        ],
+        "This is the product of the signs: two minuses make a plus.": [*_total(lambda tau: tau.sign().prod(0))],
+        "This is the sign of one task alone, the first or the last: all tasks vote.": [
+            *_total(lambda tau: tau[0], lambda tau: tau[-1])
+        ],
+        "You weigh the votes by their squares.": [*_total(lambda tau: (tau * tau.abs()).sum(0))],
+        "You compare the mean of the positive entries with that of the negative ones.\n"
+        "The totals decide: [2, -1.5, -1.5] is a minus, because 3 is more than 2.": [*_total(_means)],
+        "You brought the task vectors to one length first: they vote as they are, by how far they moved.": [
+            *_total(lambda tau: F.normalize(tau, dim=-1).sum(0), lambda tau: F.normalize(tau, p=1, dim=-1).sum(0))
+        ],
+        "All signs are the wrong way round: a positive sum gives +1.": [*_total(lambda tau: -tau.sum(0))],
+        "You added up magnitudes without their signs, so every coordinate gets a plus.": [
+            *_total(lambda tau: tau.abs().sum(0))
+        ],
+        "You return the total or the mean itself: its sign is asked for, +1 or -1.": [
             lambda tau: tau.sum(0),
             lambda tau: tau.sign().sum(0),
             lambda tau: tau.mean(0),
-        ),
-        mistake(
-            "You return a comparison, True and False or 1 and 0: signs are +1 and -1.",
+        ],
+        "You return a comparison, True and False or 1 and 0: signs are +1 and -1.": [
             lambda tau: tau.sum(0) > 0,
             lambda tau: tau.sum(0) >= 0,
             lambda tau: (tau.sum(0) > 0).float(),
             lambda tau: (tau.sum(0) >= 0).float(),
             lambda tau: (elect_sign(tau) > 0).float(),
-        ),
-        mistake(
-            "Where the sum is exactly 0, .sign() leaves a 0, and then no entry of that coordinate agrees with it.",
-            lambda tau: tau.sum(0).sign(),
-            pointer="Give it the sign that most coordinates have.",
-        ),
-        mistake(
-            "Where the sum is exactly 0 you always say the same, as mergekit does, whose >= 0 says +1.",
-            _draw(lambda sign, tau: torch.ones(())),
-            _draw(lambda sign, tau: -torch.ones(())),
-            pointer="The sign that most coordinates have is asked for.",
-        ),
-        mistake("At a sum of 0 you give the sign that fewest coordinates have.", _draw(lambda s, tau: -s.sum().sign())),
-        mistake(
-            "Where the sum is exactly 0 you let the tasks vote by heads at that coordinate.",
-            _draw(lambda sign, tau: tau.sign().sum(0).sign()),
-            pointer="The sign that most of the other coordinates were given is asked for.",
-        ),
-        mistake(
-            "Where the sum is exactly 0 you let all entries of tau decide, by their signs or their total.",
+        ],
+        "Where the sum is exactly 0, .sign() leaves a 0, and then no entry of that coordinate agrees with it.\n"
+        "Give it the sign that most coordinates have.": lambda tau: tau.sum(0).sign(),
+        "Where the sum is exactly 0 you always say the same, as mergekit does, whose >= 0 says +1.\n"
+        "The sign that most coordinates "
+        "have is asked for.": [_draw(lambda sign, tau: torch.ones(())), _draw(lambda sign, tau: -torch.ones(()))],
+        "At a sum of 0 you give the sign that fewest coordinates have.": _draw(lambda s, tau: -s.sum().sign()),
+        "Where the sum is exactly 0 you let the tasks vote by heads at that coordinate.\n"
+        "The sign that "
+        "most of the other coordinates were given is asked for.": _draw(lambda sign, tau: tau.sign().sum(0).sign()),
+        "Where the sum is exactly 0 you let all entries of tau decide, by their signs or their total.\n"
+        "Count the coordinates after the election, each with one vote.": [
             _draw(lambda sign, tau: tau.sign().sum().sign()),
             _draw(lambda sign, tau: tau.sum().sign()),
-            pointer="Count the coordinates after the election, each with one vote.",
-        ),
-        mistake(
-            "Where the sum is exactly 0 you take the sign of one task.",
+        ],
+        "Where the sum is exactly 0 you take the sign of one task.\n"
+        "The sign that most coordinates have is asked for.": [
             _draw(lambda sign, tau: tau[0].sign()),
             _draw(lambda sign, tau: tau[-1].sign()),
             _draw(lambda sign, tau: tau.gather(0, tau.abs().argmax(0, keepdim=True))[0].sign()),
-            pointer="The sign that most coordinates have is asked for.",
-        ),
-        mistake(
-            "You summed over the entries of each task: there is one sign for each coordinate.",
-            lambda tau: elect_sign(tau.T),
-            lambda tau: tau.sum(1).sign(),
-            lambda tau: tau.sum(1, keepdim=True).sign(),
-            pointer="The tasks are dim 0.",
-            anywhere=True,
-        ),
-        mistake("tau[indices] takes whole rows: nothing is to be picked.", lambda tau: tau[tau.abs().argmax(0)].sign()),
-        mistake("Each task still has its own sign: sum over the tasks first.", lambda tau: tau.sign()),
-        mistake("This is one number: each coordinate has its own election.", lambda tau: tau.sum().sign()),
-        mistake(
-            "A dimension of size 1 is left over: sum without keepdim.",
-            lambda tau: elect_sign(tau)[None],
-            anywhere=True,
-        ),
-    ],
+        ],
+        "You summed over the entries of each task: there is one sign for each coordinate.\nThe tasks are dim 0.": [
+            anywhere(lambda tau: elect_sign(tau.T)),
+            anywhere(lambda tau: tau.sum(1).sign()),
+            anywhere(lambda tau: tau.sum(1, keepdim=True).sign()),
+        ],
+        "tau[indices] takes whole rows: nothing is to be picked.": lambda tau: tau[tau.abs().argmax(0)].sign(),
+        "Each task still has its own sign: sum over the tasks first.": lambda tau: tau.sign(),
+        "This is one number: each coordinate has its own election.": lambda tau: tau.sum().sign(),
+        "A dimension of size 1 is left over: sum without keepdim.": anywhere(lambda tau: elect_sign(tau)[None]),
+    },
     equal=lambda got, tau: isinstance(got, Tensor) and alike(got, elect_sign(tau)),  # whole numbers will do
     explain=_explain,
     errors={

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, case, draw, mistake
+from course_utils.exercises.engine import Exercise, case, draw
 from course_utils.merging.task_vectors import slerp_tensors
 
 
@@ -111,76 +111,65 @@ EXERCISE = Exercise(
     ],
     atol=1e-5,
     rtol=3e-5,
-    mistakes=[
-        mistake(
-            "This is the straight line, for nearly parallel directions only: half-way it is shorter than both ends.",
-            *_weights(lambda w, t, x, y: (1 - t, t), lambda w, t, x, y: (t, 1 - t)),
-        ),
-        mistake("t runs the wrong way: t = 0 is a.", *_weights(lambda w, t, x, y: (y, x))),
-        mistake(
-            "You normalised the vectors: a / |a| and b / |b| are for the angle only.",
-            *_normal(lambda a, b, t: slerp_tensors(_unit(a), _unit(b), t)),
-        ),
-        mistake(
-            "You normalised the straight line: that meets the arc, but at another place.",
+    mistakes={
+        "This is the straight line, for nearly parallel directions only: half-way it is shorter than both ends.": [
+            *_weights(lambda w, t, x, y: (1 - t, t), lambda w, t, x, y: (t, 1 - t))
+        ],
+        "t runs the wrong way: t = 0 is a.": [*_weights(lambda w, t, x, y: (y, x))],
+        "You normalised the vectors: a / |a| and b / |b| are for the angle only.": [
+            *_normal(lambda a, b, t: slerp_tensors(_unit(a), _unit(b), t))
+        ],
+        "You normalised the straight line: that meets the arc, but at another place.": [
             *_normal(lambda a, b, t: _unit((1 - t) * a + t * b)),
             *_normal(lambda a, b, t: _unit((1 - t) * _unit(a) + t * _unit(b))),
-        ),
-        mistake("The angle is in degrees: sin takes radians.", *_turn(degrees)),
-        mistake("You use the cosine as the angle: W is its arccos.", *_turn(cos)),
-        mistake(
-            "<a, b> is not divided by both lengths, each once: are there brackets around their product?",
+        ],
+        "The angle is in degrees: sin takes radians.": [*_turn(degrees)],
+        "You use the cosine as the angle: W is its arccos.": [*_turn(cos)],
+        "<a, b> is not divided by both lengths, each once: are there brackets around their product?": [
             *_angle(lambda a, b: (a * b).sum(), lambda a, b: (a * b).sum() / a.norm() * b.norm()),
             *_angle(lambda a, b: (a * b).sum() / a.norm() ** 2, lambda a, b: (a * b).sum() / b.norm() ** 2),
-        ),
-        mistake(
-            "You weigh with cosines: the coefficients are sines.",
+        ],
+        "You weigh with cosines: the coefficients are sines.": [
             *_weights(
                 lambda w, t, *_: [cos(s * w) / cos(w) for s in (1 - t, t)], lambda w, t, *_: (cos(t * w), sin(t * w))
-            ),
-        ),
-        mistake(
-            "The division by sin W is missing, or is another one: then t = 0 would not give a.",
+            )
+        ],
+        "The division by sin W is missing, or is another one: then t = 0 would not give a.": [
             *_weights(*[lambda w, t, x, y, f=f: (x * f(w), y * f(w)) for f in (sin, lambda w: sin(w) / w)]),
             *_weights(lambda w, t, x, y: (x * sin(w) ** 2, y * sin(w) ** 2)),
             *_weights(lambda w, t, x, y: (x, y * sin(w)), lambda w, t, x, y: (x * sin(w), y)),
-        ),
-        mistake(
-            "The brackets are wrong: the sines are of the products (1 - t) W and t W, and divided by sin W afterwards.",
+        ],
+        "The brackets are wrong: the sines are of the products (1 - t) W and t W, and divided by sin W afterwards.": [
             *_weights(lambda w, t, x, y: (sin(1 - t) * w / sin(w), sin(t) * w / sin(w))),
             *_weights(lambda w, t, x, y: (sin((1 - t) * w / sin(w)), sin(t * w / sin(w)))),
             *_weights(lambda w, t, x, y: (sin(1 - t * w) / sin(w), y)),
-        ),
-        mistake(
-            "The two coefficients sum to 1, as on the straight line: on an arc they sum to more.",
-            *_weights(lambda w, t, x, y: (1 - y, y), lambda w, t, x, y: (x / (x + y), y / (x + y))),
-        ),
-        mistake("<a, b> is a sum, not the mean.", *_angle(lambda a, b: (_unit(a) * _unit(b)).mean())),
-        mistake("1 minus the cosine is a distance: the arccos is of the cosine.", *_turn(lambda w: acos(1 - cos(w)))),
-        mistake("You use half the angle, or twice the angle.", *_turn(lambda w: w / 2, lambda w: 2 * w)),
-        mistake("W is not the arcsin or arctan.", *_turn(lambda w: asin(cos(w)), lambda w: atan(cos(w)))),
-        mistake(
-            "You took the absolute value of the cosine, or turned b round, as for rotations: -b is another model.",
+        ],
+        "The two coefficients sum to 1, as on the straight line: on an arc they sum to more.": [
+            *_weights(lambda w, t, x, y: (1 - y, y), lambda w, t, x, y: (x / (x + y), y / (x + y)))
+        ],
+        "<a, b> is a sum, not the mean.": [*_angle(lambda a, b: (_unit(a) * _unit(b)).mean())],
+        "1 minus the cosine is a distance: the arccos is of the cosine.": [*_turn(lambda w: acos(1 - cos(w)))],
+        "You use half the angle, or twice the angle.": [*_turn(lambda w: w / 2, lambda w: 2 * w)],
+        "W is not the arcsin or arctan.": [*_turn(lambda w: asin(cos(w)), lambda w: atan(cos(w)))],
+        "You took the absolute value of the cosine, or turned b round, as for rotations: -b is another model.": [
             *_turn(lambda w: min(w, pi - w)),
             *_weights(lambda w, t, x, y: (x, y) if w < 1.6 else (_arc(pi - w, t)[0], -_arc(pi - w, t)[1])),
-        ),
-        mistake("You subtract: the two terms are added.", *_weights(lambda w, t, x, y: (x, -y))),
-        mistake("1 - t is missing or doubled.", *_weights(lambda w, t, x, y: (1, y), lambda w, t, x, y: (y, y))),
-        mistake("This does not depend on t.", *_weights(lambda *_: (1, 0), lambda *_: (0, 1), lambda *_: (0.5, 0.5))),
-        mistake(
-            "You took one angle for each row, column or entry: flatten both tensors for the angle, there is one.",
+        ],
+        "You subtract: the two terms are added.": [*_weights(lambda w, t, x, y: (x, -y))],
+        "1 - t is missing or doubled.": [*_weights(lambda w, t, x, y: (1, y), lambda w, t, x, y: (y, y))],
+        "This does not depend on t.": [*_weights(lambda *_: (1, 0), lambda *_: (0, 1), lambda *_: (0.5, 0.5))],
+        "You took one angle for each row, column or entry: flatten both tensors for the angle, there is one.": [
             *_angle(*[lambda a, b, d=d: F.cosine_similarity(a, b, dim=d).unsqueeze(d) for d in (0, -1)]),
             *_angle(lambda a, b: F.cosine_similarity(a, b, dim=-1).mean(), lambda a, b: _unit(a) * _unit(b)),
-        ),
-        mistake("On the straight line t runs the wrong way.", *_line(lambda a, b, t: t * a + (1 - t) * b)),
-        mistake(
-            "For parallel directions you return a, b, 0 or something of another length: take the straight line.",
+        ],
+        "On the straight line t runs the wrong way.": [*_line(lambda a, b, t: t * a + (1 - t) * b)],
+        "For parallel directions you return a, b, 0 or something of another length: take the straight line.": [
             *_line(lambda a, b, t: a, lambda a, b, t: b, lambda a, b, t: (a + b) / 2, lambda a, b, t: 0 * a),
             *_line(lambda a, b, t: _unit((1 - t) * a + t * b)),
-        ),
-        mistake("The limit is not 0.9995.", *[partial(_limit, limit) for limit in (0.9, 0.999, 0.9999)]),
-        mistake("The result is flat: flatten for the angle only.", lambda a, b, t: slerp_tensors(a, b, t).flatten()),
-    ],
+        ],
+        "The limit is not 0.9995.": [*[partial(_limit, limit) for limit in (0.9, 0.999, 0.9999)]],
+        "The result is flat: flatten for the angle only.": lambda a, b, t: slerp_tensors(a, b, t).flatten(),
+    },
     explain=_explain,
     errors={
         "1D tensors|cannot be multiplied|inconsistent tensor|Dimension out": "a and b may be matrices: flatten.",

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, case, draw, mistake, one_row
+from course_utils.exercises.engine import Exercise, anywhere, case, draw, one_row
 from course_utils.merging.task_vectors import keep_count, trim
 
 
@@ -83,103 +83,83 @@ EXERCISE = Exercise(
         case("equal magnitudes, and many zeros: as many stay, any of the equal ones", TIED, 0.25, view=_magnitudes),
     ],
     corners=[one_row("tau")],
-    mistakes=[
-        mistake(
-            "You use one threshold for all tasks: one that moved far keeps nearly all, one that moved little nothing.",
+    mistakes={
+        "You use one threshold for all tasks: one that moved far keeps nearly all, one that moved little nothing.\n"
+        "Each row has its own ceil(density * d) entries.": [
             lambda x, r: trim(x.reshape(1, -1), r).reshape(x.shape),
             lambda x, r: x * _top(x.abs().reshape(1, -1), _k(x, r)).reshape(x.shape),
             lambda x, r: x * (x.abs() >= x.abs().flatten().topk(keep_count(r, x.numel())).values.min()),
             lambda x, r: x * (x.abs() >= x.abs().quantile(1 - r)),
-            pointer="Each row has its own ceil(density * d) entries.",
-        ),
-        mistake("You keep the entries of smallest magnitude.", lambda x, r: x * _top(-x.abs(), _k(x, r))),
-        mistake(
-            "You compare signed values: what counts is how far the weight moved, in either direction.",
+        ],
+        "You keep the entries of smallest magnitude.": lambda x, r: x * _top(-x.abs(), _k(x, r)),
+        "You compare signed values: what counts is how far the weight moved, in either direction.\n"
+        "Choose by magnitude.": [
             lambda x, r: x * _top(x, _k(x, r)),
             lambda x, r: x * (x >= x.topk(_k(x, r)).values[:, -1:]),
             lambda x, r: x * _top(-x, _k(x, r)),
-            pointer="Choose by magnitude.",
-        ),
-        mistake(
-            "You keep one entry too few where density * d is no whole number: int(), round() and quantile are too low.",
+        ],
+        "You keep one entry too few where density * d is no whole number: int(), round() and quantile are too low.\n"
+        "ceil does, and leaves at least one.": [
             *_count(lambda n, d, r: math.floor(r * d)),
             *_count(lambda n, d, r: max(1, math.floor(r * d))),
             lambda x, r: x * (x.abs() >= x.abs().quantile(1 - r, dim=-1, keepdim=True)),
-            pointer="ceil does, and leaves at least one.",
-        ),
-        mistake("You return what trimming takes away: the small entries are left.", lambda x, r: x - trim(x, r)),
-        mistake(
-            "You took density as the share to drop: it is the share that stays.",
+        ],
+        "You return what trimming takes away: the small entries are left.": lambda x, r: x - trim(x, r),
+        "You took density as the share to drop: it is the share that stays.": [
             *_count(lambda n, d, r: math.ceil((1 - r) * d)),
             *_count(lambda n, d, r: d - keep_count(r, d)),
-        ),
-        mistake("You took n, the number of tasks, for d.", *_count(lambda n, d, r: keep_count(r, n))),
-        mistake(
-            "You choose within each column (dim 0): the entries of one task compete with each other.",
+        ],
+        "You took n, the number of tasks, for d.": [*_count(lambda n, d, r: keep_count(r, n))],
+        "You choose within each column (dim 0): the entries of one task compete with each other.": [
             lambda x, r: x * _top(x.abs().T, keep_count(r, len(x))).T,
             lambda x, r: x * _top(x.abs().T, _k(x, r)).T,
-        ),
-        mistake(
-            "You keep one entry too many in each row: kthvalue(d - k), or index k of sorted magnitudes, is too low.",
+        ],
+        "You keep one entry too many in each row: kthvalue(d - k), or index k of sorted magnitudes, is too low.\n"
+        "A threshold with >= is the k-th largest magnitude.": [
             lambda x, r: x * (x.abs() >= _nth(x, min(x.shape[-1], int(r * x.shape[-1]) + 1))),
             lambda x, r: x * (x.abs() >= _nth(x, min(x.shape[-1], _k(x, r) + 1))),
-            pointer="A threshold with >= is the k-th largest magnitude.",
-        ),
-        mistake(
-            "You keep one entry too few in each row: > leaves out the threshold itself, the k-th largest.",
-            lambda x, r: x * (x.abs() > _nth(x, _k(x, r))),
-            pointer="Take the indices of topk and no threshold.",
-        ),
-        mistake(
-            "Where several entries are equal to the threshold you keep all of them or none: topk(k) gives exactly k.",
+        ],
+        "You keep one entry too few in each row: > leaves out the threshold itself, the k-th largest.\n"
+        "Take the indices of topk and no threshold.": lambda x, r: x * (x.abs() > _nth(x, _k(x, r))),
+        "Where several entries are equal to the threshold you keep all of them or none: topk(k) gives exactly k.": [
             lambda x, r: x * (x.abs() >= _nth(x, _k(x, r))),
             lambda x, r: x * (x.abs() > _nth(x, _k(x, r) + 1)),
-        ),
-        mistake(
-            "This is the mask, 1 where an entry stays.",
-            lambda x, r: trim(x, r) != 0,
-            lambda x, r: (trim(x, r) != 0).double(),
-            pointer="The entries themselves are asked for: multiply the mask with tau.",
-        ),
-        mistake("You return the magnitudes: the signs of tau must come through.", lambda x, r: trim(x, r).abs()),
-        mistake("You return the signs of the kept entries, instead of the entries.", lambda x, r: trim(x, r).sign()),
-        mistake(
-            "You scaled up what is left: it is DARE that divides by the share that stays.",
+        ],
+        "This is the mask, 1 where an entry stays.\n"
+        "The entries themselves are asked "
+        "for: multiply the mask with tau.": [lambda x, r: trim(x, r) != 0, lambda x, r: (trim(x, r) != 0).double()],
+        "You return the magnitudes: the signs of tau must come through.": lambda x, r: trim(x, r).abs(),
+        "You return the signs of the kept entries, instead of the entries.": lambda x, r: trim(x, r).sign(),
+        "You scaled up what is left: it is DARE that divides by the share that stays.": [
             lambda x, r: trim(x, r) / r,
             lambda x, r: trim(x, r) * x.abs().sum(-1, True) / trim(x, r).abs().sum(-1, True),
-        ),
-        mistake(
-            "All tasks keep the same columns here: each row has its own largest entries, at its own indices.",
+        ],
+        "All tasks keep the same columns here: each row has its own largest entries, at its own indices.": [
             lambda x, r: x * _top(x.abs(), _k(x, r)).any(0),
             lambda x, r: x * _top(x.abs().sum(0, True), _k(x, r)),
-        ),
-        mistake(
-            "You subtracted the threshold from what is left: the kept entries stay as they are.",
+        ],
+        "You subtracted the threshold from what is left: the kept entries stay as they are.": [
             lambda x, r: x.sign() * (x.abs() - _nth(x, _k(x, r))).clamp(min=0),
             lambda x, r: x.sign() * (x.abs() - _nth(x, min(x.shape[-1], _k(x, r) + 1))).clamp(min=0),
-        ),
-        mistake(
-            "You compare the magnitudes with density: it is a share of the number of entries, however large.",
+        ],
+        "You compare the magnitudes with density: it is a share of the number of entries, however large.": [
             lambda x, r: x * (x.abs() >= r * x.abs().amax(-1, keepdim=True)),
             lambda x, r: x * (x.abs() >= r * x.abs().amax()),
             lambda x, r: x * (x.abs() >= r),
+        ],
+        "Nothing was trimmed.": lambda x, r: x,
+        "Nothing is left: the ceil(density * d) largest entries of each row stay.": lambda x, r: 0 * x,
+        "The other entries become 0, not inf or nan: nothing is exponentiated afterwards, only added.": lambda x, r: (
+            x.where(_top(x.abs(), _k(x, r)) > 0, -torch.inf)
         ),
-        mistake("Nothing was trimmed.", lambda x, r: x),
-        mistake("Nothing is left: the ceil(density * d) largest entries of each row stay.", lambda x, r: 0 * x),
-        mistake(
-            "The other entries become 0, not inf or nan: nothing is exponentiated afterwards, only added.",
-            lambda x, r: x.where(_top(x.abs(), _k(x, r)) > 0, -torch.inf),
-        ),
-        mistake(
-            "The kept values are alone, or in the first columns: each must stay at its own place, among zeros.",
-            lambda x, r: x.gather(-1, _indices(x, r)),
-            lambda x, r: x.abs().topk(_k(x, r), -1).values,
-            lambda x, r: F.pad(x.gather(-1, _indices(x, r)), (0, x.shape[-1] - _k(x, r))),
-            pointer="scatter puts values at their places.",
-            anywhere=True,
-        ),
-        mistake("You return the indices of the kept entries, instead of the entries.", _indices, anywhere=True),
-    ],
+        "The kept values are alone, or in the first columns: each must stay at its own place, among zeros.\n"
+        "scatter puts values at their places.": [
+            anywhere(lambda x, r: x.gather(-1, _indices(x, r))),
+            anywhere(lambda x, r: x.abs().topk(_k(x, r), -1).values),
+            anywhere(lambda x, r: F.pad(x.gather(-1, _indices(x, r)), (0, x.shape[-1] - _k(x, r)))),
+        ],
+        "You return the indices of the kept entries, instead of the entries.": anywhere(_indices),
+    },
     explain=_explain,
     errors={
         "shapes": "The shapes do not line up: one threshold for each row needs the shape (n, 1) to meet tau, (n, d).",
