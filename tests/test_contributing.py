@@ -17,7 +17,7 @@ import course_utils.exercises
 from course_utils.exercises.engine import OPEN, PASSED, WRONG, checker, registry, run_check
 from course_utils.exercises.engine.quizzes import QUIZZES, quiz_bundle
 
-BLOCK = re.compile(r"^`([\w/.]+\.py)`:\n\n```python\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^`([\w/.]+\.(?:py|md))`:\n\n```(?:python|markdown)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
