@@ -30,8 +30,8 @@ EXERCISE = Exercise(
         case("at lam = 0 the mixture is the second model", LOG_P, LOG_Q, 0.0),
         case(
             "a token that one model rules out (log-probability -inf) stays possible",
-            torch.tensor([1.0, 0.0]).log(),
-            torch.tensor([0.5, 0.5]).log(),
+            torch.tensor([1.0, 0.0, 0.0]).log(),
+            torch.tensor([0.5, 0.5, 0.0]).log(),
             0.8,
         ),
     ],
