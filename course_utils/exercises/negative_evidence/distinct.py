@@ -102,7 +102,7 @@ EXERCISE = Exercise(
     },
     explain=_explained,
     mistakes={
-        f"{EMPTY}": [
+        EMPTY: [
             lambda t, n: _or_else(t, n, 1.0),
             lambda t, n: _or_else(t, n, float("nan")),
         ],

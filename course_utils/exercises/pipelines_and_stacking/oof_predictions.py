@@ -131,7 +131,7 @@ EXERCISE = Exercise(
         "Write each part to the places of its rows, "
         "instead of joining the parts.": _then(lambda p, y, k: p[np.argsort(np.arange(len(p)) % k, kind="stable")]),
         "Your folds are blocks of neighbouring rows. (In sorted data a block may hold all rows of a class.)\n"
-        f"{FOLDS}": [
+        FOLDS: [
             _by(lambda i, j, k: (of := np.repeat(range(k), [*map(len, np.array_split(j, k))]))[:, None] != of),
             _by(lambda i, j, k: i // -(-len(j) // k) != j // -(-len(j) // k)),
         ],
@@ -146,14 +146,14 @@ EXERCISE = Exercise(
         "The last fold was never predicted.": _by(lambda i, j, k: ((i - j) % k > 0) * (i % k < k - 1)),
         "Fold 0 was never predicted.": _by(lambda i, j, k: ((i - j) % k > 0) * (i % k > 0)),
         "One model predicts all rows, and it was fitted on most of them. There are k models, one for each fold.\n"
-        f"{OTHERS}": [*[_by(lambda i, j, k: j % k > 0), _by(lambda i, j, k: j % k < k - 1)]],
+        OTHERS: [*[_by(lambda i, j, k: j % k > 0), _by(lambda i, j, k: j % k < k - 1)]],
         "Only one fold was predicted: your function returns too early, or has no loop over the k folds.": [
             *(_by(lambda i, j, k, of=of: ((i - j) % k > 0) * (i % k == of % k)) for of in (0, -1)),
             *(_then(lambda p, y, k, of=of: p[of % k :: k]) for of in (0, -1)),
         ],
         f"You leave only the row itself out, which is k = N.\n{FOLDS}": _by(lambda i, j, k: i != j),
         f"You leave out more than its own fold.\n{OTHERS}": _by(lambda i, j, k: (j - i) % k > 1),
-        f"{LABELS}": lambda fit, X, y, k: oof_predictions(lambda r, few: fit(r, y[: len(r)]), X, y, k),
+        LABELS: lambda fit, X, y, k: oof_predictions(lambda r, few: fit(r, y[: len(r)]), X, y, k),
         "These are decisions (argmax), which do not say how sure the learner is.": [
             *[_then(lambda p, y, k: p.argmax(1)), _then(lambda p, y, k: np.eye(CLASSES)[p.argmax(1)])]
         ],

@@ -118,7 +118,7 @@ EXERCISE = Exercise(
             *(_of(_means, level, 1 - level) for level in (0.05, 0.005, 0.01, 0.1, 0.25, 0.0025, 0.95)),
             *[_of(_means, 0.025, 0.95), _of(_means, 0.05, 0.975), _of(_means, 0.25, 0.975)],
         ],
-        f"{PERCENTS}": _of(_means, 0.00025, 0.00975),
+        PERCENTS: _of(_means, 0.00025, 0.00975),
         "This is b minus a, not a minus b.": [_of(lambda d, i: -_means(d, i)), _of(then=lambda q, d, i: -q)],
         f"These are quantiles of the single differences a - b.\n{MEAN}": _of(lambda d, i: d),
         f"The mean over each resample is missing.\n{MEAN}": [
