@@ -1,4 +1,4 @@
-"""The exercises of notebook 10, in its order. The references are the library's functions, where it has them in this form."""
+"""The exercises of notebook 10, in its order. The references are the library's, where it has them in this form."""
 
 import torch
 from torch import Tensor

@@ -70,8 +70,12 @@ EXERCISE = Exercise(
     what="your result",
     right=PRODUCTS,
     errors={
-        r"index .* out of (bounds|range)|list index out of range": "Qs has T matrices, Qs[0] is Q_1 and Qs[T - 1] is Q_T.",
-        r"has no attribute '(cummatmul|cummm|cumdot)'": "There is no running matrix product in torch: use a loop over the T steps.",
+        r"index .* out of (bounds|range)|list index out of range": (
+            "Qs has T matrices, Qs[0] is Q_1 and Qs[T - 1] is Q_T."
+        ),
+        r"has no attribute '(cummatmul|cummm|cumdot)'": (
+            "There is no running matrix product in torch: use a loop over the T steps."
+        ),
         "shapes": CLASH,
     },
     explain=_what_is_wrong,
@@ -88,9 +92,10 @@ EXERCISE = Exercise(
     ],
     atol=1e-5,
     mistakes={
-        "You multiply from the left, Q_t ...\n"
-        "Q_2 Q_1. A distribution is a row here, x_0 Q_1 Q_2 ...: the first step stands next to x_0, the leftmost: "
-        "Qbar_t = Qbar_{t-1} @ Q_t.": lambda Qs: _products(Qs, left=True),
+        "You multiply from the left: the last step stands first.\n"
+        "A distribution is a row here, x_0 Q_1 Q_2 ...: the first step stands next to x_0, the leftmost.": lambda Qs: (
+            _products(Qs, left=True)
+        ),
         "You multiply the matrices entry by entry (cumprod, *): rows no longer sum to 1.\n"
         "Steps follow each other by the matrix product, @.": lambda Qs: Qs.cumprod(0),
         "You normalise the result: a product of matrices whose rows sum to 1 has such rows already.\n"
@@ -135,7 +140,7 @@ EXERCISE = Exercise(
         "You multiply each matrix by itself: Qbar_t is the product of different matrices, Q_1 to Q_t.": lambda Qs: (
             Qs @ Qs
         ),
-        "Your products run to the last step, Q_t ...\nQ_T: they are to begin with Q_1 and end with Q_t.": [
+        "Your products run to the last step, Q_T.\nThey are to begin with Q_1 and end with Q_t.": [
             lambda Qs: _products(Qs.flip(0), left=True).flip(0),
             lambda Qs: _products(Qs.flip(0), left=True),
             lambda Qs: _products(Qs.flip(0)),

@@ -22,18 +22,16 @@ TOO_FAR = (
 )
 WHOLE = "Your result uses all T betas at once, and not those of step t: beta_t is betas[t - 1], one number."
 CLASH = (
-    "The shapes do not line up: x_t, eps and noise have one shape, and beta_t = betas[t - 1] is one number, "
-    "not all (T,). mean = (x_t - beta_t / sqrt(1 - alpha_bar_t) * eps) / sqrt(alpha_t), then + sqrt(beta_t) *"
-    " noise, but not at t = 1."
+    "The shapes do not line up: x_t, eps and noise have one shape, and beta_t = betas[t - 1] is one number, not all."
 )
 STEEP = torch.tensor([0.05, 0.3, 0.12, 0.4, 0.22, 0.35])
 
 
 def ddpm_step(x_t: Tensor, eps: Tensor, t: int, betas: Tensor, noise: Tensor) -> Tensor:
-    """x_{t-1} = (x_t - beta_t / sqrt(1 - alphas_bar_t) eps) / sqrt(alpha_t) + sqrt(beta_t) noise, without noise at t = 1.
+    """x_{t-1} = (x_t - beta_t / sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_t) + sqrt(beta_t) noise, no noise at t = 1.
 
-    x_t, eps, noise: any one shape; t from 1 to T, betas (T,) with beta_1 first; alpha_t = 1 - beta_t, alphas_bar_t their product
-    up to t. Source: Ho et al. (2020), section 3.2 and algorithm 2.
+    x_t, eps, noise: any one shape; t from 1 to T, betas (T,) with beta_1 first; alpha_t = 1 - beta_t, alpha_bar_t their
+    product up to t. Source: Ho et al. (2020), section 3.2 and algorithm 2.
     """
     beta, alpha_bar = betas[t - 1], (1 - betas[:t]).prod()
     mean = (x_t - beta / (1 - alpha_bar).sqrt() * eps) / (1 - beta).sqrt()
@@ -68,10 +66,9 @@ def _wrong(**parts: Callable[[float, float, float], float]) -> Callable[..., Ten
 
 def _shifted(by: int, beta: bool = True, bar: bool = True) -> Callable[..., Tensor]:
     def step(x: Tensor, e: Tensor, t: int, b: Tensor, z: Tensor) -> Tensor:
-        one, all_of_them = _beta(b, t + by * beta), _bar(b, t + by * bar)
-        return _step(
-            x, e, t, b, z, weight=one / max(1 - all_of_them, 1e-12) ** 0.5, scale=(1 - one) ** -0.5, sigma=one**0.5
-        )
+        one, product = _beta(b, t + by * beta), _bar(b, t + by * bar)
+        weight = one / max(1 - product, 1e-12) ** 0.5
+        return _step(x, e, t, b, z, weight=weight, scale=(1 - one) ** -0.5, sigma=one**0.5)
 
     return step
 
@@ -112,6 +109,41 @@ def _what_is_wrong(got: Any, expected: Tensor, *case: Any) -> str:
     return f"Yours is {mine}, it should be {right}. {FORMULA}".replace("+ -", "- ")
 
 
+def _split(x: Tensor, e: Tensor, t: int, b: Tensor, z: Tensor) -> Tensor:
+    return _step(x, 0 * e, t, b, z) - _beta(b, t) / (1 - _bar(b, t)) ** 0.5 * e
+
+
+# Wrong parts, made of beta_t, alpha_bar_t and alpha_bar_{t-1}.
+WEIGHTS = {
+    "You use alpha_t for alpha_bar_t": lambda beta, bar, old: beta**0.5,
+    "the root is missing": lambda beta, bar, old: beta / (1 - bar),
+    "beta_t is missing": lambda beta, bar, old: (1 - bar) ** -0.5,
+    "sqrt(1 - alpha_bar_t) would take all noise out at once": lambda beta, bar, old: (1 - bar) ** 0.5,
+    "the division is missing": lambda beta, bar, old: beta,
+    "there is no root of beta_t": lambda beta, bar, old: (beta / (1 - bar)) ** 0.5,
+    "1 - alpha_bar_t stands under the root, not alpha_bar_t": lambda beta, bar, old: beta / bar**0.5,
+    "1 - alpha_t = beta_t is on top, not alpha_t": lambda beta, bar, old: (1 - beta) / (1 - bar) ** 0.5,
+    "you subtract all of eps": lambda beta, bar, old: 1.0,
+}
+SIGMAS = {
+    "beta_t, which is the variance": lambda beta, bar, old: beta,
+    "1, the noise is not scaled": lambda beta, bar, old: 1.0,
+    "that of the posterior": lambda beta, bar, old: (beta * (1 - old) / (1 - bar)) ** 0.5,
+    "sqrt(1 - alpha_bar_t), all the noise of t steps": lambda beta, bar, old: (1 - bar) ** 0.5,
+    "sqrt(alpha_t), what is kept": lambda beta, bar, old: (1 - beta) ** 0.5,
+}
+BARS = {
+    "a power of alpha_t": lambda b, t: (1 - _beta(b, t)) ** t,
+    "the product of the betas": lambda b, t: math.prod(b[:t].tolist()),
+    "1 - the product of the betas": lambda b, t: 1 - math.prod(b[:t].tolist()),
+    "1 minus the sum of the betas": lambda b, t: 1 - sum(b[:t].tolist()),
+    "the mean of the alphas": lambda b, t: 1 - b[:t].mean().item(),
+    "the product over all T steps": lambda b, t: _bar(b, len(b)),
+    "the product from t to T": lambda b, t: math.prod((1 - b[t - 1 :]).tolist()),
+}
+PRODUCT = "It is the product (1 - beta_1)(1 - beta_2) ... (1 - beta_t)."
+INDEX = "t counts from 1 and Python from 0: beta_t is betas[t - 1], and alpha_bar_t the product over betas[:t]."
+
 EXERCISE = Exercise(
     "refinement_and_diffusion.ddpm_step",
     reference=ddpm_step,
@@ -119,8 +151,12 @@ EXERCISE = Exercise(
     right=FORMULA,
     errors={
         r"index \d+ is out of bounds|index out of range": TOO_FAR,
-        r"must be Tensor, not float|'float' object has no attribute": "math.sqrt is for plain numbers and torch.sqrt for tensors: betas[t - 1] is a tensor, so (...).sqrt().",
-        r"truth value of a Tensor|Boolean value of Tensor": "`if` needs one truth value: t is a plain number, t == 1 is one.",
+        r"must be Tensor, not float|'float' object has no attribute": (
+            "math.sqrt is for plain numbers and torch.sqrt for tensors: betas[t - 1] is a tensor, so (...).sqrt()."
+        ),
+        r"truth value of a Tensor|Boolean value of Tensor": (
+            "`if` needs one truth value: t is a plain number, t == 1 is one."
+        ),
         "shapes": CLASH,
     },
     explain=_what_is_wrong,
@@ -143,93 +179,58 @@ EXERCISE = Exercise(
     mistakes={
         "No noise is added, at no t: it is missing at t = 1 only.\n"
         "Without it the samples collapse towards the middle of the data.": _wrong(sigma=lambda beta, bar, old: 0.0),
-        "The noise is left out at t = T, the first step "
-        "that the sampler takes: the last one is t = 1.": lambda x, e, t, b, z: _step(x, e, t, b, z, last=len(b)),
-        "You use alpha_t for alpha_bar_t under eps: alpha_bar_t is the product of alpha_1 to alpha_t, what is left"
-        " of x_0 after all t steps.": _wrong(weight=lambda beta, bar, old: beta**0.5),
-        "You divide by sqrt(alpha_bar_t): one step back is divided by the factor of one step, sqrt(alpha_t).": _wrong(
-            scale=lambda beta, bar, old: bar ** (-0.5)
+        "At t = 1 the result is the data itself, x_0.\n"
+        "No noise is added there: it would stay in it.": lambda x, e, t, b, z: _step(x, e, t, b, z, last=0),
+        "The noise is left out at t = T, the first step that the sampler takes.\n"
+        "The last one is t = 1.": lambda x, e, t, b, z: _step(x, e, t, b, z, last=len(b)),
+        **{
+            f"The factor of eps is not right: {what}.\nIt is beta_t / sqrt(1 - alpha_bar_t).": _wrong(weight=of)
+            for what, of in WEIGHTS.items()
+        },
+        **{
+            f"Your sigma_t is {what}.\nHere sigma_t^2 = beta_t, so the noise is multiplied by sqrt(beta_t).": _wrong(
+                sigma=of
+            )
+            for what, of in SIGMAS.items()
+        },
+        **{f"Your alpha_bar_t is {what}.\n{PRODUCT}": _weighted(of) for what, of in BARS.items()},
+        f"Your index is off by one.\n{INDEX}": [
+            _shifted(1),
+            _shifted(-1),
+            _shifted(1, bar=False),
+            _shifted(-1, bar=False),
+        ],
+        f"Your alpha_bar is off by one.\n{PRODUCT}": [_shifted(1, beta=False), _shifted(-1, beta=False)],
+        "You divide by sqrt(alpha_bar_t).\nOne step back is divided by the factor of one step, sqrt(alpha_t).": _wrong(
+            scale=lambda beta, bar, old: bar**-0.5
         ),
-        "Your index is off by one: t counts from 1 and Python from 0, so beta_t is betas[t - 1], and alpha_bar_t "
-        "the product over betas[:t].": [_shifted(1), _shifted(-1), _shifted(1, bar=False), _shifted(-1, bar=False)],
-        "Your alpha_bar is off by one: alpha_bar_t is the product of the first t factors, up to alpha_t itself, (1"
-        " - betas[:t]).prod().": [_shifted(1, beta=False), _shifted(-1, beta=False)],
-        "The root is missing in beta_t / sqrt(1 - alpha_bar_t): the standard deviation of the noise in x_t, not "
-        "its variance.": _wrong(weight=lambda beta, bar, old: beta / (1 - bar)),
-        "The root of alpha_t is missing: a step multiplied x by sqrt(alpha_t), so divide by it.": _wrong(
+        "The root of alpha_t is missing.\nA step multiplied x by sqrt(alpha_t), so divide by it.": _wrong(
             scale=lambda beta, bar, old: 1 / (1 - beta)
         ),
-        "You multiply by sqrt(alpha_t), which is the way forward: the step back divides by it.": _wrong(
+        "You multiply by sqrt(alpha_t), which is the way forward.\nThe step back divides by it.": _wrong(
             scale=lambda beta, bar, old: (1 - beta) ** 0.5
         ),
-        "You add the predicted noise: it is what has to be taken out, x_t - ... eps.": _wrong(
+        "The division by sqrt(alpha_t) is missing.\nThe step forward made x smaller by that factor.": _wrong(
+            scale=lambda beta, bar, old: 1.0
+        ),
+        "You add the predicted noise.\nIt is what has to be taken out.": _wrong(
             weight=lambda beta, bar, old: -beta / (1 - bar) ** 0.5
         ),
-        "sigma_t is beta_t in yours: beta_t is the "
-        "variance sigma_t^2, so the noise is multiplied by sqrt(beta_t).": _wrong(sigma=lambda beta, bar, old: beta),
-        "The noise is not scaled (sigma = 1).\nMultiply it by sqrt(beta_t).": _wrong(sigma=lambda beta, bar, old: 1.0),
-        "Your sigma_t is that of the posterior, beta_t (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t): here sigma_t^2 ="
-        " beta_t.": _wrong(sigma=lambda beta, bar, old: (beta * (1 - old) / (1 - bar)) ** 0.5),
-        "Your sigma_t is sqrt(1 - alpha_bar_t), all the noise of t steps: here sigma_t^2 = beta_t.": _wrong(
-            sigma=lambda beta, bar, old: (1 - bar) ** 0.5
-        ),
-        "Your sigma_t is sqrt(alpha_t), what is kept: here sigma_t^2 = beta_t.": _wrong(
-            sigma=lambda beta, bar, old: (1 - beta) ** 0.5
-        ),
-        "The noise stands inside the bracket, so it is divided by sqrt(alpha_t) too: it is added afterwards.": _wrong(
+        "The noise stands inside the bracket, so it is divided by sqrt(alpha_t) too.\nIt is added afterwards.": _wrong(
             sigma=lambda beta, bar, old: (beta / (1 - beta)) ** 0.5
         ),
-        "You subtract the noise: add it.\n(It is as likely either way, but here it is given.)": _wrong(
+        "You subtract the noise.\nIt is as likely either way, but here it is given: add it.": _wrong(
             sigma=lambda beta, bar, old: -(beta**0.5)
         ),
-        "The factor of eps is not right, it is beta_t / sqrt(1 - alpha_bar_t): beta_t is missing.": _wrong(
-            weight=lambda beta, bar, old: (1 - bar) ** (-0.5)
-        ),
-        "The factor of eps is not right, it is beta_t / sqrt(1 - alpha_bar_t): sqrt(1 - alpha_bar_t) would take "
-        "all noise out at once.": _wrong(weight=lambda beta, bar, old: (1 - bar) ** 0.5),
-        "The factor of eps is not right, it is beta_t / sqrt(1 - alpha_bar_t): the division is missing.": _wrong(
-            weight=lambda beta, bar, old: beta
-        ),
-        "The factor of eps is not right, it is beta_t / sqrt(1 - alpha_bar_t): no root of beta_t.": _wrong(
-            weight=lambda beta, bar, old: (beta / (1 - bar)) ** 0.5
-        ),
-        "The factor of eps is not right, it is beta_t / sqrt(1 - alpha_bar_t): 1 - alpha_bar_t stands under the "
-        "root, not alpha_bar_t.": _wrong(weight=lambda beta, bar, old: beta / bar**0.5),
-        "The factor of eps is not right, it is beta_t / sqrt(1 - alpha_bar_t): it is 1 - alpha_t = beta_t on top, "
-        "not alpha_t.": _wrong(weight=lambda beta, bar, old: (1 - beta) / (1 - bar) ** 0.5),
-        "The factor of eps is not right, it is beta_t / sqrt(1 - alpha_bar_t): you subtract all of eps.": _wrong(
-            weight=lambda beta, bar, old: 1.0
-        ),
-        "This is the estimate of x_0, all t steps at once: asked is one step, x_{t-1}.": _x0,
-        "This is the way forward, from x_{t-1} to x_t: asked is the step back.": [
+        "This is the estimate of x_0, all t steps at once.\nAsked is one step, x_{t-1}.": _x0,
+        "This is the way forward, from x_{t-1} to x_t.\nAsked is the step back.": [
             lambda x, e, t, b, z: (1 - _beta(b, t)) ** 0.5 * x + _beta(b, t) ** 0.5 * z,
             lambda x, e, t, b, z: _bar(b, t) ** 0.5 * x + (1 - _bar(b, t)) ** 0.5 * z,
         ],
-        "This is the step of another sampler, ddim.\nHere: the formula of ddpm.": _ddim,
-        "Only x_t is divided by sqrt(alpha_t): the whole bracket is, the part with eps too.": lambda x, e, t, b, z: (
-            _step(x, 0 * e, t, b, z) - _beta(b, t) / (1 - _bar(b, t)) ** 0.5 * e
-        ),
-        "The division by sqrt(alpha_t) is missing: the step forward made x smaller by that factor.": _wrong(
-            scale=lambda beta, bar, old: 1.0
-        ),
-        "Your alpha_bar_t is a power of alpha_t: it is the product (1 - beta_1)(1 - beta_2) ...\n"
-        "(1 - beta_t).": _weighted(lambda b, t: (1 - _beta(b, t)) ** t),
-        "Your alpha_bar_t is the product of the betas: it is the product (1 - beta_1)(1 - beta_2) ...\n"
-        "(1 - beta_t).": _weighted(lambda b, t: math.prod(b[:t].tolist())),
-        "Your alpha_bar_t is 1 - the product of the betas: it is the product (1 - beta_1)(1 - beta_2) ...\n"
-        "(1 - beta_t).": _weighted(lambda b, t: 1 - math.prod(b[:t].tolist())),
-        "Your alpha_bar_t is 1 minus the sum of the betas: it is the product (1 - beta_1)(1 - beta_2) ...\n"
-        "(1 - beta_t).": _weighted(lambda b, t: 1 - sum(b[:t].tolist())),
-        "Your alpha_bar_t is the mean of the alphas: it is the product (1 - beta_1)(1 - beta_2) ...\n"
-        "(1 - beta_t).": _weighted(lambda b, t: 1 - b[:t].mean().item()),
-        "Your alpha_bar_t is the product over all T steps: it is the product (1 - beta_1)(1 - beta_2) ...\n"
-        "(1 - beta_t).": _weighted(lambda b, t: _bar(b, len(b))),
-        "Your alpha_bar_t is the product from t to T: it is the product (1 - beta_1)(1 - beta_2) ...\n"
-        "(1 - beta_t).": _weighted(lambda b, t: math.prod((1 - b[t - 1 :]).tolist())),
-        "eps and noise are swapped: eps "
-        "is the model's prediction, which is taken out, noise is new.": lambda x, e, t, b, z: _step(x, z, t, b, e),
-        "At t = 1 the result is the data itself, x_0.\n"
-        "No noise is added there: it would stay in it.": lambda x, e, t, b, z: _step(x, e, t, b, z, last=0),
+        "This is the step of another sampler, DDIM.\nHere: the formula of DDPM.": _ddim,
+        "Only x_t is divided by sqrt(alpha_t).\nThe whole bracket is, the part with eps too.": _split,
+        "eps and noise are swapped.\n"
+        "eps is the model's prediction, which is taken out, noise is new.": lambda x, e, t, b, z: _step(x, z, t, b, e),
     },
     hints=[
         "Three numbers are needed: beta_t, alpha_t and alpha_bar_t. t counts from 1: which entries of betas are "

@@ -83,9 +83,17 @@ EXERCISE = Exercise(
     sizes=lambda x_t, x0, Q, before: {len(x_t): "B texts", len(Q): "K tokens"},
     explain=_shape,
     errors={
-        r"same dtype|expected scalar type|dtype": "x_t and x0 are ids, not one-hot rows: x @ Q needs F.one_hot(x, K).float(), and Q[x], a row, is the same and shorter.",
-        r"1D tensors expected|size mismatch|mat1 and mat2|dot": "x_t and x0 are ids, not one-hot rows: choose rows with Q[x], columns with Q.T[x].",
-        r"out of bounds|out of range": "An index is too large: ids x_t and x0 select among the K rows or columns of a matrix, and B is another size.",
+        r"same dtype|expected scalar type|dtype": (
+            "x_t and x0 are ids, not one-hot rows: x @ Q needs F.one_hot(x, K).float(), and Q[x], a "
+            "row, is the same and shorter."
+        ),
+        r"1D tensors expected|size mismatch|mat1 and mat2|dot": (
+            "x_t and x0 are ids, not one-hot rows: choose rows with Q[x], columns with Q.T[x]."
+        ),
+        r"out of bounds|out of range": (
+            "An index is too large: ids x_t and x0 select among the K rows or columns of a matrix, and "
+            "B is another size."
+        ),
         "shapes": CLASH,
     },
     cases=[

@@ -17,9 +17,9 @@ CLASH = "The shapes do not line up: x0 and u are (B, N), so u < t / T is (B, N) 
 
 
 def q_sample(x0: Tensor, t: int, T: int, mask: int, u: Tensor) -> Tensor:
-    """x_t of the absorbing process with beta_t = 1 / (T - t + 1): `mask` where u < t/T, x0 elsewhere. ids (B, N) -> ids (B, N).
+    """x_t of the absorbing process with beta_t = 1 / (T - t + 1): `mask` where u < t/T, x0 elsewhere, ids (B, N).
 
-    A token is still there after t steps with chance (1 - beta_1) ... (1 - beta_t) = 1 - t/T, and what is masked stays masked.
+    A token is still there after t steps with chance (1 - beta_1) ... (1 - beta_t) = 1 - t/T; what is masked stays so.
     Source: Austin et al. (2021), section 3.1 and appendix A.2.
     """
     return torch.where(u < t / T, mask, x0)
@@ -56,8 +56,12 @@ EXERCISE = Exercise(
     what="your result",
     right=JUMP,
     errors={
-        r"'(int|float|bool)' object has no attribute|must be Tensor, not": "t, T and mask are plain numbers, x0 and u are tensors: u < t / T is a tensor, t / T is not.",
-        r"truth value of a Tensor|Boolean value of Tensor": "`if` needs one truth value, and u < t / T has one for every token: use torch.where.",
+        r"'(int|float|bool)' object has no attribute|must be Tensor, not": (
+            "t, T and mask are plain numbers, x0 and u are tensors: u < t / T is a tensor, t / T is not."
+        ),
+        r"truth value of a Tensor|Boolean value of Tensor": (
+            "`if` needs one truth value, and u < t / T has one for every token: use torch.where."
+        ),
         "shapes": CLASH,
     },
     equal=_equal,

@@ -82,7 +82,9 @@ EXERCISE = Exercise(
     what="your result",
     right=CHOOSE,
     errors={
-        r"slice indices must be|must be int|'float' object cannot be interpreted|out of range \(expected|selected index k": "n must be a whole number from 1 to N: N * (T - t) // T, where / would give a float.",
+        r"must be int|slice indices|'float' object cannot be|out of range \(expected|selected index k": (
+            "n must be a whole number from 1 to N: N * (T - t) // T, where / would give a float."
+        ),
         "shapes": CLASH,
     },
     equal=_equal,
@@ -94,7 +96,13 @@ EXERCISE = Exercise(
         case("2 of 12", uniform(2, 12, seed=1012), 4, 5),
         case("at least one of 3", uniform(2, 3, seed=1003), 9, 10),
         *[
-            case("equal probabilities: exactly n of each row are masked, whichever of the equals", TIED, t, 5, names=False)
+            case(
+                "equal probabilities: exactly n of each row are masked, whichever of the equals",
+                TIED,
+                t,
+                5,
+                names=False,
+            )
             for t in (2, 3, 4)
         ],
         case("texts of a single token", uniform(3, 1, seed=1016), 2, 4),
