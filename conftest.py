@@ -111,7 +111,8 @@ def _of_type(outputs: list, mime: str) -> list:
 
 
 def _align_texts(cell: IPyNbCell, test: list, ref: list) -> None:
-    """Write into the outputs `test` of the run what `as_saved` makes of their texts, so that nbval can compare strings."""
+    """Write into the outputs `test` of the run what `as_saved` makes of their texts, so that nbval can compare
+    strings."""
     marks = cell.cell.metadata.get("tags", [])
     for key in TEXTS:
         saved, new = (
@@ -166,7 +167,8 @@ if os.environ.get("PYTEST_XDIST_WORKER"):  # a core each: two times two threads 
 
 
 class Pieces(LoadScopeScheduling):
-    """A file is never divided (a notebook is one kernel), but for the browser's tests of notebooks, which take a minute each."""
+    """A file is never divided (a notebook is one kernel), but for the browser's tests of notebooks, which take a minute
+    each."""
 
     def _split_scope(self, nodeid: str) -> str:
         return nodeid if nodeid.startswith(f"{BROWSER}test_notebooks") else nodeid.split("::")[0]

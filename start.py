@@ -1,4 +1,5 @@
-"""The one command of the course, on any system: it makes the environment, installs what is needed, fetches the model, and starts.
+"""The one command of the course, on any system: it makes the environment, installs what is needed, fetches the model,
+and starts.
 
     python start.py lab                   open the course in JupyterLab, where you left off
     python start.py present [NOTEBOOK]    one notebook, large, for a lecture
@@ -7,11 +8,13 @@
     python start.py setup [--here]        only make the environment; --here: install what this Python lacks, make none
     python start.py test | test-fast      every test; the part for a developer's loop
     python start.py test-machines         the notebooks as on older processors, with one and two threads
-    python start.py save NOTEBOOK ...     run notebooks and save them with their outputs and the pictures of their charts
+    python start.py save NOTEBOOK ...     run notebooks and save them with their outputs and the pictures of their
+                                          charts
     python start.py doctor                what to tell when something does not work
 
-Only the standard library is needed, and Python 3.11, 3.12 or 3.13. `--python PATH` (or PYTHON=PATH) chooses another one.
-Everything goes into the folder .venv and, for the language model, into your cache folder; deleting them uninstalls the course.
+Only the standard library is needed, and Python 3.11, 3.12 or 3.13. `--python PATH` (or PYTHON=PATH) chooses another
+one. Everything goes into the folder .venv and, for the language model, into your cache folder; deleting them uninstalls
+the course.
 """
 
 from __future__ import annotations
@@ -98,8 +101,10 @@ def find_python(asked: str | None) -> str:
         python = shutil.which("python{}.{}".format(*version))
         if python and version_of(python) == version:
             return python
-    raise Stop(f"this is Python {sys.version_info[0]}.{sys.version_info[1]}, and the course needs one of {known}: "
-               "install it, or name it with --python PATH")  # fmt: skip
+    raise Stop(
+        f"this is Python {sys.version_info[0]}.{sys.version_info[1]}, and the course needs one of {known}: "
+        "install it, or name it with --python PATH"
+    )
 
 
 def in_venv() -> str:
@@ -136,7 +141,8 @@ def has_nvidia() -> bool:
 
 
 def install_torch(python: str) -> None:
-    """On Linux without an NVIDIA GPU the build for CPUs, which is a tenth of the ordinary one with its CUDA libraries."""
+    """On Linux without an NVIDIA GPU the build for CPUs, which is a tenth of the ordinary one with its CUDA
+    libraries."""
     installed = subprocess.run(
         [python, "-c", "import importlib.metadata as m; print(m.version('torch'))"], capture_output=True, text=True
     )
@@ -166,10 +172,12 @@ def fingerprint(group: str) -> str:
 
 
 def setup(group: str, asked: str | None = None) -> str:
-    """The environment with the packages of a group, "course" or "test"; its interpreter. Does nothing when all is there."""
+    """The environment with the packages of a group, "course" or "test"; its interpreter. Does nothing when all is
+    there."""
     if platform.system() == "Darwin" and platform.machine() == "x86_64":
         raise Stop(
-            f"PyTorch has no build {TORCH} for Macs with an Intel processor: use Colab or another computer (README, Where it runs)"
+            f"PyTorch has no build {TORCH} for Macs with an Intel processor: use Colab or another computer "
+            "(README, Where it runs)"
         )
     if not (ROOT / LOCKS[group]).exists():
         raise Stop("the student edition has no tests: clone the repository to run them")
@@ -180,7 +188,8 @@ def setup(group: str, asked: str | None = None) -> str:
     free = shutil.disk_usage(ROOT).free / 1e9
     if free < NEEDS_GB[group] and not mark.exists():
         raise Stop(
-            f"{free:.1f} GB are free here and {NEEDS_GB[group]} are needed: make room, or put the course on another disk"
+            f"{free:.1f} GB are free here and {NEEDS_GB[group]} are needed: make room, or put the course on "
+            "another disk"
         )
     say("installing the packages: a few minutes, once")
     # --no-compile: Python compiles what is really imported; compiling all would take 0.4 GB and most of the time.
@@ -193,7 +202,8 @@ def setup(group: str, asked: str | None = None) -> str:
 
 
 def setup_here() -> None:
-    """Install into the Python that runs this what it lacks, and leave what it has as it is: for Colab or a container."""
+    """Install into the Python that runs this what it lacks, and leave what it has as it is: for Colab or a
+    container."""
     if sys.version_info[:2] not in PYTHONS:
         find_python(sys.executable)
     have = {
@@ -219,7 +229,7 @@ def setup_here() -> None:
 
 def fetch_assets(python: str) -> None:
     """The language model, verified and with a progress bar. Raises Stop after the line that says why it failed."""
-    status = run([python, "-m", "course_utils.assets"])
+    status = run([python, "-m", "course_utils.shelf.assets"])
     if status:
         raise Stop(
             "the language model is not there (see above), and the notebooks need it: try again when that is mended"
@@ -228,7 +238,7 @@ def fetch_assets(python: str) -> None:
 
 def lab(python: str, arguments: list) -> int:
     fetch_assets(python)
-    code = [python, "-m", "course_utils.progress"]
+    code = [python, "-m", "course_utils.classroom.progress"]
     book = subprocess.run(
         code, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, encoding="utf-8"
     ).stdout.strip()
@@ -249,8 +259,10 @@ def present(python: str, arguments: list) -> int:
 
 
 def lint(python: str) -> None:
-    if run([python, "-m", "ruff", "check", "-q", "course_utils", "tests", "data/recipes", "start.py", "conftest.py"]):
-        raise Stop("ruff found the faults above")
+    sources = ("course_utils", "tests", "data/recipes", "start.py", "conftest.py", "setup.py")
+    for command in (["check", "-q"], ["format", "--check", "-q"]):
+        if run([python, "-m", "ruff", *command, *sources]):
+            raise Stop("ruff found the faults above; `ruff format` mends those of form")
 
 
 def test(python: str, arguments: list) -> int:
@@ -309,7 +321,7 @@ print(f"{'packages':10} " + ", ".join(f"{name} {version(name)}" for name in name
 print(f"{'settings':10} " + (", ".join(sorted(n for n in os.environ if n.startswith('MANY_MODELS_'))) or "none"))
 """
         run([in_venv(), "-c", code])
-        return run([in_venv(), "-m", "course_utils.assets", "--list"])
+        return run([in_venv(), "-m", "course_utils.shelf.assets", "--list"])
     return 0
 
 
@@ -334,7 +346,7 @@ def main(argv: list | None = None) -> int:
             return doctor()
         if given.here:
             setup_here()
-            return run([sys.executable, "-m", "course_utils.assets"])
+            return run([sys.executable, "-m", "course_utils.shelf.assets"])
         testing = given.command in ("test", "test-fast", "test-machines", "save")
         python = setup("test" if testing else "course", given.python)
         if given.command == "setup":
@@ -345,11 +357,11 @@ def main(argv: list | None = None) -> int:
         if given.command in by_name:
             return by_name[given.command](python, rest)
         programs = {
-            "slides": ["-m", "course_utils.export", "slides"],
-            "site": ["-m", "course_utils.export", "site"],
-            "handout": ["-m", "course_utils.handout"],
+            "slides": ["-m", "course_utils.classroom.export", "slides"],
+            "site": ["-m", "course_utils.classroom.export", "site"],
+            "handout": ["-m", "course_utils.classroom.handout"],
             "test-machines": ["tests/machines.py"],
-            "save": ["-m", "course_utils.save_notebook"],
+            "save": ["-m", "course_utils.classroom.save_notebook"],
         }
         if testing:
             fetch_assets(python)

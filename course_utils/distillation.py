@@ -1,7 +1,8 @@
-"""Teach one small student what an ensemble knows: the targets and the losses.
+"""Distillation: a small student model learns from an ensemble of teachers. The targets and the losses.
 
-Logits are raw scores, (..., C) over C classes or tokens; a temperature T divides them before the softmax. All losses are
-in nats and means over the B rows (for texts: over the target tokens), and the student's logits alone get a gradient.
+Logits are raw scores, (..., C) over C classes or tokens; a temperature T divides them before the softmax. All losses
+are in nats and means over the B rows (for texts: over the target tokens), and the student's logits alone get a
+gradient.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from torch.nn.functional import cross_entropy, kl_div
 
 
 def soften(logits: Tensor, T: float) -> Tensor:
-    """softmax(logits / T), (..., C) -> (..., C): T = 1 leaves the model as it is, a large T makes small chances visible.
+    """softmax(logits / T), (..., C) -> (..., C): T = 1 leaves the model as it is, a large T makes small chances
+    visible.
 
     Raises ValueError: T <= 0. Source: Hinton, Vinyals & Dean (2015), section 2, equation 1.
     """
@@ -28,32 +30,37 @@ def ensemble_targets(teacher_logits: Tensor, T: float) -> Tensor:
     Raises ValueError: T <= 0, no member axis.
     """
     if teacher_logits.dim() < 2:
-        raise ValueError(f"teacher_logits need a first axis for the members, (M, ..., C), got {tuple(teacher_logits.shape)}")
+        raise ValueError(
+            f"teacher_logits need a first axis for the members, (M, ..., C), got {tuple(teacher_logits.shape)}"
+        )
     return soften(teacher_logits.detach(), T).mean(dim=0)
 
 
 def soft_target_loss(student_logits: Tensor, targets: Tensor, T: float) -> Tensor:
-    """T^2 KL(targets || softmax(z_s / T)), a scalar: student_logits (B, C), targets (B, C) probabilities made at the same T.
+    """T^2 KL(targets || softmax(z_s / T)), a scalar: student_logits (B, C), targets (B, C) probabilities made at the
+    same T.
 
-    The gradient with respect to z_s is T (softmax(z_s / T) - targets) / B. It would be 1/T^2 of that without the factor,
-    and T could not be changed without changing the learning rate. KL is the cross-entropy of the paper less the entropy of
-    the targets, a constant: the same gradient, and 0 for a perfect student.
+    The gradient with respect to z_s is T (softmax(z_s / T) - targets) / B. It would be 1/T^2 of that without the
+    factor, and T could not be changed without changing the learning rate. KL is the cross-entropy of the paper less the
+    entropy of the targets, a constant: the same gradient, and 0 for a perfect student.
     Raises ValueError: T <= 0, shapes that differ. Source: Hinton et al. (2015), section 2.
     """
     if not T > 0:
         raise ValueError(f"the temperature T must be above 0, got {T}")
     if student_logits.shape != targets.shape:
-        raise ValueError(f"the student has logits {tuple(student_logits.shape)} and the targets are {tuple(targets.shape)}:"
-                         " both must be (B, C)")
+        raise ValueError(
+            f"the student has logits {tuple(student_logits.shape)} and the targets are {tuple(targets.shape)}:"
+            " both must be (B, C)"
+        )
     return T**2 * kl_div((student_logits / T).log_softmax(dim=-1), targets.detach(), reduction="batchmean")
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, T: float, alpha: float) -> Tensor:
     """alpha T^2 KL(p_T || q_T) + (1 - alpha) CE(labels, q_1), a scalar.
 
-    p_T = mean over the members of softmax(z_m / T), q_T = softmax(z_s / T). student_logits (B, C), teacher_logits (M, B, C),
-    labels (B,) class numbers; alpha in [0, 1] is the teachers' share. The student is used at T = 1 afterwards.
-    For texts, B counts the target tokens and C the vocabulary: this is word-level distillation.
+    p_T = mean over the members of softmax(z_m / T), q_T = softmax(z_s / T). student_logits (B, C), teacher_logits
+    (M, B, C), labels (B,) class numbers; alpha in [0, 1] is the teachers' share. The student is used at T = 1
+    afterwards. For texts, B counts the target tokens and C the vocabulary: this is word-level distillation.
     Raises ValueError: T <= 0, alpha outside [0, 1], shapes that do not fit.
     Source: Hinton et al. (2015), section 2; Kim & Rush (2016), section 3.1 (word level).
     """

@@ -92,7 +92,7 @@ def tasks(nb: NotebookNode) -> list[Task]:
 
 def wrong_answers(topic: str) -> list:
     """The table of wrong answers of a topic, empty if there is none."""
-    if not (ROOT / "tests" / "wrong_answers" / f"{topic}.py").exists():
+    if not (ROOT / "tests" / "exercises" / "wrong_answers" / f"{topic}.py").exists():
         return []
     return importlib.import_module(f"wrong_answers.{topic}").WRONG
 

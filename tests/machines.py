@@ -2,9 +2,9 @@
 
     python tests/machines.py [--machine NAME] [--threads N] [NOTEBOOK ...]     (default: all)
 
-Switches of PyTorch, MKL, oneDNN and OpenBLAS turn off the instructions that an older processor lacks. Other instructions
-and another number of threads add in another order, so the last digits differ as they do on a machine that the course has
-never seen. It takes half an hour and more, and is not part of `make test`.
+Switches of PyTorch, MKL, oneDNN and OpenBLAS turn off the instructions that an older processor lacks. Other
+instructions and another number of threads add in another order, so the last digits differ as they do on a machine that
+the course has never seen. It takes half an hour and more, and is not part of `make test`.
 """
 
 from __future__ import annotations

@@ -14,13 +14,14 @@ MIN_EXERCISES, MIN_QUIZZES = 4, 1
 SLIDE_TYPES = {"slide", "subslide", "fragment", "skip", "notes", "-"}
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 KERNEL = {"codemirror_mode", "file_extension", "mimetype", "name", "nbconvert_exporter", "pygments_lexer", "version"}
-SAVE = "save it with python -m course_utils.save_notebook"
+SAVE = "save it with python -m course_utils.classroom.save_notebook"
 MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:home|root|tmp|Users|work|mnt)/\w")
 
 
 def saved_problems(nb: NotebookNode) -> list[str]:
-    """Outputs: every cell was run, once, from top to bottom, without errors or warnings; every figure has its text, every
-    chart its picture; and the kernel is described in full, or JupyterLab would change the file when it opens it."""
+    """Outputs: every cell was run, once, from top to bottom, without errors or warnings; every figure has its text,
+    every chart its picture; and the kernel is described in full, or JupyterLab would change the file when it opens
+    it."""
     missing = sorted(KERNEL - nb.metadata.get("language_info", {}).keys())
     found = [f"metadata.language_info lacks {', '.join(missing)}: {SAVE}"] if missing else []
     for number, cell in enumerate(cell for cell in code_cells(nb) if cell.source.strip()):
@@ -89,12 +90,6 @@ def style_problems(nb: NotebookNode) -> list[str]:
     if not any("claim" in tags(cell) for cell in nb.cells):
         found.append('no cell is tagged "claim"')
     return found
-
-
-def long_modules(folder: Path, limit: int = 300) -> list[str]:
-    """Modules with more than `limit` lines."""
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in sorted(folder.rglob("*.py"))}
-    return [f"{path.relative_to(folder)}: {length} lines" for path, length in lengths.items() if length > limit]
 
 
 def imports_of(path: Path) -> set[str]:

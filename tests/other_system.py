@@ -1,6 +1,8 @@
-"""The course in a process from which everything was taken that Windows lacks. Prints what came of it, as JSON on the last line.
+"""The course in a process from which everything was taken that Windows lacks. Prints what came of it, as JSON on the
+last line.
 
-First the packages that the course uses are loaded: they have builds of their own for each system, which this does not try.
+First the packages that the course uses are loaded: they have builds of their own for each system, which this does not
+try.
 """
 
 from __future__ import annotations
@@ -27,10 +29,10 @@ LACKING = {  # but for what the standard library and packages use here: statvfs,
         getresuid getsid getuid initgroups killpg lchown lockf memfd_create mkfifo mknod nice openpty pathconf pipe2 posix_fallocate
         posix_spawn pread preadv pwrite pwritev readv sched_getaffinity sched_setaffinity sched_yield setegid seteuid setgid
         setgroups setpgid setpriority setresgid setresuid setsid setuid sync sysconf tcgetpgrp ttyname uname unshare wait wait3
-        wait4 waitid writev O_CLOEXEC O_DIRECTORY O_NOFOLLOW""",
+        wait4 waitid writev O_CLOEXEC O_DIRECTORY O_NOFOLLOW""",  # noqa: E501
     signal: """SIGALRM SIGBUS SIGCHLD SIGCONT SIGHUP SIGIO SIGKILL SIGPIPE SIGPROF SIGQUIT SIGSTOP SIGSYS SIGTSTP SIGTTIN SIGTTOU SIGUSR1
         SIGUSR2 SIGVTALRM SIGWINCH SIGXCPU SIGXFSZ ITIMER_REAL ITIMER_VIRTUAL ITIMER_PROF setitimer getitimer alarm pause pthread_kill
-        pthread_sigmask sigpending sigwait siginterrupt""",
+        pthread_sigmask sigpending sigwait siginterrupt""",  # noqa: E501
     select: "poll epoll kqueue",
     socket: "AF_UNIX socketpair",
 }
@@ -40,7 +42,13 @@ def load_packages() -> None:
     """What the modules of course_utils import at their top, but for themselves; and what pictures need."""
     for path in (ROOT / "course_utils").rglob("*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            package = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name if isinstance(node, ast.Import) else ""
+            package = (
+                node.module
+                if isinstance(node, ast.ImportFrom)
+                else node.names[0].name
+                if isinstance(node, ast.Import)
+                else ""
+            )
             if package and package.split(".")[0] not in {"course_utils", "__future__", *MODULES}:
                 exec(ast.unparse(node))  # name by name: transformers loads what is asked for
     importlib.import_module("matplotlib.pyplot")
@@ -111,10 +119,14 @@ def interrupted(x):
 def answers() -> dict[str, object]:
     from course_utils.exercises.engine import all_exercises, run_check
 
-    found: dict[str, object] = {"references": {name: run_check(name, e.reference).text for name, e in all_exercises().items()}}
+    found: dict[str, object] = {
+        "references": {name: run_check(name, e.reference).text for name, e in all_exercises().items()}
+    }
     before, handlers = time.monotonic(), [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     for answer in (endless, stubborn, stops, lambda x: x * x, lambda x: x + x):
-        found[answer.__name__ if answer.__name__ != "<lambda>" else f"right {answer(3.0) == 6}"] = run_check(toy("t"), answer).text
+        found[answer.__name__ if answer.__name__ != "<lambda>" else f"right {answer(3.0) == 6}"] = run_check(
+            toy("t"), answer
+        ).text
     try:
         found["interrupted"] = run_check(toy("long", 60), interrupted).text
     except KeyboardInterrupt:
@@ -134,19 +146,26 @@ def cells(notebook: str, *beginnings: str) -> str:
         with contextlib.redirect_stdout(printed):
             exec(compile(source, beginning, "exec"), names)
     if "contained" in names:
-        print(f"contained: {all(names['contained'](name, ran) for name, ran in names['outcomes'].items())}", file=printed)
+        print(
+            f"contained: {all(names['contained'](name, ran) for name, ran in names['outcomes'].items())}", file=printed
+        )
     return printed.getvalue()
 
 
 def needs_linux() -> dict[str, object]:
-    from course_utils import grade, safe_python
+    from course_utils.classroom import grade
+    from course_utils.sandbox import run_python
 
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         code = grade.main(["submissions"])
-    return {"run_python": safe_python.run_python("print(1)"), "unavailable": safe_python.unavailable(), "grade": [code, said.getvalue()],
-            "11": cells("11_self_refine.ipynb", "ATTACKS = ", "outcomes = ", "programs = ", "row = programs"),
-            "07": cells("07_mixture_of_experts.ipynb", "SCRIPT = ", "with tempfile")}
+    return {
+        "run_python": run_python.run_python("print(1)"),
+        "unavailable": run_python.unavailable(),
+        "grade": [code, said.getvalue()],
+        "11": cells("11_self_refine.ipynb", "ATTACKS = ", "outcomes = ", "programs = ", "row = programs"),
+        "07": cells("07_mixture_of_experts.ipynb", "SCRIPT = ", "with tempfile"),
+    }
 
 
 def main() -> None:
@@ -156,17 +175,22 @@ def main() -> None:
     modules = [module.name for module in pkgutil.walk_packages(package.__path__, "course_utils.")]
     failed = {}
     for name in modules:
-        if name == "course_utils.triton_kernels":  # where Triton is; `sparsity` does without it
+        if name == "course_utils.sparsity.triton_kernels":  # where Triton is; `sparsity` does without it
             continue
         try:
             importlib.import_module(name)
         except BaseException as error:
             failed[name] = f"{type(error).__name__}: {error}"
-    from course_utils import merge_config, sparsity
+    from course_utils import sparsity
+    from course_utils.merging import command
 
-    found = {"modules": modules, "failed": failed, "backend": sparsity.backend(),
-             "alive": [merge_config._alive(pid) for pid in (str(os.getpid()), "x")],
-             "04": cells("04_task_vectors_and_merging.ipynb", "from course_utils import merge_config")} | answers()
+    found = {
+        "modules": modules,
+        "failed": failed,
+        "backend": sparsity.backend(),
+        "alive": [command._alive(pid) for pid in (str(os.getpid()), "x")],
+        "04": cells("04_task_vectors_and_merging.ipynb", "from course_utils.merging.command import"),
+    } | answers()
     sys.platform = "win32"
     print(json.dumps(found | needs_linux()))
 

@@ -1,4 +1,5 @@
-"""What can be heard, and seen with other eyes: words for every picture and control, headings in order, colours that stay apart.
+"""What can be heard, and seen with other eyes: words for every picture and control, headings in order, colours that
+stay apart.
 
 Read from the saved notebooks; what a browser makes of them is in browser/test_accessibility_in_browser.py."""
 
@@ -15,8 +16,8 @@ from editions import NOTEBOOKS, read, topic_of
 from lxml import html
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from course_utils.livechart import PALE, TEXT_COLOURS
-from course_utils.plots import INK, MEMBER_COLOURS, ROLE_COLOURS
+from course_utils.explore.chart import PALE, TEXT_COLOURS
+from course_utils.explore.style import INK, MEMBER_COLOURS, ROLE_COLOURS
 
 CHART, WORDS = "application/vnd.vegalite.v5+json", 8
 FENCED = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
@@ -27,9 +28,19 @@ def problems(nb: nbformat.NotebookNode) -> list[str]:
     text = "\n".join(FENCED.sub("", cell.source) for cell in nb.cells if cell.cell_type == "markdown")
     levels = [len(mark) for mark in re.findall(r"^(#+) ", text, re.MULTILINE)]
     found = [] if levels[:1] == [1] and levels.count(1) == 1 else ["there is not one heading of level 1, at the top"]
-    found += [f"a heading of level {b} below one of level {a}" for a, b in zip(levels, levels[1:], strict=False) if b > a + 1]
-    found += [f"a picture without words: {shown}" for words, shown in re.findall(r"!\[([^\]]*)\]\(([^)]*)\)", text) if not words.strip()]
-    found += [f"a link without words: {to}" for words, to in re.findall(r"(?<!!)\[([^\]]*)\]\(([^)]*)\)", text) if not words.strip()]
+    found += [
+        f"a heading of level {b} below one of level {a}" for a, b in zip(levels, levels[1:], strict=False) if b > a + 1
+    ]
+    found += [
+        f"a picture without words: {shown}"
+        for words, shown in re.findall(r"!\[([^\]]*)\]\(([^)]*)\)", text)
+        if not words.strip()
+    ]
+    found += [
+        f"a link without words: {to}"
+        for words, to in re.findall(r"(?<!!)\[([^\]]*)\]\(([^)]*)\)", text)
+        if not words.strip()
+    ]
     for number, cell in enumerate(nb.cells):
         for output in cell.get("outputs", []):
             found += [f"cell {number}: {problem}" for problem in _output(output)]
@@ -42,8 +53,16 @@ def _output(output: nbformat.NotebookNode) -> list[str]:
         if mime.startswith("image/") and len(str(output.metadata.get(mime, {}).get("alt", "")).split()) < WORDS:
             found.append("a picture with fewer than eight words of alternative text")
     if CHART in data:
-        found += [] if len(str(data[CHART].get("description", "")).split()) >= WORDS else ["a chart with too short a description"]
-        found += [f"a control without a label: {bind}" for bind in _binds(data[CHART]) if not str(bind.get("name", "")).strip()]
+        found += (
+            []
+            if len(str(data[CHART].get("description", "")).split()) >= WORDS
+            else ["a chart with too short a description"]
+        )
+        found += [
+            f"a control without a label: {bind}"
+            for bind in _binds(data[CHART])
+            if not str(bind.get("name", "")).strip()
+        ]
     return found + (_html(data["text/html"]) if "text/html" in data else [])
 
 
@@ -60,8 +79,15 @@ def _html(source: str) -> list[str]:
     page, found = html.fromstring(f"<div>{source}</div>"), []
     found += ["an <img> without alt" for img in page.iter("img") if not (img.get("alt") or "").strip()]
     found += ["an <audio> without a name" for audio in page.iter("audio") if not _named(audio, page)]
-    found += [f"<{kind}> without a name" for kind in ("input", "select", "textarea") for e in page.iter(kind) if not _named(e, page)]
-    found += ["a <button> without a name" for b in page.iter("button") if not (b.text_content().strip() or _named(b, page))]
+    found += [
+        f"<{kind}> without a name"
+        for kind in ("input", "select", "textarea")
+        for e in page.iter(kind)
+        if not _named(e, page)
+    ]
+    found += [
+        "a <button> without a name" for b in page.iter("button") if not (b.text_content().strip() or _named(b, page))
+    ]
     found += ["a table without a header cell" for table in page.iter("table") if table.find(".//th") is None]
     return found
 
@@ -85,7 +111,10 @@ FAULTS = {
     "a link": new_markdown_cell("# A\n[](x.html)"),
     "a figure": ("image/png", "AAAA"),
     "a chart": (CHART, {"description": "chart", "params": []}),
-    "a control": (CHART, {"description": "one two three four five six seven eight", "params": [{"bind": {"input": "range"}}]}),
+    "a control": (
+        CHART,
+        {"description": "one two three four five six seven eight", "params": [{"bind": {"input": "range"}}]},
+    ),
     "an input": ("text/html", "<input type='range'>"),
     "a table": ("text/html", "<table><tr><td>1</td></tr></table>"),
     "a sound": ("text/html", "<audio controls></audio>"),
@@ -105,12 +134,19 @@ def test_every_fault_is_found(fault):
 
 # --- colours ----------------------------------------------------------------------------------------------------------
 
-# Machado, Oliveira and Fernandes (2009), A physiologically-based model for simulation of color vision deficiency, severity 1.
+# Machado, Oliveira and Fernandes (2009), A physiologically-based model for simulation of color vision deficiency,
+# severity 1.
 EYES = {
     "all three cones": np.eye(3),
-    "protanopia": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
-    "deuteranopia": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]),
-    "tritanopia": np.array([[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+    "tritanopia": np.array(
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]
+    ),
 }
 
 
@@ -134,7 +170,9 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 
 
 def test_text_can_be_read_on_white_and_marks_can_be_seen():
-    assert contrast("#000000", "#FFFFFF") == pytest.approx(21) and contrast("#777777", "#FFFFFF") == pytest.approx(4.48, abs=0.01)
+    assert contrast("#000000", "#FFFFFF") == pytest.approx(21) and contrast("#777777", "#FFFFFF") == pytest.approx(
+        4.48, abs=0.01
+    )
     assert min(contrast(colour, "#FFFFFF") for colour in [INK, PALE, *TEXT_COLOURS]) >= 4.5
     # The later members' colours are lighter: their lines and bars carry their names in TEXT_COLOURS.
     assert min(contrast(ROLE_COLOURS[role], "#FFFFFF") for role in ("core", "positive", "negative")) >= 3
@@ -142,8 +180,11 @@ def test_text_can_be_read_on_white_and_marks_can_be_seen():
 
 @pytest.mark.parametrize("eyes", EYES)
 def test_the_palette_stays_apart(eyes):
-    """A difference of 2.3 is just noticeable, side by side and still; red and green of equal lightness come as near as 5."""
-    seen = {colour: lab(np.clip(EYES[eyes] @ linear(colour), 0, 1)) for colour in [*MEMBER_COLOURS, ROLE_COLOURS["result"]]}
+    """A difference of 2.3 is just noticeable, side by side and still; red and green of equal lightness come as near as
+    5."""
+    seen = {
+        colour: lab(np.clip(EYES[eyes] @ linear(colour), 0, 1)) for colour in [*MEMBER_COLOURS, ROLE_COLOURS["result"]]
+    }
     nearest = min((float(np.linalg.norm(seen[a] - seen[b])), a, b) for a, b in combinations(seen, 2))
     assert nearest[0] > 10, nearest
 

@@ -1,4 +1,5 @@
-"""What the course does on a system without POSIX: tried in a process from which that was taken away (`other_system.py`)."""
+"""What the course does on a system without POSIX: tried in a process from which that was taken away
+(`other_system.py`)."""
 
 from __future__ import annotations
 
@@ -18,15 +19,22 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def found():
-    done = subprocess.run([sys.executable, str(ROOT / "tests" / "other_system.py")], capture_output=True, encoding="utf-8", cwd=ROOT,
-                          timeout=300, env=os.environ | {"MANY_MODELS_PROGRESS": "off", "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"})
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "other_system.py")],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=ROOT,
+        timeout=300,
+        env=os.environ | {"MANY_MODELS_PROGRESS": "off", "MPLBACKEND": "agg", "PYTHONIOENCODING": "utf-8"},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_every_module_can_be_imported(found):
     assert found["failed"] == {}
-    assert len(found["modules"]) > 100 and "course_utils.grading.worker" in found["modules"] and "course_utils.jail" in found["modules"]
+    assert len(found["modules"]) > 100
+    assert {"course_utils.classroom.grading.worker", "course_utils.sandbox.jail"} <= set(found["modules"])
 
 
 def test_every_reference_passes(found):
@@ -66,15 +74,19 @@ def saved(notebook: str, beginning: str) -> str:
 
 def test_notebooks_go_on_with_what_was_recorded(found):
     """It is said, and it is what the notebook shows where it runs."""
-    sandbox = "the sandbox needs Linux, so the code was not run. Recorded on Linux:\n" + saved("11_self_refine.ipynb", "outcomes = ")
-    repair = saved("11_self_refine.ipynb", "row = programs").replace("here: True", "here: no sandbox, all this is recorded")
+    sandbox = "the sandbox needs Linux, so the code was not run. Recorded on Linux:\n" + saved(
+        "11_self_refine.ipynb", "outcomes = "
+    )
+    repair = saved("11_self_refine.ipynb", "row = programs").replace(
+        "here: True", "here: no sandbox, all this is recorded"
+    )
     assert found["11"] == sandbox + saved("11_self_refine.ipynb", "programs = ") + repair + "contained: True\n"
     first, processes = found["07"].split("\n", 1)
     assert first.endswith("Recorded on Linux:") and processes == saved("07_mixture_of_experts.ipynb", "with tempfile")
 
 
 def test_models_are_merged(found):
-    assert found["04"] == saved("04_task_vectors_and_merging.ipynb", "from course_utils import merge_config")
+    assert found["04"] == saved("04_task_vectors_and_merging.ipynb", "from course_utils.merging.command import")
     assert found["alive"] == [True, False]
 
 

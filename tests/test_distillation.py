@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy, kl_div
 
-from course_utils.classifiers import balanced_accuracy, load_ingredients
 from course_utils.distillation import ensemble_targets, kd_loss, soft_target_loss, soften
-from course_utils.models import data_dir
 from course_utils.pipelines import load_translator
+from course_utils.shelf.classifiers import balanced_accuracy, load_ingredients
+from course_utils.shelf.models import data_dir
 
 
 def logits(*shape: int, seed: int = 0, size: float = 3.0) -> torch.Tensor:
@@ -77,16 +77,21 @@ def test_gradient_is_the_closed_form_and_keeps_its_size():
         sizes.append(gradient.norm().item())
     assert max(sizes) < 1.3 * min(sizes)  # without T^2 they would differ by a factor of 64
     limit = (STUDENT - STUDENT.mean(-1, keepdim=True)) - (TEACHERS - TEACHERS.mean(-1, keepdim=True)).mean(0)
-    assert torch.allclose(gradient, limit / 60, atol=2e-2)  # T -> infinity: the logits are matched, (z_s - mean z_t) / (B C)
+    assert torch.allclose(
+        gradient, limit / 60, atol=2e-2
+    )  # T -> infinity: the logits are matched, (z_s - mean z_t) / (B C)
 
 
-@pytest.mark.parametrize(("call", "complaint"), [
-    (lambda: soften(STUDENT, 0.0), "T must be above 0"),
-    (lambda: ensemble_targets(torch.zeros(4), 1.0), "first axis for the members"),
-    (lambda: soft_target_loss(STUDENT, TEACHERS[0, :5], 1.0), "both must be"),
-    (lambda: soft_target_loss(STUDENT, TEACHERS[0], float("nan")), "T must be above 0"),
-    (lambda: kd_loss(STUDENT, TEACHERS, LABELS, 1.0, 1.5), "alpha must be"),
-])
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (lambda: soften(STUDENT, 0.0), "T must be above 0"),
+        (lambda: ensemble_targets(torch.zeros(4), 1.0), "first axis for the members"),
+        (lambda: soft_target_loss(STUDENT, TEACHERS[0, :5], 1.0), "both must be"),
+        (lambda: soft_target_loss(STUDENT, TEACHERS[0], float("nan")), "T must be above 0"),
+        (lambda: kd_loss(STUDENT, TEACHERS, LABELS, 1.0, 1.5), "alpha must be"),
+    ],
+)
 def test_bad_input_is_told_in_one_line(call, complaint):
     with pytest.raises(ValueError, match=complaint) as told:
         call()

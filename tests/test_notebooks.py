@@ -261,7 +261,6 @@ def check_wrong(nb, wrongs, folder):
     test_exercises.judge_wrong(nb, wrongs, said)
 
 
-
 @pytest.mark.slow
 def test_editions_accept_a_good_notebook(tmp_path):
     check_solved(toy(), tmp_path)
@@ -271,9 +270,7 @@ def test_editions_accept_a_good_notebook(tmp_path):
 @pytest.mark.slow
 def test_editions_run_in_a_kernel_that_has_only_the_setup(tmp_path):
     with pytest.raises(AssertionError, match="set-up cell fails"):
-        check_wrong(
-            toy(setup="import torch\nfrom course_utils.exercises import chekc"), toy_wrongs(), tmp_path
-        )
+        check_wrong(toy(setup="import torch\nfrom course_utils.exercises import chekc"), toy_wrongs(), tmp_path)
 
 
 RIGHT = "def perplexity(token_log_probs):\n    return torch.exp(-token_log_probs.mean())"
@@ -282,9 +279,7 @@ RIGHT = "def perplexity(token_log_probs):\n    return torch.exp(-token_log_probs
 @pytest.mark.slow
 def test_edition_3_fails_on_a_right_answer_and_on_another_hint(tmp_path):
     with pytest.raises(AssertionError, match='"right" was not rejected'):
-        check_wrong(
-            toy(), [WrongAnswer("start_here.perplexity", "right", RIGHT, "no such hint")], tmp_path
-        )
+        check_wrong(toy(), [WrongAnswer("start_here.perplexity", "right", RIGHT, "no such hint")], tmp_path)
     with pytest.raises(AssertionError, match="should be told"):
         check_wrong(
             toy(), [WrongAnswer("start_here.perplexity", "sign", RIGHT.replace("-", ""), "no such hint")], tmp_path

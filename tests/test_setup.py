@@ -80,11 +80,20 @@ def test_conda_environment_installs_the_same_pins():
 @pytest.mark.parametrize("kind", ["editable", "wheel"])
 def test_an_installation_settles_the_question_about_news(tmp_path, kind):
     """However JupyterLab is started later: its defaults lie where it looks for them, under a name of ours alone."""
-    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "course_utils/__init__.py", "course_utils/static/settings"):
+    for name in (
+        "pyproject.toml",
+        "setup.py",
+        "README.md",
+        "LICENSE",
+        "course_utils/__init__.py",
+        "course_utils/static/settings",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
     build = f"import setuptools.build_meta as b; print(b.build_{kind}('out'))"
-    said = subprocess.run([sys.executable, "-c", build], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", build], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
     with zipfile.ZipFile(tmp_path / "out" / said.split()[-1]) as made:
         [place] = [name for name in made.namelist() if "/data/share/" in name]
         assert place.endswith(".data/data/share/jupyter/lab/settings/overrides.d/many_models.json")
@@ -92,9 +101,9 @@ def test_an_installation_settles_the_question_about_news(tmp_path, kind):
 
 
 def test_repo2docker_would_build_from_the_conda_environment():
-    """Its own rules (repo2docker 2026.4: app.py, buildpacks/conda, utils.is_local_pip_requirement), restated: it takes the first build
-    pack that finds its file, looks into binder/ or .binder/ alone if there is one, reads the Python version with this pattern, and
-    copies the repository before it installs only if a pip line names a local path."""
+    """Its own rules (repo2docker 2026.4: app.py, buildpacks/conda, utils.is_local_pip_requirement), restated: it takes
+    the first build pack that finds its file, looks into binder/ or .binder/ alone if there is one, reads the Python
+    version with this pattern, and copies the repository before it installs only if a pip line names a local path."""
     before_conda = [
         "Dockerfile",
         "Project.toml",

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 
 import nbformat
 import pytest
 from editions import NOTEBOOKS, ROOT, read, topic_of
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from notebook_rules import ROOMS, imports_of, long_modules, style_problems
+from notebook_rules import ROOMS, imports_of, style_problems
 
 PACKAGE = ROOT / "course_utils"
-# Concept modules: what a student would write after the lecture. They know no widget, no plot, no exercise.
-SERVANTS = {"explore", "livechart", "placement", "strips", "contrast", "paths", "softening", "voting", "ballots", "grids", "controls",
-            "routing", "tiers", "sidebyside", "marked", "corruption", "decisions", "rounds"}
-SERVANTS |= {"chart_html", "export", "save_notebook", "plots", "exercises", "grade"}
 DRAWING = {"matplotlib", "ipywidgets", "altair", "anywidget", "IPython"}
+# Imports run one way: notebooks -> (explore, exercises, classroom) -> methods -> shelf. Which other folders of
+# course_utils a folder below the first three may use, and what for; a method that is not named needs none.
+TOP = {"explore", "exercises", "classroom"}
+MAY_USE = {
+    "pipelines": {"ensembling", "shelf"},  # translators are loaded models, and decode like any other
+    "refinement": {"sandbox", "shelf"},  # programs that a model wrote are run; the prompts are the chat model's
+    "merging": {"shelf"},  # the command copies the tokenizer of a loaded model
+    "shelf": {
+        "diffusion",
+        "ensembling",
+    },  # a chat answers through the decoder; the editing model predicts the tags of edits
+}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=topic_of)
@@ -23,17 +32,45 @@ def test_notebook_has_the_form_of_the_course(path):
     assert style_problems(read(path)) == []
 
 
-def test_no_module_is_too_long():
-    assert long_modules(PACKAGE) == []
+def folder_of(name: str) -> str:
+    """course_utils.moe.gating -> moe; the notebooks' short names are not used in the library."""
+    return name.split(".")[1]
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def wrong_imports(folder: str, names: set[str]) -> list[str]:
+    """Imports that a module in `folder`, a part of course_utils below TOP, must not have."""
+    ours = {name for name in names if name.startswith("course_utils.")}
+    allowed = {folder} | MAY_USE.get(folder, set())
+    return sorted(
+        {name for name in names - ours if name.split(".")[0] in DRAWING}
+        | {name for name in ours if folder_of(name) not in allowed}
+        | (names & {"course_utils"})
+    )
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_run_one_way(path):
-    if path.stem in SERVANTS or path.stem == "__init__":
-        return
-    for name in imports_of(path):
-        assert name.split(".")[0] not in DRAWING, f"{path.name} imports {name}: concept modules draw nothing"
-        assert not (name.startswith("course_utils.") and name.split(".")[1] in SERVANTS), f"{path.name} imports {name}"
+    folder = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    if folder not in TOP:
+        assert wrong_imports(folder, imports_of(path)) == []
+
+
+def test_no_two_folders_need_each_other():
+    TopologicalSorter(MAY_USE).prepare()  # raises CycleError
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("moe", "matplotlib.pyplot"),
+        ("moe", "course_utils.explore.style"),
+        ("moe", "course_utils.shelf.models"),
+        ("shelf", "course_utils.exercises"),
+        ("merging", "course_utils.ensembling.decoding"),
+    ],
+)
+def test_an_import_against_the_stream_is_found(folder, name):
+    assert wrong_imports(folder, {"torch", f"course_utils.{folder}.other", name}) == [name]
 
 
 def without_encoding(source: str) -> list[int]:
@@ -44,7 +81,9 @@ def without_encoding(source: str) -> list[int]:
         of = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
         mode = [*call.args[bool(not of) :][:1], *(key.value for key in call.keywords if key.arg == "mode")]
         text = name in ("read_text", "write_text") or (
-            name == "open" and of not in ("os", "tarfile", "archive", "Image") and "b" not in "".join(map(ast.unparse, mode))
+            name == "open"
+            and of not in ("os", "tarfile", "archive", "Image")
+            and "b" not in "".join(map(ast.unparse, mode))
         )
         if text and "encoding" not in [key.arg for key in call.keywords]:
             found.append(call.lineno)
@@ -57,14 +96,35 @@ def test_texts_are_read_and_written_as_utf_8():
     assert len(found) > 100 and {path: lines for path, lines in found.items() if lines} == {}
 
 
-@pytest.mark.parametrize("code", ["p.read_text()", "p.write_text('a')", "open(p)", "open(p, 'w')", "p.open()", "p.open('a')",
-                                  "open(p, mode='r')", "p.write_text('a', newline='')"])  # fmt: skip
+@pytest.mark.parametrize(
+    "code",
+    [
+        "p.read_text()",
+        "p.write_text('a')",
+        "open(p)",
+        "open(p, 'w')",
+        "p.open()",
+        "p.open('a')",
+        "open(p, mode='r')",
+        "p.write_text('a', newline='')",
+    ],
+)
 def test_a_text_without_encoding_is_found(code):
     assert without_encoding(f"x = 1\n{code}") == [2]
 
 
-@pytest.mark.parametrize("code", ["p.read_text(encoding='utf-8')", "open(p, 'rb')", "p.open('wb')", "open(p, mode='wb')",
-                                  "p.read_bytes()", "os.open(p, os.O_RDONLY)", "open(p, 'w', encoding='utf-8')"])  # fmt: skip
+@pytest.mark.parametrize(
+    "code",
+    [
+        "p.read_text(encoding='utf-8')",
+        "open(p, 'rb')",
+        "p.open('wb')",
+        "open(p, mode='wb')",
+        "p.read_bytes()",
+        "os.open(p, os.O_RDONLY)",
+        "open(p, 'w', encoding='utf-8')",
+    ],
+)
 def test_what_has_an_encoding_or_is_no_text_is_left_alone(code):
     assert without_encoding(code) == []
 
@@ -129,9 +189,3 @@ def test_the_rules_notice(spoil, complaint):
     nb = good_notebook()
     spoil(nb)
     assert any(complaint in problem for problem in style_problems(nb)), style_problems(nb)
-
-
-def test_long_modules_are_found(tmp_path):
-    (tmp_path / "short.py").write_text("x = 1\n" * 300, encoding="utf-8")
-    (tmp_path / "long.py").write_text("x = 1\n" * 301, encoding="utf-8")
-    assert long_modules(tmp_path) == ["long.py: 301 lines"]

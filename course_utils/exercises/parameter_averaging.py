@@ -1,11 +1,10 @@
 """Exercises of notebook 03: averaging, permuting units, the barrier, the greedy soup, costs, related models.
 
-The references of the first four are the library's own functions (course_utils/merging.py, course_utils/alignment.py).
+The references of the first four are the library's own functions (course_utils/merging/averaging.py, course_utils/merging/alignment.py).
 """
 
 from __future__ import annotations
 
-from course_utils.alignment import loss_barrier, permute_units
 from course_utils.exercises import parameter_averaging_average as averaging
 from course_utils.exercises import parameter_averaging_barrier as barrier
 from course_utils.exercises import parameter_averaging_cost as cost
@@ -17,6 +16,7 @@ from course_utils.exercises.engine import Exercise, register
 from course_utils.exercises.parameter_averaging_cost import inference_cost
 from course_utils.exercises.parameter_averaging_pairs import CAN_AVERAGE
 from course_utils.merging import average, greedy_soup
+from course_utils.merging.alignment import loss_barrier, permute_units
 
 __all__ = ["CAN_AVERAGE", "inference_cost"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.alignment import loss_barrier
 from course_utils.exercises.engine import Mistake, close
 from course_utils.exercises.engine.calls import StudentError
+from course_utils.merging.alignment import loss_barrier
 
 LINE = "the straight line between the two ends, (1 - t) L(0) + t L(1)"
 RAW = f"This is the highest loss itself. The barrier is how far it lies ABOVE {LINE}."

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from course_utils.alignment import permute_units
 from course_utils.exercises.engine import Mistake, close
 from course_utils.exercises.engine.calls import StudentError
 from course_utils.exercises.parameter_averaging_states import StateDict, returned, state_dict
+from course_utils.merging.alignment import permute_units
 
 BIAS = (
     "The bias is forgotten: unit i is row i of the weight AND entry i of the bias, so the bias moves with its units,"

@@ -1,6 +1,6 @@
 """Exercises of notebook 11: the loop of Self-Refine, the two-rate model both ways, pass@k, coverage of keywords, measured rates.
 
-The references of the first three do what the library's functions do (course_utils/refinement.py), written for one case.
+The references of the first three do what the library's functions do (course_utils/refinement/self_refine.py), written for one case.
 """
 
 from __future__ import annotations

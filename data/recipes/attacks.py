@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
-from course_utils.safe_python import run_python, unavailable
+from course_utils.sandbox.run_python import run_python, unavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 

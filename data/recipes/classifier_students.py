@@ -1,11 +1,13 @@
-"""Rebuild data/teacher_logits.parquet and data/classifier_students.parquet: what the classifiers of movie snippets teach a student.
+"""Rebuild data/teacher_logits.parquet and data/classifier_students.parquet: what the classifiers of movie snippets
+teach a student.
 
     python data/recipes/classifier_students.py logits      # the twelve on all movie snippets of the training split
-    python data/recipes/classifier_students.py students    # five seeds: a student of the best four, and its twin who sees labels alone
+    python data/recipes/classifier_students.py students    # five seeds: a student of the best four, and its twin who
+                                                           sees labels alone
 
-The student has the first two of the teachers' four layers: half their depth, so that no average of parameters could make it.
-A student and its twin have the same start, batches, steps and learning rate, and differ in the loss alone. The four teachers are the
-best on validation texts; T, alpha and the student's training were set beforehand, not searched.
+The student has the first two of the teachers' four layers: half their depth, so that no average of parameters could
+make it. A student and its twin have the same start, batches, steps and learning rate, and differ in the loss alone. The
+four teachers are the best on validation texts; T, alpha and the student's training were set beforehand, not searched.
 """
 
 import argparse
@@ -17,8 +19,8 @@ import torch
 from soups import DATA, fine_tune, snippets
 from torch.nn.functional import cross_entropy, nll_loss
 
-from course_utils.classifiers import Ingredients, balanced_accuracy, load_ingredients, logits_of
 from course_utils.distillation import ensemble_targets, kd_loss
+from course_utils.shelf.classifiers import Ingredients, balanced_accuracy, load_ingredients, logits_of
 
 T, ALPHA, LAYERS, TEACHERS = 2.0, 0.9, 2, 4
 TRAINING = {"learning_rate": 1e-3, "steps": 300, "weight_decay": 0.1}
@@ -30,7 +32,8 @@ def write(table: pd.DataFrame, name: str) -> None:
 
 
 def scores(logits: torch.Tensor, labels: torch.Tensor, members: bool = False) -> dict[str, float]:
-    """Balanced accuracy and negative log-likelihood (nats a text) of one model (N, 2), or of the mean of M, (M, N, 2)."""
+    """Balanced accuracy and negative log-likelihood (nats a text) of one model (N, 2), or of the mean of M,
+    (M, N, 2)."""
     log_probs = ensemble_targets(logits, 1.0).log() if members else logits.log_softmax(-1)
     return {"accuracy": balanced_accuracy(log_probs, labels), "nll": nll_loss(log_probs, labels).item()}
 
@@ -73,8 +76,10 @@ def students() -> None:
     rows = kitchen.encode(texts)
     held_out = {split: snippets("movies", split) for split in ("validation", "test")}
     tests = {split: (kitchen.encode(texts), labels) for split, (texts, labels) in held_out.items()}
-    losses = {"teachers": lambda logits, batch: kd_loss(logits, teacher_logits[:, batch], labels[batch], T, ALPHA),
-              "labels": lambda logits, batch: cross_entropy(logits, labels[batch])}
+    losses = {
+        "teachers": lambda logits, batch: kd_loss(logits, teacher_logits[:, batch], labels[batch], T, ALPHA),
+        "labels": lambda logits, batch: cross_entropy(logits, labels[batch]),
+    }
     for seed in range(1, 6):
         for told, loss_of in losses.items():
             started, model = time.perf_counter(), student_of(kitchen)
@@ -88,7 +93,7 @@ def students() -> None:
         for i, one in zip(chosen, logits):
             found.append({"seed": i, "told": "teacher", "split": split} | scores(one, wanted))
         found.append({"seed": 0, "told": "the four teachers", "split": split} | scores(logits, wanted, members=True))
-        print(*found[-1 - TEACHERS:], sep="\n", flush=True)
+        print(*found[-1 - TEACHERS :], sep="\n", flush=True)
     write(pd.DataFrame(found), "classifier_students.parquet")
 
 

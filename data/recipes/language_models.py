@@ -48,12 +48,17 @@ def train_bpe(texts: Iterable[str], name: str) -> None:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(vocab_size=VOCAB, special_tokens=["<s>", "</s>", "<pad>"], show_progress=False,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB,
+        special_tokens=["<s>", "</s>", "<pad>"],
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>",
-                            model_max_length=256).save_pretrained(MODELS / name)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", model_max_length=256
+    ).save_pretrained(MODELS / name)
 
 
 def train_tokenizer() -> None:
@@ -69,8 +74,12 @@ def windows(domains: list[str], tokenizer: PreTrainedTokenizerFast, passes: int,
     """All documents, shuffled anew in each pass, joined as `<s> text </s> <s> text </s> ...` -> (windows, 129)."""
     documents = [ids + [1] for domain in domains for ids in tokenizer(texts(domain, "train"))["input_ids"]]
     generator = torch.Generator().manual_seed(seed)
-    stream = [token for _ in range(passes) for i in torch.randperm(len(documents), generator=generator).tolist()
-              for token in documents[i]]
+    stream = [
+        token
+        for _ in range(passes)
+        for i in torch.randperm(len(documents), generator=generator).tolist()
+        for token in documents[i]
+    ]
     n = (len(stream) - 1) // WINDOW
     return torch.tensor(stream[: n * WINDOW + 1]).unfold(0, WINDOW + 1, WINDOW)
 
@@ -94,9 +103,13 @@ def perplexity(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, doma
     return math.exp(total / count)
 
 
-def save_checkpoint(path: Path, weights: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer, step: int, seconds: float) -> None:
-    torch.save({"model": weights, "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds},
-               path.with_suffix(".partial"))
+def save_checkpoint(
+    path: Path, weights: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer, step: int, seconds: float
+) -> None:
+    torch.save(
+        {"model": weights, "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds},
+        path.with_suffix(".partial"),
+    )
     path.with_suffix(".partial").replace(path)
 
 
@@ -143,10 +156,21 @@ def train(name: str) -> None:
     if parent:
         model = LlamaForCausalLM.from_pretrained(MODELS / parent, dtype=torch.float32)
     else:
-        model = LlamaForCausalLM(LlamaConfig(
-            vocab_size=VOCAB, hidden_size=128, intermediate_size=352, num_hidden_layers=4, num_attention_heads=4,
-            num_key_value_heads=4, max_position_embeddings=256, tie_word_embeddings=True,
-            bos_token_id=0, eos_token_id=1, pad_token_id=2))
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=VOCAB,
+                hidden_size=128,
+                intermediate_size=352,
+                num_hidden_layers=4,
+                num_attention_heads=4,
+                num_key_value_heads=4,
+                max_position_embeddings=256,
+                tie_word_embeddings=True,
+                bos_token_id=0,
+                eos_token_id=1,
+                pad_token_id=2,
+            )
+        )
     data = windows(domains, tokenizer, passes, seed)
     steps, warmup = min(most_steps, len(data) // BATCH), 40 if parent is None else 10
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
@@ -169,13 +193,21 @@ def train(name: str) -> None:
             save_checkpoint(checkpoint, model.state_dict(), optimizer, step + 1, seconds)
     model.eval()
     model.to(torch.float16).save_pretrained(MODELS / name)
-    if name == "base":  # the base of most merges, where mergekit looks for a tokenizer; the others share models/tokenizer
+    if (
+        name == "base"
+    ):  # the base of most merges, where mergekit looks for a tokenizer; the others share models/tokenizer
         tokenizer.save_pretrained(MODELS / name)
     model = LlamaForCausalLM.from_pretrained(MODELS / name, dtype=torch.float32)  # what the reader will load
     report = {
-        "parent": parent, "domains": domains, "seed": seed, "steps": steps, "tokens": steps * BATCH * WINDOW,
-        "peak_learning_rate": peak, "minutes": round((time.perf_counter() - started) / 60, 1),
-        "licence": "MIT (text: public domain verses, MIT snippets)", "tokenizer": "tokenizer",
+        "parent": parent,
+        "domains": domains,
+        "seed": seed,
+        "steps": steps,
+        "tokens": steps * BATCH * WINDOW,
+        "peak_learning_rate": peak,
+        "minutes": round((time.perf_counter() - started) / 60, 1),
+        "licence": "MIT (text: public domain verses, MIT snippets)",
+        "tokenizer": "tokenizer",
         "heldout_perplexity": {d: round(perplexity(model, tokenizer, d, "test"), 1) for d in DOMAINS},
     }
     (MODELS / name / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -2,9 +2,10 @@
 
     python data/recipes/merges.py          # about ten minutes; goes on where it was cut off
 
-Rows: kind "tasks" (2 to 6 models merged by a method with a factor lam; `parts` names the models), "drop" (one task vector of which a share
-is dropped), "trim" (of which the largest share is kept), "negate" (a task vector subtracted); `split`; `domain`, on whose held-out
-texts the loss was measured (nats a token, end of text included). lam is to be chosen on "validation".
+Rows: kind "tasks" (2 to 6 models merged by a method with a factor lam; `parts` names the models), "drop"
+(one task vector of which a share is dropped), "trim" (of which the largest share is kept), "negate"
+(a task vector subtracted); `split`; `domain`, on whose held-out texts the loss was measured
+(nats a token, end of text included). lam is to be chosen on "validation".
 """
 
 import argparse
@@ -16,17 +17,28 @@ import torch
 from language_models import DATA, DOMAINS, SCRATCH
 from torch.nn.functional import cross_entropy
 
-from course_utils import corpora, models
-from course_utils.merge_methods import METHODS
-from course_utils.task_vectors import edit, task_vector
+from course_utils.merging.methods import METHODS
+from course_utils.merging.task_vectors import edit, task_vector
+from course_utils.shelf import corpora, models
 
-ORDER = ["movies", "kjv", "tweets", "nyt", "amazon", "web"]  # the first n of them are merged: prose and verse, related and not
+ORDER = [
+    "movies",
+    "kjv",
+    "tweets",
+    "nyt",
+    "amazon",
+    "web",
+]  # the first n of them are merged: prose and verse, related and not
 LAMBDAS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5]
 RATES = [0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99]
 TEXTS, LONGEST = 48, 64
 # name -> (method, options): what is multiplied by lam. "average" is task arithmetic with lam = 1/n.
-MERGES = {"task arithmetic": ("task_arithmetic", {}), "TIES, 20 % kept": ("ties", {"density": 0.2}),
-          "TIES, all kept": ("ties", {"density": 1.0}), "DARE, half dropped": ("dare_linear", {"density": 0.5})}
+MERGES = {
+    "task arithmetic": ("task_arithmetic", {}),
+    "TIES, 20 % kept": ("ties", {"density": 0.2}),
+    "TIES, all kept": ("ties", {"density": 1.0}),
+    "DARE, half dropped": ("dare_linear", {"density": 0.5}),
+}
 QUARTER = 0.25  # the gentle fine-tune: the same direction, a quarter of the way
 State = dict[str, torch.Tensor]
 
@@ -45,7 +57,9 @@ class Judge:
         return torch.nn.utils.rnn.pad_sequence(ids, True, 2)
 
     @torch.inference_mode()
-    def losses(self, state: State, domains: list[str], splits: tuple[str, ...] = ("validation", "test")) -> Iterator[dict]:
+    def losses(
+        self, state: State, domains: list[str], splits: tuple[str, ...] = ("validation", "test")
+    ) -> Iterator[dict]:
         self.lm.model.load_state_dict(state)
         for split in splits:
             for domain in domains:
@@ -66,13 +80,20 @@ def jobs(judge: Judge) -> Iterator[tuple[dict, State, list[str]]]:
         for label, (method, options) in MERGES.items():
             tau = task_vector(base, METHODS[method](base, [tuned[name] for name in parts], **options))
             for method, lam in [(label, lam) for lam in LAMBDAS] + [("average", 1 / n)] * (label == "task arithmetic"):
-                yield {"kind": "tasks", "n": n, "parts": " ".join(parts), "method": method, "lam": lam}, edit(base, tau, lam), parts
+                yield (
+                    {"kind": "tasks", "n": n, "parts": " ".join(parts), "method": method, "lam": lam},
+                    edit(base, tau, lam),
+                    parts,
+                )
     for name in ("movies", "kjv"):
         for scale in (1.0, QUARTER):
             whole = edit(base, task_vector(base, tuned[name]), scale)
             for rate in RATES:
-                for label, method, options in (("rescaled", "dare_linear", {}), ("not rescaled", "dare_linear", {"rescale": None}),
-                                               ("largest kept", "ties", {})):
+                for label, method, options in (
+                    ("rescaled", "dare_linear", {}),
+                    ("not rescaled", "dare_linear", {"rescale": None}),
+                    ("largest kept", "ties", {}),
+                ):
                     row = {"kind": "drop", "parts": name, "method": label, "lam": scale, "rate": rate}
                     yield row, METHODS[method](base, [whole], density=1 - rate, **options), [name]
     for name in ("movies", "kjv", "tweets"):

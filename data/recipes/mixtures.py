@@ -3,8 +3,8 @@
     python data/recipes/mixtures.py dense-active moe dense-total moe-unbalanced    # 17 to 25 minutes each, one thread
     python data/recipes/mixtures.py table    # then: data/models/moe and data/mixtures.parquet
 
-Four models on the same windows in the same order, seed 0 (add `--seed 1` for another run, which only enters the table, beside
-the runs that it already holds):
+Four models on the same windows in the same order, seed 0 (add `--seed 1` for another run, which only enters the table,
+beside the runs that it already holds):
 
     dense-active      feed-forward layers as wide as the two experts that a token uses: equal active parameters
     moe               eight experts, two for each token, with the balance loss of Fedus et al. (2022)
@@ -48,8 +48,18 @@ from course_utils.moe import MixtureOfExperts, cv_squared, switch_balance_loss  
 
 EXPERTS, TOP_K, D_FF = 8, 2, 128
 PASSES, STEPS, PEAK, WARMUP, BALANCE = 3, 3600, 6e-3, 40, 0.01
-SHAPE = dict(vocab_size=VOCAB, hidden_size=128, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=4,
-             max_position_embeddings=256, tie_word_embeddings=True, bos_token_id=0, eos_token_id=1, pad_token_id=PAD)
+SHAPE = dict(
+    vocab_size=VOCAB,
+    hidden_size=128,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    num_key_value_heads=4,
+    max_position_embeddings=256,
+    tie_word_embeddings=True,
+    bos_token_id=0,
+    eos_token_id=1,
+    pad_token_id=PAD,
+)
 RUNS = {  # name -> (width of the feed-forward layers, weight of the balance loss or None for a dense model)
     "dense-active": (TOP_K * D_FF, None),
     "moe": (D_FF, BALANCE),
@@ -62,8 +72,16 @@ def build(name: str) -> torch.nn.Module:
     width, balance = RUNS[name]
     if balance is None:
         return LlamaForCausalLM(LlamaConfig(intermediate_size=width, **SHAPE))
-    model = MixtralForCausalLM(MixtralConfig(intermediate_size=width, num_local_experts=EXPERTS, num_experts_per_tok=TOP_K,
-                                             sliding_window=None, rope_theta=10000.0, **SHAPE))
+    model = MixtralForCausalLM(
+        MixtralConfig(
+            intermediate_size=width,
+            num_local_experts=EXPERTS,
+            num_experts_per_tok=TOP_K,
+            sliding_window=None,
+            rope_theta=10000.0,
+            **SHAPE,
+        )
+    )
     for layer in model.model.layers:  # the course's layer in place of transformers': same names, same numbers, faster
         ours = MixtureOfExperts(SHAPE["hidden_size"], width, EXPERTS, TOP_K)
         ours.load_state_dict(layer.mlp.state_dict())
@@ -92,8 +110,11 @@ def heldout(tokenizer, split: str, count: int) -> dict[str, torch.Tensor]:
 
 
 @torch.inference_mode()
-def measure(model: torch.nn.Module, router: Router, documents: dict[str, torch.Tensor]) -> tuple[list[dict], list[dict]]:
-    """The loss in nats a token for each domain, and how many choices fell on each expert of each layer in each domain."""
+def measure(
+    model: torch.nn.Module, router: Router, documents: dict[str, torch.Tensor]
+) -> tuple[list[dict], list[dict]]:
+    """The loss in nats a token for each domain, and how many choices fell on each expert of each layer in each
+    domain."""
     losses, loads = [], []
     for domain, ids in documents.items():
         router.take()
@@ -103,7 +124,9 @@ def measure(model: torch.nn.Module, router: Router, documents: dict[str, torch.T
         real = (labels != -100).flatten()
         for layer, logits in enumerate(router.take()):
             counts = torch.bincount(logits[real].topk(TOP_K, dim=-1).indices.flatten(), minlength=EXPERTS)
-            loads += [{"domain": domain, "layer": layer, "expert": i, "choices": n} for i, n in enumerate(counts.tolist())]
+            loads += [
+                {"domain": domain, "layer": layer, "expert": i, "choices": n} for i, n in enumerate(counts.tolist())
+            ]
     return losses, loads
 
 
@@ -115,7 +138,10 @@ def worst_load(loads: list[dict]) -> tuple[float, float]:
     """(CV^2, largest / mean) of the experts' loads over all domains, mean over the layers."""
     counts = pd.DataFrame(loads).groupby(["layer", "expert"]).choices.sum().unstack().to_numpy()
     rows = [torch.tensor(row, dtype=torch.float64) for row in counts]
-    return (sum(cv_squared(row).item() for row in rows) / len(rows), sum((row.max() / row.mean()).item() for row in rows) / len(rows))
+    return (
+        sum(cv_squared(row).item() for row in rows) / len(rows),
+        sum((row.max() / row.mean()).item() for row in rows) / len(rows),
+    )
 
 
 def train(name: str, seed: int) -> None:
@@ -154,9 +180,21 @@ def train(name: str, seed: int) -> None:
     losses, loads = measure(model, router, heldout(tokenizer, "test", 100))
     n = sum(p.numel() for p in model.parameters())
     idle = 0 if balance is None else SHAPE["num_hidden_layers"] * (EXPERTS - TOP_K) * 3 * SHAPE["hidden_size"] * D_FF
-    report = {"model": name, "seed": seed, "steps": STEPS, "tokens": STEPS * BATCH * WINDOW, "minutes": round(seconds / 60, 1),
-              "peak_learning_rate": PEAK, "balance": balance, "parameters": n, "active_parameters": n - idle,
-              "test_loss": round(mean_loss(losses), 4), "curve": curve, "losses": losses, "loads": loads}
+    report = {
+        "model": name,
+        "seed": seed,
+        "steps": STEPS,
+        "tokens": STEPS * BATCH * WINDOW,
+        "minutes": round(seconds / 60, 1),
+        "peak_learning_rate": PEAK,
+        "balance": balance,
+        "parameters": n,
+        "active_parameters": n - idle,
+        "test_loss": round(mean_loss(losses), 4),
+        "curve": curve,
+        "losses": losses,
+        "loads": loads,
+    }
     (SCRATCH / f"{run}.report.json").write_text(json.dumps(report), encoding="utf-8")
     print(run, report["test_loss"], report["minutes"], flush=True)
 
@@ -169,13 +207,20 @@ def save_mixture(seed: int = 0) -> None:
     mixtral = MixtralForCausalLM(model.config)
     mixtral.load_state_dict(model.state_dict())
     facts = {key: value for key, value in report.items() if not isinstance(value, list) and key != "model"}
-    facts |= {"parent": None, "domains": DOMAINS, "licence": "MIT (text: public domain verses, MIT snippets)", "tokenizer": "tokenizer",
-              "heldout_perplexity": None, "test_loss_by_domain": {row["domain"]: round(row["loss"], 3) for row in report["losses"]}}
+    facts |= {
+        "parent": None,
+        "domains": DOMAINS,
+        "licence": "MIT (text: public domain verses, MIT snippets)",
+        "tokenizer": "tokenizer",
+        "heldout_perplexity": None,
+        "test_loss_by_domain": {row["domain"]: round(row["loss"], 3) for row in report["losses"]},
+    }
     save(mixtral, "moe", facts)
 
 
 def table() -> None:
-    """data/mixtures.parquet. kind: curve (step, loss, cv2, worst), test (domain, loss, tokens), load (domain, layer, expert, choices)."""
+    """data/mixtures.parquet. kind: curve (step, loss, cv2, worst), test (domain, loss, tokens), load
+    (domain, layer, expert, choices)."""
     rows = []
     for path in sorted(SCRATCH.glob("*-seed-*.report.json")):
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -186,7 +231,9 @@ def table() -> None:
     if (DATA / "mixtures.parquet").exists():  # runs of an earlier day, whose reports are gone, stay
         before, made = pd.read_parquet(DATA / "mixtures.parquet"), set(zip(frame.model, frame.seed))
         kept = [run not in made for run in zip(before.model, before.seed)]
-        frame = pd.concat([before[kept], frame], ignore_index=True).sort_values(["model", "seed"], kind="stable", ignore_index=True)
+        frame = pd.concat([before[kept], frame], ignore_index=True).sort_values(
+            ["model", "seed"], kind="stable", ignore_index=True
+        )
     frame = frame.astype({name: "Int32" for name in ("step", "tokens", "layer", "expert", "choices")})
     frame.to_parquet(DATA / "mixtures.parquet.partial", index=False, compression="zstd")
     (DATA / "mixtures.parquet.partial").replace(DATA / "mixtures.parquet")

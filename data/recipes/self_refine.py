@@ -1,27 +1,35 @@
-"""Rebuild data/self_refine.parquet and self_refine_code.parquet: what SmolLM2 answers, round by round, when it refines its own answers.
+"""Rebuild data/self_refine.parquet and self_refine_code.parquet: what SmolLM2 answers, round by round, when it refines
+its own answers.
 
-    python data/recipes/self_refine.py words:32 rewriting:7 code:8     # the committed files; NAME alone does all tasks it has
+    python data/recipes/self_refine.py words:32 rewriting:7 code:8     # the committed files; NAME alone does all tasks
+    it has
 
 words       lists of 3 or 4 everyday words, to be put into one sentence; right: all are there (40; the files have 32)
 variants    the same lists with the methods that are marked * (not in the files)
-rewriting   unkind sentences of held-out reviews (rating <= -1.5), to be made kind; right: VADER calls it positive and half of the
-            content words are still there (23; the files have 7)
+rewriting   unkind sentences of held-out reviews (rating <= -1.5), to be made kind; right: VADER calls it positive and
+            half of the content words are still there (23; the files have 7)
 code        Python functions with tests, run only in the sandbox (14; the files have 8)
 
 Methods, each a row for each answer. All but `sample` start from the greedy first answer, round 0
-    self              the model's own feedback, whole history, up to 3 rounds (rewriting: 2), greedy; ends when it says "It is correct."
+    self              the model's own feedback, whole history, up to 3 rounds (rewriting: 2), greedy; ends when it says
+                      "It is correct."
     self, plain *     the same with chat.PROMPTS
     self, sampled *   greedy feedback, new answers drawn at temperature 0.8
     self, last *      only the last answer and its feedback are shown
-    verifier          feedback by the program that measures, which also ends it; also `verifier, sampled` and `verifier, last` *
+    verifier          feedback by the program that measures, which also ends it; also `verifier, sampled` and `verifier,
+                      last` *
     generic           "Try again, make it better.", which never ends it (words only)
-    sample            independent draws at temperature 0.8, as many as `self` makes calls (7; rewriting: 5), for best-of-n
-`calls` counts the model's calls up to and with the feedback on this answer; the verifier is none, and `sample` counts its draws.
-Code: 4 draws a problem (temperature 0.8), and up to two rounds of repair with the error message for the first 2 of them.
+    sample            independent draws at temperature 0.8, as many as `self` makes calls (7; rewriting: 5), for
+                      best-of-n
+`calls` counts the model's calls up to and with the feedback on this answer; the verifier is none, and `sample` counts
+its draws.
+Code: 4 draws a problem (temperature 0.8), and up to two rounds of repair with the error message for the first 2 of
+them.
 
-Prompts are in course_utils.chat and course_utils.selfrefine_tasks; they were written on eight other lists of words and six training
-snippets. Every call is kept (data/.training/self_refine.jsonl): a run that was cut off goes on. Draws depend on their own seed only; which
-prompts share a batch can move a log-probability in its last digits. Needs MiniLM, see tiers.py.
+Prompts are in course_utils.shelf.chat and course_utils.refinement.tasks; they were written on eight other lists of
+words and six training snippets. Every call is kept (data/.training/self_refine.jsonl): a run that was cut off goes on.
+Draws depend on their own seed only; which prompts share a batch can move a log-probability in its last digits. Needs
+MiniLM, see tiers.py.
 """
 
 import argparse
@@ -37,12 +45,11 @@ import torch
 from tiers import DATA, SCRATCH, MiniLM
 from torch import Tensor
 
-from course_utils import corpora
-from course_utils import selfrefine_tasks as tasks
-from course_utils.chat import PROMPTS, roles
-from course_utils.members import CachedLM
-from course_utils.models import LanguageModel, load
-from course_utils.refinement import Refined, self_refine
+from course_utils.ensembling.decoding import CachedLM
+from course_utils.refinement import Refined, self_refine, tasks
+from course_utils.shelf import corpora
+from course_utils.shelf.chat import PROMPTS, roles
+from course_utils.shelf.models import LanguageModel, load
 
 TEMPERATURE, BATCH = 0.8, 64
 TOKENS = {"words": 48, "rewriting": 48, "code": 128}  # of an answer or of feedback
@@ -57,8 +64,9 @@ class Missing(LookupError):
 
 
 class Calls:
-    """All calls of the model by (prompt, temperature, seed, max_new_tokens). Experiments run on what is there; `all_of` runs them again
-    and again and lets the model answer, in batches, what was missing, until nothing is. So `self_refine` runs as it is."""
+    """All calls of the model by (prompt, temperature, seed, max_new_tokens). Experiments run on what is there; `all_of`
+    runs them again and again and lets the model answer, in batches, what was missing, until nothing is. So
+    `self_refine` runs as it is."""
 
     def __init__(self, lm: LanguageModel) -> None:
         self.lm, self.path, self.known, self.wanted = lm, SCRATCH / "self_refine.jsonl", {}, {}
@@ -120,10 +128,15 @@ class Padded(CachedLM):
 
 @torch.inference_mode()
 def answers(lm: LanguageModel, batch: list[tuple]) -> list[dict]:
-    """What `local_chat` answers to each key (prompt, temperature, seed, max_new_tokens), with the answer's log-probability, its end of
-    turn included, and its number of tokens. Rows that have ended leave the batch; a row draws by argmax(log p / T + Gumbel noise)."""
-    turns = [lm.tokenizer.apply_chat_template([{"role": "user", "content": key[0]}], tokenize=False, add_generation_prompt=True)
-             for key in batch]
+    """What `local_chat` answers to each key (prompt, temperature, seed, max_new_tokens), with the answer's
+    log-probability, its end of turn included, and its number of tokens. Rows that have ended leave the batch; a row
+    draws by argmax(log p / T + Gumbel noise)."""
+    turns = [
+        lm.tokenizer.apply_chat_template(
+            [{"role": "user", "content": key[0]}], tokenize=False, add_generation_prompt=True
+        )
+        for key in batch
+    ]
     prompts, eos = [lm.encode(turn) for turn in turns], lm.tokenizer.eos_token_id
     longest = max(map(len, prompts))
     pads = torch.tensor([longest - len(ids) for ids in prompts])
@@ -146,16 +159,23 @@ def answers(lm: LanguageModel, batch: list[tuple]) -> list[dict]:
         open_rows, ids = [open_rows[i] for i in stay], torch.cat([ids, tokens[:, None]], dim=1)[stay]
         if len(stay) < len(tokens):
             member.reorder(stay)
-    return [{"answer": lm.tokenizer.decode(row, skip_special_tokens=True).strip(), "log_prob": round(value, 3), "tokens": len(row)}
-            for row, value in zip(said, total)]
+    return [
+        {
+            "answer": lm.tokenizer.decode(row, skip_special_tokens=True).strip(),
+            "log_prob": round(value, 3),
+            "tokens": len(row),
+        }
+        for row, value in zip(said, total)
+    ]
 
 
 def seed_of(*name: object) -> int:
     return zlib.crc32("/".join(map(str, name)).encode())
 
 
-def sentences(calls: Calls, experiment: str, task: str, number: int, target: str, prompts: dict, verify: Callable,
-              method: str) -> list[dict]:
+def sentences(
+    calls: Calls, experiment: str, task: str, number: int, target: str, prompts: dict, verify: Callable, method: str
+) -> list[dict]:
     """One method on one task, a row for each answer."""
     kind, _, variant = method.partition(", ")
     if variant == "plain":
@@ -177,32 +197,69 @@ def sentences(calls: Calls, experiment: str, task: str, number: int, target: str
         asked += calls.ask(TOKENS[experiment], prompts["generate"].format(task=task), TEMPERATURE, seeds)
         run = Refined([found["answer"] for found in asked], [], False)
     else:
-        feedback = {"self": own_feedback, "verifier": lambda x, y: verify(y), "generic": lambda x, y: tasks.GENERIC}[kind]
-        run = self_refine(task, lambda x: answer(prompts["generate"].format(task=x)), feedback,
-                          lambda x, history: rewrite(x, history[-1:] if variant == "last" else history), stop,
-                          ROUNDS[experiment])
+        feedback = {"self": own_feedback, "verifier": lambda x, y: verify(y), "generic": lambda x, y: tasks.GENERIC}[
+            kind
+        ]
+        run = self_refine(
+            task,
+            lambda x: answer(prompts["generate"].format(task=x)),
+            feedback,
+            lambda x, history: rewrite(x, history[-1:] if variant == "last" else history),
+            stop,
+            ROUNDS[experiment],
+        )
     feedbacks = [*run.feedbacks, *[""] * (len(run.answers) - len(run.feedbacks))]
-    return [{"experiment": experiment, "task_id": number, "method": method, "round": t, "task": task, "target": target, "answer": text,
-             "feedback": said, "calls": 1 + t + (t + bool(said) if kind == "self" else 0),
-             "log_prob": found["log_prob"], "tokens": found["tokens"]}
-            for t, (text, said, found) in enumerate(zip(run.answers, feedbacks, asked))]
+    return [
+        {
+            "experiment": experiment,
+            "task_id": number,
+            "method": method,
+            "round": t,
+            "task": task,
+            "target": target,
+            "answer": text,
+            "feedback": said,
+            "calls": 1 + t + (t + bool(said) if kind == "self" else 0),
+            "log_prob": found["log_prob"],
+            "tokens": found["tokens"],
+        }
+        for t, (text, said, found) in enumerate(zip(run.answers, feedbacks, asked))
+    ]
 
 
 def unkind() -> dict[int, str]:
-    """Held-out sentences of reviews that people and VADER call negative, of 6 to 20 words, three of which or more should be kept.
-    Position -> text. (An editorial on a war is not to be made cheerful, and an oath need not stand in a notebook.)"""
+    """Held-out sentences of reviews that people and VADER call negative, of 6 to 20 words, three of which or more
+    should be kept. Position -> text. (An editorial on a war is not to be made cheerful, and an oath need not stand in a
+    notebook.)"""
     frame = pd.concat([corpora.snippets()[split].to_pandas() for split in ("validation", "test")], ignore_index=True)
-    frame = frame[(frame.rating <= -1.5) & frame.text.str.split().str.len().between(6, 20) & ~frame.text.str.contains("@")]
+    frame = frame[
+        (frame.rating <= -1.5) & frame.text.str.split().str.len().between(6, 20) & ~frame.text.str.contains("@")
+    ]
     frame = frame[[tasks.tone(text) <= -tasks.KIND and len(tasks.content_words(text)) >= 3 for text in frame.text]]
     drawn = frame.sample(SNIPPETS, random_state=0)
-    return {number: text for number, (text, domain) in enumerate(zip(drawn.text, drawn.domain))
-            if domain in ("movies", "amazon") and not OATHS.search(text)}
+    return {
+        number: text
+        for number, (text, domain) in enumerate(zip(drawn.text, drawn.domain))
+        if domain in ("movies", "amazon") and not OATHS.search(text)
+    }
 
 
 def of_words(calls: Calls, n: int, methods: list[str]) -> pd.DataFrame:
-    plan = [partial(sentences, calls, "words", tasks.words_task(row.split()), number, row, tasks.WORDS,
-                    partial(tasks.words_feedback, keywords=row.split()), method)
-            for number, row in enumerate(tasks.LISTS[:n]) for method in methods]
+    plan = [
+        partial(
+            sentences,
+            calls,
+            "words",
+            tasks.words_task(row.split()),
+            number,
+            row,
+            tasks.WORDS,
+            partial(tasks.words_feedback, keywords=row.split()),
+            method,
+        )
+        for number, row in enumerate(tasks.LISTS[:n])
+        for method in methods
+    ]
     frame = pd.DataFrame(calls.all_of(plan))
     frame["score"] = [tasks.coverage(answer, target.split()) for answer, target in zip(frame.answer, frame.target)]
     frame["right"] = frame.score == 1
@@ -210,16 +267,30 @@ def of_words(calls: Calls, n: int, methods: list[str]) -> pd.DataFrame:
 
 
 def rewriting(calls: Calls, n: int) -> pd.DataFrame:
-    plan = [partial(sentences, calls, "rewriting", tasks.rewriting_task(source), number, source, tasks.REWRITING,
-                    partial(tasks.kind_feedback, source=source), method)
-            for number, source in list(unkind().items())[:n] for method in ("self", "verifier", "sample", "verifier, sampled")]
+    plan = [
+        partial(
+            sentences,
+            calls,
+            "rewriting",
+            tasks.rewriting_task(source),
+            number,
+            source,
+            tasks.REWRITING,
+            partial(tasks.kind_feedback, source=source),
+            method,
+        )
+        for number, source in list(unkind().items())[:n]
+        for method in ("self", "verifier", "sample", "verifier, sampled")
+    ]
     frame = pd.DataFrame(calls.all_of(plan))
     frame["score"] = [tasks.tone(answer) for answer in frame.answer]
     frame["kept"] = [tasks.kept(answer, source) for answer, source in zip(frame.answer, frame.target)]
     frame["right"] = (frame.score >= tasks.KIND) & (frame.kept >= tasks.KEPT)
     texts = sorted({*frame.answer, *frame.target})
     encode = MiniLM()
-    vectors = dict(zip(texts, (vector for start in range(0, len(texts), 32) for vector in encode(texts[start : start + 32]))))
+    vectors = dict(
+        zip(texts, (vector for start in range(0, len(texts), 32) for vector in encode(texts[start : start + 32])))
+    )
     frame["cosine"] = [float(vectors[answer] @ vectors[source]) for answer, source in zip(frame.answer, frame.target)]
     return frame
 
@@ -234,27 +305,58 @@ def repairs(calls: Calls, number: int, draw: int) -> list[dict]:
         found = calls.ask(TOKENS["code"], prompt, TEMPERATURE, [seed_of("code", number, draw, len(rows))])[0]
         code = tasks.program(found["answer"])
         ran = tasks.run_tests(code, tests)
-        rows.append({"problem": signature.split("(")[0], "draw": draw, "round": len(rows), "task": task, "tests": tests, "program": code,
-                     "status": ran.status, "message": ran.message, "right": ran.status == "ok", "calls": 1 + len(rows),
-                     "log_prob": found["log_prob"], "tokens": found["tokens"]})
+        rows.append(
+            {
+                "problem": signature.split("(")[0],
+                "draw": draw,
+                "round": len(rows),
+                "task": task,
+                "tests": tests,
+                "program": code,
+                "status": ran.status,
+                "message": ran.message,
+                "right": ran.status == "ok",
+                "calls": 1 + len(rows),
+                "log_prob": found["log_prob"],
+                "tokens": found["tokens"],
+            }
+        )
         return code
 
     first, _, refine, stop = roles(write, tasks.CODE)
-    self_refine(task, first, lambda x, y: PROMPTS["done"] if rows[-1]["right"] else rows[-1]["message"], refine, stop,
-                REPAIRS if draw < CHAINS else 0)
+    self_refine(
+        task,
+        first,
+        lambda x, y: PROMPTS["done"] if rows[-1]["right"] else rows[-1]["message"],
+        refine,
+        stop,
+        REPAIRS if draw < CHAINS else 0,
+    )
     return rows
 
 
 def code(calls: Calls, n: int) -> pd.DataFrame:
-    frame = pd.DataFrame(calls.all_of([partial(repairs, calls, i, draw) for i in range(len(tasks.PROBLEMS[:n])) for draw in range(DRAWS)]))
+    frame = pd.DataFrame(
+        calls.all_of(
+            [partial(repairs, calls, i, draw) for i in range(len(tasks.PROBLEMS[:n])) for draw in range(DRAWS)]
+        )
+    )
     if (frame.status == "unavailable").any():
         raise SystemExit(f"nothing is written: {frame.message[frame.status == 'unavailable'].iloc[0]}")
     return frame
 
 
 def write(frame: pd.DataFrame, name: str) -> None:
-    types = {"task_id": "int8", "round": "int8", "calls": "int8", "tokens": "int16", "log_prob": "float32", "score": "float32",
-             "kept": "float32", "cosine": "float32"}
+    types = {
+        "task_id": "int8",
+        "round": "int8",
+        "calls": "int8",
+        "tokens": "int16",
+        "log_prob": "float32",
+        "score": "float32",
+        "kept": "float32",
+        "cosine": "float32",
+    }
     path = DATA / f"{name}.parquet"
     frame = frame.astype({column: kind for column, kind in types.items() if column in frame})
     frame.to_parquet(path.with_suffix(".partial"), index=False, compression="zstd", compression_level=19)
@@ -264,7 +366,9 @@ def write(frame: pd.DataFrame, name: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="+", help="words, variants, rewriting, code; words:20 does the first 20 tasks only")
+    parser.add_argument(
+        "what", nargs="+", help="words, variants, rewriting, code; words:20 does the first 20 tasks only"
+    )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     sizes = {name: int(n or 99) for name, _, n in (what.partition(":") for what in options.what)}

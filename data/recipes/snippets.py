@@ -42,7 +42,9 @@ def main(sdist: Path) -> None:
             for line in text.splitlines():
                 ident, rating, snippet = line.split("\t", 2)
                 doc = f"{domain}-{ident.split('_')[0]}"
-                rows.append((domain, doc, " ".join(html.unescape(snippet).split()), round(float(rating), 4), split_of(doc)))
+                rows.append(
+                    (domain, doc, " ".join(html.unescape(snippet).split()), round(float(rating), 4), split_of(doc))
+                )
     frame = pd.DataFrame(rows, columns=["domain", "doc", "text", "rating", "split"])
     path = Path(__file__).parents[1] / "snippets.parquet"
     partial = path.with_suffix(".partial")

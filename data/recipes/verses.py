@@ -18,7 +18,17 @@ MODULES = {"web": "engWEB2015eb", "kjv": "engKJV2006eb", "es": "spaRV1909eb"}
 # Whole books are held out, so that no neighbouring verse leaks; none of them retells a training book verse by verse.
 SPLITS = {
     "validation": ["Ruth", "Daniel", "Joel", "Ecclesiastes", "Philippians", "I Timothy", "I Peter", "I John"],
-    "test": ["Judges", "Esther", "Song of Solomon", "Lamentations", "Jonah", "Habakkuk", "Galatians", "Hebrews", "James"],
+    "test": [
+        "Judges",
+        "Esther",
+        "Song of Solomon",
+        "Lamentations",
+        "Jonah",
+        "Habakkuk",
+        "Galatians",
+        "Hebrews",
+        "James",
+    ],
 }
 SPLIT_OF = {book: split for split, books in SPLITS.items() for book in books}
 DROPPED = {"note", "title", "speaker"}  # footnotes, psalm headings, speaker labels: not verse text
@@ -37,8 +47,10 @@ class VerseText(HTMLParser):
 
     def handle_startendtag(self, tag: str, attrs: list) -> None:
         attributes = dict(attrs)
-        if tag == "div" and ((attributes.get("type") == "book" and "eid" in attributes)
-                             or attributes.get("type") in ("glossary", "introduction")):
+        if tag == "div" and (
+            (attributes.get("type") == "book" and "eid" in attributes)
+            or attributes.get("type") in ("glossary", "introduction")
+        ):
             self.ended = True
         self._space(tag)
 

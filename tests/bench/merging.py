@@ -1,13 +1,15 @@
-"""Seconds and peak memory of our merge program and of mergekit's, side by side, with the machine's copying speed as the floor.
+"""Seconds and peak memory of our merge program and of mergekit's, side by side, with the machine's copying speed as the
+floor.
 
     python tests/bench/merging.py                 three Llama checkpoints of 125 M parameters, three runs of everything
     python tests/bench/merging.py --runs 5 --folder /some/disk
 
 Both are run as a user runs them, a fresh process each time, without a network; runs are interleaved and medians are
-printed. mergekit's model card is off: offline it would end in a traceback. The floor reads every byte that a merge has to
-read and writes every byte that it has to write. Peak memory is the process's `ru_maxrss`; this parent imports nothing
-large, since a child's figure cannot be below the parent's size at the fork.
+printed. mergekit's model card is off: offline it would end in a traceback. The floor reads every byte that a merge has
+to read and writes every byte that it has to write. Peak memory is the process's `ru_maxrss`; this parent imports
+nothing large, since a child's figure cannot be below the parent's size at the fork.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -23,12 +25,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SHAPE = {"hidden": 768, "inner": 2048, "layers": 14, "vocabulary": 32_000, "tied": True}  # 124 M parameters
 CONFIGS = {
-    "ties": "merge_method: ties\nbase_model: {0}\nmodels:\n  - {{model: {1}, parameters: {{weight: 0.6, density: 0.2}}}}\n"
-            "  - {{model: {2}, parameters: {{weight: 0.4, density: 0.2}}}}\ndtype: bfloat16\n",
-    "linear": "merge_method: linear\nmodels:\n  - {{model: {0}}}\n  - {{model: {1}}}\n  - {{model: {2}}}\nparameters: {{weight: 1}}\n"
-              "dtype: bfloat16\n"}
-PROGRAMS = {"ours": ["-m", "course_utils.merge_config"],
-            "mergekit": ["-m", "mergekit.scripts.run_yaml", "--no-write-model-card", "--no-copy-tokenizer"]}
+    "ties": "merge_method: ties\nbase_model: {0}\nmodels:\n  - {{model: {1}, parameters: {{weight: 0.6, "
+    "density: 0.2}}}}\n"
+    "  - {{model: {2}, parameters: {{weight: 0.4, density: 0.2}}}}\ndtype: bfloat16\n",
+    "linear": "merge_method: linear\nmodels:\n  - {{model: {0}}}\n  - {{model: {1}}}\n  - {{model: "
+    "{2}}}\nparameters: {{weight: 1}}\n"
+    "dtype: bfloat16\n",
+}
+PROGRAMS = {
+    "ours": ["-m", "course_utils.merging.command"],
+    "mergekit": ["-m", "mergekit.scripts.run_yaml", "--no-write-model-card", "--no-copy-tokenizer"],
+}
 MAKE = """
 import sys, torch
 from pathlib import Path
@@ -51,7 +58,9 @@ print(f"{off / sum(x.numel() for x in a.values()):.2%}")
 def python(*arguments: str) -> str:
     """Run a helper in its own process, so that this one stays small."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def measure(command: list[str]) -> tuple[float, float]:
@@ -87,7 +96,9 @@ def floor(sources: list[Path], target: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=3, help="runs of everything (default 3)")
-    parser.add_argument("--folder", help="where the checkpoints and results go for the time of the benchmark (default: temporary)")
+    parser.add_argument(
+        "--folder", help="where the checkpoints and results go for the time of the benchmark (default: temporary)"
+    )
     options = parser.parse_args()
     row = "| {} | {} | {:.2f} | {:.0f} | {:.2f} | {} |".format
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
@@ -95,8 +106,14 @@ def main() -> None:
         parameters = int(python("-c", MAKE, str(folder), str(SHAPE)))
         models = [folder / str(i) for i in range(3)]
         sources = [model / "model.safetensors" for model in models]
-        print(f"3 x {parameters / 1e6:.0f} M parameters, bfloat16; {options.runs} runs each, medians; {os.cpu_count()} processors\n")
-        print("| method | program | seconds | peak MB | copying floor, s | times faster | share of memory | entries a rounding apart |")
+        print(
+            f"3 x {parameters / 1e6:.0f} M parameters, bfloat16; {options.runs} runs each, medians; "
+            f"{os.cpu_count()} processors\n"
+        )
+        print(
+            "| method | program | seconds | peak MB | copying floor, s | times faster | share of memory | entries "
+            "a rounding apart |"
+        )
         print("|---|---|---|---|---|---|---|---|", flush=True)
         for method, text in CONFIGS.items():
             (folder / "config.yml").write_text(text.format(*models), encoding="utf-8")
@@ -113,7 +130,9 @@ def main() -> None:
             apart = python("-c", COMPARE, str(folder / "ours"), str(folder / "mergekit"))
             theirs = middle["mergekit"]
             for program, (seconds, memory) in middle.items():
-                ratios = f"{theirs[0] / seconds:.1f} | {memory / theirs[1]:.2f} | {apart}" if program == "ours" else "| |"
+                ratios = (
+                    f"{theirs[0] / seconds:.1f} | {memory / theirs[1]:.2f} | {apart}" if program == "ours" else "| |"
+                )
                 print(row(method, program, seconds, memory, statistics.median(floors[1:]), ratios), flush=True)
 
 

@@ -3,13 +3,14 @@
     python tests/bench/moe.py                  E in {8, 32}, k in {1, 2}, T in {512, 2048}, forward and forward+backward
     python tests/bench/moe.py --rounds 21 --threads 1
 
-Peers: `MixtralSparseMoeBlock` with the same weights and each `experts_implementation` that runs on a CPU: eager (a loop),
-grouped_mm, batched_mm. The last one copies an expert for every token: it is left out (-) where the copies exceed --copies GB,
-as they do at 2 on every line here (T = 512, k = 1 takes 3.2 GB, its gradient several times that).
-The floor is one dense SwiGLU layer with d_ff k times as wide: the floating point operations of the experts that are used,
-without router, sorting and, for E experts, E / k times as many weights to read and gradients to write.
+Peers: `MixtralSparseMoeBlock` with the same weights and each `experts_implementation` that runs on a CPU: eager
+(a loop), grouped_mm, batched_mm. The last one copies an expert for every token: it is left out (-) where the copies
+exceed --copies GB, as they do at 2 on every line here (T = 512, k = 1 takes 3.2 GB, its gradient several times that).
+The floor is one dense SwiGLU layer with d_ff k times as wide: the floating point operations of the experts that are
+used, without router, sorting and, for E experts, E / k times as many weights to read and gradients to write.
 Gradients are dropped before each backward pass, as an optimizer's zero_grad does.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -24,7 +25,7 @@ from transformers import MixtralConfig  # noqa: E402
 from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock  # noqa: E402
 
 from course_utils.moe import MixtureOfExperts  # noqa: E402
-from course_utils.moe_dispatch import swiglu  # noqa: E402
+from course_utils.moe.dispatch import swiglu  # noqa: E402
 
 D_MODEL, D_FF = 512, 1024
 PEERS = ("eager", "grouped_mm", "batched_mm")
@@ -47,7 +48,9 @@ def layers(n_experts: int, k: int, tokens: int, copies: float) -> dict[str, nn.M
     for name in PEERS:
         if name == "batched_mm" and tokens * k * 3 * D_MODEL * D_FF * 4 > copies * 1e9:
             continue
-        config = MixtralConfig(hidden_size=D_MODEL, intermediate_size=D_FF, num_local_experts=n_experts, num_experts_per_tok=k)
+        config = MixtralConfig(
+            hidden_size=D_MODEL, intermediate_size=D_FF, num_local_experts=n_experts, num_experts_per_tok=k
+        )
         config._experts_implementation = name
         with torch.device("meta"):
             block = MixtralSparseMoeBlock(config)
@@ -93,8 +96,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"d_model {D_MODEL}, d_ff {D_FF}, {options.threads} threads, torch {torch.__version__}; ratios: below 1 we are faster")
-    print(f"{'':26}{'ours ms':>9}{'floor ms':>9}" + "".join(f"{'/ ' + name:>13}" for name in (*PEERS, "best peer", "floor")))
+    print(
+        f"d_model {D_MODEL}, d_ff {D_FF}, {options.threads} threads, torch {torch.__version__}; ratios: below 1 "
+        "we are faster"
+    )
+    print(
+        f"{'':26}{'ours ms':>9}{'floor ms':>9}"
+        + "".join(f"{'/ ' + name:>13}" for name in (*PEERS, "best peer", "floor"))
+    )
     for run, title in ((forward, "forward"), (both, "forward+backward")):
         for n_experts, k, tokens in ((e, k, t) for e in (8, 32) for k in (1, 2) for t in (512, 2048)):
             torch.manual_seed(0)
@@ -102,8 +111,14 @@ def main() -> None:
             x.requires_grad_(run is both)
             ms = medians(run, layers(n_experts, k, tokens, options.copies), x, grad, options.rounds, options.budget)
             ms["best peer"] = min(ms[name] for name in PEERS if name in ms)
-            ratios = (f"{ms['ours'] / ms[name]:13.2f}" if name in ms else f"{'-':>13}" for name in (*PEERS, "best peer", "floor"))
-            print(f"{title:17}{n_experts:3} {k} {tokens:4}{ms['ours']:9.1f}{ms['floor']:9.1f}" + "".join(ratios), flush=True)
+            ratios = (
+                f"{ms['ours'] / ms[name]:13.2f}" if name in ms else f"{'-':>13}"
+                for name in (*PEERS, "best peer", "floor")
+            )
+            print(
+                f"{title:17}{n_experts:3} {k} {tokens:4}{ms['ours']:9.1f}{ms['floor']:9.1f}" + "".join(ratios),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

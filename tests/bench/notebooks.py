@@ -1,13 +1,15 @@
-"""Peak memory and time of each notebook's kernel, run from its first cell to its last, on two threads, one after another.
+"""Peak memory and time of each notebook's kernel, run from its first cell to its last, on two threads, one after
+another.
 
     python tests/bench/notebooks.py                  all of them, one row each
     python tests/bench/notebooks.py 02 05 --cells    two of them, with the cells that need much memory or time
 
-Memory is the largest resident set of the kernel process, in 10^9 bytes: VmHWM of /proc on Linux, the peak working set on
-Windows. macOS tells no other process's peak: there it is the largest size seen after a cell, a lower bound. Seconds are those of
-the clock and, since other programs may be running, of the processor.
+Memory is the largest resident set of the kernel process, in 10^9 bytes: VmHWM of /proc on Linux, the peak working set
+on Windows. macOS tells no other process's peak: there it is the largest size seen after a cell, a lower bound. Seconds
+are those of the clock and, since other programs may be running, of the processor.
 With --cells a row for each cell that takes at least 5 s or lifts the peak by at least 0.1 GB.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -56,13 +58,17 @@ def run(path: Path) -> list[Cell]:
             start, before = time.perf_counter(), kernel.cpu_times()
             client.execute_cell(cell, number)
             seconds, after = time.perf_counter() - start, kernel.cpu_times()
-            found.append(Cell(number, peak_gb(kernel), seconds, after.user + after.system - before.user - before.system))
+            found.append(
+                Cell(number, peak_gb(kernel), seconds, after.user + after.system - before.user - before.system)
+            )
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help="how its name begins, such as 02; default: all")
+    parser.add_argument(
+        "notebooks", nargs="*", metavar="NOTEBOOK", help="how its name begins, such as 02; default: all"
+    )
     parser.add_argument("--cells", action="store_true", help="also the cells that need much memory or time")
     options = parser.parse_args()
     paths = sorted(NOTEBOOKS.glob("*.ipynb"))

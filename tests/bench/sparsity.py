@@ -1,18 +1,20 @@
-"""When do zeros pay on this CPU? Milliseconds of products that skip zeros beside the dense product, against the density.
+"""When do zeros pay on this CPU? Milliseconds of products that skip zeros beside the dense product, against the
+density.
 
     python tests/bench/sparsity.py                     both matrices, batch 1 and 8, ten densities, 15 rounds
     python tests/bench/sparsity.py --rounds 31 --warm
 
-y = W h with W^T (2048, 768) and (8192, 2048) in float32, the shapes of an inner layer's way out; `density` is the share of
-non-zeros in h (for "CSR weights": in W, with h dense). Zeros fall at random, independently in each row of a batch: the worst
-case for a method that needs the union of a batch's non-zeros. Everything a method has to do for a new h is in its time:
-finding the non-zeros, copying rows, converting h to CSR; only W is converted beforehand.
+y = W h with W^T (2048, 768) and (8192, 2048) in float32, the shapes of an inner layer's way out; `density` is the share
+of non-zeros in h (for "CSR weights": in W, with h dense). Zeros fall at random, independently in each row of a batch:
+the worst case for a method that needs the union of a batch's non-zeros. Everything a method has to do for a new h is in
+its time: finding the non-zeros, copying rows, converting h to CSR; only W is converted beforehand.
 
 Rounds are interleaved (each method once, again and again) and medians are printed; the crossover is where the median of
-method / dense, taken within each round, passes 1. Each call meets a copy of W that was not used just before, out of 256 MB
-of copies, as in a model whose other layers come in between; --warm uses one copy. Results are compared with the dense
-product first. Triton's interpreter is never timed: it would say nothing about a GPU.
+method / dense, taken within each round, passes 1. Each call meets a copy of W that was not used just before, out of 256
+MB of copies, as in a model whose other layers come in between; --warm uses one copy. Results are compared with the
+dense product first. Triton's interpreter is never timed: it would say nothing about a GPU.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -50,7 +52,8 @@ METHODS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], str]] = {
     "gather": (sparse_matvec, "weight_t"),
     "bag": (bag_matvec, "weight_t"),
     "CSR activations": (to_csr_matvec, "weight_t"),
-    "CSR weights": (csr_weights, "pruned")}
+    "CSR weights": (csr_weights, "pruned"),
+}
 
 
 def prune(weight: Tensor, density: float, copies: int) -> tuple[Tensor, list[Tensor]]:
@@ -60,12 +63,16 @@ def prune(weight: Tensor, density: float, copies: int) -> tuple[Tensor, list[Ten
     return weight * kept, [csr, *(csr.clone() for _ in range(copies - 1))]
 
 
-def measure(prepared: dict[str, list[Tensor]], pruned: Tensor, batch: int, density: float, rounds: int) -> dict[str, tuple[float, float]]:
+def measure(
+    prepared: dict[str, list[Tensor]], pruned: Tensor, batch: int, density: float, rounds: int
+) -> dict[str, tuple[float, float]]:
     """For each method the median milliseconds, and the median over the rounds of its time divided by dense's."""
     copies, weight = len(prepared["weight"]), prepared["weight"][0]
     draw = torch.Generator().manual_seed(2)
     size = (weight.shape[1],) if batch == 1 else (batch, weight.shape[1])
-    inputs = [torch.randn(size, generator=draw) * (torch.rand(size, generator=draw) < density) for _ in range(rounds + 2)]
+    inputs = [
+        torch.randn(size, generator=draw) * (torch.rand(size, generator=draw) < density) for _ in range(rounds + 2)
+    ]
     filled = torch.randn(size, generator=draw)
     for method, kind in METHODS.values():
         h, reference = (filled, pruned) if kind == "pruned" else (inputs[0], weight)
@@ -78,8 +85,10 @@ def measure(prepared: dict[str, list[Tensor]], pruned: Tensor, batch: int, densi
             method(matrix, x)
             seconds[name].append(time.perf_counter() - start)
     timed = {name: times[2:] for name, times in seconds.items()}  # two rounds to warm up
-    return {name: (1000 * statistics.median(times), statistics.median(t / d for t, d in zip(times, timed["dense"])))
-            for name, times in timed.items()}
+    return {
+        name: (1000 * statistics.median(times), statistics.median(t / d for t, d in zip(times, timed["dense"])))
+        for name, times in timed.items()
+    }
 
 
 def crossover(ratios: list[float]) -> str:
@@ -89,25 +98,33 @@ def crossover(ratios: list[float]) -> str:
         return "always faster"
     if above == 0:
         return f"never (from {DENSITIES[0]})"
-    (d0, d1), (r0, r1) = DENSITIES[above - 1:above + 1], ratios[above - 1:above + 1]
+    (d0, d1), (r0, r1) = DENSITIES[above - 1 : above + 1], ratios[above - 1 : above + 1]
     return f"{d0 * (d1 / d0) ** (math.log(r0) / (math.log(r0) - math.log(r1))):.2f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=15, help="timed calls of each method (default 15)")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1), help="threads of torch (default: at most 2)")
+    parser.add_argument(
+        "--threads", type=int, default=min(2, os.cpu_count() or 1), help="threads of torch (default: at most 2)"
+    )
     parser.add_argument("--warm", action="store_true", help="use one copy of W: it may stay in the cache")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"torch {torch.__version__}, {options.threads} threads, {options.rounds} rounds, float32, medians in milliseconds, "
-          f"load {os.getloadavg()[0]:.2f} before")
+    print(
+        f"torch {torch.__version__}, {options.threads} threads, {options.rounds} rounds, float32, medians in "
+        "milliseconds, "
+        f"load {os.getloadavg()[0]:.2f} before"
+    )
     columns, rule = " | ".join(METHODS), "---|" * (len(METHODS) + 1)
     table: list[str] = []
     for shape in SHAPES:
         copies = 1 if options.warm else max(2, CACHE // (4 * math.prod(shape)))
         weight_t = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        prepared = {"weight": [weight_t.T.contiguous() for _ in range(copies)], "weight_t": [weight_t.clone() for _ in range(copies)]}
+        prepared = {
+            "weight": [weight_t.T.contiguous() for _ in range(copies)],
+            "weight_t": [weight_t.clone() for _ in range(copies)],
+        }
         found: dict[int, list[dict[str, tuple[float, float]]]] = {batch: [] for batch in BATCHES}
         for density in DENSITIES:
             pruned, prepared["pruned"] = prune(prepared["weight"][0], density, copies)

@@ -1,4 +1,6 @@
-"""A real JupyterLab on a copy of the notebooks, driven through Debian's chromium. Without a browser these tests are skipped."""
+"""A real JupyterLab on a copy of the notebooks, driven through Debian's chromium. Without a browser these tests are
+skipped."""
+
 from __future__ import annotations
 
 import contextlib
@@ -18,13 +20,21 @@ from urllib.request import Request, urlopen
 import nbformat
 import pytest
 
-from course_utils import export
+from course_utils.classroom import export
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]
-# Errors of Notebook 7.6.5 itself while it starts: settings that come before its shortcuts are there, a file browser that it lacks.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# Errors of Notebook 7.6.5 itself while it starts: settings that come before its shortcuts are there, a file browser
+# that it lacks.
 NOTEBOOK_7 = re.compile(r"(reading 'schema'|'filebrowser:open-path' not registered)[^\n]*\n[^\n]*/static/notebook/")
 # JupyterLab's fonts and Notebook 7's have the same names; a server that has served one of the two refuses the other.
 SAME_FONT = re.compile(r"/static/(lab|notebook)/\w+\.woff")
@@ -51,21 +61,41 @@ def lab_home(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def lab(lab_home, browser):
-    """Address and token of a JupyterLab started on an empty home; the repository is not touched, nor the user's Jupyter settings.
+    """Address and token of a JupyterLab started on an empty home; the repository is not touched, nor the user's Jupyter
+    settings.
 
     Where the package notebook is installed, it serves Notebook 7, too.
     """
     home, notebooks = lab_home, lab_home / "notebooks"
     shutil.copytree(ROOT / "notebooks", notebooks, ignore=shutil.ignore_patterns(".*"))
     nbformat.write(_charts_notebook(), notebooks / "charts.ipynb")
-    places = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_RUNTIME_DIR": "runtime", "JUPYTERLAB_SETTINGS_DIR": "settings",
-              "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython"}
+    places = {
+        "JUPYTER_CONFIG_DIR": "config",
+        "JUPYTER_RUNTIME_DIR": "runtime",
+        "JUPYTERLAB_SETTINGS_DIR": "settings",
+        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
+        "IPYTHONDIR": "ipython",
+    }
     python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, **{name: str(home / folder) for name, folder in places.items()}, "PYTHONPATH": python_path}
+    environment = {
+        **os.environ,
+        **{name: str(home / folder) for name, folder in places.items()},
+        "PYTHONPATH": python_path,
+    }
     token = secrets.token_hex(16)
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", "--allow-root",
-               f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={home}", "--LabApp.expose_app_in_browser=True",
-               "--JupyterNotebookApp.expose_app_in_browser=True"]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--ServerApp.ip=127.0.0.1",
+        "--ServerApp.port=0",
+        "--allow-root",
+        f"--IdentityProvider.token={token}",
+        f"--ServerApp.root_dir={home}",
+        "--LabApp.expose_app_in_browser=True",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
+    ]
     log = (home / "lab.log").open("w+", encoding="utf-8")
     server = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log)
     try:
@@ -97,8 +127,8 @@ def _address(runtime: Path, server: subprocess.Popen, log) -> str:
 
 @pytest.fixture
 def end_kernels(lab):
-    """end_kernels() stops them all; so does the end of the test. Each holds a gigabyte or more, and JupyterLab keeps them when their page
-    is closed."""
+    """end_kernels() stops them all; so does the end of the test. Each holds a gigabyte or more, and JupyterLab keeps
+    them when their page is closed."""
     url, token = lab
 
     def end() -> None:
@@ -113,7 +143,8 @@ def end_kernels(lab):
 
 @contextlib.contextmanager
 def _watched(browser, height: int, allowed: Callable[[str], bool]):
-    """A browser context and `visit(address)`. At the end: no page error, no console error, no visit that is not `allowed`."""
+    """A browser context and `visit(address)`. At the end: no page error, no console error, no visit that is not
+    `allowed`."""
     context = browser.new_context(viewport={"width": 1280, "height": height})
     problems: list[str] = []
 
@@ -147,8 +178,8 @@ def _on_this_machine(address: str) -> bool:
 
 @pytest.fixture
 def open_notebook(lab, end_kernels, browser):
-    """open_notebook(name) -> page with that notebook, ready; ``sent`` collects what the page tells the kernel. ``place`` is the front
-    end's part of the address: "notebooks" for Notebook 7.
+    """open_notebook(name) -> page with that notebook, ready; ``sent`` collects what the page tells the kernel.
+    ``place`` is the front end's part of the address: "notebooks" for Notebook 7.
 
     At the end: no page error, no console error, no request to another machine.
     """
@@ -160,13 +191,25 @@ def open_notebook(lab, end_kernels, browser):
 
             def websocket(socket) -> None:
                 visit(socket.url)
-                if sent is not None:  # what the page sends to the kernel; the protocol has binary frames with JSON inside
-                    socket.on("framesent", lambda frame: sent.append(frame if isinstance(frame, str) else frame.decode("utf-8", "replace")))
+                if (
+                    sent is not None
+                ):  # what the page sends to the kernel; the protocol has binary frames with JSON inside
+                    socket.on(
+                        "framesent",
+                        lambda frame: sent.append(
+                            frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
+                        ),
+                    )
 
             page.on("websocket", websocket)
             page.goto(f"{url}{place}/notebooks/{name}?token={token}&reset")
-            page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.content?.widgets?.length > 0", timeout=60_000)
-            page.evaluate("async () => { const p = jupyterapp.shell.currentWidget; await p.context.ready; await p.sessionContext.ready; }")
+            page.wait_for_function(
+                "() => window.jupyterapp?.shell.currentWidget?.content?.widgets?.length > 0", timeout=60_000
+            )
+            page.evaluate(
+                "async () => { const p = jupyterapp.shell.currentWidget; await p.context.ready; await "
+                "p.sessionContext.ready; }"
+            )
             return page
 
         yield opener
@@ -175,10 +218,15 @@ def open_notebook(lab, end_kernels, browser):
 @pytest.fixture
 def open_html(browser, tmp_path):
     """open_html(body) -> a page with it. At the end: no error, and nothing asked of anything but the disk."""
-    with _watched(browser, 900, lambda address: address.startswith(("file:", "data:", "blob:", "about:"))) as (context, _):
+    with _watched(browser, 900, lambda address: address.startswith(("file:", "data:", "blob:", "about:"))) as (
+        context,
+        _,
+    ):
 
         def opener(body: str):
-            (tmp_path / "page.html").write_text(f'<!DOCTYPE html><html lang="en"><title>A page</title>{body}</html>', encoding="utf-8")
+            (tmp_path / "page.html").write_text(
+                f'<!DOCTYPE html><html lang="en"><title>A page</title>{body}</html>', encoding="utf-8"
+            )
             page = context.new_page()
             page.goto((tmp_path / "page.html").as_uri())
             return page
@@ -226,10 +274,10 @@ words = " the| earth| light| sea| firmament| heaven| waters| day| beginning|,|\\
 words += [f" word{i}" for i in range(len(words), 5000)]
 heldout = [{"lam": lam, "rule": rule, "temperature": 1.0, "ppl": 22 + 9 * lam - 14 * lam * (1 - lam) * (1 if rule == "linear" else 0.8)}
            for lam in LAMBDAS for rule in RULES]
-""",
+""",  # noqa: E501
     """
 next_token_explorer({"SmolLM2": core, "verse n-gram": verses}, words, heldout=heldout, context="In the beginning God created the …")
-""",
+""",  # noqa: E501
     """
 or_and_explorer([0.4, 0.3, 0.1, 0.1, 0.1, 0, 0, 0], [0, 0.05, 0.05, 0.3, 0, 0.4, 0.1, 0.1],
                 ["cat", "dog", "cow", "ant", "bee", "fly", "elk", "emu"])
@@ -238,7 +286,7 @@ or_and_explorer([0.4, 0.3, 0.1, 0.1, 0.1, 0, 0, 0], [0, 0.05, 0.05, 0.3, 0, 0.4,
 text = "And the LORD said unto him , Go thy way . Loved this movie , the acting was great and the plot was fun ! what a day lol".split(" ")
 first = torch.cat([torch.linspace(0.5, 0.95, 12), torch.linspace(0.9, 0.1, len(text) - 12)])
 weight_strip([" " + word for word in text], torch.stack([first, 1 - first]), ["verse LM", "review LM"])
-""",
+""",  # noqa: E501
     """
 kind, rude = core.clone(), core.clone()
 kind[:6] += torch.linspace(1, -1, 6)
@@ -247,7 +295,7 @@ experts = {"SmolLM2": core, "kind LM": kind.log_softmax(-1), "rude LM": rude.log
 curve = [{"lam": lam, "filtered": on, "attribute": 0.4 / (1 + (lam + 2) ** 2), "text": f"A sample with {lam}, " + "and so on " * 20,
           "perplexity": 22 + lam / 4 if on else 26 * 1.6 ** abs(lam)} for lam in (-2, -1, 0, 0.5, 1, 2, 4, 8) for on in (False, True)]
 negative_evidence_explorer(experts, words, top_p=0.5, curve=curve, attribute_name="rude words", context="In the beginning God …")
-""",
+""",  # noqa: E501
     """
 import time
 

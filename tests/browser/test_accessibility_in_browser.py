@@ -1,4 +1,5 @@
 """axe-core on a notebook in JupyterLab, on the site and on a deck; and everything by keyboard alone."""
+
 from __future__ import annotations
 
 import pytest
@@ -9,7 +10,7 @@ pytest.importorskip("axe_playwright_python")
 from axe_playwright_python.sync_playwright import Axe
 from test_notebooks_in_browser import ERRORS, RUN_ALL, _picture, _wait_for_change
 
-from course_utils import progress
+from course_utils.classroom import progress
 
 NAMES = [path.stem for path in progress.notebooks()]
 OURS = [[".jp-MarkdownOutput"], [".jp-OutputArea-output"]]  # the rest of the page is JupyterLab's
@@ -17,20 +18,27 @@ TAB_STOPS = """() => {
     const found = document.querySelectorAll(['a[href]', 'button', 'input', 'select', 'textarea', 'summary', 'audio'].map(e => 'main ' + e));
     const shown = [...found].filter(e => e.offsetParent !== null && !e.disabled);
     return new Set(shown.map(e => e.type === 'radio' ? e.name : e)).size;  // a group of radio buttons is one stop
-}"""
+}"""  # noqa: E501
 HERE = """() => {
     const e = document.activeElement, seen = e.type === 'radio' ? e.closest('label') : e, style = getComputedStyle(seen);
     return {top: Math.round(seen.getBoundingClientRect().top + scrollY), what: e.outerHTML.slice(0, 100),
             inMain: Boolean(e.closest('main')), visible: style.outlineStyle !== 'none' || style.boxShadow !== 'none'};
-}"""
+}"""  # noqa: E501
 
 
 def _violations(page, context=None) -> list[str]:
     """What axe finds serious or critical, one line for each rule and place."""
-    options = {"resultTypes": ["violations"], "preload": False}  # preload fetches the style sheets again, which file:// forbids
+    options = {
+        "resultTypes": ["violations"],
+        "preload": False,
+    }  # preload fetches the style sheets again, which file:// forbids
     found = Axe().run(page, context=context, options=options).response["violations"]
-    return [f"{rule['id']} ({rule['impact']}): {node['target']} {node['html'][:120]}"
-            for rule in found if rule["impact"] in ("serious", "critical") for node in rule["nodes"]]
+    return [
+        f"{rule['id']} ({rule['impact']}): {node['target']} {node['html'][:120]}"
+        for rule in found
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
 
 
 def test_axe_finds_what_is_wrong(open_page):
@@ -46,7 +54,9 @@ def test_pages(open_page, name):
 
 
 # all of them take two minutes more
-@pytest.mark.parametrize("name", ["01_interpolation", pytest.param("08_cascades_and_routing", marks=pytest.mark.slow_browser)])
+@pytest.mark.parametrize(
+    "name", ["01_interpolation", pytest.param("08_cascades_and_routing", marks=pytest.mark.slow_browser)]
+)
 def test_every_slide_of_a_deck(open_page, name):
     deck = open_page(f"slides/{name}")
     found, total = _violations(deck), deck.evaluate("Reveal.getTotalSlides()")

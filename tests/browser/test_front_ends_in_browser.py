@@ -1,4 +1,5 @@
 """One notebook, every front end: JupyterLab on an empty home, light and dark, Notebook 7, and a chart that is HTML."""
+
 from __future__ import annotations
 
 import html
@@ -15,10 +16,13 @@ pytest.importorskip("axe_playwright_python")
 from test_accessibility_in_browser import _violations
 from test_notebooks_in_browser import LAMBDA, _move_by_keyboard_and_mouse, _run, _sliders
 
-from course_utils import explore, save_notebook
+from course_utils import explore
+from course_utils.classroom import save_notebook
 
 LAB = "lab/tree"
-NOTEBOOK_7 = pytest.param("notebooks", marks=pytest.mark.skipif(not find_spec("notebook"), reason="the package notebook is not installed"))
+NOTEBOOK_7 = pytest.param(
+    "notebooks", marks=pytest.mark.skipif(not find_spec("notebook"), reason="the package notebook is not installed")
+)
 CELLS = "() => jupyterapp.shell.currentWidget.content.widgets.length"
 LOOK = """async i => {
     await jupyterapp.shell.currentWidget.content.scrollToItem(i);
@@ -65,7 +69,13 @@ def test_a_chart_without_its_picture_would_be_changed(open_notebook, lab_home):
     text = (lab_home / "notebooks" / "00_start_here.ipynb").read_text(encoding="utf-8")
     file.write_text(text, encoding="utf-8")
     assert save_notebook.main(["--no-run", str(file)]) == 0
-    chart_alone = re.sub(r'(vegalite.v5\+json": .*?)"image/png": "[^"]+",\s*', r"\1", file.read_text(encoding="utf-8"), count=1, flags=re.S)
+    chart_alone = re.sub(
+        r'(vegalite.v5\+json": .*?)"image/png": "[^"]+",\s*',
+        r"\1",
+        file.read_text(encoding="utf-8"),
+        count=1,
+        flags=re.S,
+    )
     file.write_text(chart_alone, encoding="utf-8")
     page = open_notebook(file.name)
     _look_at_all(page)
@@ -80,7 +90,9 @@ def test_nobody_is_asked_about_news(open_notebook):
     assert page.get_by_text(re.compile("news", re.I)).count() == 0
 
 
-@pytest.mark.parametrize("place", [LAB, pytest.param(*NOTEBOOK_7.values, marks=[*NOTEBOOK_7.marks, pytest.mark.slow_browser])])
+@pytest.mark.parametrize(
+    "place", [LAB, pytest.param(*NOTEBOOK_7.values, marks=[*NOTEBOOK_7.marks, pytest.mark.slow_browser])]
+)
 def test_a_chart_is_the_same_in_light_and_dark(open_notebook, end_kernels, place):
     """Pixel by pixel; and axe finds the labels of its sliders readable."""
     page, pictures = open_notebook("charts.ipynb", place=place), []
@@ -140,7 +152,9 @@ def test_a_chart_as_html_is_live_alone(open_html, output, place):
     chart.locator("body.ready").wait_for()
     assert len(chart.locator(".vega-embed[role='graphics-document']").get_attribute("aria-label")) > 50
     slider = chart.get_by_role("slider").first
-    pressed = page.evaluate("() => { window.pressed = []; addEventListener('keydown', event => pressed.push(event.key)); return pressed; }")
+    pressed = page.evaluate(
+        "() => { window.pressed = []; addEventListener('keydown', event => pressed.push(event.key)); return pressed; }"
+    )
     _move_by_keyboard_and_mouse(slider)
     assert page.evaluate("pressed") == pressed == [], "the page around it sees the chart's keys"
     sizes = "() => [document.documentElement.clientHeight, Math.ceil(document.body.getBoundingClientRect().height)]"

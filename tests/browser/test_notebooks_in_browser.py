@@ -1,4 +1,5 @@
 """What a student sees: the notebooks run in JupyterLab, sliders move by keyboard and by mouse, the exercises answer."""
+
 from __future__ import annotations
 
 import json
@@ -16,16 +17,24 @@ pytest.importorskip("playwright")
 
 ROOT = Path(__file__).parents[2]
 LAMBDA = re.compile("λ")
-SHIPPED = {"00_start_here.ipynb": LAMBDA, "01_interpolation.ipynb": LAMBDA, "02_negative_evidence.ipynb": LAMBDA,
-           "03_parameter_averaging.ipynb": re.compile("position t from"),
-           "04_task_vectors_and_merging.ipynb": LAMBDA, "05_distillation.ipynb": re.compile("temperature T"),
-           "06_sparsity_and_kernels.ipynb": re.compile("kept"), "07_mixture_of_experts.ipynb": re.compile("top-k"),
-           "08_cascades_and_routing.ipynb": re.compile("τ1"), "09_pipelines_and_stacking.ipynb": re.compile("^sentence"),
-           "10_refinement_and_diffusion.ipynb": re.compile("nothing left"), "11_self_refine.ipynb": re.compile("a0, accuracy")}
+SHIPPED = {
+    "00_start_here.ipynb": LAMBDA,
+    "01_interpolation.ipynb": LAMBDA,
+    "02_negative_evidence.ipynb": LAMBDA,
+    "03_parameter_averaging.ipynb": re.compile("position t from"),
+    "04_task_vectors_and_merging.ipynb": LAMBDA,
+    "05_distillation.ipynb": re.compile("temperature T"),
+    "06_sparsity_and_kernels.ipynb": re.compile("kept"),
+    "07_mixture_of_experts.ipynb": re.compile("top-k"),
+    "08_cascades_and_routing.ipynb": re.compile("τ1"),
+    "09_pipelines_and_stacking.ipynb": re.compile("^sentence"),
+    "10_refinement_and_diffusion.ipynb": re.compile("nothing left"),
+    "11_self_refine.ipynb": re.compile("a0, accuracy"),
+}
 RUN_HERE = ("00_start_here.ipynb", "08_cascades_and_routing.ipynb")
 RUN_ALL = "async () => { await jupyterapp.commands.execute('notebook:run-all-cells'); }"
 ERRORS = """() => jupyterapp.shell.currentWidget.content.widgets.flatMap((cell, i) => (cell.model.outputs?.toJSON() ?? [])
-    .filter(output => output.output_type === 'error').map(output => `cell ${i}: ${output.ename}: ${output.evalue}`))"""
+    .filter(output => output.output_type === 'error').map(output => `cell ${i}: ${output.ename}: ${output.evalue}`))"""  # noqa: E501
 
 # Time from an input event to the pixels: Vega has drawn on the canvas, and the frame with that drawing has been painted
 # (a message sent from the frame callback is handled after the frame's painting).
@@ -48,7 +57,7 @@ LATENCY = """async (input) => {
     }
     prototype.fillText = original;
     return {pixels, computed};
-}"""
+}"""  # noqa: E501
 
 
 @pytest.fixture
@@ -61,8 +70,11 @@ def charts(open_notebook):
 
 def _run(page, *cells: int) -> None:
     for cell in cells:
-        page.evaluate("""async i => { jupyterapp.shell.currentWidget.content.activeCellIndex = i;
-            await jupyterapp.commands.execute('notebook:run-cell'); }""", cell)
+        page.evaluate(
+            """async i => { jupyterapp.shell.currentWidget.content.activeCellIndex = i;
+            await jupyterapp.commands.execute('notebook:run-cell'); }""",
+            cell,
+        )
 
 
 def _sliders(page, name=LAMBDA):
@@ -109,8 +121,10 @@ def _latency(slider, what: str, capsys) -> float:
     pixels, computed = sorted(times["pixels"]), sorted(times["computed"])
     p95 = pixels[int(0.95 * len(pixels))]
     with capsys.disabled():
-        print(f"\n{what}: slider to pixels median {statistics.median(pixels):.1f} ms, p95 {p95:.1f} ms"
-              f" (of which computing and drawing {statistics.median(computed):.1f} ms), {len(pixels)} moves")
+        print(
+            f"\n{what}: slider to pixels median {statistics.median(pixels):.1f} ms, p95 {p95:.1f} ms"
+            f" (of which computing and drawing {statistics.median(computed):.1f} ms), {len(pixels)} moves"
+        )
     return statistics.median(pixels)
 
 

@@ -12,9 +12,10 @@ from course_utils.exercises.engine.checker import (
     run_check,
     solution,
 )
-from course_utils.exercises.engine.compare import alike, close, numbers
+from course_utils.exercises.engine.compare import ANYTHING, alike, close, numbers
 from course_utils.exercises.engine.exercise import (
     Exercise,
+    anywhere,
     case,
     draw,
     gradient_for,
@@ -28,6 +29,7 @@ from course_utils.exercises.engine.quizzes import choice, quiz, register_quiz
 from course_utils.exercises.engine.registry import all_exercises, find, register
 
 __all__ = [
+    "ANYTHING",
     "OPEN",
     "PASSED",
     "WRONG",
@@ -37,6 +39,7 @@ __all__ = [
     "Report",
     "StudentError",
     "alike",
+    "anywhere",
     "all_exercises",
     "case",
     "check",

@@ -35,6 +35,7 @@ class StudentError(Exception):
     def __init__(self, error: BaseException) -> None:
         super().__init__(str(error))
         self.error = error
+        self.advice = ""  # what a corner case has to say of it
 
 
 def clone(value: Any) -> Any:
@@ -100,20 +101,22 @@ def call(answer: Callable, *args: Any, **kwargs: Any) -> Any:
         raise StudentError(error) from error
     if result is Ellipsis or result is NotImplemented:
         raise NotAttempted
-    for position, (before, after) in enumerate(zip(args, given, strict=True), start=1):
+    places = [(f"argument {i}", *pair) for i, pair in enumerate(zip(args, given, strict=True), start=1)]
+    for place, before, after in [*places, *((name, kwargs[name], given_named[name]) for name in kwargs)]:
         if not same(before, after):
-            raise Mistake(
-                f"Your function changed its input (argument {position}). The caller still needs it: make a new tensor, "
-                "for example x + y in place of x += y, or start from x.clone()."
-            )
-    for name, before in kwargs.items():
-        if not same(before, given_named[name]):
-            raise Mistake(
-                f"Your function changed its input ({name}). The caller still needs it: start from {name}.clone()."
-            )
+            raise Mistake(f"Your function changed its input ({place}). The caller still needs it: {_instead(before)}")
     if result is None:
         raise Mistake("Your function returns nothing (None): did you forget `return`?")
     return result
+
+
+def _instead(value: Any) -> str:
+    """What to do instead of changing an argument."""
+    if isinstance(value, torch.Tensor):
+        return "make a new tensor, for example x + y instead of x += y, or start from x.clone()."
+    if isinstance(value, np.ndarray):
+        return "make a new array, for example x + y instead of x += y, np.sort(x) instead of x.sort(), or start from x.copy()."
+    return "start from a copy, for example list(x), sorted(x) or dict(x)."
 
 
 def is_stub(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from course_utils import progress as kept
+from course_utils.classroom import progress as kept
 from course_utils.exercises.engine.calls import Mistake, NotAttempted, StudentError, guard, is_stub
 from course_utils.exercises.engine.exercise import Exercise
 from course_utils.exercises.engine.messages import Message, code_message, table_message
@@ -92,7 +92,8 @@ def _run_tests(exercise: Exercise, answer: Any) -> Report:
     n_passed, first_failure = 0, None
     for test in exercise.tests:
         try:
-            run(partial(test, guard(answer)), max(deadline - time.monotonic(), 0.01), printed)
+            test_it = getattr(test, "quick", test) if first_failure else test
+            run(partial(test_it, guard(answer)), max(deadline - time.monotonic(), 0.01), printed)
             n_passed += 1
             continue
         except NotAttempted:
@@ -105,7 +106,7 @@ def _run_tests(exercise: Exercise, answer: Any) -> Report:
                 "or a Python loop over what one tensor operation can do?"
             )
         except StudentError as wrapped:
-            why = _explain(wrapped.error, answer)
+            why = _explain(wrapped.error, answer) + (f"\n{wrapped.advice}" if wrapped.advice else "")
         except Mistake as mistake:
             why = str(mistake)
             if mistake.pointer and _SESSION.failures.get(exercise.name, 0):  # not the first time: what to do
@@ -222,7 +223,7 @@ def solution(name: str) -> None:
 def progress() -> None:
     """A table of the exercises of the topics that this session has worked on, each with its state.
 
-    Where progress is kept (see course_utils.progress) also what earlier sessions passed, and a row for each notebook."""
+    Where progress is kept (see course_utils.classroom.progress) also what earlier sessions passed, and a row for each notebook."""
     _progress().show()
 
 

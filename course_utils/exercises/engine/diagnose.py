@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from course_utils.exercises.engine import distributions
-from course_utils.exercises.engine.calls import Mistake, NotAttempted, StudentError, clone
-from course_utils.exercises.engine.compare import alike, close
+from course_utils.exercises.engine.calls import Mistake, NotAttempted, StudentError, clone, same
+from course_utils.exercises.engine.compare import alike, close, kind
 from course_utils.exercises.engine.exercise import Case, Exercise, KnownMistake
 
 __all__ = ["test_case", "tried"]
 
 SHAPES_CLASH = (
     r"must match|Expected size|not broadcastable|shape mismatch|inconsistent tensor size|cannot be multiplied|subscript"
-    r"|size mismatch|could not be broadcast|mismatch in its core dimension|not aligned"
-)
-CHANGED_ARRAY = (
-    "Your function changed its input (argument {}). The caller still needs it: make a new array, for example x + y in"
-    " place of x += y, np.sort(x) in place of x.sort(), or start from x.copy()."
+    r"|size mismatch|could not (be )?broadcast|boolean index did not match|mismatch in its core dimension|not aligned"
 )
 NUMPY = (
-    "The arguments are NumPy arrays: NumPy says axis= in place of dim=, np.argsort(-x)[:k] in place of topk and x.copy()"
-    " in place of x.clone(). Or turn them into tensors first: torch.from_numpy(x)."
+    "The arguments are NumPy arrays: NumPy says axis= instead of dim=, np.argsort(-x)[:k] instead of topk and x.copy()"
+    " instead of x.clone(). Or turn them into tensors first: torch.from_numpy(x)."
 )
+OWN = "Two calls with the same input give two results: you draw random numbers of your own. All that is random is given."
 AMBIGUOUS = (
     "`if`, `and`, `or` and `not` need one truth value, and here there is one for every entry: use np.where or a mask, & | ~,"
     " or a loop over the single items."
@@ -38,24 +36,49 @@ class _Failed:
     """In the place of a result: a call that raised."""
 
 
-def test_case(exercise: Exercise, case: Case, answer: Callable) -> None:
-    """Raises Mistake if the answer is wrong on this case; what it raises itself goes through."""
+def test_case(exercise: Exercise, case: Case, answer: Callable, say_why: bool = True) -> None:
+    """Raises Mistake if the answer is wrong on this case; what it raises itself goes through.
+
+    say_why: False only says that it is wrong, which is much faster.
+    """
     args = tuple(case.named.values())
-    got = _seen(tried(exercise, answer, args), case, args)
-    expected = _seen(exercise.reference(*clone(args)), case, args)
     try:
-        if _is_right(exercise, got, expected, args):
-            return
+        got = _seen(tried(exercise, answer, args), case, args)
+    except StudentError as wrapped:
+        wrapped.advice = case.advice
+        raise
+    expected = _seen(exercise.reference(*clone(args)), case, args)
+    if _is_right(exercise, got, expected, args):
+        return
+    if not say_why:
+        raise Mistake("This is not right.")
+    try:
         _name_the_mistake(exercise, case, answer, got)
-        said = exercise.explain(got, expected, *args) if exercise.explain else ""
+        said = _explained(exercise, got, expected, args)
         if said:
-            raise Mistake(said)
+            raise _graded(said)
+        _say_what_it_depends_on(exercise, case, answer, got, expected)
         _say_the_difference(exercise, got, expected, args)
     except Mistake as found:
         if case.advice and not isinstance(found, _Named):
             found = Mistake(f"{found} {case.advice}", found.pointer)
         raise found from None
-    raise Mistake(f"{exercise.what} is not right. {exercise.right}".strip().capitalize())
+    raise _graded(f"{exercise.what[:1].upper()}{exercise.what[1:]} is not right. {exercise.right}".strip())
+
+
+def _explained(exercise: Exercise, got: Any, expected: Any, args: tuple) -> str:
+    try:
+        return exercise.explain(got, expected, *args) if exercise.explain else ""
+    except Mistake:
+        raise
+    except Exception:  # a result of another kind, of which the difference tells
+        return ""
+
+
+def _graded(text: str, also: str = "") -> Mistake:
+    """A Mistake of a text whose second line is for the second time; `also` ends the first line."""
+    says, _, pointer = text.partition("\n")
+    return Mistake(says + also, pointer.replace("\n", " "))
 
 
 class _Named(Mistake):
@@ -67,32 +90,39 @@ def tried(exercise: Exercise, answer: Callable, args: tuple) -> Any:
     arrays = any(isinstance(value, np.ndarray) for value in args)
     try:
         return answer(*args)
-    except Mistake as found:
-        changed = re.search(r"changed its input \(argument (\d+)\)", str(found))
-        raise (Mistake(CHANGED_ARRAY.format(changed[1])) if changed and arrays else found) from None
     except StudentError as wrapped:
         said = str(wrapped.error).split("\n")[0]
         kind = type(wrapped.error).__name__
         for pattern, hint in exercise.errors.items():
             if pattern != "shapes" and re.search(pattern, f"{kind}: {said}"):
-                raise Mistake(f"{hint} (Python said: {said})") from None
+                raise _graded(hint, f" (Python said: {said})") from None
         if arrays and "ambiguous" in said:
             raise Mistake(f"{AMBIGUOUS} (NumPy said: {said})") from None
         if arrays and re.search(r"^AttributeError.*numpy\.|'dim'|must be Tensor, not numpy", f"{kind}: {said}"):
             raise Mistake(f"{NUMPY} (Python said: {said})") from None
         if "shapes" in exercise.errors and kind in ("RuntimeError", "IndexError", "ValueError"):
             if re.search(SHAPES_CLASH, said):
-                raise Mistake(f"{exercise.errors['shapes']} ({'NumPy' if arrays else 'torch'} said: {said})") from None
+                raise _graded(exercise.errors["shapes"], f" ({'NumPy' if arrays else 'torch'} said: {said})") from None
         raise
 
 
 def _seen(result: Any, case: Case, args: tuple) -> Any:
-    return case.view(result, *args) if case.view else result
+    if not case.view:
+        return result
+    try:
+        return case.view(result, *args)
+    except (Mistake, StudentError):
+        raise
+    except Exception as error:
+        raise Mistake(f"Your result is {kind(result)}, which cannot be used here ({type(error).__name__}: {error}).") from None
 
 
 def _is_right(exercise: Exercise, got: Any, expected: Any, args: tuple) -> bool:
     if exercise.equal:
-        return bool(exercise.equal(got, *args))
+        try:
+            return bool(exercise.equal(got, *args))
+        except Exception:  # a result of another kind, of which the difference tells
+            return False
     if exercise.returns:
         return distributions.is_right(got, expected, exercise.returns, exercise.atol)
     try:
@@ -104,13 +134,35 @@ def _is_right(exercise: Exercise, got: Any, expected: Any, args: tuple) -> bool:
 
 def _say_the_difference(exercise: Exercise, got: Any, expected: Any, args: tuple) -> None:
     sizes = exercise.sizes(*args) if exercise.sizes else {}
-    if exercise.returns:
-        distributions.explain(got, expected, exercise, sizes)
-    distributions.check_shape(got, expected, sizes, exercise.what)
     try:
+        if exercise.returns:
+            distributions.explain(got, expected, exercise, sizes)
+        distributions.check_shape(got, expected, sizes, exercise.what)
         close(got, expected, exercise.atol, exercise.rtol, exercise.what)
     except Mistake as difference:
         raise Mistake(f"{difference} {exercise.right}".strip(), difference.pointer) from None
+
+
+def _say_what_it_depends_on(exercise: Exercise, case: Case, answer: Callable, got: Any, expected: Any) -> None:
+    """Raise a Mistake if the answer draws random numbers of its own, or if it never looks at an argument."""
+    again = _result(exercise, answer, case)
+    if again is not _Failed and not same(got, again) and same(expected, _right(exercise, case)):
+        raise Mistake(OWN)
+    if not isinstance(got, (Tensor, np.ndarray, float)) or np.shape(got) != np.shape(expected):
+        return
+    for name, value in case.named.items():
+        if isinstance(value, Tensor) and value.is_floating_point() and value.dim():
+            other = value.detach().flip(-1)
+        elif isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim:
+            other = value[..., ::-1].copy()
+        else:
+            continue
+        changed = replace(case, named={**case.named, name: other})
+        mine, right = _result(exercise, answer, changed), _right(exercise, changed)
+        if mine is _Failed or right is _Failed or not alike(mine, got):
+            continue
+        if not alike(right, expected):
+            raise Mistake(f"Your result does not depend on {name}: it is the same for another {name}, and should not be.")
 
 
 # --- recognition -----------------------------------------------------------------------------------------------------
@@ -121,33 +173,44 @@ def _name_the_mistake(exercise: Exercise, failed: Case, answer: Callable, got: A
 
     One case alone is not enough: two misconceptions may agree on it by chance.
     """
-    if exercise.returns:
-        distributions.explain_form(got, _right(exercise, failed), exercise)
-    declared = exercise.all_cases[: len(exercise.cases)]
-    results = {id(each): _result(exercise, answer, each) for each in declared} | {id(failed): got}
-    rights = {id(each): _right(exercise, each) for each in [*declared, failed]}
+    others = [each for each in exercise.all_cases[: len(exercise.cases)] if each is not failed and each.names]
+    results: dict[int, Any] = {id(failed): got}
+    rights: dict[int, Any] = {}
 
-    def told(known: KnownMistake, wrong: Callable) -> list[tuple[Any, Any, Any]]:
+    def told(known: KnownMistake, wrong: Callable) -> Iterator[tuple[Any, Any, Any]]:
         """(the answer's result, the mistake's, the right one) of the cases that can tell, the failed one first."""
-        others = [each for each in declared if each is not failed and not known.anywhere]
-        triples = [(each, results[id(each)], _called(wrong, each)) for each in [failed, *others]]
-        return [
-            (mine, theirs, rights[id(each)])
-            for each, mine, theirs in triples
-            if mine is not _Failed and theirs is not _Failed and (each is failed or _has_nan(mine) == _has_nan(theirs))
-        ]
+        for each in [failed] if known.anywhere else [failed, *others]:
+            if id(each) not in results:
+                results[id(each)] = _result(exercise, answer, each)
+            if id(each) not in rights:
+                rights[id(each)] = _right(exercise, each)
+            triple = results[id(each)], _called(wrong, each), rights[id(each)]
+            if any(result is _Failed for result in triple):
+                continue
+            if each is failed or not (_has_nan(triple[0]) or _has_nan(triple[1])):
+                yield tuple(map(exercise.form, triple)) if exercise.form else triple
 
-    pairs = [(known, wrong) for known in exercise.mistakes for wrong in known.wrong]
+    pairs = [(known, wrong) for known in exercise.known for wrong in known.wrong]
     for known, wrong in pairs:
-        found = told(known, wrong)
-        if all(alike(mine, theirs) for mine, theirs, _ in found) and any(not alike(r, t) for _, t, r in found):
+        if _alike_everywhere(told(known, wrong)):
             note = distributions.sum_note(got, exercise) if exercise.returns else ""
             raise _Named(f"{known.says} {note}".strip(), known.pointer)
     if exercise.returns:
+        distributions.explain_form(got, _right(exercise, failed), exercise)
         for known, wrong in pairs:
             note = distributions.in_another_form(told(known, wrong), exercise)
             if note is not None:
                 raise _Named(f"{known.says} {note}".strip(), known.pointer)
+
+
+def _alike_everywhere(triples: Iterable[tuple[Any, Any, Any]]) -> bool:
+    """Whether the first two of all are alike, and not always the third; ends at the first that differs."""
+    told = False
+    for mine, wrong, right in triples:
+        if not alike(mine, wrong):
+            return False
+        told = told or not alike(right, wrong)
+    return told
 
 
 def _called(function: Callable, case: Case) -> Any:

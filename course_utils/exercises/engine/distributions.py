@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -47,16 +47,17 @@ def explain_form(got: Any, expected: Tensor, exercise: Exercise) -> None:
             raise Mistake(" ".join(filter(None, [said, sum_note(got, exercise), note])))
 
 
-def in_another_form(triples: Sequence[tuple[Any, Any, Tensor]], exercise: Exercise) -> str | None:
+def in_another_form(triples: Iterable[tuple[Any, Any, Tensor]], exercise: Exercise) -> str | None:
     """(result, a mistake's result, the right one) of several cases: what to add if the first two are one distribution.
 
     None if they are not, or if the mistake, normalised, is the right one.
     """
-    common, log, dim = None, _is_log(exercise), exercise.dim
+    common, log, dim, first = None, _is_log(exercise), exercise.dim, None
     for mine, wrong, right in triples:
+        first = mine if first is None else first
         if not isinstance(mine, Tensor) or not isinstance(wrong, Tensor) or mine.shape != wrong.shape:
             return None
-        if not mine.is_floating_point() or wrong.isnan().any() or (not log and (wrong < 0).any()):
+        if wrong.shape != right.shape or not mine.is_floating_point() or wrong.isnan().any() or (not log and (wrong < 0).any()):
             return None
         mine = _zeros(mine.detach().double(), exercise.returns)
         plain = _log(wrong, log)
@@ -72,7 +73,7 @@ def in_another_form(triples: Sequence[tuple[Any, Any, Tensor]], exercise: Exerci
         common = here if common is None else common & here
         if not common:
             return None
-    return (min(common) or sum_note(triples[0][0], exercise)) if common else None
+    return (min(common) or sum_note(first, exercise)) if common else None
 
 
 def sum_note(got: Any, exercise: Exercise, log: bool | None = None) -> str:
@@ -92,7 +93,7 @@ def explain(got: Any, expected: Tensor, exercise: Exercise, sizes: Mapping[int, 
     """Raise what can be said of a wrong result without knowing how it was computed."""
     what, log = _upper(exercise.what), _is_log(exercise)
     check_shape(got, expected, sizes, exercise.what)
-    if not isinstance(got, Tensor) or not got.is_floating_point():
+    if not isinstance(got, Tensor) or not got.is_floating_point() or got.shape != expected.shape:
         return
     total, atol = sum_note(got, exercise), exercise.atol
     got = got.detach().double()
@@ -100,7 +101,7 @@ def explain(got: Any, expected: Tensor, exercise: Exercise, sizes: Mapping[int, 
     if (zero & ~mine).any():
         where = f"{what} is {got[zero & ~mine][0].item():.3g} at {index_of(zero & ~mine)}, where the probability is exactly 0"
         if _near(got.where(~zero, 0.0), expected.double().where(~zero, 0.0), max(atol, 1e-2)):
-            advice = "Leave out the small constant: torch knows that log 0 is -inf."
+            advice = "Leave out the small constant or limit: torch knows that log 0 is -inf."
             raise Mistake(f"{where} and its logarithm -inf. {advice}" if log else f"{where}.")
         if not total:
             raise Mistake(where + (": its logarithm is -inf." if log else "."))

@@ -4,7 +4,7 @@
         "toy.double",
         reference=double,
         cases=[case("three numbers", x=torch.tensor([1.0, 2.0, 3.0])), case("a matrix", x=torch.ones(2, 3))],
-        mistakes=[mistake("You squared it.", lambda x: x**2, pointer="A double is a sum.")],
+        mistakes={"You squared it.\nA double is a sum.": lambda x: x**2},
         hints=["What is x + x?"],
     )
 
@@ -32,6 +32,7 @@ __all__ = [
     "Corner",
     "Exercise",
     "KnownMistake",
+    "anywhere",
     "case",
     "draw",
     "gradient_for",
@@ -57,16 +58,19 @@ class Case:
     args: tuple = ()
     named: Mapping[str, Any] = field(default_factory=dict)
     view: Callable | None = None
+    names: bool = True
     advice: str = ""
 
 
-def case(says: str, *args: Any, view: Callable | None = None, **named: Any) -> Case:
+def case(says: str, *args: Any, view: Callable | None = None, names: bool = True, **named: Any) -> Case:
     """An input, by position or by the names of the reference's parameters (the answer gets it by position).
 
-    view: view(result, *args) is compared in place of the result, for the answer, the reference and every mistake: the
+    view: view(result, *args) is compared instead of the result, for the answer, the reference and every mistake: the
     gradient for an argument, for example, or what a returned function gives.
+    names: False for a case that takes no part in naming mistakes found elsewhere, because there (with ties, or where
+    something is 0/0) the same mistake has several results.
     """
-    return Case(says, args, named, view)
+    return Case(says, args, named, view, names)
 
 
 def gradient_for(position: int, says: str = "") -> Callable:
@@ -107,6 +111,15 @@ def mistake(says: str, *wrong: Callable, pointer: str = "", anywhere: bool = Fal
     return KnownMistake(says, wrong, pointer, anywhere)
 
 
+_ANYWHERE: set[Callable] = set()
+
+
+def anywhere(wrong: Callable) -> Callable:
+    """The same function: as a mistake, it is recognised on the case that failed alone."""
+    _ANYWHERE.add(wrong)
+    return wrong
+
+
 # --- corners: cases that the engine makes from an exercise's first case ---------------------------------------------
 
 
@@ -123,7 +136,7 @@ class Corner:
         changed = self.change(dict(made_from.named))
         if not changed:
             return None
-        return Case(f"{made_from.says}; {self.says}", (), {**made_from.named, **changed}, made_from.view, self.advice)
+        return Case(f"{made_from.says}; {self.says}", (), {**made_from.named, **changed}, made_from.view, False, self.advice)
 
 
 def _doubles(named: dict[str, Any]) -> dict[str, Any]:
@@ -146,11 +159,12 @@ in_float64 = Corner(
 )
 
 
-def one_row(*names: str) -> Corner:
-    """Only the first row of these arguments: `.squeeze()` and a batch of one do not go together."""
+def one_row(*names: str, dim: int = 0) -> Corner:
+    """Only the first row (along `dim`) of these arguments: `.squeeze()` and a batch of one do not go together."""
+    index = (*[slice(None)] * dim, slice(1))
     return Corner(
         "one row only",
-        lambda named: {name: named[name][:1] for name in names},
+        lambda named: {name: named[name][index] for name in names},
         "There is one row only: does squeeze(), or an index without a colon, take away a dimension that should stay?",
     )
 
@@ -208,7 +222,12 @@ class Exercise:
     """One exercise. `reference` is the right function (the library's, where it has one) or the right value.
 
     name: "topic.name"; it lies in course_utils/exercises/topic/name.py as EXERCISE.
-    cases, mistakes: see `case` and `mistake`. hints: given one per call of `hint`, each saying more.
+    cases: see `case`. hints: given one per call of `hint`, each saying more.
+    mistakes: {what a student reads: a function of the answer's own signature that makes this mistake, or several}. The
+        first line is the diagnosis, shown at once; the lines after it say what to do instead, and are shown from the
+        second failed check on. The line of code belongs in the hints. A mistake is recognised if the answer gives what
+        one of its functions gives on every case (a case in which one of the two raises or gives nan tells nothing);
+        `anywhere(function)` is recognised if they are equal on the case that failed.
     corners: further cases, made from the first one. in_float64 is always among them, unless `float64` is False.
     seconds: the limit for the whole check.
     returns: "log-probabilities" or "probabilities" over the dimension `dim`, if the result is a distribution: the right
@@ -220,6 +239,7 @@ class Exercise:
         "shapes" stands for what torch and NumPy say of shapes that do not fit.
     equal: equal(result, *args) -> bool, where more than one result is right. explain: explain(result, expected, *args)
         -> text or "", what to say if no mistake is recognised; `right` goes behind the plain difference.
+    form: applied to both results before a mistake is looked for, to sort a set for example.
     atol, rtol: how far a right result may be off.
     checks: functions of the answer that raise Mistake, for what cases cannot show; the first line of the docstring says
         what is tested.
@@ -231,7 +251,7 @@ class Exercise:
     hints: Sequence[str] = ()
     seconds: float = 5.0
     cases: Sequence[Case] = ()
-    mistakes: Sequence[KnownMistake] = ()
+    mistakes: Mapping[str, Callable | Sequence[Callable]] | Sequence[KnownMistake] = field(default_factory=dict)
     corners: Sequence[Corner] = ()
     float64: bool = True
     returns: str = ""
@@ -244,6 +264,7 @@ class Exercise:
     equal: Callable[..., bool] | None = None
     explain: Callable[..., str] | None = None
     right: str = ""
+    form: Callable[[Any], Any] | None = None
     atol: float = 1e-4
     rtol: float = 1e-4
 
@@ -256,11 +277,25 @@ class Exercise:
         return self.name.split(".")[0]
 
     @cached_property
+    def known(self) -> list[KnownMistake]:
+        """The mistakes, one by one."""
+        if not isinstance(self.mistakes, Mapping):
+            return list(self.mistakes)
+        found = []
+        for text, functions in self.mistakes.items():
+            says, _, pointer = text.partition("\n")
+            functions = tuple(functions) if isinstance(functions, (list, tuple)) else (functions,)
+            found.append(
+                KnownMistake(says, functions, pointer.replace("\n", " "), any(f in _ANYWHERE for f in functions))
+            )
+        return found
+
+    @cached_property
     def all_cases(self) -> list[Case]:
         """The declared cases, by the reference's parameters, and the corners made from the first one."""
         signature = inspect.signature(self.reference) if self.is_function else None
         bound = [
-            Case(each.says, (), dict(signature.bind(*each.args, **each.named).arguments), each.view)
+            Case(each.says, (), dict(signature.bind(*each.args, **each.named).arguments), each.view, each.names)
             for each in self.cases
         ]
         corners = [in_float64, *self.corners] if self.float64 else self.corners
@@ -269,15 +304,16 @@ class Exercise:
     @cached_property
     def tests(self) -> list[Callable[[Any], None]]:
         """Functions of the answer that raise Mistake: one for each case, and then the exercise's own checks."""
-        from course_utils.exercises.engine.diagnose import test_case
-
-        return [_documented(partial(test_case, self, each), _described(each)) for each in self.all_cases] + [
-            *self.checks
-        ]
+        return [_test_of(self, each) for each in self.all_cases] + [*self.checks]
 
 
-def _documented(test: partial, says: str) -> partial:
-    test.__doc__ = says
+def _test_of(exercise: Exercise, each: Case) -> partial:
+    """The test of one case; `quick` is the same without an explanation, for those after the first that fails."""
+    from course_utils.exercises.engine.diagnose import test_case
+
+    test = partial(test_case, exercise, each)
+    test.__doc__ = _described(each)
+    test.quick = partial(test_case, exercise, each, say_why=False)
     return test
 
 

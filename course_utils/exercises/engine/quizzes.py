@@ -1,10 +1,16 @@
 """Quizzes: jupyterquiz's questions and look, made to work offline, the same in every run, and before a cell is run.
 
-A topic's quizzes.py keeps its questions as data in jupyterquiz's format and registers them under a name:
+A topic's quizzes.md holds its questions: the quiz's name, the questions, the answers (the right one with an x) and what
+is said of each answer:
 
-    register_quiz("interpolation.or_and", [{"question": "...", "type": "multiple_choice", "answers": [
-        {"answer": "...", "correct": True, "feedback": "Because ..."},
-        {"answer": "...", "correct": False, "feedback": "That would be ..."}]}])
+    ## interpolation.or_and
+
+    ### Which rule lets one member veto a token?
+
+    - [x] The log-linear rule
+      A product is 0 if one factor is.
+    - [ ] The linear rule
+      A sum is 0 only if all terms are.
 
 What is changed of jupyterquiz 2.9: its element id is random (here it is made from the quiz's name); its script loads
 MathJax from a CDN in exported pages (here it does not); without its script, that is in a notebook that is not yet
@@ -20,6 +26,7 @@ import html
 import re
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from jupyterquiz.dynamic.loader import load_questions_script
@@ -28,7 +35,7 @@ from jupyterquiz.dynamic.renderer import build_script, build_styles, render_div
 from course_utils.exercises.engine.messages import Message
 from course_utils.exercises.engine.registry import load_topic
 
-__all__ = ["QUIZZES", "choice", "quiz", "quiz_bundle", "register_quiz"]
+__all__ = ["QUIZZES", "choice", "quiz", "quiz_bundle", "register_file", "register_quiz"]
 
 Question = dict[str, Any]
 QUIZZES: dict[str, list[Question]] = {}
@@ -60,6 +67,26 @@ def register_quiz(name: str, questions: Sequence[Question]) -> None:
     if found:
         raise ValueError(f"the quiz {name!r}: {found[0]}")
     QUIZZES[name] = [dict(question, answers=sorted(question["answers"], key=_order)) for question in questions]
+
+
+def register_file(path: Path) -> None:
+    """Make the quizzes of a quizzes.md known. Raises ValueError, with the line, for one that belongs to nothing."""
+    quizzes: dict[str, list[Question]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        questions = next(reversed(quizzes.values())) if quizzes else None
+        answers = questions[-1]["answers"] if questions else None
+        if line.startswith("## "):
+            quizzes[line[3:].strip()] = []
+        elif line.startswith("### ") and questions is not None:
+            questions.append({"question": line[4:].strip(), "type": "multiple_choice", "answers": []})
+        elif line.startswith(("- [x] ", "- [ ] ")) and answers is not None:
+            answers.append({"answer": line[6:].strip(), "correct": line[3] == "x", "feedback": ""})
+        elif line.startswith("  ") and answers:
+            answers[-1]["feedback"] = f"{answers[-1]['feedback']} {line.strip()}".strip()
+        elif line.strip():
+            raise ValueError(f"{path.name}, line {number}: {line.strip()[:60]!r} belongs to no quiz, question or answer")
+    for name, questions in quizzes.items():
+        register_quiz(name, questions)
 
 
 def _order(answer: Question) -> int:

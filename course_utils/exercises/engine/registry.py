@@ -1,6 +1,6 @@
 """The exercises of the course by name: "topic.name" is EXERCISE in course_utils/exercises/topic/name.py.
 
-The topic's package says in which order they stand in the notebook: ORDER = ("first", "second"). Its quizzes.py holds its quizzes.
+The topic's package says in which order they stand in the notebook: ORDER = ("first", "second"). Its quizzes.md holds its quizzes.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import difflib
 import importlib
 import pkgutil
 import re
+from pathlib import Path
 
 from course_utils.exercises.engine.exercise import Exercise
 
@@ -40,6 +41,8 @@ def registered() -> dict[str, Exercise]:
 
 def load_topic(topic: str) -> None:
     """Register the exercises and quizzes of a topic, in its order. Raises ModuleNotFoundError if there is no such topic."""
+    from course_utils.exercises.engine.quizzes import register_file
+
     package = importlib.import_module(f"{PACKAGE}.{topic}")
     if not hasattr(package, "__path__"):
         return
@@ -47,7 +50,7 @@ def load_topic(topic: str) -> None:
         exercise = importlib.import_module(f"{PACKAGE}.{topic}.{name}").EXERCISE
         if exercise.name not in _EXERCISES:
             register(exercise)
-    importlib.import_module(f"{PACKAGE}.{topic}.quizzes")
+    register_file(Path(package.__path__[0]) / "quizzes.md")
 
 
 def all_exercises() -> dict[str, Exercise]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, Mistake, case, draw, mistake, one_row
+from course_utils.exercises.engine import Exercise, Mistake, case, draw, one_row
 from course_utils.exercises.engine.exercise import Corner, in_float64
 
 
@@ -91,91 +91,64 @@ EXERCISE = Exercise(
         "of tokens: nothing is dropped then, and nothing fails. topk(capacity), for example, needs min(capacity, N).",
         "shapes": "The shapes do not line up: the mask has the shape of the gates, (N, E), with a queue down each column.",
     },
-    mistakes=[
-        mistake("You keep the tokens with the largest gates.", lambda g, c: _kept(g, g, c), pointer=ORDER),
-        mistake("You keep the tokens with the smallest gates.", lambda g, c: _kept(g, -g, c), pointer=ORDER),
-        mistake(
-            "Each expert serves one token too few.",
-            lambda g, c: g * (_place(g) < c),
-            pointer="With cumsum the first token in a queue has the number 1; `<` is for numbers that start at 0.",
+    mistakes={
+        f"You keep the tokens with the largest gates.\n{ORDER}": lambda g, c: _kept(g, g, c),
+        f"You keep the tokens with the smallest gates.\n{ORDER}": lambda g, c: _kept(g, -g, c),
+        "Each expert serves one token too few.\n"
+        "With cumsum the first "
+        "token in a queue has the number 1; `<` is for numbers that start at 0.": lambda g, c: g * (_place(g) < c),
+        "Each expert serves one token too many.\n"
+        "If your "
+        "numbers start at 0, `<` stays; `<=` is for a cumsum, which starts at 1.": lambda g, c: first_come(g, c + 1),
+        f"You keep the first `capacity` rows, of all experts together.\n{OWN_QUEUE}": [
+            *(lambda g, c, more=more: _first_rows(g, c + more) for more in (-1, 0, 1))
+        ],
+        f"You count all experts together, with E * capacity places.\n{OWN_QUEUE}": lambda g, c: _first_rows(
+            g, c * g.shape[1]
         ),
-        mistake(
-            "Each expert serves one token too many.",
-            lambda g, c: first_come(g, c + 1),
-            pointer="If your numbers start at 0, `<` stays; `<=` is for a cumsum, which starts at 1.",
-        ),
-        mistake(
-            "You keep the first `capacity` rows, of all experts together.",
-            *(lambda g, c, more=more: _first_rows(g, c + more) for more in (-1, 0, 1)),
-            pointer=OWN_QUEUE,
-        ),
-        mistake(
-            "You count all experts together, with E * capacity places.",
-            lambda g, c: _first_rows(g, c * g.shape[1]),
-            pointer=OWN_QUEUE,
-        ),
-        mistake(
-            "Nothing was dropped. If you count along a row (dim 1), each row has only one gate.",
-            lambda g, c: g,
-            pointer=OWN_QUEUE,
-        ),
-        mistake("You keep the last tokens of each expert.", lambda g, c: _kept(g, _place(g), c), pointer=ORDER),
-        mistake(
-            "You add up the gates themselves: the capacity is a number of tokens, so count them.",
-            *(lambda g, c: g * (g.cumsum(0) <= c), lambda g, c: g * (g.cumsum(0) < c)),
-        ),
-        mistake(
-            "This is the overflow: return the gates of the tokens that are served.",
+        "Nothing was dropped. If you count along a row (dim 1), each row has only one gate.\n"
+        f"{OWN_QUEUE}": lambda g, c: g,
+        f"You keep the last tokens of each expert.\n{ORDER}": lambda g, c: _kept(g, _place(g), c),
+        "You add up the gates themselves: the capacity is a number of tokens, so count them.": [
+            *(lambda g, c: g * (g.cumsum(0) <= c), lambda g, c: g * (g.cumsum(0) < c))
+        ],
+        "This is the overflow: return the gates of the tokens that are served.": [
             lambda g, c: g - first_come(g, c),
             *(lambda g, c: g * (_place(g) >= c), lambda g, c: g * (_place(g) == c)),
-        ),
-        mistake(
-            "This is the mask, or the places in the queue: return the gates themselves.",
+        ],
+        f"This is the mask, or the places in the queue: return the gates themselves.\n{AS_THEY_ARE}": [
             *(lambda g, c: _place(g) <= c, lambda g, c: (_place(g) <= c) & (g != 0), lambda g, c: g != 0),
             *(lambda g, c: (_place(g) <= c).float(), lambda g, c: _place(g), lambda g, c: _place(g).clamp(max=c)),
             lambda g, c: _place(g) * (_place(g) <= c) * (g != 0),
-            pointer=AS_THEY_ARE,
-        ),
-        mistake(
-            "Your served tokens have the gate 1: they are not scaled to the sum 1 again.",
-            *(lambda g, c: (first_come(g, c) != 0).float(), lambda g, c: _scaled(g, c, dim=1)),
-            pointer=AS_THEY_ARE,
-        ),
-        mistake(
-            "You scaled what is left of an expert up, or down.",
+        ],
+        f"Your served tokens have the gate 1: they are not scaled to the sum 1 again.\n{AS_THEY_ARE}": [
+            *(lambda g, c: (first_come(g, c) != 0).float(), lambda g, c: _scaled(g, c, dim=1))
+        ],
+        f"You scaled what is left of an expert up, or down.\n{AS_THEY_ARE}": [
             *(lambda g, c: _scaled(g, c, g.sum(0)), lambda g, c: _scaled(g, c)),
             *(lambda g, c: _scaled(g, c, dim=None), lambda g, c: _scaled(g, c, g.sum(), None)),
-            pointer=AS_THEY_ARE,
+        ],
+        "An expert with too many tokens loses all of them in yours.\n"
+        "It keeps its first `capacity`, and "
+        "drops only the rest.": [*(lambda g, c: g * ((g != 0).sum(0) <= c), lambda g, c: g * ((g != 0).sum(0) < c))],
+        f"You scale down the gates of a full expert.\n{AS_THEY_ARE}": lambda g, c: (
+            g * (c / (g != 0).sum(0)).clamp(max=1)
         ),
-        mistake(
-            "An expert with too many tokens loses all of them in yours.",
-            *(lambda g, c: g * ((g != 0).sum(0) <= c), lambda g, c: g * ((g != 0).sum(0) < c)),
-            pointer="It keeps its first `capacity`, and drops only the rest.",
-        ),
-        mistake(
-            "You scale down the gates of a full expert.",
-            lambda g, c: g * (c / (g != 0).sum(0)).clamp(max=1),
-            pointer=AS_THEY_ARE,
-        ),
-        mistake(
-            "The overflow is -inf in yours: these are gates, after the softmax, so a token that is dropped gets 0.",
+        "The overflow is -inf in yours: these are gates, after the softmax, so a token that is dropped gets 0.": [
             lambda g, c: g.where(_place(g) <= c, -torch.inf),
             lambda g, c: g.where((_place(g) <= c) | (g == 0), -torch.inf),
             lambda g, c: g.where((_place(g) <= c) & (g != 0), -torch.inf),
-        ),
-        mistake("Everything was dropped: each expert serves its first `capacity` tokens.", lambda g, c: 0 * g),
-        mistake("Each expert serves one token in yours: it serves `capacity` of them.", lambda g, c: first_come(g, 1)),
-        mistake(
-            "Only the first expert's queue is limited, or only one expert is served: do the same for every column.",
+        ],
+        "Everything was dropped: each expert serves its first `capacity` tokens.": lambda g, c: 0 * g,
+        "Each expert serves one token in yours: it serves `capacity` of them.": lambda g, c: first_come(g, 1),
+        "Only the first expert's queue is limited, or only one expert is served: do the same for every column.": [
             lambda g, c: torch.cat([first_come(g[:, :1], c), g[:, 1:]], dim=1),
             lambda g, c: first_come(g, c) * (torch.arange(g.shape[1]) == 0),
-        ),
-        mistake(
-            "With a capacity of 0 nobody is served, and all gates become 0.",
-            lambda g, c: first_come(g, c) if c else g,
-            pointer="It does not mean that there is no limit. (A slice [-0:] is everything, for example.)",
-        ),
-    ],
+        ],
+        "With a capacity of 0 nobody is served, and all gates become 0.\n"
+        "It does not mean that "
+        "there is no limit. (A slice [-0:] is everything, for example.)": lambda g, c: first_come(g, c) if c else g,
+    },
     hints=[
         "Each expert has a queue. What number does a token have in the queue of its expert?",
         "A running count down each column: cumsum(dim=0) of gates != 0. The first token of an expert has the number 1.",

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, Mistake, case, draw, gradient_for, mistake, one_row
-from course_utils.exercises.engine.exercise import Corner, KnownMistake
+from course_utils.exercises.engine import Exercise, Mistake, case, draw, gradient_for, one_row
+from course_utils.exercises.engine.exercise import Corner
 from course_utils.moe import cv_squared, importance_loss, keep_top_k
 
 
@@ -19,9 +19,9 @@ def routed(tokens: int, experts: int, k: int, seed: int) -> Tensor:
     return keep_top_k(draw(tokens, experts, seed=seed) - torch.arange(experts) / experts, k).softmax(dim=-1)
 
 
-def _totals(says: str, *wrong: Callable, pointer: str = "") -> KnownMistake:
-    """A mistake in what is made of the right totals (experts,)."""
-    return mistake(says, *(lambda g, formula=formula: formula(g.sum(0)) for formula in wrong), pointer=pointer)
+def _totals(*wrong: Callable) -> list[Callable]:
+    """Answers with a mistake in what is made of the right totals (experts,)."""
+    return [lambda g, formula=formula: formula(g.sum(0)) for formula in wrong]
 
 
 def _cv(x: Tensor, correction: int = 0) -> Tensor:
@@ -84,110 +84,74 @@ EXERCISE = Exercise(
         r"numpy\(\)": NO_GRADIENT,
         "shapes": "The shapes do not line up: gates are (tokens, experts), their totals (experts,).",
     },
-    mistakes=[
-        _totals(
-            "This is the variance of a sample, divided by E - 1, as torch's var() and std() take it unless told otherwise.",
-            lambda t: t.var() / t.mean() ** 2,
-            pointer="These are all the experts, not a sample: correction=0.",
+    mistakes={
+        "This is the variance of a sample, divided by E - 1, as torch's var() and std() take it unless told "
+        "otherwise.\n"
+        "These are all the experts, not a sample: correction=0.": _totals(lambda t: t.var() / t.mean() ** 2),
+        "This is CV itself, standard deviation / mean: it is squared.": _totals(
+            *(lambda t: t.std(correction=0) / t.mean(), lambda t: t.std() / t.mean())
         ),
-        _totals(
-            "This is CV itself, standard deviation / mean: it is squared.",
-            *(lambda t: t.std(correction=0) / t.mean(), lambda t: t.std() / t.mean()),
+        "You squared twice: variance / mean^2 is CV^2 already.": _totals(lambda t: cv_squared(t) ** 2),
+        "You divide the standard deviation by the square of the mean: square both.": _totals(
+            *(lambda t: t.std(correction=0) / t.mean() ** 2, lambda t: t.std() / t.mean() ** 2)
         ),
-        _totals("You squared twice: variance / mean^2 is CV^2 already.", lambda t: cv_squared(t) ** 2),
-        _totals(
-            "You divide the standard deviation by the square of the mean: square both.",
-            *(lambda t: t.std(correction=0) / t.mean() ** 2, lambda t: t.std() / t.mean() ** 2),
+        "The division is missing: the variance alone grows with the number of tokens.\n"
+        "Divide it by the mean, squared.": _totals(
+            *(lambda t: t.var(correction=0), lambda t: t.std(correction=0), lambda t: t.var(), lambda t: t.std())
         ),
-        _totals(
-            "The division is missing: the variance alone grows with the number of tokens.",
-            *(lambda t: t.var(correction=0), lambda t: t.std(correction=0), lambda t: t.var(), lambda t: t.std()),
-            pointer="Divide it by the mean, squared.",
-        ),
-        mistake(
-            "The variance has the mean squared in it, and you divide by the mean.",
+        "The variance has the mean squared in it, and you divide by the mean.\n"
+        "Divide by mean^2: then the number of tokens cancels.": [
             lambda g: g.sum(0).var(correction=0) / g.sum(0).mean(),
             lambda g: g.sum(0).var() / g.sum(0).mean(),
             lambda g: g.mean(0).var(correction=0) / g.mean(),
-            pointer="Divide by mean^2: then the number of tokens cancels.",
-        ),
-        mistake(
-            "You divide by the number of tokens, which is also the sum of all gates, or by its square.",
+        ],
+        "You divide by the number of tokens, which is also the sum of all gates, or by its square.\n"
+        "Divide by the square of the mean of the E totals.": [
             *(lambda g, c=c: g.sum(0).var(correction=c) / g.sum() ** 2 for c in (0, 1)),
             *(lambda g, c=c: g.sum(0).std(correction=c) / g.sum() for c in (0, 1)),
             *(lambda g, c=c: g.mean(0).var(correction=c) for c in (0, 1)),
             *(lambda g, c=c: g.mean(0).std(correction=c) for c in (0, 1)),
-            pointer="Divide by the square of the mean of the E totals.",
+        ],
+        "You add up the squared deviations: the variance is their mean, divided by the number of experts.": _totals(
+            lambda t: (t - t.mean()).square().sum() / t.mean() ** 2, lambda t: (t - t.mean()).square().sum()
         ),
-        _totals(
-            "You add up the squared deviations: the variance is their mean, divided by the number of experts.",
-            lambda t: (t - t.mean()).square().sum() / t.mean() ** 2,
-            lambda t: (t - t.mean()).square().sum(),
+        "You took the mean of the absolute deviations: the variance is the mean of the squared ones.": _totals(
+            lambda t: (t - t.mean()).abs().mean() / t.mean(), lambda t: ((t - t.mean()).abs().mean() / t.mean()) ** 2
         ),
-        _totals(
-            "You took the mean of the absolute deviations: the variance is the mean of the squared ones.",
-            lambda t: (t - t.mean()).abs().mean() / t.mean(),
-            lambda t: ((t - t.mean()).abs().mean() / t.mean()) ** 2,
-        ),
-        mistake(
-            "You count the tokens of each expert. That is its load, which has no gradient.",
-            lambda g: cv_squared((g > 0).float().sum(0)),
-            lambda g: _cv((g > 0).float().sum(0), 1),
-            pointer="Importance is the sum of the gates, so that 0.9 counts more than 0.1.",
-        ),
-        mistake(
-            "You add up over the experts: each token's gates sum to 1, whatever the choice.",
-            lambda g: _cv(g.sum(1)),
-            pointer="Add up over the tokens.",
-        ),
-        mistake(
-            "This is the CV of the single gates: it would push each token to use all experts alike.",
+        "You count the tokens of each expert. That is its load, which has no gradient.\n"
+        "Importance is the sum of the gates, so that 0.9 counts "
+        "more than 0.1.": [lambda g: cv_squared((g > 0).float().sum(0)), lambda g: _cv((g > 0).float().sum(0), 1)],
+        "You add up over the experts: each token's gates sum to 1, whatever the choice.\n"
+        "Add up over the tokens.": lambda g: _cv(g.sum(1)),
+        f"This is the CV of the single gates: it would push each token to use all experts alike.\n{THEN}": [
             *(lambda g: _cv(g).mean(), lambda g: _cv(g).sum(), lambda g: _cv(g, 1).mean()),
             *(lambda g: g.var() / g.mean() ** 2, lambda g: g.var(correction=0) / g.mean() ** 2),
             *(lambda g: g.std() / g.mean(), lambda g: g.std(correction=0) / g.mean()),
-            pointer=THEN,
-        ),
-        mistake(
-            "This is the CV of each expert's gates over the tokens, which may well be large for some tokens and 0 for others.",
-            *(lambda g: _cv(g.T).mean(), lambda g: _cv(g.T).sum(), lambda g: _cv(g.T, 1).mean()),
-            pointer=THEN,
-        ),
-        mistake(
-            "You divide by the mean of the gates: variance and mean are both of the E totals.",
+        ],
+        "This is the CV of each expert's gates over the tokens, which may well be large for some tokens and 0 for others.\n"
+        f"{THEN}": [*(lambda g: _cv(g.T).mean(), lambda g: _cv(g.T).sum(), lambda g: _cv(g.T, 1).mean())],
+        "You divide by the mean of the gates: variance and mean are both of the E totals.": [
             lambda g: g.sum(0).var(correction=0) / g.mean() ** 2,
             lambda g: g.sum(0).var() / g.mean() ** 2,
+        ],
+        "This is the entropy of the experts' shares: it measures the same unevenness, but another number is asked.\n"
+        f"{RIGHT}": [*(_entropy, lambda g: -_entropy(g), lambda g: torch.tensor(g.shape[1]).log() - _entropy(g))],
+        "You multiplied by 0.1, the weight of the paper: CV^2 alone is asked.": lambda g: importance_loss(g, 0.1),
+        "The fraction is upside down.": _totals(lambda t: 1 / cv_squared(t), lambda t: cv_squared(t) ** (-0.5)),
+        "The sign is wrong: the less even the experts, the larger the loss.": lambda g: -importance_loss(g),
+        "This is 1 too much: even experts must give 0.\nSubtract the mean from each total before you square.": _totals(
+            lambda t: t.square().mean() / t.mean() ** 2
         ),
-        mistake(
-            "This is the entropy of the experts' shares: it measures the same unevenness, but another number is asked.",
-            *(_entropy, lambda g: -_entropy(g), lambda g: torch.tensor(g.shape[1]).log() - _entropy(g)),
-            pointer=RIGHT,
+        f"This compares the largest with the mean or the smallest: CV uses all experts.\n{RIGHT}": _totals(
+            *(lambda t: t.max() / t.mean(), lambda t: t.max() - t.min(), lambda t: (t.max() - t.min()) / t.mean())
         ),
-        mistake(
-            "You multiplied by 0.1, the weight of the paper: CV^2 alone is asked.", lambda g: importance_loss(g, 0.1)
-        ),
-        _totals("The fraction is upside down.", lambda t: 1 / cv_squared(t), lambda t: cv_squared(t) ** -0.5),
-        mistake("The sign is wrong: the less even the experts, the larger the loss.", lambda g: -importance_loss(g)),
-        _totals(
-            "This is 1 too much: even experts must give 0.",
-            lambda t: t.square().mean() / t.mean() ** 2,
-            pointer="Subtract the mean from each total before you square.",
-        ),
-        _totals(
-            "This compares the largest with the mean or the smallest: CV uses all experts.",
-            *(lambda t: t.max() / t.mean(), lambda t: t.max() - t.min(), lambda t: (t.max() - t.min()) / t.mean()),
-            pointer=RIGHT,
-        ),
-        _totals(
-            "The number is right, but in a tensor or list with dimensions: a loss is a scalar, of shape ().",
-            *(lambda t: cv_squared(t).reshape(1), lambda t: cv_squared(t).reshape(1, 1)),
-            pointer="Leave out keepdim, or take squeeze().",
-        ),
-        _totals(
-            "You took a root and squared it again. If all totals are equal, the root's gradient is infinite, and yours nan.",
-            lambda t: ((t - t.mean()).square().mean().sqrt() / t.mean()) ** 2,
-            pointer="Leave out the root.",
-        ),
-    ],
+        "The number is right, but in a tensor or list with dimensions: a loss is a scalar, of shape ().\n"
+        "Leave out keepdim, "
+        "or take squeeze().": _totals(*(lambda t: cv_squared(t).reshape(1), lambda t: cv_squared(t).reshape(1, 1))),
+        "You took a root and squared it again. If all totals are equal, the root's gradient is infinite, and yours"
+        " nan.\n"
+        "Leave out the root.": _totals(lambda t: ((t - t.mean()).square().mean().sqrt() / t.mean()) ** 2),
+    },
     hints=[
         "What must be even, and over what? Make one number for each expert first. Then: how far apart are these numbers?",
         "The sum over the tokens, gates.sum(dim=0), is (experts,). CV^2 is its variance divided by the square of its mean; "

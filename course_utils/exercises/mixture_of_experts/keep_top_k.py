@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from course_utils.exercises.engine import Exercise, Mistake, alike, case, draw, mistake, one_row
+from course_utils.exercises.engine import Exercise, Mistake, alike, case, draw, one_row
 from course_utils.exercises.engine.exercise import Corner, in_float64
 from course_utils.moe import keep_top_k
 
@@ -85,99 +85,64 @@ EXERCISE = Exercise(
         "shapes": "The shapes do not line up: v is (tokens, experts), topk(k, dim=-1) gives (tokens, k), a threshold must "
         "be (tokens, 1).",
     },
-    mistakes=[
-        mistake(
-            "The others are 0: a softmax would give each of them exp(0) = 1, so every expert keeps a share.",
-            lambda v, k: keep(v, k, fill=0.0),
-            pointer="Only exp(-inf) is 0.",
+    mistakes={
+        "The others are 0: a softmax would give each of them exp(0) = 1, so every expert keeps a share.\n"
+        "Only exp(-inf) is 0.": lambda v, k: keep(v, k, fill=0.0),
+        "You keep the largest magnitudes (abs).\n-3 is a low score.": lambda v, k: keep(v, k, v.abs()),
+        "You keep the k smallest of each row.\nKeep the largest ones.": lambda v, k: keep(v, k, -v),
+        "The k largest became -inf and the others stay: the mask is the wrong way round.": lambda v, k: keep(
+            v, v.shape[1] - k, -v
         ),
-        mistake(
-            "You keep the largest magnitudes (abs).", lambda v, k: keep(v, k, v.abs()), pointer="-3 is a low score."
-        ),
-        mistake("You keep the k smallest of each row.", lambda v, k: keep(v, k, -v), pointer="Keep the largest ones."),
-        mistake(
-            "The k largest became -inf and the others stay: the mask is the wrong way round.",
-            lambda v, k: keep(v, v.shape[1] - k, -v),
-        ),
-        mistake("You choose over the tokens.", lambda v, k: keep(v, k, dim=0), pointer="A token is a row: dim=-1."),
-        mistake(
-            "You choose with one threshold for the whole matrix. Each row keeps its own k largest.",
+        "You choose over the tokens.\nA token is a row: dim=-1.": lambda v, k: keep(v, k, dim=0),
+        "You choose with one threshold for the whole matrix. Each row keeps its own k largest.\n"
+        "Then each token has k experts.": [
             lambda v, k: keep(v.reshape(1, -1), k).reshape(v.shape),
             lambda v, k: keep(v.reshape(1, -1), k * len(v)).reshape(v.shape),
             lambda v, k: v.masked_fill(v < v.topk(k).values.min(), -math.inf),
-            pointer="Then each token has k experts.",
-        ),
-        mistake("You keep k + 1 in each row.", lambda v, k: keep(v, k + 1), pointer="Is an index off by one?"),
-        mistake(
-            "You keep k - 1 in each row, one too few.",
-            lambda v, k: keep(v, k - 1),
-            pointer="Of sorted values the k-th has the index k - 1; and > drops it, >= does not.",
-        ),
-        mistake(
-            "You took a softmax. The scores that stay are those of v, unchanged.",
+        ],
+        "You keep k + 1 in each row.\nIs an index off by one?": lambda v, k: keep(v, k + 1),
+        "You keep k - 1 in each row, one too few.\n"
+        "Of sorted values the k-th has the index k - 1; and > drops it, >= does not.": lambda v, k: keep(v, k - 1),
+        "You took a softmax. The scores that stay are those of v, unchanged.\n"
+        "The softmax comes in the next exercise.": [
             lambda v, k: keep(v, k).softmax(-1),
             lambda v, k: keep(v.softmax(-1), k),
             lambda v, k: keep(v.softmax(-1), k, fill=0.0),
             lambda v, k: keep(v.log_softmax(-1), k),
-            pointer="The softmax comes in the next exercise.",
+        ],
+        "This is the mask, true or 1 for the k largest.\n"
+        "Return the scores themselves where it is true, and -inf elsewhere.": [kept, lambda v, k: kept(v, k).float()],
+        "The k largest became 0: this is a mask to be added.\nReturn v + mask.": lambda v, k: kept(v, k).float().log(),
+        "0 * -inf is nan, so -inf cannot be masked by a product.\nUse torch.where or masked_fill.": lambda v, k: (
+            torch.where(kept(v, k), math.nan, -math.inf)
         ),
-        mistake(
-            "This is the mask, true or 1 for the k largest.",
-            kept,
-            lambda v, k: kept(v, k).float(),
-            pointer="Return the scores themselves where it is true, and -inf elsewhere.",
-        ),
-        mistake(
-            "The k largest became 0: this is a mask to be added.",
-            lambda v, k: kept(v, k).float().log(),
-            pointer="Return v + mask.",
-        ),
-        mistake(
-            "0 * -inf is nan, so -inf cannot be masked by a product.",
-            lambda v, k: torch.where(kept(v, k), math.nan, -math.inf),
-            pointer="Use torch.where or masked_fill.",
-        ),
-        mistake(
-            "argsort gives the places in sorted order, not the rank of each score.",
+        "argsort gives the places in sorted order, not the rank of each score.\n"
+        "Sort twice (argsort of argsort), or use the indices that topk gives.": [
             lambda v, k: v.masked_fill(v.argsort(-1, descending=True) >= k, -math.inf),
             lambda v, k: v.masked_fill(v.argsort(-1) < v.shape[1] - k, -math.inf),
-            pointer="Sort twice (argsort of argsort), or use the indices that topk gives.",
-        ),
-        mistake(
-            "Your scores are in sorted order.",
+        ],
+        "Your scores are in sorted order.\n"
+        "Each must stay at the place of its expert: scatter them back by their index.": [
             lambda v, k: keep(v.sort(-1, descending=True).values, k),
             lambda v, k: keep(v.sort(-1).values, k),
-            pointer="Each must stay at the place of its expert: scatter them back by their index.",
-        ),
-        mistake(
-            "You keep k fixed places of each row.",
+        ],
+        "You keep k fixed places of each row.\nWhich experts stay is decided by their scores, anew for each token.": [
             lambda v, k: v.masked_fill(torch.arange(v.shape[1]) >= k, -math.inf),
             lambda v, k: v.masked_fill(torch.arange(v.shape[1]) < v.shape[1] - k, -math.inf),
-            pointer="Which experts stay is decided by their scores, anew for each token.",
+        ],
+        "Nothing was taken out.\nIn each row k scores stay, the others become -inf.": lambda v, k: v,
+        "The others became +inf.\nOnly exp(-inf) is 0.": lambda v, k: keep(v, k, fill=math.inf),
+        "You keep what lies above the average: some rows keep more than k and some fewer.\n"
+        "Choose by their order.": lambda v, k: v.masked_fill(v < v.mean(-1, keepdim=True), -math.inf),
+        "A score of exactly 0 is among the k largest here, and was taken out.\n"
+        "Do not ask which scores are 0: use the mask itself.": lambda v, k: keep(v, k).masked_fill(v == 0, -math.inf),
+        "Several scores are equal here, and a row keeps more than k: a comparison cannot decide between equals.\n"
+        f"{BY_INDEX}": lambda v, k: v.masked_fill(v < v.topk(k).values[:, -1:], -math.inf),
+        "Several scores are equal here, and a row keeps fewer than k: a strict comparison drops all of the equals.\n"
+        f"{BY_INDEX}": lambda v, k: v.masked_fill(
+            v <= pad(v, (0, 1), value=-math.inf).topk(k + 1).values[:, -1:], -math.inf
         ),
-        mistake("Nothing was taken out.", lambda v, k: v, pointer="In each row k scores stay, the others become -inf."),
-        mistake("The others became +inf.", lambda v, k: keep(v, k, fill=math.inf), pointer="Only exp(-inf) is 0."),
-        mistake(
-            "You keep what lies above the average: some rows keep more than k and some fewer.",
-            lambda v, k: v.masked_fill(v < v.mean(-1, keepdim=True), -math.inf),
-            pointer="Choose by their order.",
-        ),
-        mistake(
-            "A score of exactly 0 is among the k largest here, and was taken out.",
-            lambda v, k: keep(v, k).masked_fill(v == 0, -math.inf),
-            pointer="Do not ask which scores are 0: use the mask itself.",
-        ),
-        mistake(
-            "Several scores are equal here, and a row keeps more than k: a comparison cannot decide between equals.",
-            lambda v, k: v.masked_fill(v < v.topk(k).values[:, -1:], -math.inf),
-            pointer=BY_INDEX,
-        ),
-        mistake(
-            "Several scores are equal here, and a row keeps fewer than k: a strict comparison drops all of the equals.",
-            lambda v, k: v.masked_fill(v <= pad(v, (0, 1), value=-math.inf).topk(k + 1).values[:, -1:], -math.inf),
-            pointer=BY_INDEX,
-        ),
-    ],
+    },
     hints=[
         "Which number does a softmax turn into exactly 0? And how can exactly k stay, even if scores are equal?",
         "v.topk(k, dim=-1) gives the k largest of each row and their places, (tokens, k) each, and k of them even if "

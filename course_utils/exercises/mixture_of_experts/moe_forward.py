@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, Mistake, case, draw, gradient_for, mistake, one_row
-from course_utils.exercises.engine.exercise import Corner, KnownMistake, in_float64
+from course_utils.exercises.engine import Exercise, Mistake, case, draw, gradient_for, one_row
+from course_utils.exercises.engine.exercise import Corner, in_float64
 from course_utils.exercises.mixture_of_experts.keep_top_k import keep
 
 
@@ -49,9 +49,9 @@ def _dense(x: Tensor, gates: Tensor, experts: Sequence[Callable]) -> Tensor:
     return torch.einsum("ne,ned->nd", gates.to(x.dtype), torch.stack([expert(x) for expert in experts], dim=1))
 
 
-def _weights(says: str, *wrong: Callable, pointer: str = "") -> KnownMistake:
-    """A mistake in the weights of the outputs: wrong(gates)."""
-    return mistake(says, *(lambda x, g, e, make=make: _dense(x, make(g), e) for make in wrong), pointer=pointer)
+def _weights(*wrong: Callable) -> list[Callable]:
+    """Answers with other weights of the outputs: wrong(gates)."""
+    return [lambda x, g, e, make=make: _dense(x, make(g), e) for make in wrong]
 
 
 def _rank(gates: Tensor) -> Tensor:
@@ -123,70 +123,58 @@ EXERCISE = Exercise(
         r"numpy\(\)": NONE_AT_ALL,
         "shapes": "The shapes do not line up: an expert takes rows of x, (n, d), and their gates need a second axis, (n, 1).",
     },
-    mistakes=[
-        _weights(
-            "The result is all zeros. y[row] is a copy, so y[row].add_(...) changes only the copy.",
-            lambda g: 0 * g,
-            pointer="The same goes for a y.index_add(...) whose result is thrown away: write y[row] += or y = y.index_add.",
-        ),
-        _weights("The outputs are added up without their gates.", lambda g: g != 0, torch.ones_like),
-        _weights(
-            "Of a token's experts only the last one is left: it replaces what was there.",
+    mistakes={
+        "The result is all zeros. y[row] is a copy, so y[row].add_(...) changes only the copy.\n"
+        "The same goes for a y.index_add(...) "
+        "whose result is thrown away: write y[row] += or y = y.index_add.": _weights(lambda g: 0 * g),
+        "The outputs are added up without their gates.": _weights(lambda g: g != 0, torch.ones_like),
+        "Of a token's experts only the last one is left: it replaces what was there.\n"
+        "Add: y[row] += or index_add. (With all pairs in one go, y[token] += loses repeated tokens too.)": _weights(
             lambda g: g * ((g != 0).flip(1).cumsum(1).flip(1) == 1),
             lambda g: (g != 0) & ((g != 0).flip(1).cumsum(1).flip(1) == 1),
-            pointer="Add: y[row] += or index_add. (With all pairs in one go, y[token] += loses repeated tokens too.)",
         ),
-        _weights(
-            "You took a mean over the experts: the gates are the weights already, and the rest is a sum.",
+        "You took a mean over the experts: the gates are the weights already, and the rest is a sum.": _weights(
             *(lambda g: g / g.shape[1], lambda g: g / (g != 0).sum(1, keepdim=True)),
             *(lambda g: torch.ones_like(g) / g.shape[1], lambda g: (g != 0) / (g != 0).sum(1, keepdim=True)),
         ),
-        mistake(
-            "The outputs were added to the first n rows of y, not to the rows that the expert read.",
-            lambda x, g, e: sum((0 * x).index_add(0, _rank(g)[:, i], g[:, [i]] * e[i](x)) for i in range(len(e))),
+        "The outputs were added to the first n rows of y, not to the rows that the expert read.": lambda x, g, e: sum(
+            (0 * x).index_add(0, _rank(g)[:, i], g[:, [i]] * e[i](x)) for i in range(len(e))
         ),
-        mistake(
-            "The expert read the first n rows of x, not those whose gate is not 0.",
-            lambda x, g, e: sum(g[:, [i]] * e[i](x[_rank(g)[:, i]]) for i in range(len(e))),
+        "The expert read the first n rows of x, not those whose gate is not 0.": lambda x, g, e: sum(
+            g[:, [i]] * e[i](x[_rank(g)[:, i]]) for i in range(len(e))
         ),
-        _weights("You took the first n gates, not those of these rows.", lambda g: g.gather(0, _rank(g)) * (g != 0)),
-        _weights("Each output is multiplied by its gate twice.", torch.square),
-        _weights(
-            "Only the expert with the largest gate counts: a token may have several, all whose gate is not 0.",
-            *(lambda g: g * (g == g.amax(1, keepdim=True)), lambda g: g == g.amax(1, keepdim=True)),
+        "You took the first n gates, not those of these rows.": _weights(lambda g: g.gather(0, _rank(g)) * (g != 0)),
+        "Each output is multiplied by its gate twice.": _weights(torch.square),
+        "Only the expert with the largest gate counts: a token may have several, all whose gate is not 0.": _weights(
+            *(lambda g: g * (g == g.amax(1, keepdim=True)), lambda g: g == g.amax(1, keepdim=True))
         ),
-        _weights("You take the two largest gates of a token: all count.", lambda g: g * (g >= g.topk(2)[0][:, 1:])),
-        mistake(
-            "The gate multiplies the expert's input: it weighs the output, because an expert is not linear.",
-            *(lambda x, g, e, f=f: sum(f(g)[:, [i]] * e[i](g[:, [i]] * x) for i in range(len(e))) for f in OUTER),
+        "You take the two largest gates of a token: all count.": _weights(lambda g: g * (g >= g.topk(2)[0][:, 1:])),
+        "The gate multiplies the expert's input: it weighs the output, because an expert is not linear.": [
+            *(lambda x, g, e, f=f: sum(f(g)[:, [i]] * e[i](g[:, [i]] * x) for i in range(len(e))) for f in OUTER)
+        ],
+        "You took a softmax of the gates: they are the weights already.": _weights(
+            *(lambda g: g.softmax(1), lambda g: g.where(g != 0, -torch.inf).softmax(1))
         ),
-        _weights(
-            "You took a softmax of the gates: they are the weights already.",
-            *(lambda g: g.softmax(1), lambda g: g.where(g != 0, -torch.inf).softmax(1)),
+        "You scale a token's gates to the sum 1: use them as they are.": _weights(lambda g: g / g.sum(1, keepdim=True)),
+        "Your result starts from x: start from zeros.": lambda x, g, e: x + _dense(x, g, e),
+        "You read gates[i], the gates of token i.": _weights(
+            lambda g: torch.cat([g[: g.shape[1]].T, 0 * g[g.shape[1] :]])
         ),
-        _weights("You scale a token's gates to the sum 1: use them as they are.", lambda g: g / g.sum(1, keepdim=True)),
-        mistake("Your result starts from x: start from zeros.", lambda x, g, e: x + _dense(x, g, e)),
-        _weights(
-            "You read gates[i], the gates of token i.", lambda g: torch.cat([g[: g.shape[1]].T, 0 * g[g.shape[1] :]])
-        ),
-        _weights(
-            "An expert is missing: the loop runs over all columns of the gates, the first and the last one included.",
+        "An expert is missing: the loop runs over all columns of the gates, the first and the last one included.": _weights(
             *(lambda g, at=at: g.index_fill(1, torch.tensor([at]), 0.0) for at in (-1, 0)),
             lambda g: g * (torch.arange(g.shape[1]) == 0),
         ),
-        _weights("Your experts work for the tokens whose gate is 0.", lambda g: g == 0),
-        _weights("Small gates were dropped: only an exact 0 may be skipped.", lambda g: g * (g > 0.5)),
-        _weights(
-            "The columns of the gates and the experts do not belong together: column i is for experts[i].",
-            *(lambda g: g.flip(1), lambda g: g.roll(1, 1), lambda g: g.roll(-1, 1)),
+        "Your experts work for the tokens whose gate is 0.": _weights(lambda g: g == 0),
+        "Small gates were dropped: only an exact 0 may be skipped.": _weights(lambda g: g * (g > 0.5)),
+        "The columns of the gates and the experts do not belong together: column i is for experts[i].": _weights(
+            *(lambda g: g.flip(1), lambda g: g.roll(1, 1), lambda g: g.roll(-1, 1))
         ),
-        mistake(
-            "The sum runs over the features or the tokens: it runs over the experts only.",
-            *(lambda x, g, e, dim=dim: _dense(x, g, e).sum(dim) for dim in (0, 1, (0, 1))),
-        ),
-        mistake(NO_GRADIENT.format("x"), lambda x, g, e: moe_forward(x.detach(), g, e)),
-        mistake(NO_GRADIENT.format("the gates"), lambda x, g, e: moe_forward(x, g.detach(), e)),
-    ],
+        "The sum runs over the features or the tokens: it runs over the experts only.": [
+            *(lambda x, g, e, dim=dim: _dense(x, g, e).sum(dim) for dim in (0, 1, (0, 1)))
+        ],
+        NO_GRADIENT.format("x"): lambda x, g, e: moe_forward(x.detach(), g, e),
+        NO_GRADIENT.format("the gates"): lambda x, g, e: moe_forward(x, g.detach(), e),
+    },
     hints=[
         "Go through the experts, not through the tokens. Which rows does expert i have to read, and where do its outputs go?",
         "The rows are gates[:, i].nonzero().squeeze(1). Give the expert only x[row], multiply its output by the gates of "

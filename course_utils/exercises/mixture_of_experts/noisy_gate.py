@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from course_utils.exercises.engine import Exercise, Mistake, alike, case, draw, mistake, one_row
-from course_utils.exercises.engine.exercise import Corner, KnownMistake, in_float64
+from course_utils.exercises.engine import Exercise, Mistake, alike, case, draw, one_row
+from course_utils.exercises.engine.exercise import Corner, in_float64
 from course_utils.exercises.mixture_of_experts.keep_top_k import keep, kept
 from course_utils.moe import keep_top_k
 
@@ -39,8 +39,8 @@ def gate(scores: Tensor, k: int) -> Tensor:
     return keep(scores, k).softmax(-1)
 
 
-def _in(says: str, *wrong: Callable, pointer: str = "") -> KnownMistake:
-    """A mistake in steps: wrong gets by name c = x W_gate, z = x W_noise, n the noise, k, and h the right scores."""
+def _in(*wrong: Callable) -> list[Callable]:
+    """Answers with a mistake in a step: wrong gets by name c = x W_gate, z = x W_noise, n the noise, k, and h the right scores."""
 
     def answer(make: Callable) -> Callable:
         def gates(x: Tensor, w_gate: Tensor, w_noise: Tensor, k: int, n: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def _in(says: str, *wrong: Callable, pointer: str = "") -> KnownMistake:
 
         return gates
 
-    return mistake(says, *map(answer, wrong), pointer=pointer)
+    return [answer(make) for make in wrong]
 
 
 def _is_right(got: Any, x: Tensor, w_gate: Tensor, w_noise: Tensor, k: int, noise: Tensor) -> bool:
@@ -106,91 +106,75 @@ EXERCISE = Exercise(
         "dtype": in_float64.advice,
         "shapes": "The shapes do not line up: x is (tokens, d), w_gate and w_noise are (d, experts).",
     },
-    mistakes=[
-        _in("The noise has no effect: these are the gates of x @ w_gate alone.", lambda c, k: gate(c, k)),
-        _in("softplus is missing: a standard deviation is not negative.", lambda c, z, n, k: gate(c + n * z, k)),
-        _in("The noise is not scaled by softplus(x @ w_noise).", lambda c, n, k: gate(c + n, k)),
-        _in("The noise is subtracted: it is added.", lambda h, c, k: gate(2 * c - h, k)),
-        _in(
-            "softplus(x @ w_noise) is the standard deviation itself: no root, and no square.",
-            *(lambda c, z, n, k, power=power: gate(c + n * softplus(z) ** power, k) for power in (0.5, 2)),
+    mistakes={
+        "The noise has no effect: these are the gates of x @ w_gate alone.": _in(lambda c, k: gate(c, k)),
+        "softplus is missing: a standard deviation is not negative.": _in(lambda c, z, n, k: gate(c + n * z, k)),
+        "The noise is not scaled by softplus(x @ w_noise).": _in(lambda c, n, k: gate(c + n, k)),
+        "The noise is subtracted: it is added.": _in(lambda h, c, k: gate(2 * c - h, k)),
+        "softplus(x @ w_noise) is the standard deviation itself: no root, and no square.": _in(
+            *(lambda c, z, n, k, power=power: gate(c + n * softplus(z) ** power, k) for power in (0.5, 2))
         ),
-        _in(
-            "softplus belongs to x @ w_noise alone: the product with the noise, x @ w_gate and the sum stay as they are.",
+        "softplus belongs to x @ w_noise alone: the product with the noise, x @ w_gate and the sum stay as they "
+        "are.": _in(
             lambda c, z, n, k: gate(c + softplus(n * z), k),
             lambda c, z, n, k: gate(softplus(c) + n * softplus(z), k),
             lambda h, k: gate(softplus(h), k),
             lambda c, z, n, k: gate(softplus(c + n * z), k),
         ),
-        _in(
-            "softplus(x @ w_noise) is added without the noise: multiply it by `noise`, which has both signs.",
-            *(lambda c, z, k: gate(c + softplus(z), k), lambda c, z, k: gate(c + z, k)),
+        "softplus(x @ w_noise) is added without the noise: multiply it by `noise`, which has both signs.": _in(
+            *(lambda c, z, k: gate(c + softplus(z), k), lambda c, z, k: gate(c + z, k))
         ),
-        _in(
-            "The noise multiplies x @ w_gate.",
+        "The noise multiplies x @ w_gate.\nIt is added to it, scaled by softplus(x @ w_noise).": _in(
             *(lambda h, c, k: gate(c * (h - c), k), lambda h, c, k: gate(c * (1 + h - c), k)),
             lambda c, n, k: gate(c * n, k),
-            pointer="It is added to it, scaled by softplus(x @ w_noise).",
         ),
-        _in("softplus(x @ w_noise) scales x @ w_gate too.", lambda c, z, n, k: gate((c + n) * softplus(z), k)),
-        _in("w_gate and w_noise are swapped.", lambda c, z, n, k: gate(z + n * softplus(c), k)),
-        mistake(
-            "You multiplied by the transpose: w_gate and w_noise are (d, experts).",
+        "softplus(x @ w_noise) scales x @ w_gate too.": _in(lambda c, z, n, k: gate((c + n) * softplus(z), k)),
+        "w_gate and w_noise are swapped.": _in(lambda c, z, n, k: gate(z + n * softplus(c), k)),
+        "You multiplied by the transpose: w_gate and w_noise are (d, experts).": [
             lambda x, w_gate, w_noise, k, noise: noisy_gate(x, w_gate.T, w_noise.T, k, noise),
             lambda x, w_gate, w_noise, k, noise: noisy_gate(x, w_gate.T, w_noise, k, noise),
             lambda x, w_gate, w_noise, k, noise: noisy_gate(x, w_gate, w_noise.T, k, noise),
+        ],
+        "You took another function, as relu, exp, sigmoid, abs, tanh or softmax, instead of softplus.\n"
+        "softplus(z) = log(1 + exp(z)): positive, smooth, and nearly z "
+        "for large z.": _in(*(lambda c, z, n, k, other=other: gate(c + n * other(z), k) for other in NOT_SOFTPLUS)),
+        "You take a softmax before the choice and another after it. The first flattens the weights.": _in(
+            lambda h, k: gate(h.softmax(-1), k)
         ),
-        _in(
-            "You took another function, as relu, exp, sigmoid, abs, tanh or softmax, instead of softplus.",
-            *(lambda c, z, n, k, other=other: gate(c + n * other(z), k) for other in NOT_SOFTPLUS),
-            pointer="softplus(z) = log(1 + exp(z)): positive, smooth, and nearly z for large z.",
+        "The softmax was taken over all experts, and the rest cut off: the rows do not sum to 1.": _in(
+            lambda h, k: h.softmax(-1) * kept(h, k)
         ),
-        _in(
-            "You take a softmax before the choice and another after it. The first flattens the weights.",
-            lambda h, k: gate(h.softmax(-1), k),
+        "The softmax is missing: these are the scores.": _in(
+            *(lambda h: h, lambda h, k: keep(h, k), lambda h, k: keep(h, k, fill=0.0))
         ),
-        _in(
-            "The softmax was taken over all experts, and the rest cut off: the rows do not sum to 1.",
-            lambda h, k: h.softmax(-1) * kept(h, k),
+        "You divided the chosen scores by their sum, and scores may be negative: gates are their softmax.": _in(
+            lambda h, k: keep(h, k, fill=0.0) / keep(h, k, fill=0.0).sum(-1, keepdim=True)
         ),
-        _in(
-            "The softmax is missing: these are the scores.",
-            *(lambda h: h, lambda h, k: keep(h, k), lambda h, k: keep(h, k, fill=0.0)),
-        ),
-        _in(
-            "You divided the chosen scores by their sum, and scores may be negative: gates are their softmax.",
-            lambda h, k: keep(h, k, fill=0.0) / keep(h, k, fill=0.0).sum(-1, keepdim=True),
-        ),
-        _in("No choice was made: every expert has a share.", lambda h: h.softmax(-1), lambda c: c.softmax(-1)),
-        _in("The experts not chosen have a share, exp(0).", lambda h, k: keep(h, k, fill=0.0).softmax(-1), pointer=INF),
-        _in(
-            "The choice was made without noise, which was added afterwards. It is there to change who is chosen.",
+        "No choice was made: every expert has a share.": _in(lambda h: h.softmax(-1), lambda c: c.softmax(-1)),
+        f"The experts not chosen have a share, exp(0).\n{INF}": _in(lambda h, k: keep(h, k, fill=0.0).softmax(-1)),
+        "The choice was made without noise, which was added afterwards. It is there to change who is chosen.": _in(
             *(lambda h, c, k: (keep(c, k) + h - c).softmax(-1), lambda c, n, k: (keep(c, k) + n).softmax(-1)),
             lambda h, c, k: gate(c, k) + h - c,
         ),
-        _in("The noise chooses, but the weights are those of x @ w_gate.", lambda h, c, k: keep(c, k, h).softmax(-1)),
-        _in("The softmax runs over the tokens (dim 0).", lambda h, k: keep(h, k).softmax(0), pointer=PER_TOKEN),
-        _in(
-            "The choice runs over the tokens (dim 0).",
-            *(lambda h, k, dim=dim: keep(h, k, dim=0).softmax(dim) for dim in (0, 1)),
-            pointer=PER_TOKEN,
+        "The noise chooses, but the weights are those of x @ w_gate.": _in(lambda h, c, k: keep(c, k, h).softmax(-1)),
+        f"The softmax runs over the tokens (dim 0).\n{PER_TOKEN}": _in(lambda h, k: keep(h, k).softmax(0)),
+        f"The choice runs over the tokens (dim 0).\n{PER_TOKEN}": _in(
+            *(lambda h, k, dim=dim: keep(h, k, dim=0).softmax(dim) for dim in (0, 1))
         ),
-        _in(
-            "The k chosen have equal gates: their weights are the softmax of their scores.",
-            *(lambda h, k: kept(h, k) / k, lambda h, k: kept(h, k), lambda h, k: kept(h, k).float()),
+        "The k chosen have equal gates: their weights are the softmax of their scores.": _in(
+            *(lambda h, k: kept(h, k) / k, lambda h, k: kept(h, k), lambda h, k: kept(h, k).float())
         ),
-        _in("You took a sigmoid of each score: a row sums to 1.", lambda h, k: keep(h, k).sigmoid()),
-        _in("These are the logarithms of the gates.", lambda h, k: keep(h, k).log_softmax(-1)),
-        _in("You keep the k smallest scores.", lambda h, k: keep(h, k, -h).softmax(-1)),
-        _in("k + 1 experts stay: it should be k.", lambda h, k: gate(h, k + 1)),
-        _in("k - 1 experts stay: it should be k.", lambda h, k: gate(h, k - 1)),
-        _in("These are the gates of the k chosen alone, without zeros.", lambda h, k: h.topk(k)[0].softmax(-1)),
-        _in(
-            "Several scores are equal here, and a row has more than k gates: a comparison cannot decide between equals.",
-            lambda h, k: h.masked_fill(h < h.topk(k)[0][:, -1:], -torch.inf).softmax(-1),
-            pointer="Choose by the places that topk(k) gives.",
-        ),
-    ],
+        "You took a sigmoid of each score: a row sums to 1.": _in(lambda h, k: keep(h, k).sigmoid()),
+        "These are the logarithms of the gates.": _in(lambda h, k: keep(h, k).log_softmax(-1)),
+        "You keep the k smallest scores.": _in(lambda h, k: keep(h, k, -h).softmax(-1)),
+        "k + 1 experts stay: it should be k.": _in(lambda h, k: gate(h, k + 1)),
+        "k - 1 experts stay: it should be k.": _in(lambda h, k: gate(h, k - 1)),
+        "These are the gates of the k chosen alone, without zeros.": _in(lambda h, k: h.topk(k)[0].softmax(-1)),
+        "Several scores are equal here, and a row has more than k gates: a comparison cannot decide between "
+        "equals.\n"
+        "Choose by the places "
+        "that topk(k) gives.": _in(lambda h, k: h.masked_fill(h < h.topk(k)[0][:, -1:], -torch.inf).softmax(-1)),
+    },
     hints=[
         "The noise is to change who is chosen, and the weights of the chosen are to sum to 1: what comes first, what last?",
         "Scores x @ w_gate, (tokens, experts). Add the noise, each number times a standard deviation, which must be "

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from course_utils.exercises.engine import Exercise, Mistake, case, draw, gradient_for, mistake, one_row
-from course_utils.exercises.engine.exercise import KnownMistake
+from course_utils.exercises.engine import Exercise, Mistake, case, draw, gradient_for, one_row
 from course_utils.moe import switch_balance_loss
 
 
@@ -40,19 +39,19 @@ def _wrong(find: Callable, n: int = 0, e: int = 0) -> Callable[[Tensor], Tensor]
     return answer
 
 
-def _factor(says: str, *powers: tuple[int, int], pointer: str = "") -> KnownMistake:
+def _factor(n: int, e: int) -> Callable[[Tensor], Tensor]:
     """Right but for a factor N^n E^e."""
-    return mistake(says, *(_wrong(lambda s: (s.f * s.P).sum(), n, e + 1) for n, e in powers), pointer=pointer)
+    return _wrong(lambda s: (s.f * s.P).sum(), n, e + 1)
 
 
-def _sum(says: str, *finds: Callable, pointer: str = "") -> KnownMistake:
-    """A mistake in sum_i f_i P_i, with the factor E or without it."""
-    return mistake(says, *(_wrong(find, 0, e) for e in (1, 0) for find in finds), pointer=pointer)
+def _sum(*finds: Callable) -> list[Callable]:
+    """Answers with a mistake in sum_i f_i P_i, with the factor E or without it."""
+    return [_wrong(find, 0, e) for e in (1, 0) for find in finds]
 
 
-def _other(says: str, *finds: Callable, pointer: str = "") -> KnownMistake:
-    """Another loss."""
-    return mistake(says, *map(_wrong, finds), pointer=pointer)
+def _other(*finds: Callable) -> list[Callable]:
+    """Other losses."""
+    return [_wrong(find) for find in finds]
 
 
 def _explain(got: Any, expected: Tensor, logits: Tensor) -> str:
@@ -107,86 +106,68 @@ EXERCISE = Exercise(
         r"numpy\(\)": NO_GRADIENT,
         "shapes": "The shapes do not line up: logits are (N, E), f and P are both (E,), a mean over dim 0.",
     },
-    mistakes=[
-        _factor(
-            "The factor E is missing, or the sum was taken as a mean.", (0, -1), pointer="Even use gives 1 for any E."
+    mistakes={
+        "The factor E is missing, or the sum was taken as a mean.\nEven use gives 1 for any E.": _factor(0, -1),
+        "E is missing twice: the terms are summed over the experts, not averaged, and E stands in front.": _factor(
+            0, -2
         ),
-        _factor(
-            "E is missing twice: the terms are summed over the experts, not averaged, and E stands in front.", (0, -2)
+        "There is an E too many: the terms are summed, and E stands in front once.": _factor(0, 1),
+        "One of f and P is a count and not a share.\nDivide it by the N tokens.": _factor(1, 0),
+        "f and P are both sums over the tokens.\nDivide each by the N tokens.": _factor(2, 0),
+        "Either the factor is N, len(logits), and not E; or f holds counts and the factor E is missing.": _factor(
+            1, -1
         ),
-        _factor("There is an E too many: the terms are summed, and E stands in front once.", (0, 1)),
-        _factor("One of f and P is a count and not a share.", (1, 0), pointer="Divide it by the N tokens."),
-        _factor("f and P are both sums over the tokens.", (2, 0), pointer="Divide each by the N tokens."),
-        _factor(
-            "Either the factor is N, len(logits), and not E; or f holds counts and the factor E is missing.", (1, -1)
-        ),
-        _factor("f and P are both sums over the tokens, and the factor E is missing.", (2, -1)),
-        _factor("You divided by the N tokens once too often: f and P are means already.", (-1, 0)),
-        _factor("You divided by the N tokens once too often, and the factor E is missing.", (-1, -1)),
-        mistake(UNUSED, _used_only, pointer="E is the number of columns of the logits."),
-        _other(
-            "This is a variance or a squared coefficient of variation, as in Shazeer's importance loss.",
-            *(lambda s, cv=cv, of=of: cv(getattr(s, of)) for cv in CVS for of in "fP"),
-            pointer=ONE_NUMBER,
-        ),
-        _other(
-            "This is an entropy, a cross-entropy or a KL: the loss has no logarithm.",
+        "f and P are both sums over the tokens, and the factor E is missing.": _factor(2, -1),
+        "You divided by the N tokens once too often: f and P are means already.": _factor(-1, 0),
+        "You divided by the N tokens once too often, and the factor E is missing.": _factor(-1, -1),
+        f"{UNUSED}\nE is the number of columns of the logits.": _used_only,
+        "This is a variance or a squared coefficient of variation, as in Shazeer's importance loss.\n"
+        f"{ONE_NUMBER}": _other(*(lambda s, cv=cv, of=of: cv(getattr(s, of)) for cv in CVS for of in "fP")),
+        f"This is an entropy, a cross-entropy or a KL: the loss has no logarithm.\n{ONE_NUMBER}": _other(
             *(lambda s, sign=sign: sign * (s.P * s.P.log()).sum() for sign in (-1, 1)),
             *(lambda s, sign=sign: sign * (s.p * s.p.log()).sum(1).mean() for sign in (-1, 1)),
             lambda s: (s.f.xlogy(s.f) - s.f * s.P.log()).sum(),
             lambda s: -s.z.log_softmax(1).amax(1).mean(),
-            pointer=ONE_NUMBER,
         ),
-        _other(
-            "This is a squared difference: the loss is the product, with its minimum where both are even.",
-            *(lambda s, e=e: (s.f - s.P).square().sum() * s.E**e for e in (-1, 0, 1)),
+        "This is a squared difference: the loss is the product, with its minimum where both are even.": _other(
+            *(lambda s, e=e: (s.f - s.P).square().sum() * s.E**e for e in (-1, 0, 1))
         ),
-        _other("The sign is wrong: training makes the loss small.", lambda s: -s.E * (s.f * s.P).sum()),
-        _other("You put the paper's weight of 0.01 in front.", lambda s: 0.01 * s.E * (s.f * s.P).sum()),
-        _other("You subtracted 1: with perfectly even use the loss is 1.", lambda s: s.E * (s.f * s.P).sum() - 1),
-        _sum(
-            "f is made of the probabilities here, P * P.",
-            *(lambda s: (s.P * s.P).sum(), lambda s: (s.p * s.p).sum(1).mean()),
-            pointer="f_i is the share of the tokens whose largest logit is i, a count.",
+        "The sign is wrong: training makes the loss small.": _other(lambda s: -s.E * (s.f * s.P).sum()),
+        "You put the paper's weight of 0.01 in front.": _other(lambda s: 0.01 * s.E * (s.f * s.P).sum()),
+        "You subtracted 1: with perfectly even use the loss is 1.": _other(lambda s: s.E * (s.f * s.P).sum() - 1),
+        "f is made of the probabilities here, P * P.\n"
+        "f_i is the share of the tokens whose "
+        "largest logit is i, a count.": _sum(*(lambda s: (s.P * s.P).sum(), lambda s: (s.p * s.p).sum(1).mean())),
+        "P is made of the choices here, f * f, which has no gradient.\n"
+        "P_i is the mean of the probabilities, "
+        "softmax(logits)_i.": _sum(*(lambda s: (s.f * s.f).sum(), lambda s: s.a.sum(0).square().sum())),
+        "Your loss is the same whatever the logits. Does the softmax run over the tokens (dim 0)?\n"
+        "Or do the sums come before the product? f.sum() and P.sum() are always 1.": _sum(
+            *(lambda s: (s.f * s.z.softmax(0).mean(0)).sum(), lambda s: (s.f * s.z.softmax(0).sum(0)).sum())
         ),
-        _sum(
-            "P is made of the choices here, f * f, which has no gradient.",
-            *(lambda s: (s.f * s.f).sum(), lambda s: s.a.sum(0).square().sum()),
-            pointer="P_i is the mean of the probabilities, softmax(logits)_i.",
-        ),
-        _sum(
-            "Your loss is the same whatever the logits. Does the softmax run over the tokens (dim 0)?",
-            *(lambda s: (s.f * s.z.softmax(0).mean(0)).sum(), lambda s: (s.f * s.z.softmax(0).sum(0)).sum()),
-            pointer="Or do the sums come before the product? f.sum() and P.sum() are always 1.",
-        ),
-        _sum(
-            "You took the logarithm of the probabilities: P_i is the mean of softmax(logits)_i itself.",
+        "You took the logarithm of the probabilities: P_i is the mean of softmax(logits)_i itself.": _sum(
             *(lambda s, sign=sign: sign * (s.f * s.z.log_softmax(1).mean(0)).sum() for sign in (-1, 1)),
             lambda s: (s.f * s.P.log()).sum(),
         ),
-        _sum(
-            "f counts the two largest logits of each token: Switch sends a token to one expert.",
-            *(lambda s, part=part: (_choices(s.z, 2).mean(0) * s.P).sum() / part for part in (1, 2)),
+        "f counts the two largest logits of each token: Switch sends a token to one expert.": _sum(
+            *(lambda s, part=part: (_choices(s.z, 2).mean(0) * s.P).sum() / part for part in (1, 2))
         ),
-        _sum(
-            "This is the mean of the products: average f and P over the tokens first, then multiply.",
-            lambda s: (s.a * s.p).sum(1).mean(),
+        "This is the mean of the products: average f and P over the tokens first, then multiply.": _sum(
+            lambda s: (s.a * s.p).sum(1).mean()
         ),
-        _sum("The softmax is missing: P_i is a mean of probabilities.", lambda s: (s.f * s.z.mean(0)).sum()),
-        _sum("You took a sigmoid: it is a softmax over the experts.", lambda s: (s.f * s.z.sigmoid().mean(0)).sum()),
-        _sum(
-            "The softmax was taken twice.",
-            *(lambda s: (s.f * s.p.softmax(1).mean(0)).sum(), lambda s: (s.f * s.P.softmax(0)).sum()),
+        "The softmax is missing: P_i is a mean of probabilities.": _sum(lambda s: (s.f * s.z.mean(0)).sum()),
+        "You took a sigmoid: it is a softmax over the experts.": _sum(lambda s: (s.f * s.z.sigmoid().mean(0)).sum()),
+        "The softmax was taken twice.": _sum(
+            *(lambda s: (s.f * s.p.softmax(1).mean(0)).sum(), lambda s: (s.f * s.P.softmax(0)).sum())
         ),
-        _sum("The mean comes before the softmax: take it afterwards.", lambda s: (s.f * s.z.mean(0).softmax(0)).sum()),
-        _sum("f counts the smallest logits: take argmax.", lambda s: (_choices(-s.z).mean(0) * s.P).sum()),
-        _sum("f is weighted with the probability of the choice: count 1.", lambda s: ((s.a * s.p).mean(0) * s.P).sum()),
-        _sum(
-            "f counts the probabilities above a threshold: each token counts once, for its largest logit.",
-            *(lambda s, at=at: ((s.p > (at or 1 / s.E)).to(s.p.dtype).mean(0) * s.P).sum() for at in (0.5, 0)),
+        "The mean comes before the softmax: take it afterwards.": _sum(lambda s: (s.f * s.z.mean(0).softmax(0)).sum()),
+        "f counts the smallest logits: take argmax.": _sum(lambda s: (_choices(-s.z).mean(0) * s.P).sum()),
+        "f is weighted with the probability of the choice: count 1.": _sum(lambda s: ((s.a * s.p).mean(0) * s.P).sum()),
+        "f counts the probabilities above a threshold: each token counts once, for its largest logit.": _sum(
+            *(lambda s, at=at: ((s.p > (at or 1 / s.E)).to(s.p.dtype).mean(0) * s.P).sum() for at in (0.5, 0))
         ),
-        _sum("You took the largest of the products: sum them over the experts.", lambda s: (s.f * s.P).amax()),
-    ],
+        "You took the largest of the products: sum them over the experts.": _sum(lambda s: (s.f * s.P).amax()),
+    },
     hints=[
         "Two numbers for each expert: how many tokens does it get, as a share, and how probable was it on average?",
         "f counts: one_hot of the argmax, with E classes, then the mean over the tokens. P averages: softmax over the "

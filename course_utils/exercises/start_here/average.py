@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, case, mistake, with_zeros
+from course_utils.exercises.engine import Exercise, case, with_zeros
 from course_utils.exercises.start_here import LOG_P, LOG_Q
 
 
@@ -29,34 +29,25 @@ EXERCISE = Exercise(
         case("each token gets the mean of the two models' probabilities", LOG_P, LOG_Q),
         case("a model averaged with itself is itself", LOG_P, LOG_P),
         case(
-            "a token that one model rules out (log-probability -inf) keeps half of what the other gives it",
-            torch.tensor([0.5, 0.5, 0.0]).log(),
-            torch.tensor([0.2, 0.2, 0.6]).log(),
+            "a token that one model rules out (log-probability -inf) keeps half of what the other gives it; one that both rule out stays ruled out",
+            torch.tensor([0.5, 0.5, 0.0, 0.0]).log(),
+            torch.tensor([0.2, 0.2, 0.6, 0.0]).log(),
         ),
     ],
     corners=[with_zeros("log_p", "log_q")],
-    mistakes=[
-        mistake(
-            "This is the average of the log-probabilities. Does exp() of it sum to 1?",
-            lambda log_p, log_q: (log_p + log_q) / 2,
-            pointer="Average the probabilities.",
+    mistakes={
+        "This is the average of the log-probabilities. Does exp() of it sum to 1?\n"
+        "Average the probabilities.": lambda log_p, log_q: (log_p + log_q) / 2,
+        "This is the average of the log-probabilities, made to sum to 1 again: a product of the two models (AND), "
+        "not their average (OR).\n"
+        "Average the probabilities.": lambda log_p, log_q: torch.log_softmax((log_p + log_q) / 2, -1),
+        "This applies softmax to probabilities, which have been through a softmax already: it flattens them.\n"
+        "The average of two distributions "
+        "sums to 1 by itself.": lambda log_p, log_q: torch.log_softmax((log_p.exp() + log_q.exp()) / 2, -1),
+        "You took the half of the logarithm: log(p + q) / 2 is not log((p + q) / 2).": lambda log_p, log_q: (
+            torch.logaddexp(log_p, log_q) / 2
         ),
-        mistake(
-            "This is the average of the log-probabilities, made to sum to 1 again: a product of the two models (AND), "
-            "not their average (OR).",
-            lambda log_p, log_q: torch.log_softmax((log_p + log_q) / 2, -1),
-            pointer="Average the probabilities.",
-        ),
-        mistake(
-            "This applies softmax to probabilities, which have been through a softmax already: it flattens them.",
-            lambda log_p, log_q: torch.log_softmax((log_p.exp() + log_q.exp()) / 2, -1),
-            pointer="The average of two distributions sums to 1 by itself.",
-        ),
-        mistake(
-            "You took the half of the logarithm: log(p + q) / 2 is not log((p + q) / 2).",
-            lambda log_p, log_q: torch.logaddexp(log_p, log_q) / 2,
-        ),
-    ],
+    },
     hints=[
         "Log-probabilities cannot be averaged directly: which function undoes the logarithm?",
         "Three steps: exp of both, their mean, log of the mean.",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from course_utils.ensembling import linear_interpolation
-from course_utils.exercises.engine import Exercise, case, mistake, with_zeros
+from course_utils.exercises.engine import Exercise, case, with_zeros
 from course_utils.exercises.start_here import LOG_P, LOG_Q
 
 
@@ -30,44 +30,32 @@ EXERCISE = Exercise(
         case("at lam = 0 the mixture is the second model", LOG_P, LOG_Q, 0.0),
         case(
             "a token that one model rules out (log-probability -inf) stays possible",
-            torch.tensor([1.0, 0.0]).log(),
-            torch.tensor([0.5, 0.5]).log(),
+            torch.tensor([1.0, 0.0, 0.0]).log(),
+            torch.tensor([0.5, 0.5, 0.0]).log(),
             0.8,
         ),
     ],
     corners=[with_zeros("log_p", "log_q")],
-    mistakes=[
-        mistake(
-            "The weights are the wrong way round: lam is the weight of the first model.",
-            lambda log_p, log_q, lam: mix(log_q, log_p, lam),
+    mistakes={
+        "The weights are the wrong way round: lam is the weight of the first model.": lambda log_p, log_q, lam: mix(
+            log_q, log_p, lam
         ),
-        mistake(
-            "This is the weighted mean of log-probabilities. Does exp() of it sum to 1?",
-            lambda log_p, log_q, lam: lam * log_p + (1 - lam) * log_q,
-            pointer="Weight the probabilities.",
+        "This is the weighted mean of log-probabilities. Does exp() of it sum to 1?\n"
+        "Weight the probabilities.": lambda log_p, log_q, lam: lam * log_p + (1 - lam) * log_q,
+        "This is a product of the two models (AND): you weighted log-probabilities and normalised.\n"
+        "A mixture weights "
+        "the probabilities.": lambda log_p, log_q, lam: torch.log_softmax(lam * log_p + (1 - lam) * log_q, -1),
+        "Both models have the weight lam: the second one should have 1 - lam.": lambda log_p, log_q, lam: (
+            lam * log_p.exp() + lam * log_q.exp()
+        ).log(),
+        "Only the first model is weighted: the second one should have the weight 1 - lam.": lambda log_p, log_q, lam: (
+            lam * log_p.exp() + log_q.exp()
+        ).log(),
+        "lam is not used: this is the plain average.": lambda log_p, log_q, lam: mix(log_p, log_q, 0.5),
+        "This applies softmax to probabilities: the mixture sums to 1 by itself.": lambda log_p, log_q, lam: (
+            torch.log_softmax(mix(log_p, log_q, lam).exp(), -1)
         ),
-        mistake(
-            "This is a product of the two models (AND): you weighted log-probabilities and normalised.",
-            lambda log_p, log_q, lam: torch.log_softmax(lam * log_p + (1 - lam) * log_q, -1),
-            pointer="A mixture weights the probabilities.",
-        ),
-        mistake(
-            "Both models have the weight lam: the second one should have 1 - lam.",
-            lambda log_p, log_q, lam: (lam * log_p.exp() + lam * log_q.exp()).log(),
-        ),
-        mistake(
-            "Only the first model is weighted: the second one should have the weight 1 - lam.",
-            lambda log_p, log_q, lam: (lam * log_p.exp() + log_q.exp()).log(),
-        ),
-        mistake(
-            "lam is not used: this is the plain average.",
-            lambda log_p, log_q, lam: mix(log_p, log_q, 0.5),
-        ),
-        mistake(
-            "This applies softmax to probabilities: the mixture sums to 1 by itself.",
-            lambda log_p, log_q, lam: torch.log_softmax(mix(log_p, log_q, lam).exp(), -1),
-        ),
-    ],
+    },
     hints=[
         "It is the average of the exercise before, with weights lam and 1 - lam in place of one half each.",
         "The weights multiply probabilities: exp, weight and add, log.",

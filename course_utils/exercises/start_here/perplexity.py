@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, case, long_input, mistake, one_row
+from course_utils.exercises.engine import Exercise, anywhere, case, long_input, one_row
 
 TOKEN_LOG_PROBS = torch.tensor([0.5, 0.1, 0.25, 0.8, 0.05, 0.4]).log()
 
@@ -29,48 +29,23 @@ EXERCISE = Exercise(
         case("a model that was certain, and right, has perplexity 1", torch.zeros(4)),
     ],
     corners=[one_row("token_log_probs"), long_input("token_log_probs")],
-    mistakes=[
-        mistake(
-            "You return as many numbers as there are tokens, one for each token.",
+    mistakes={
+        "You return as many numbers as there are tokens, one for each token.\nTake their mean before exp().": [
             lambda x: torch.exp(-x),
             lambda x: -x,
             lambda x: x.exp(),
-            pointer="Take their mean before exp().",
-        ),
-        mistake(
-            "This is the mean surprise, -mean(log P), in nats.",
-            lambda x: -x.mean(),
-            pointer="The perplexity is exp() of it.",
-        ),
-        mistake("The minus is missing: this is 1 / perplexity, which is below 1.", lambda x: x.mean().exp()),
-        mistake(
-            "You summed in place of taking the mean: this number grows with the length of the text.",
-            lambda x: torch.exp(-x.sum()),
-            pointer="The perplexity of the text read twice should be that of the text.",
-        ),
-        mistake(
-            "The logarithms are natural, and 2 ** x does not undo them.",
-            lambda x: 2 ** (-x.mean()),
-            pointer="Undo them with exp().",
-        ),
-        mistake(
-            "You averaged the probabilities: 1 / mean(P).",
-            lambda x: 1 / x.exp().mean(),
-            pointer="Average the log-probabilities.",
-        ),
-        mistake(
-            "You averaged 1 / P.",
-            lambda x: (1 / x.exp()).mean(),
-            pointer="Average the log-probabilities, then exp(-mean).",
-        ),
-        mistake(
-            "You took the root of a product of probabilities, which is 0 in the computer for a long text.",
-            lambda x: x.exp().prod() ** (-1 / len(x)),
-            pointer="Add logarithms, which never underflow.",
-            anywhere=True,
-        ),
-        mistake("This is the mean of the log-probabilities: the minus and the exp() are missing.", lambda x: x.mean()),
-    ],
+        ],
+        "This is the mean surprise, -mean(log P), in nats.\nThe perplexity is exp() of it.": lambda x: -x.mean(),
+        "The minus is missing: this is 1 / perplexity, which is below 1.": lambda x: x.mean().exp(),
+        "You summed in place of taking the mean: this number grows with the length of the text.\n"
+        "The perplexity of the text read twice should be that of the text.": lambda x: torch.exp(-x.sum()),
+        "The logarithms are natural, and 2 ** x does not undo them.\nUndo them with exp().": lambda x: 2 ** (-x.mean()),
+        "You averaged the probabilities: 1 / mean(P).\nAverage the log-probabilities.": lambda x: 1 / x.exp().mean(),
+        "You averaged 1 / P.\nAverage the log-probabilities, then exp(-mean).": lambda x: (1 / x.exp()).mean(),
+        "You took the root of a product of probabilities, which is 0 in the computer for a long text.\n"
+        "Add logarithms, which never underflow.": anywhere(lambda x: x.exp().prod() ** (-1 / len(x))),
+        "This is the mean of the log-probabilities: the minus and the exp() are missing.": lambda x: x.mean(),
+    },
     hints=[
         "Start with the mean of the log-probabilities. Which sign does it have?",
         "exp undoes the natural logarithm: exp of minus the mean.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, case, mistake, with_zeros
+from course_utils.exercises.engine import Exercise, case, with_zeros
 from course_utils.exercises.start_here import LOG_P, LOG_Q
 
 
@@ -31,33 +31,20 @@ EXERCISE = Exercise(
     ],
     corners=[with_zeros("log_probs")],
     unnormalised="You did not normalise.",
-    mistakes=[
-        mistake(
-            "You multiplied by T: that is temperature 1/T, which sharpens.",
-            lambda log_probs, T: torch.log_softmax(log_probs * T, -1),
-            pointer="Divide by T.",
+    mistakes={
+        "You multiplied by T: that is temperature 1/T, which sharpens.\nDivide by T.": lambda log_probs, T: (
+            torch.log_softmax(log_probs * T, -1)
         ),
-        mistake(
-            "You multiplied by T and did not normalise.",
-            lambda log_probs, T: log_probs * T,
-            pointer="Divide by T, then make the probabilities sum to 1.",
+        "You multiplied by T and did not normalise.\n"
+        "Divide by T, then make the probabilities sum to 1.": lambda log_probs, T: log_probs * T,
+        "You divided the probabilities by T, which normalising undoes.\n"
+        "Divide the log-probabilities.": lambda log_probs, T: log_probs,
+        "You divided the probabilities by T.\n"
+        "Divide the log-probabilities by T, then normalise.": lambda log_probs, T: (log_probs.exp() / T).log(),
+        "You applied softmax to probabilities.\nSoftmax takes log-probabilities, or logits.": lambda log_probs, T: (
+            torch.log_softmax(log_probs.exp() / T, -1)
         ),
-        mistake(
-            "You divided the probabilities by T, which normalising undoes.",
-            lambda log_probs, T: log_probs,
-            pointer="Divide the log-probabilities.",
-        ),
-        mistake(
-            "You divided the probabilities by T.",
-            lambda log_probs, T: (log_probs.exp() / T).log(),
-            pointer="Divide the log-probabilities by T, then normalise.",
-        ),
-        mistake(
-            "You applied softmax to probabilities.",
-            lambda log_probs, T: torch.log_softmax(log_probs.exp() / T, -1),
-            pointer="Softmax takes log-probabilities, or logits.",
-        ),
-    ],
+    },
     hints=[
         "p^(1/T) in logarithms is log p divided by T.",
         "After the division exp() no longer sums to 1: `torch.log_softmax(..., dim=-1)` puts that right.",

@@ -1,0 +1,139 @@
+"""Which cells of a submitted notebook are run to grade one exercise.
+
+    answer   the exercise's own cell (by its id, else by its tag) if the student changed it; else the last cell that
+             defines the name which the check gets; else the unchanged stub. Where students write their second try below
+             the first, the own cell counts
+    needed   for each name that the answer uses and does not define: the last cell above the answer that defines it,
+             else the first below; and so on for the names that these cells use. Whole cells, in the notebook's order
+    always   cells tagged "setup" and cells with `from ... import *`
+    never    cells tagged "check": the grader has its own. Cells whose names nobody needs
+             (models, charts, a student's scratch work)
+
+Nothing is executed here, but hostile source is parsed: the grader calls this inside the sandbox only.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import symtable
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+from IPython.core.inputtransformer2 import TransformerManager
+
+__all__ = ["Cell", "Task", "cells_of", "chosen", "course_tasks"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One exercise of the course's notebook: its name, the name that holds the answer, the id and the source of its
+    cell."""
+
+    name: str
+    variable: str
+    cell_id: str
+    stub: str
+
+
+@dataclass
+class Cell:
+    """One code cell: its place among the code cells (from 1), its source as plain Python, what it binds and uses at its
+    top level."""
+
+    number: int
+    source: str
+    cell_id: str = ""
+    tags: list[str] = field(default_factory=list)
+    problem: str = ""
+    binds: set[str] = field(default_factory=set)
+    uses: set[str] = field(default_factory=set)
+
+
+def cells_of(sources: list[dict]) -> list[Cell]:
+    """The code cells, given as {"source": ..., "id": ..., "tags": [...]}. One that is not Python keeps its `problem`
+    and binds nothing."""
+    found = []
+    for number, raw in enumerate(sources, start=1):
+        cell = Cell(number, raw["source"], raw["id"], raw["tags"])
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                cell.source = TransformerManager().transform_cell(cell.source)
+                compile(cell.source, "<cell>", "exec", dont_inherit=True)
+                top = symtable.symtable(cell.source, "<cell>", "exec")
+            cell.binds = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
+            cell.uses = {s.get_name() for s in top.get_symbols() if s.is_referenced()}
+            for table in _below(top):
+                wide = [s for s in table.get_symbols() if s.is_global()]
+                cell.uses |= {s.get_name() for s in wide if s.is_referenced()}
+                cell.binds |= {s.get_name() for s in wide if s.is_assigned()}
+            cell.uses -= set(dir(builtins))
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            cell.problem = f"{type(error).__name__}: {str(error)[:200]}"
+        found.append(cell)
+    return found
+
+
+def _below(table: symtable.SymbolTable) -> list[symtable.SymbolTable]:
+    return [inner for child in table.get_children() for inner in (child, *_below(child))]
+
+
+def course_tasks(notebook: Any) -> list[Task]:
+    """The exercises of the course's own notebook, in order: cells tagged "exercise", each before its cell tagged
+    "check"."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    found = []
+    for cell, after in zip(cells, cells[1:]):
+        if "exercise" in cell.metadata.get("tags", []) and "check" in after.metadata.get("tags", []):
+            name, answer = next(
+                node.args
+                for node in ast.walk(ast.parse(after.source))
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "check"
+            )
+            found.append(Task(name.value, answer.id, cell.get("id", ""), cell.source))
+    return found
+
+
+def chosen(cells: list[Cell], task: Task, shipped: set[str]) -> tuple[Cell | None, list[Cell]]:
+    """The cell of the answer (None: nobody defines the name) and the cells to run, in order, the answer's among them.
+
+    shipped: the sources of the course's own cells other than the stubs; where one of them defines the same name it is
+    not the answer.
+    """
+    cells = [cell for cell in cells if "check" not in cell.tags]
+    stub = task.stub.strip()
+    own = [
+        cell
+        for cell in cells
+        if cell.cell_id == task.cell_id and ("exercise" in cell.tags or task.variable in cell.binds)
+    ]
+    own = own or [cell for cell in cells if "exercise" in cell.tags and task.variable in cell.binds]
+    others = [
+        cell for cell in cells if task.variable in cell.binds and cell.source.strip() not in shipped and cell not in own
+    ]
+    changed = [cell for cell in own + others if cell.source.strip() != stub]
+    if not (changed or own):
+        return None, []
+    answer = next((cell for cell in own if cell in changed), None) or (changed or own)[-1]
+    run, wanted = {cell.number: cell for cell in cells if "setup" in cell.tags or _imports_all(cell)}, [answer]
+    seen: set[int] = set()
+    while wanted:
+        cell = wanted.pop()
+        run[cell.number] = cell
+        if cell.number in seen:
+            continue
+        seen.add(cell.number)
+        for name in sorted(cell.uses - cell.binds):
+            makers = [other for other in cells if name in other.binds and other is not cell]
+            above = [other for other in makers if other.number < answer.number]
+            if makers:
+                wanted.append(above[-1] if above else makers[0])
+    return answer, [run[number] for number in sorted(run)]
+
+
+def _imports_all(cell: Cell) -> bool:
+    """`from ... import *`: which names it binds is not known."""
+    body = [] if cell.problem else ast.parse(cell.source).body
+    return any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in body)

@@ -1,0 +1,258 @@
+"""Judge and student, two processes inside the fence: the judge runs the checks, the student's process answers their
+calls.
+
+The judge's answer is a stand-in: it sends the arguments over a pipe (`wire`: data, not pickle) and gets the result
+back. So nothing that a submission does to its own copy of the engine, of torch, of Python reaches the judge, and only
+the judge can write the verdict. This is "apart". An exercise whose check hands over what cannot be sent
+(a module, a function that carries a gradient) is checked "together", in the student's process; what the engine, the
+library and torch consisted of is then compared before and after. That finds accidents and the usual tricks, and does
+NOT withstand somebody who studies it: code in one process can undo its traces. Which exercises can be held apart is
+found by trying the reference.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from course_utils.classroom.grading.cells import Task
+from course_utils.classroom.grading.student import Student
+from course_utils.classroom.grading.wire import Codec, as_error, random_states, receive, send, set_random_states
+from course_utils.exercises.engine import calls, checker
+from course_utils.exercises.engine.registry import find, register
+
+__all__ = ["cases", "judge", "time_limit"]
+
+ENDED = "The submission's process ended during the check{}."
+
+
+def time_limit(name: str, job: dict) -> float:
+    """Seconds for the check: the exercise's own limit, times the grader's patience, for its machine may be busy."""
+    return job["patience"] * find(name).seconds
+
+
+def cases(name: str) -> int:
+    return len(find(name).tests)
+
+
+def judge(report: int, task: Task, job: dict, names: dict, shipped: set[str], mode: str) -> None:
+    """Run one exercise and write the verdict as JSON to the descriptor `report`. mode: "apart", "together" or
+    "probe"."""
+    (ask_read, ask_write), (say_read, say_write) = os.pipe(), os.pipe()
+    register(replace(find(task.name), seconds=time_limit(task.name, job)))
+    child = os.fork()
+    if child == 0:
+        try:
+            for fd in (report, ask_write, say_read):
+                os.close(fd)
+            Student(ask_read, say_write).run(task, job, names, shipped, mode)
+        finally:
+            os._exit(0)
+    os.close(ask_read)
+    os.close(say_write)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    try:
+        verdict = _Judge(ask_write, say_read, child).verdict(task, job["seconds"], mode)
+    except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
+        verdict = {
+            "status": "tampered",
+            "text": f"The submission's process sent what is no answer ({type(error).__name__}).",
+        }
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    os.write(report, json.dumps(verdict).encode())
+
+
+class _Judge:
+    """The trusted side."""
+
+    def __init__(self, out: int, into: int, child: int) -> None:
+        self.out, self.into, self.child, self.broken, self.graphs = out, into, child, "", 0
+        self.given: list = []  # what the last call handed over and can be changed in place
+        self.heard = Codec(strict=False)
+
+    def verdict(self, task: Task, seconds: float, mode: str) -> dict:
+        deadline, cell = time.monotonic() + seconds, 0
+        while True:
+            message = self.hear(deadline)
+            if message is None:
+                return {
+                    "status": "timeout",
+                    "text": f"Code cell {cell} did not end within {seconds:g} seconds."
+                    if cell
+                    else f"The notebook did not end within {seconds:g} seconds.",
+                }
+            if self.broken:
+                return {"status": self.broken, "text": message + (f" It was at code cell {cell}." if cell else "")}
+            if message[0] != "cell":
+                break
+            cell = message[1]
+        notes = [str(note)[:400] for note in message[-1]][:20]
+        if message[0] == "missing":
+            return {"status": "missing", "text": str(message[1])[:2000], "notes": notes}
+        if message[0] != "ready":
+            return {"status": "tampered", "text": "The submission's process sent a message of its own."}
+        if mode == "together":
+            return self.believe(task, time.monotonic() + find(task.name).seconds + 3) | {"notes": notes}
+        answer = message[2] if message[1] == "value" else self.stand_in(str(message[2]))
+        found = checker.run_check(task.name, answer)
+        status = self.broken or {checker.PASSED: "passed", checker.OPEN: "open"}.get(found.status, "wrong")
+        passed = 0 if self.broken else found.n_passed
+        return {"status": status, "passed": passed, "total": found.n_tests, "text": found.text, "notes": notes}
+
+    def believe(self, task: Task, deadline: float) -> dict:
+        """Together: the student's process runs the check and says what came out."""
+        send(self.out, Codec(strict=True).pack(["check"]))
+        message = self.hear(deadline)
+        if message is None:
+            return {"status": "timeout", "text": f"The check did not end within {find(task.name).seconds:g} seconds."}
+        if self.broken:
+            return {"status": self.broken, "text": message}
+        status, passed, text, tampered = message[1:5]
+        if tampered:
+            return {
+                "status": "tampered",
+                "text": f"The submission changed what checks it: {', '.join(map(str, tampered[:5]))}.",
+            }
+        passed = min(max(int(passed), 0), cases(task.name))
+        status = {checker.PASSED: "passed", checker.OPEN: "open"}.get(status, "wrong")
+        if (status == "passed") != (passed == cases(task.name)):
+            return {"status": "tampered", "text": "The submission's process sent a verdict that no check gives."}
+        return {"status": status, "passed": passed, "text": str(text)[:4000]}
+
+    def hear(self, deadline: float | None = None) -> Any:
+        """The next message; None when it is late; a text, with `broken` set, when there will be no more."""
+        if deadline is not None and not select.select([self.into], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            return None
+        try:
+            self.heard = Codec(strict=False, objects=self.given)
+            message = self.heard.unpack(receive(self.into))
+            if not isinstance(message, list) or not message or not isinstance(message[0], str):
+                raise ValueError("not a message")
+            return message
+        except EOFError:
+            self.broken = "crashed"
+            return ENDED.format(self.cause())
+        except (ValueError, MemoryError) as error:
+            self.broken = "tampered"
+            return f"The submission's process sent what is no answer ({error})."
+
+    def cause(self) -> str:
+        for _ in range(50):
+            pid, status = os.waitpid(self.child, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                if code >= 0:
+                    return " (it closed the pipe or left Python)"
+                name = signal.Signals(-code).name
+                return f" ({name}{': too much computing time' if name in ('SIGXCPU', 'SIGKILL') else ''})"
+            time.sleep(0.01)
+        return ""
+
+    def stand_in(self, name: str) -> Callable:
+        def answer(*args: Any, **kwargs: Any) -> Any:
+            if self.broken:
+                raise calls.Mistake(ENDED.format(""))
+            codec = Codec(strict=True, follow=True)
+            frame = codec.pack(["call", list(args), kwargs, random_states()])
+            generators, leaves, codec.follow, self.given = (
+                list(codec.generators),
+                list(codec.leaves),
+                False,
+                list(codec.objects),
+            )
+            (result, states, changes, drawn), made = self.ask(frame, codec)
+            set_random_states(*drawn)
+            for generator, state in zip(generators, states):
+                generator.set_state(state)
+            for number, content in changes:
+                _change(self.given[number], content)
+            if leaves and made:  # the graph is on the other side: so is its backward
+                number, self.graphs = self.graphs, self.graphs + 1
+                through = _Through.apply(self, number, made, *leaves)
+                result = _exchanged(result, dict(zip(map(id, made), through)))
+            return result
+
+        answer.__name__ = answer.__qualname__ = name
+        return answer
+
+    def ask(self, frame: bytes, codec: Codec) -> tuple[list, list[torch.Tensor]]:
+        """Send a question, serve the calls of functions that went with it, return the answer and the tensors with a
+        gradient in it.
+
+        Raises what the engine expects of an answer: Mistake, NotAttempted, StudentError."""
+        try:
+            send(self.out, frame)
+        except OSError:
+            self.broken = "crashed"
+            raise calls.Mistake(ENDED.format(self.cause())) from None
+        while True:
+            message = self.hear()
+            if self.broken:
+                raise calls.Mistake(message)
+            kind, *rest = message
+            if kind == "callback" and 0 <= rest[0] < len(codec.functions):
+                try:
+                    reply = ["result", codec.functions[rest[0]](*rest[1], **rest[2])]
+                except Exception as error:
+                    reply = ["raised", type(error).__name__, str(error)]
+                send(self.out, codec.pack(reply))
+            elif kind == "done":
+                return rest, self.heard.leaves
+            elif kind == "mistake":
+                raise calls.Mistake(str(rest[0])[:2000])
+            elif kind == "open":
+                raise calls.NotAttempted
+            else:
+                raise calls.StudentError(as_error(str(rest[0]), str(rest[1])[:2000]))
+
+
+def _change(thing: Any, content: Any) -> None:
+    """What the student's function did to its argument is done to the judge's: the check has to see it."""
+    if isinstance(thing, torch.Tensor):
+        thing.data.copy_(content)
+    elif isinstance(thing, np.ndarray):
+        thing[...] = content
+    elif isinstance(thing, list):
+        thing[:] = content
+    else:
+        thing.clear()
+        thing.update(content)
+
+
+class _Through(torch.autograd.Function):
+    """The student's function in the judge's graph: backward asks the student's process for the products of gradient and
+    Jacobian."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, judge: _Judge, number: int, made: list[torch.Tensor], *leaves: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        ctx.judge, ctx.number = judge, number
+        ctx.set_materialize_grads(False)
+        return tuple(tensor.detach().clone() for tensor in made)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple:
+        codec = Codec(strict=True)
+        (found,), _ = ctx.judge.ask(codec.pack(["backward", ctx.number, list(gradients)]), codec)
+        return (None, None, None, *found)
+
+
+def _exchanged(value: Any, new: dict[int, torch.Tensor]) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_exchanged(item, new) for item in value)
+    if isinstance(value, dict):
+        return type(value)((key, _exchanged(item, new)) for key, item in value.items())
+    return new.get(id(value), value)

@@ -1,0 +1,204 @@
+"""The student's side of `judge`: runs the chosen cells of a submission, then answers the judge. Nothing it says is
+trusted."""
+
+from __future__ import annotations
+
+import contextlib
+import linecache
+import sys
+import warnings
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from course_utils.classroom.grading.cells import Cell, Task, cells_of, chosen
+from course_utils.classroom.grading.wire import Codec, as_error, random_states, receive, send, set_random_states
+from course_utils.exercises.engine import calls, checker, time_limit
+from course_utils.exercises.engine.registry import find
+
+__all__ = ["Student"]
+
+
+class _Shell:
+    """get_ipython() of a notebook: magics and shell commands do nothing."""
+
+    def __getattr__(self, name: str) -> Callable:
+        return lambda *args, **kwargs: None
+
+
+class Student:
+    """The other side: it runs the submission's cells, then answers."""
+
+    def __init__(self, into: int, out: int) -> None:
+        self.into, self.out = into, out
+        self.graphs: list[
+            tuple[list[torch.Tensor], list[torch.Tensor]]
+        ] = []  # inputs and results of calls that a gradient passes
+
+    def say(self, *message: Any) -> None:
+        send(self.out, Codec(strict=False).pack(list(message)))
+
+    def run(self, task: Task, job: dict, names: dict, shipped: set[str], mode: str) -> None:
+        notes: list[str] = []
+        if mode == "probe":
+            answer = find(task.name).reference
+        else:
+            before = parts() if mode == "together" else {}
+            cells = cells_of(job["cells"])
+            cell, needed = chosen(cells, task, shipped)
+            if cell is None:
+                why = [f"code cell {other.number} is not Python ({other.problem})" for other in cells if other.problem]
+                return self.say(
+                    "missing", f"No cell defines {task.variable}." + (f" But {why[0]}." if why else ""), notes
+                )
+            space = {**names, "get_ipython": _Shell, "display": lambda *args, **kwargs: None}
+            space.pop(task.variable, None)
+            for other in needed:
+                self.say("cell", other.number)
+                self.execute(other, space, notes)
+            if task.variable not in space:
+                return self.say(
+                    "missing", f"{task.variable} is not there after code cell {cell.number}. " + " ".join(notes), notes
+                )
+            answer = space[task.variable]
+        if callable(answer):
+            self.say("ready", "function", getattr(answer, "__name__", task.variable), notes)
+        else:
+            self.say("ready", "value", answer, notes)
+        with contextlib.redirect_stdout(time_limit.Captured()), contextlib.redirect_stderr(time_limit.Captured()):
+            if mode == "together":
+                receive(self.into)
+                found = checker.run_check(task.name, answer)
+                return self.say("verdict", found.status, found.n_passed, found.text, changed(before))
+            while True:
+                self.serve(answer)
+
+    def execute(self, cell: Cell, space: dict, notes: list[str]) -> None:
+        name = f"<code cell {cell.number}>"
+        linecache.cache[name] = (len(cell.source), None, cell.source.splitlines(True), name)
+        with (
+            contextlib.redirect_stdout(time_limit.Captured()),
+            contextlib.redirect_stderr(time_limit.Captured()),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            try:
+                exec(compile(cell.source, name, "exec", dont_inherit=True), space)
+            except BaseException as error:
+                notes.append(f"Code cell {cell.number} ended with {type(error).__name__}: {str(error)[:300]}")
+
+    def serve(self, answer: Callable) -> None:
+        codec = Codec(strict=False, remote=self.remote)
+        kind, *rest = codec.unpack(receive(self.into))
+        if kind == "backward":
+            return self.backward(*rest)
+        args, kwargs, drawn = rest
+        set_random_states(*drawn)
+        before = [_copied(thing) for thing in codec.objects]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                calls.fits(answer, args, kwargs)
+                result = answer(*args, **kwargs)
+            if result is Ellipsis or result is NotImplemented:
+                return self.say("open")
+            states, changes = [generator.get_state() for generator in codec.generators], _changes(codec.objects, before)
+            reply = Codec(strict=False, objects=codec.objects)
+            frame = reply.pack(["done", result, states, changes, random_states()])
+            if codec.leaves and reply.leaves:
+                self.graphs.append((list(codec.leaves), reply.leaves))
+            return send(self.out, frame)
+        except calls.Mistake as mistake:
+            self.say("mistake", str(mistake))
+        except BaseException as error:
+            if calls.is_stub(error):
+                return self.say("open")
+            line, text = _last_line(error), str(error)
+            self.say("raised", type(error).__name__, text + (f"\nat the line: {line}" if line else ""))
+
+    def backward(self, number: int, gradients: list[torch.Tensor | None]) -> None:
+        given, made = self.graphs[number]
+        pairs = [(tensor, gradient) for tensor, gradient in zip(made, gradients) if gradient is not None]
+        try:
+            found = torch.autograd.grad(
+                [tensor for tensor, _ in pairs],
+                given,
+                [gradient for _, gradient in pairs],
+                retain_graph=True,
+                allow_unused=True,
+            )
+            self.say("done", list(found))
+        except Exception as error:
+            self.say("raised", type(error).__name__, str(error))
+
+    def remote(self, number: int) -> Callable:
+        def function(*args: Any, **kwargs: Any) -> Any:
+            self.say("callback", number, list(args), kwargs)
+            kind, *rest = Codec(strict=False, remote=self.remote).unpack(receive(self.into))
+            if kind == "raised":
+                raise as_error(*rest)
+            return rest[0]
+
+        return function
+
+
+def _copied(thing: Any) -> Any:
+    return calls.clone(thing) if isinstance(thing, (torch.Tensor, np.ndarray)) else thing.copy()
+
+
+def _changes(objects: list, before: list) -> list:
+    """[[number, new content], ...] of the arguments that the function changed in place."""
+    found = []
+    for number, (thing, old) in enumerate(zip(objects, before)):
+        if isinstance(thing, (torch.Tensor, np.ndarray)):
+            if not calls.same(old, thing):
+                found.append([number, thing.detach().clone() if isinstance(thing, torch.Tensor) else thing.copy()])
+        elif isinstance(thing, dict):
+            if list(thing) != list(old) or any(thing[key] is not old[key] for key in thing):
+                found.append([number, list(thing.items())])
+        elif len(thing) != len(old) or any(a is not b for a, b in zip(thing, old)):
+            found.append([number, list(thing)])
+    return found
+
+
+def _last_line(error: BaseException) -> str:
+    line, step = "", error.__traceback__
+    while step is not None:
+        name = step.tb_frame.f_code.co_filename
+        line = linecache.getline(name, step.tb_lineno).strip() if name.startswith("<code cell") else line
+        step = step.tb_next
+    return line
+
+
+def parts() -> dict[tuple[str, str], tuple]:
+    """What a check relies on: the functions and classes of the engine, the library, torch, NumPy and Python, with their
+    code."""
+    others = ("torch", "torch.nn.functional", "numpy", "builtins", "math", "inspect", "random", "signal")
+    places = [
+        (name, vars(module))
+        for name, module in list(sys.modules.items())
+        if isinstance(module, ModuleType) and (name.startswith("course_utils") or name in others)
+    ]
+    places += [(str(kind), vars(kind)) for kind in (torch.Tensor, torch._C.TensorBase, calls.Mistake, checker.Report)]
+    found = {}
+    for place, entries in places:
+        for name, value in list(entries.items()):
+            if callable(value) or isinstance(value, ModuleType):
+                function = value if isinstance(value, FunctionType) else None
+                found[place, name] = (
+                    value,
+                    *(getattr(function, part, None) for part in ("__code__", "__defaults__", "__kwdefaults__")),
+                )
+    return found
+
+
+def changed(before: dict[tuple[str, str], tuple]) -> list[str]:
+    now = parts()
+    return [
+        ".".join(key)
+        for key, parts in before.items()
+        if key not in now or any(a is not b for a, b in zip(parts, now[key]))
+    ]

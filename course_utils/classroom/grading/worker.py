@@ -1,0 +1,261 @@
+"""The process that runs submissions: `grade` starts it, sends it one exercise a line as JSON, and reads one line of
+verdict for each.
+
+It loads the course once and forks for each exercise, so that a submission does not wait for torch. Each fork is fenced
+in first (`jail`: own root with the installed packages and the course read-only, no network, own process ids, limits on
+time, memory, processes and files, a filter on system calls), then divides into the judge and the student's process: see
+`judge`. No submission is run in this process.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import nbformat
+
+from course_utils.classroom.grading import judge
+from course_utils.classroom.grading.cells import Task, course_tasks
+from course_utils.exercises.engine import checker
+from course_utils.exercises.engine.registry import find
+from course_utils.sandbox import jail
+
+try:
+    import resource
+except ImportError:  # Windows, where this module can be imported and nothing else
+    resource = None
+
+__all__ = ["main"]
+
+ROOT = Path(__file__).resolve().parents[3]
+DISK_MB, PROCESSES = 16, 8
+
+
+@dataclass
+class Topic:
+    """What is ready for a topic: its exercises, the course's own cells, the names of its set-up cells, which checks can
+    be held apart."""
+
+    tasks: dict[str, Task]
+    shipped: set[str]
+    names: dict[str, Any]
+    apart: dict[str, bool]
+
+
+def prepare(path: str) -> Topic:
+    """Read the course's notebook and run its set-up cells: they are the course's own, and everything they import is
+    then loaded."""
+    nb = nbformat.read(path, as_version=4)
+    cells = [cell for cell in nb.cells if cell.cell_type == "code"]
+    tasks, names = {task.name: task for task in course_tasks(nb)}, {"__name__": "__main__"}
+    stubs = {task.stub for task in tasks.values()}
+    for cell in cells:
+        if "setup" in cell.metadata.get("tags", []):
+            exec(compile(cell.source, "<setup>", "exec"), names)
+    gc.collect()
+    gc.freeze()  # so that the forks do not copy what they never change
+    return Topic(tasks, {cell.source.strip() for cell in cells if cell.source not in stubs}, names, {})
+
+
+def launch(work: Callable[[int], None], limits: dict, weak: bool) -> tuple[bytes, bool]:
+    """Fork, fence in, run `work(report)` in there; what was reported, and whether the wall time ran out. Leaves no
+    process behind."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(read)
+            _launched(write, work, limits, weak)
+        except BaseException as error:
+            os.write(
+                write,
+                json.dumps({"status": "ungraded", "text": f"no sandbox: {type(error).__name__}: {error}"}).encode(),
+            )
+        finally:
+            os._exit(1)
+    os.close(write)
+    report, late, gone, deadline = b"", False, False, time.monotonic() + limits["wall"]
+    while len(report) < 1 << 20:
+        ready, _, _ = select.select([read, 0], [], [], max(0.0, deadline - time.monotonic()))
+        gone = 0 in ready  # nothing is sent before the verdict: this is the end of the grader
+        part = os.read(read, 65536) if read in ready else b""
+        if not part:
+            late = not ready
+            break
+        report += part
+    os.close(read)
+    if weak:
+        _kill_group(child)
+    else:
+        os.kill(child, signal.SIGKILL)  # everything inside dies with it
+    os.waitpid(child, 0)
+    if gone:
+        sys.exit(1)
+    return report, late
+
+
+def _kill_group(leader: int) -> None:
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        os.kill(leader, signal.SIGKILL)
+
+
+def _launched(report: int, work: Callable[[int], None], limits: dict, weak: bool) -> NoReturn:
+    """In the fork: nothing of the grader's stays open but the report."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.dup2(report, 3)
+    os.closerange(4, 4096)
+    report = 3
+    if weak:
+        os.chdir(limits["folder"])
+        _limit(limits)
+        _bare_environment(limits["folder"])
+        work(report)
+        os._exit(0)
+    jail.call("prctl", jail.PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    job = {"disk_mb": DISK_MB, "code": "", "stdin": ""}
+    machine, was_root, proc = jail.isolate("/sys", os.path.realpath(sys.executable), job, also=packages())
+    child = os.fork()
+    if child == 0:
+        _first(report, work, limits, machine, was_root, proc)
+    os.close(report)
+    os.waitpid(child, 0)
+    os._exit(0)
+
+
+def packages() -> list[str]:
+    """The installed packages and the grader's copy of the course: code and data, not the tests, not the submissions."""
+    wanted = [path for path in sys.path if path and path != str(ROOT)] + [
+        str(ROOT / name) for name in ("course_utils", "data")
+    ]
+    return [path for path in wanted if os.path.isdir(path)]
+
+
+def _first(report: int, work: Callable[[int], None], limits: dict, machine: str, was_root: bool, proc: int) -> NoReturn:
+    """Process 1 inside the new root: gives up every privilege and waits for the judge; everything ends with it."""
+    try:
+        jail.enter_root("/sys", machine)
+        jail.drop_privileges(was_root, proc)
+        os.close(proc)
+        child = os.fork()
+        if child == 0:
+            _limit(limits)
+            _bare_environment(jail.WORK)
+            jail.filter_calls(machine)
+            work(report)
+            os._exit(0)
+        os.close(report)
+        while os.wait()[0] != child:
+            pass
+        os._exit(0)
+    except BaseException as error:
+        os.write(
+            report, json.dumps({"status": "ungraded", "text": f"no sandbox: {type(error).__name__}: {error}"}).encode()
+        )
+        os._exit(1)
+
+
+def _bare_environment(folder: str) -> None:
+    os.environ.clear()
+    os.environ.update(
+        {"HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "MANY_MODELS_PROGRESS": "off"}
+    )
+    tempfile.tempdir = None  # it was looked up before
+
+
+def _limit(limits: dict) -> None:
+    """Hard limits. Memory is counted on top of what the loaded course takes."""
+    with_course = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    try:
+        with_course = int(limits["pages"]) * resource.getpagesize()
+    except KeyError:
+        pass
+    wanted = [
+        ("AS", with_course + (limits["memory_mb"] << 20)),
+        ("FSIZE", DISK_MB << 20),
+        ("NOFILE", 64),
+        ("CORE", 0),
+        ("MEMLOCK", 0),
+        ("MSGQUEUE", 0),
+        ("CPU", limits["cpu"]),
+    ] + ([("NPROC", PROCESSES)] if not limits["weak"] else [])
+    for name, value in wanted:
+        number = getattr(resource, f"RLIMIT_{name}", None)
+        if number is not None:
+            try:
+                resource.setrlimit(number, (value, value))
+            except (ValueError, OSError):  # macOS has no limit on the address space
+                pass
+
+
+def grade(job: dict, topics: dict[str, Topic]) -> dict:
+    """The verdict on one exercise of one notebook: status, passed, total, text, where it was checked."""
+    if job["course"] not in topics:
+        topics[job["course"]] = prepare(job["course"])
+    topic = topics[job["course"]]
+    task = topic.tasks[job["exercise"]]
+    limits = {key: job[key] for key in ("memory_mb", "weak", "folder")} | {
+        "wall": job["seconds"] + judge.time_limit(task.name, job) + 5,
+        "cpu": int(job["seconds"] + judge.time_limit(task.name, job)) + 2,
+    }
+    if os.path.exists("/proc/self/statm"):
+        limits["pages"] = Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]
+    if task.name not in topic.apart:
+        found = checker.run_check(
+            task.name, find(task.name).reference
+        )  # here, so that each fork has what torch loads on first use
+        if found.status != checker.PASSED:
+            return {"status": "ungraded", "text": f"the course's own answer does not pass here: {found.text}"}
+        # The reference answers from the other process: if it passes, every right answer can.
+        report, _ = launch(
+            lambda fd: judge.judge(fd, task, job, topic.names, topic.shipped, "probe"), limits, job["weak"]
+        )
+        verdict = json.loads(report or b"{}")
+        if verdict.get("status") == "ungraded":
+            return verdict
+        topic.apart[task.name] = verdict.get("status") == "passed"
+    mode = "apart" if topic.apart[task.name] else "together"
+    report, late = launch(lambda fd: judge.judge(fd, task, job, topic.names, topic.shipped, mode), limits, job["weak"])
+    total = judge.cases(task.name)
+    base = {"passed": 0, "total": total, "mode": mode, "notes": []}
+    if late:
+        return base | {"status": "timeout", "text": f"It was stopped after {limits['wall']:g} seconds in all."}
+    try:
+        return base | json.loads(report)
+    except ValueError:
+        return base | {
+            "status": "tampered",
+            "text": "The judge's process was ended from inside: by the submission, or for want of memory.",
+        }
+
+
+def main() -> None:
+    topics: dict[str, Topic] = {}
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what the course's set-up cells print is no verdict
+    for line in sys.stdin:
+        try:
+            verdict = grade(json.loads(line), topics)
+        except Exception as error:
+            verdict = {"status": "ungraded", "text": f"the grader failed: {type(error).__name__}: {error}"}
+        out.write(json.dumps(verdict) + "\n")
+        out.flush()
+
+
+if __name__ == "__main__":
+    main()

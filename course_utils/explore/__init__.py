@@ -1,0 +1,47 @@
+"""Live charts: a slider is moved and the browser computes the chart anew by itself, from numbers that are in the page.
+
+Each function returns a ``LiveChart``; its docstring gives the formula that the page evaluates. A chart is one file,
+named after what it shows; `chart` has what they share, `style` the look of the figures that are not live.
+"""
+
+from course_utils.explore.cascade import cascade_explorer
+from course_utils.explore.chart import LiveChart, token_label
+from course_utils.explore.controls import choice_control, generate_control
+from course_utils.explore.distillation import Example, distillation_explorer
+from course_utils.explore.grid import grid_explorer
+from course_utils.explore.loss_path import path_explorer
+from course_utils.explore.moe_routing import routing_explorer
+from course_utils.explore.negative_evidence import negative_evidence_explorer
+from course_utils.explore.next_token import LAMBDAS, RULES, next_token_explorer
+from course_utils.explore.noising import corruption_explorer
+from course_utils.explore.or_and import or_and_explorer
+from course_utils.explore.refinement_rounds import refinement_explorer
+from course_utils.explore.ties import thresholds, ties_explorer
+from course_utils.explore.translations import translation_viewer
+from course_utils.explore.unmasking import decisions_viewer
+from course_utils.explore.weights_over_text import weight_strip
+
+__all__ = [
+    "LAMBDAS",
+    "RULES",
+    "Example",
+    "LiveChart",
+    "cascade_explorer",
+    "choice_control",
+    "corruption_explorer",
+    "decisions_viewer",
+    "distillation_explorer",
+    "generate_control",
+    "grid_explorer",
+    "negative_evidence_explorer",
+    "next_token_explorer",
+    "or_and_explorer",
+    "path_explorer",
+    "refinement_explorer",
+    "routing_explorer",
+    "thresholds",
+    "ties_explorer",
+    "token_label",
+    "translation_viewer",
+    "weight_strip",
+]

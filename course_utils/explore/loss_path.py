@@ -1,0 +1,229 @@
+"""The live chart of a path between two models: the loss along the straight line from A to B, and its barrier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from course_utils.explore.chart import (
+    LINE,
+    TEXT_COLOURS,
+    LiveChart,
+    calculate,
+    decimals,
+    heading,
+    name_spots,
+    opening,
+    seen_points,
+    short,
+    slider,
+    stacked_numbers,
+)
+from course_utils.explore.style import INK, MEMBER_COLOURS
+
+WIDTH, HEIGHT, SECOND_HEIGHT = 660, 230, 130  # pixels
+
+
+def path_explorer(
+    curves: dict[str, Sequence[float] | Tensor],
+    *,
+    labels: Sequence[str] | None = None,
+    measure: str = "loss",
+    second: dict[str, Sequence[float] | Tensor] | None = None,
+    title: str = "From model A to model B in a straight line",
+    context: str = "",
+) -> LiveChart:
+    """The loss of the model with the weights (1 - t) A + t B, for one pair (A, B) or more, with a slider for t.
+
+    barrier = max_t L(t) - [(1 - t) L(0) + t L(1)]: how far a curve rises above the dashed line between its two ends.
+
+    curves: name -> (n,) losses at n >= 3 evenly spaced t in [0, 1], n the same for all, 1 to 6 names; the page
+    interpolates linearly between these points. labels: what the two ends are called, "A" and "B" if not given.
+    measure: what was measured. second: the same names -> (n,) accuracies in [0, 1]; they add a panel.
+    Raises ValueError: no names or too many, curves of different lengths or with fewer than three points, numbers that
+    are not finite, accuracies outside [0, 1] or of other names. Source: Frankle et al. (2020), section 2.
+    """
+    from course_utils.merging.alignment import (
+        loss_barrier,
+    )  # only here: it brings SciPy, which the other charts do not need
+
+    names, losses = list(curves), _stacked(curves, "curves")  # (curves, n)
+    ends = ("A", "B") if labels is None else tuple(labels)
+    if len(ends) != 2:
+        raise ValueError(f"labels are the names of the two ends of the path, got {len(ends)}")
+    barriers = [loss_barrier(curve) for curve in losses]
+    digits = decimals(losses)
+    written = [f"{name}: barrier {barrier:.{digits}f}" for name, barrier in zip(names, barriers)]
+    axis = f"t, position on the path:  (1 − t) {ends[0]} + t {ends[1]}"
+    panels = [_panel(losses, names, written, "losses", measure, HEIGHT, axis if second is None else None, digits)]
+    panels[0]["layer"] = [*_chords(losses, barriers, _x(None if second else axis)), *panels[0]["layer"]]
+    n = losses.shape[1]
+    params = [
+        *slider("t", f"position t from {ends[0]} (0) to {ends[1]} (1)", 0, 1, 0.01, 0),
+        # Between the points k and k + 1, at the share f of the way.
+        {"name": "k", "expr": f"min(floor(t * {n - 1}), {n - 2})"},
+        {"name": "f", "expr": f"t * {n - 1} - k"},
+        {"name": "losses", "value": _shorts(losses)},
+    ]
+    text = [opening(title, context)]
+    text.append(f"{measure.capitalize()} on the straight path from {ends[0]} (t = 0) to {ends[1]} (t = 1):")
+    text.append(_in_words(names, losses, barriers, digits))
+    if second is not None:
+        if list(second) != names:
+            raise ValueError(f"second needs the same names as curves, in this order: {names}, got {list(second)}")
+        accuracies = _stacked(second, "second")
+        if accuracies.shape != losses.shape:
+            raise ValueError(f"second needs {n} accuracies for each name, as curves has, got {accuracies.shape[1]}")
+        if not ((accuracies >= 0) & (accuracies <= 1)).all():
+            raise ValueError("second needs accuracies, numbers from 0 to 1")
+        panels.append(_panel(accuracies, names, names, "accuracies", "accuracy", SECOND_HEIGHT, axis, 3))
+        params.append({"name": "accuracies", "value": _shorts(accuracies)})
+        lowest = ", ".join(f"{name} {low:.2f}" for name, low in zip(names, accuracies.amin(dim=1).tolist()))
+        text.append(f"Lowest accuracy on the path: {lowest}.")
+    said = "dashed: the straight line between a curve's ends; barrier: how far the curve rises above it"
+    spec = {"title": heading(title, context, said), "params": params, "vconcat": panels, "spacing": 16}
+    return LiveChart(spec, " ".join([*text, "Slider: position t."]))
+
+
+def _stacked(curves: dict, what: str) -> Tensor:
+    """The (curves, n) values in float64. Raises ValueError if that is not what they are."""
+    rows = [torch.as_tensor(values, dtype=torch.float64).detach() for values in curves.values()]
+    if not 1 <= len(rows) <= len(MEMBER_COLOURS):
+        raise ValueError(f"{what} needs 1 to {len(MEMBER_COLOURS)} names, got {len(rows)}")
+    shapes = [tuple(row.shape) for row in rows]
+    if rows[0].dim() != 1 or len(rows[0]) < 3 or len(set(shapes)) > 1:
+        raise ValueError(f"{what} needs (n,) values for each name, one n of at least 3 for all, got shapes {shapes}")
+    stacked = torch.stack(rows)
+    if not stacked.isfinite().all():
+        raise ValueError(f"{what} holds values that are not finite: cap them, or leave that curve out")
+    return stacked
+
+
+def _shorts(values: Tensor) -> list[list[float]]:
+    return [[short(value) for value in row] for row in values.tolist()]
+
+
+def _domain(values: Tensor, height: int) -> list[float]:
+    """The ends of the vertical axis: all values, and room for a line of text above and below them."""
+    low, high = values.min().item(), values.max().item()
+    room = 1.8 * LINE
+    margin = room / (height - 2 * room) * ((high - low) or 0.1)
+    return [low - margin, high + margin]
+
+
+def _x(title: str | None) -> dict:
+    axis = {"title": title, "values": [0, 0.2, 0.4, 0.6, 0.8, 1], "grid": False, "labels": title is not None}
+    return {"field": "t", "type": "quantitative", "scale": {"domain": [0, 1], "nice": False}, "axis": axis}
+
+
+def _points(values: Tensor) -> list[dict]:
+    t = torch.linspace(0, 1, values.shape[1], dtype=torch.float64).tolist()
+    return [
+        {"c": c, "t": round(x, 5), "y": y, "colour": MEMBER_COLOURS[c]}
+        for c, row in enumerate(_shorts(values))
+        for x, y in zip(t, row)
+    ]
+
+
+def _panel(
+    values: Tensor,
+    names: list[str],
+    written: list[str],
+    param: str,
+    measure: str,
+    height: int,
+    axis: str | None,
+    digits: int,
+) -> dict:
+    """A panel of ``values`` (curves, n) over t, ``written`` beside the curves, and a dot with its number on each."""
+    low, high = _domain(values, height)
+    x = _x(axis)
+    y = {"field": "y", "type": "quantitative", "scale": {"domain": [low, high], "nice": False, "zero": False}}
+    y["axis"] = {"title": None, "tickCount": 5 if height == HEIGHT else 4, "minExtent": 34, "format": "~g"}
+    colour = {"field": "colour", "type": "nominal", "scale": None}
+    at = [{"c": c, "name": n, "colour": MEMBER_COLOURS[c], "text": TEXT_COLOURS[c]} for c, n in enumerate(names)]
+    moving = [
+        calculate("t", "t"),
+        calculate("y", f"{param}[datum.c][k] * (1 - f) + {param}[datum.c][k + 1] * f"),
+        calculate("described", "datum.name + ' ' + format(datum.y, '.5f') + ' at t = ' + format(t, '.2f')"),
+    ]
+    number = f"format(datum.y, '.{digits}f')"
+    layers = [
+        {
+            "data": {"values": _points(values)},
+            "mark": {"type": "line", "strokeWidth": 3},
+            "encoding": {"x": x, "y": y, "color": colour, "detail": {"field": "c", "type": "nominal"}},
+        },
+        *_names(values, written, low, high, height),
+        {
+            "data": {"values": at[:1]},
+            "transform": moving[:1],
+            "mark": {"type": "rule", "color": INK, "opacity": 0.35},
+            "encoding": {"x": x},
+        },
+        {
+            "data": {"values": at},
+            "transform": moving,
+            "mark": {"type": "point", "filled": True, "size": 120, "stroke": INK, "opacity": 1},
+            "encoding": {"x": x, "y": y, "color": colour, "description": {"field": "described", "type": "nominal"}},
+        },
+        *stacked_numbers({"data": {"values": at}, "transform": moving}, x, y, number, len(names), height, "t > 0.92"),
+    ]
+    heading = {"text": measure, "frame": "group", "offset": 4}
+    return {"title": heading, "width": WIDTH, "height": height, "layer": layers}
+
+
+def _names(values: Tensor, written: list[str], low: float, high: float, height: int) -> list[dict]:
+    """The curves' names, each beside its curve and in its colour."""
+    size = torch.tensor([WIDTH, height], dtype=torch.float64)
+    across = torch.linspace(0, WIDTH, values.shape[1], dtype=torch.float64)
+    down = height * (high - values) / (high - low)
+    seen = [seen_points(torch.stack([across, row], dim=1), size) for row in down]
+    layers = []
+    for name, spot, colour in zip(written, name_spots(seen, written, size), TEXT_COLOURS):
+        mark = {"type": "text", "text": name, "x": round(float(spot[0])), "y": round(float(spot[1])), "fontSize": 12}
+        layers.append({"data": {"values": [{}]}, "mark": {**mark, "color": colour}})
+    return layers
+
+
+def _chords(losses: Tensor, barriers: list[float], x: dict) -> list[dict]:
+    """The dashed line between each curve's two ends, and a thin one that measures its barrier."""
+    t = torch.linspace(0, 1, losses.shape[1], dtype=torch.float64)
+    chords = (1 - t) * losses[:, :1] + t * losses[:, -1:]  # (curves, n)
+    highest = (losses - chords).argmax(dim=1).tolist()
+    ends = [point for point in _points(losses) if point["t"] in (0, 1)]
+    heights = [
+        {
+            "t": round(t[i].item(), 5),
+            "y": short(losses[c, i].item()),
+            "y2": short(chords[c, i].item()),
+            "colour": colour,
+        }
+        for c, (i, colour) in enumerate(zip(highest, MEMBER_COLOURS))
+        if barriers[c] > 0
+    ]
+    y = {"field": "y", "type": "quantitative"}
+    colour = {"field": "colour", "type": "nominal", "scale": None}
+    return [
+        {
+            "data": {"values": ends},
+            "mark": {"type": "line", "strokeDash": [5, 4], "strokeWidth": 1.5, "opacity": 0.6},
+            "encoding": {"x": x, "y": y, "color": colour, "detail": {"field": "c", "type": "nominal"}},
+        },
+        {
+            "data": {"values": heights},
+            "mark": {"type": "rule", "strokeWidth": 1, "opacity": 0.8},
+            "encoding": {"x": x, "y": y, "y2": {"field": "y2"}, "color": colour},
+        },
+    ]
+
+
+def _in_words(names: list[str], losses: Tensor, barriers: list[float], digits: int) -> str:
+    said = []
+    for name, curve, barrier in zip(names, losses, barriers):
+        t = int(curve.argmax()) / (len(curve) - 1)
+        first, last, worst = (f"{value:.{digits}f}" for value in (curve[0], curve[-1], curve.max()))
+        said.append(f"{name} from {first} to {last}, highest {worst} at t = {t:.2f}, barrier {barrier:.{digits}f}")
+    return "; ".join(said) + "."

@@ -1,0 +1,297 @@
+"""The live chart of the mixture of experts: which experts each token goes to,
+and how even the load is, for each k, noise and temperature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from course_utils.explore.chart import (
+    ROW,
+    LiveChart,
+    calculate,
+    heading,
+    opening,
+    row_axis,
+    row_names,
+    short,
+    slider,
+    stop_slider,
+    text_lines,
+    token_label,
+)
+from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
+from course_utils.moe.gating import cv_squared
+
+TEMPERATURES = (0.25, 0.35, 0.5, 0.7, 1, 1.4, 2, 2.8, 4)  # the stops of the T slider: about even in log T
+LAYERS, TOKENS, EXPERTS = (1, 6), (4, 24), (4, 16)
+WIDTH, GAP = 620, 10  # pixels: of the chart, between its panels
+NAMES, CELL = 76, 56  # pixels: at least, the names; at most, a cell (at least it is 31, and two decimals need 26)
+PLOT, ABOVE = 84, 16  # pixels: height of the histogram, and what of it stays free for a number
+PALEST, LIGHT = 0.1, 0.86  # opacity of a chosen cell: of a gate of 0; from where white is easier to read than ink
+ONCE, EACH_EXPERT = {"filter": "datum.row == 1 && datum.c == 1"}, {"filter": "datum.row == 1"}
+DESCRIBED = {"description": {"field": "described", "type": "nominal"}}
+
+
+def routing_explorer(
+    logits: Tensor,
+    noise: Tensor,
+    tokens: Sequence[str],
+    *,
+    std: Tensor | None = None,
+    title: str = "Who reads which word?",
+    context: str = "",
+    top_k: int = 2,
+    layers: Sequence[int | str] | None = None,
+) -> LiveChart:
+    """The gates of the N tokens of a sentence and the load of E experts, with sliders for layer, top-k, noise and T.
+
+    H = logits / T + a noise std;  gates = softmax over the k largest of each row of H, 0 elsewhere (exactly k: of equal
+    ones the lower index first);  load_i = the number of tokens that chose expert i, k N / E if it is even;
+    effective experts of a token = exp(-sum_i gate_i log gate_i), from 1 to k.
+
+    logits: (L, N, E), the clean scores in L = 1 to 6 layers, N = 4 to 24, E = 4 to 16, or (N, E) for one layer; noise:
+    of the same shape, standard normal; std: of the same shape, the router's own scale of the noise (None: 1). tokens: N
+    strings. top_k: where the slider starts. layers: L numbers or names (None: 1 to L). Scores reach the page with five
+    digits. Raises ValueError: shapes or numbers of names that do not fit, numbers that are not finite, std below 0,
+    top_k outside 1..E. Source: Shazeer et al. (2017), section 2.1, equations 3 to 5, and section 4 for CV^2; T is ours.
+    """
+    clean, shake = _checked(logits, noise, std, tokens, top_k, layers)
+    L, N, E = clean.shape
+    layers = range(1, L + 1) if layers is None else layers
+    places = [f"layer {name}" if isinstance(name, int) else str(name) for name in layers]
+    labels = [token_label(token) for token in tokens]
+    rows = [{"row": n + 1, "c": c + 1, "name": name} for n, name in enumerate(labels) for c in range(E)]
+    params = [
+        *(
+            slider("layer", f"layer, 1 to {L}", 1, L, 1, 1, width=max(60, 24 * L))
+            if L > 1
+            else [{"name": "layer", "value": 1}]
+        ),
+        *slider("k", f"top-k, experts a token, 1 to {E}", 1, E, 1, int(top_k)),
+        *slider("a", "noise, times the router's own", 0, 2, 0.1, 0),
+        *stop_slider("T", "temperature T of the scores", TEMPERATURES, TEMPERATURES.index(1)),
+        {"name": "clean", "value": clean.tolist()},
+        {"name": "shake", "value": shake.tolist()},
+        {"name": "places", "value": places},
+    ]
+    names_width = max(NAMES, 7 * max(map(len, labels)) + 4)
+    cell = min(CELL, (WIDTH - names_width - GAP) // E)
+    names = row_names("name", N, names_width)
+    names |= {"data": {"values": [{"row": n + 1, "name": name} for n, name in enumerate(labels)]}}
+    said = "blue: chosen, the darker the larger the gate; hollow: not chosen; the gates of a row add up to 1"
+    setting = (
+        f"places[layer - 1] + ': top-' + k + ' of {E} experts, noise ' + format(a, '.1f') + ', T = ' + format(T, '~g')"
+    )
+    spec = {
+        "title": heading(title, context, said),
+        "params": params,
+        "data": {"values": rows},
+        "transform": _steps(N, E),
+        "spacing": 12,
+    }
+    spec["vconcat"] = [
+        text_lines([setting], WIDTH),
+        {"hconcat": [names, _gates(N, E, cell)], "spacing": GAP, "bounds": "flush"},
+        {"hconcat": [_even(N, E, names_width), _loads(N, E, cell)], "spacing": GAP, "bounds": "flush"},
+        _summary(N, E),
+    ]
+    sliders = f"Sliders: {'layer, ' if L > 1 else ''}top-k, noise, T."
+    return LiveChart(spec, f"{opening(title, context)} {_in_words(clean[0], int(top_k), labels, places[0])} {sliders}")
+
+
+def _checked(logits, noise, std, tokens, top_k, layers) -> tuple[Tensor, Tensor]:
+    """The scores and what noise 1 adds to them, both (L, N, E) as the page gets them. Raises ValueError if that cannot
+    be drawn."""
+    given = {"logits": logits, "noise": noise} | ({} if std is None else {"std": std})
+    given = {name: torch.as_tensor(x).detach().double() for name, x in given.items()}
+    shape = given["logits"].shape
+    sizes = [1, *shape] if len(shape) == 2 else list(shape)
+    if len(sizes) != 3 or not all(low <= size <= high for size, (low, high) in zip(sizes, (LAYERS, TOKENS, EXPERTS))):
+        wanted = "L = 1 to 6 layers, N = 4 to 24 tokens, E = 4 to 16 experts"
+        raise ValueError(f"logits must be (L, N, E) or (N, E) for {wanted}, got {tuple(shape)}")
+    for name, x in given.items():
+        if x.shape != shape:
+            raise ValueError(f"{name} must have the shape of logits, {tuple(shape)}, got {tuple(x.shape)}")
+        if not x.isfinite().all():
+            raise ValueError(f"{name} holds numbers that are not finite: give the scores before top-k sets any to -inf")
+    L, N, E = sizes
+    if std is not None and (given["std"] < 0).any():
+        raise ValueError(f"std must not be negative, got {given['std'].min().item():g}: softplus makes it positive")
+    if isinstance(tokens, str) or len(tokens) != N:
+        raise ValueError(
+            f"{N} rows of logits need a list of {N} tokens, got "
+            f"{'one string' if isinstance(tokens, str) else len(tokens)}"
+        )
+    if int(top_k) != top_k or not 1 <= top_k <= E:
+        raise ValueError(f"top_k must be a whole number from 1 to the number of experts, {E}, got {top_k}")
+    if layers is not None and len(layers) != L:
+        raise ValueError(f"{L} layers of logits need as many names in layers, got {len(layers)}")
+    both = given["logits"], given["noise"] * given.get("std", 1)
+    clean, shake = (torch.tensor([short(v) for v in x.flatten().tolist()], dtype=x.dtype).view(L, N, E) for x in both)
+    return clean, shake
+
+
+def _steps(N: int, E: int) -> list[dict]:
+    """Scores, the k largest, gates, loads and the four summaries in Vega, for each token and expert."""
+
+    def joined(*ops: tuple[str, str, str], by: str | None = None) -> dict:
+        found = {"joinaggregate": [{"op": op, "field": field, "as": to} for op, field, to in ops]}
+        return found | ({"groupby": [by]} if by else {})
+
+    at = "[layer - 1][datum.row - 1][datum.c - 1]"
+    order = [{"field": "H", "order": "descending"}, {"field": "c", "order": "ascending"}]  # ties: the lower index
+    return [
+        calculate("H", f"clean{at} / T + a * shake{at}"),
+        {"window": [{"op": "row_number", "as": "rank"}], "sort": order, "groupby": ["row"]},
+        calculate("chosen", "datum.rank <= k ? 1 : 0"),
+        joined(("max", "H", "top"), by="row"),
+        calculate("weight", "datum.chosen ? exp(datum.H - datum.top) : 0"),
+        joined(("sum", "weight", "Z"), by="row"),
+        calculate("gate", "datum.weight / datum.Z"),
+        calculate("surprise", "datum.gate > 0 ? -datum.gate * log(datum.gate) : 0"),
+        joined(("sum", "surprise", "entropy"), by="row"),
+        joined(("sum", "chosen", "load"), by="c"),
+        calculate("spread", "exp(datum.entropy)"),
+        calculate("idle", "datum.load ? 0 : 1"),
+        # Every expert has N rows and every token E: over all rows, mean and variance weigh them evenly.
+        joined(
+            ("variancep", "load", "variance"),
+            ("max", "load", "largest"),
+            ("sum", "idle", "empty"),
+            ("mean", "spread", "effective"),
+        ),
+        calculate("even", f"k * {N} / {E}"),
+    ]
+
+
+def _column(E: int) -> dict:
+    return {
+        "field": "c",
+        "type": "ordinal",
+        "axis": None,
+        "scale": {"type": "band", "domain": list(range(1, E + 1)), "padding": 0},
+    }
+
+
+def _gates(N: int, E: int, cell: int) -> dict:
+    """The gates, tokens x experts, each with its number, under the numbers of the experts."""
+    x, y = _column(E), row_axis(N)
+    described = "datum.name + ', expert ' + datum.c + ': ' + (datum.chosen ? format(datum.gate, '.4f') : 'not chosen')"
+    strength = f"datum.chosen ? {PALEST} + {round(1 - PALEST, 4)} * datum.gate : 0"
+    opacity = {"field": "strength", "type": "quantitative", "scale": None}
+    colour = {"condition": {"test": f"datum.strength > {LIGHT}", "value": "white"}, "value": INK}
+    number = {"x": x, "y": y, "color": colour, "text": {"field": "gate", "type": "quantitative", "format": ".2f"}}
+    heads = {"x": x, "y": {"value": -8}, "text": {"field": "c", "type": "ordinal"}}
+    layers = [
+        {
+            "transform": [calculate("described", described)],
+            "mark": {"type": "rect", "fill": ROLE_COLOURS["core"], "stroke": ROLE_COLOURS["other"], "strokeWidth": 0.6},
+            "encoding": {"x": x, "y": y, "fillOpacity": opacity, **DESCRIBED},
+        },
+        {
+            "transform": [{"filter": "datum.chosen"}],
+            "mark": {"type": "text", "fontSize": 10, "aria": False},
+            "encoding": number,
+        },
+        {
+            "data": {"values": [{"c": c + 1} for c in range(E)]},
+            "mark": {"type": "text", "aria": False},
+            "encoding": heads,
+        },
+    ]
+    caption = {"text": "gate of each expert", "frame": "group", "offset": 18}
+    size = {"width": E * cell, "height": N * ROW}
+    return {"title": caption, **size, "transform": [calculate("strength", strength)], "layer": layers}
+
+
+def _height(field: str, N: int) -> dict:
+    """The axis of loads: an expert has at most all N tokens, so that nothing is laid out again."""
+    scale = {"domain": [0, N], "range": [PLOT, ABOVE], "nice": False}
+    return {"field": field, "type": "quantitative", "axis": None, "stack": None, "scale": scale}
+
+
+def _even(N: int, E: int, width: int) -> dict:
+    """The name of the line at the even load, beside the histogram."""
+    mark = {"type": "text", "align": "right", "x": width, "color": ROLE_COLOURS["negative"]}
+    encoding = {"y": _height("even", N), "text": {"field": "words", "type": "nominal"}}
+    words = calculate("words", "'even ' + format(datum.even, '.4~g')")
+    return {"width": width, "height": PLOT, "transform": [ONCE, words], "mark": mark, "encoding": encoding}
+
+
+def _loads(N: int, E: int, cell: int) -> dict:
+    """The number of tokens of each expert, under its column, and the line at the even load."""
+    x, y = _column(E), _height("load", N)
+    described = "'expert ' + datum.c + ' has ' + datum.load + ' tokens'"
+    line = {"x": {"value": 0}, "x2": {"value": E * cell}, "y": _height("even", N)}
+    number = {"mark": {"type": "text", "dy": -8, "aria": False}}
+    number["encoding"] = {"x": x, "y": y, "text": {"field": "load", "type": "quantitative"}}
+    halo = {
+        **number,
+        "mark": {**number["mark"], "stroke": "white", "strokeWidth": 4},
+    }  # the line may run behind a number
+    layers = [
+        {
+            "transform": [calculate("described", described)],
+            "mark": {"type": "bar", "width": cell - 6, "color": ROLE_COLOURS["core"], "opacity": 0.75},
+            "encoding": {"x": x, "y": y, **DESCRIBED},
+        },
+        {
+            "transform": [ONCE],
+            "mark": {
+                "type": "rule",
+                "color": ROLE_COLOURS["negative"],
+                "strokeWidth": 1.5,
+                "strokeDash": [5, 3],
+                "aria": False,
+            },
+            "encoding": line,
+        },
+        {"data": {"values": [{}]}, "mark": {"type": "rule", "color": FAINT, "aria": False}}
+        | {"encoding": {"x": {"value": 0}, "x2": {"value": E * cell}, "y": {"value": PLOT}}},
+        halo,
+        number,
+    ]
+    caption = {"text": "load: tokens of each expert", "frame": "group", "offset": 4}
+    return {"title": caption, "width": E * cell, "height": PLOT, "transform": [EACH_EXPERT], "layer": layers}
+
+
+def _summary(N: int, E: int) -> dict:
+    """Two lines of words: how even the load is, and how many experts a token really uses."""
+    load = (
+        "'load: CV² ' + format(datum.variance / (datum.even * datum.even), '.2f') + ', largest / mean '"
+        f" + format(datum.largest / datum.even, '.2f') + ', experts without a token: ' + datum.empty / {N} + ' of {E}'"
+    )
+    gates = (
+        "'gates: ' + format(datum.effective, '.2f') + ' effective experts a token (mean of exp entropy; at "
+        "most ' + k + ')'"
+    )
+    mark = {"type": "text", "align": "left", "x": 0, "fontSize": 12, "limit": WIDTH}
+    layers = [
+        {"transform": [calculate("words", words)], "mark": {**mark, "y": ROW * i + ROW // 2}}
+        | {"encoding": {"text": {"field": "words", "type": "nominal"}}}
+        for i, words in enumerate((load, gates))
+    ]
+    return {"width": WIDTH, "height": 2 * ROW, "transform": [ONCE], "layer": layers}
+
+
+def _in_words(scores: Tensor, k: int, labels: list[str], place: str) -> str:
+    """The first layer at T = 1 without noise: each token's first expert, the loads and the summaries."""
+    N, E = scores.shape
+    kept = scores.sort(dim=1, descending=True, stable=True).indices[:, :k]  # of equal ones the lower index first
+    gates = torch.zeros_like(scores).scatter(1, kept, scores.gather(1, kept).softmax(dim=1))
+    load = torch.bincount(kept.flatten(), minlength=E).double()
+    effective = torch.special.entr(gates).sum(dim=1).exp().mean()
+    first = ", ".join(
+        f"{label} {i + 1} ({g[i]:.2f})" for label, i, g in zip(labels, kept[:, 0].tolist(), gates.tolist())
+    )
+    loads = ", ".join(f"{int(x)}" for x in load)
+    return (
+        f"{place[:1].upper()}{place[1:]}, top-{k} of {E} experts, noise 0, T = 1. Each token's first expert (its "
+        f"gate): {first}. "
+        f"Tokens of experts 1 to {E}: {loads}, even {k * N / E:.4g}; CV² {cv_squared(load):.2f}, "
+        f"largest / mean {load.max() / load.mean():.2f}, experts without a token: {int((load == 0).sum())} of {E}; "
+        f"{effective:.2f} effective experts a token."
+    )

@@ -1,0 +1,287 @@
+"""The live chart of negative evidence: a core model plus λ (log P_pos - log P_neg), with and without its nucleus."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from course_utils.ensembling.negative_evidence import _nucleus
+from course_utils.explore.chart import (
+    OTHERS,
+    PALE,
+    ZERO,
+    LiveChart,
+    bars,
+    calculate,
+    describe,
+    distributions,
+    entropy_bits,
+    json_log,
+    label_side,
+    name_spots,
+    row_names,
+    seen_points,
+    short,
+    slider,
+    token_labels,
+)
+from course_utils.explore.style import INK, ROLE_COLOURS
+
+LAMBDAS = tuple(-2 + 0.25 * i for i in range(41))  # the positions of the λ slider
+FILTERS = (False, True)  # the positions of the other one
+CURVES = ("filter off", "filter on")
+COLOURS = [ROLE_COLOURS[role] for role in ("core", "positive", "negative", "result")]
+NAMES_WIDTH, PANEL, RESULT, GAP = 104, 138, 176, 8  # pixels
+HEIGHT = 150
+WIDTH = NAMES_WIDTH + 3 * PANEL + RESULT + 4 * GAP
+LIMIT = 10  # the curve's axis ends at this multiple of the perplexity at λ = 0
+HUGE = 1e9  # what an infinite perplexity becomes in JSON
+
+
+def negative_evidence_explorer(
+    members: dict[str, Tensor],
+    tokenizer_or_labels,
+    *,
+    top_p: float = 0.9,
+    curve: Sequence[dict] | None = None,
+    attribute_name: str = "attribute",
+    top: int = 12,
+    n_union: int = 200,
+    title: str = "The core, plus λ times the difference of two others",
+    context: str = "",
+) -> LiveChart:
+    """Next-token distributions of a core, a positive and a negative model and of their combination, with a λ slider.
+
+    log P = log P_core + λ (log P_pos - log P_neg) - log Z;  with the filter on, P = 0 outside the core's nucleus.
+
+    members: name -> (V,) log-probabilities: core, positive, negative, in this order, over one vocabulary; P_core may
+    have zeros, the others only where it has. tokenizer_or_labels: anything with ``decode([id])``, or V strings. top_p:
+    the nucleus is the smallest set of the core's most probable tokens with at least this mass. curve: records with keys
+    lam, filtered, attribute, perplexity and, if wanted, text (a sample), for both filters on one grid of lam that holds
+    0: they add a panel of the attribute over the perplexity, with a dot at the grid point nearest to λ. The page
+    gets the tokens that can come among the ``top`` and the members' ``n_union`` best. What the others add to the
+    normaliser and to the entropy is computed here, over the whole vocabulary, for each position of the sliders: what is
+    shown is exact. Raises ValueError: not three members, vocabularies that differ, logits, zeros where the core has
+    none, top_p outside (0, 1], a curve with holes. Source: Liu et al. (2021), DExperts, section 2.
+    """
+    names, log_probs = list(members), distributions(members, 3)  # (3, V) float64
+    core, ratio = log_probs[0], _log_ratio(log_probs)
+    nucleus = _nucleus(core, top_p)
+    top = min(top, len(core))
+    scores = _all_scores(core, ratio, nucleus)  # (filter x λ, V)
+    # The best without the filter hold also the best of those that the filter keeps out of a small nucleus.
+    best = [log_probs.topk(min(n_union, len(core))).indices, scores.topk(top).indices]
+    ids = torch.cat([found.flatten() for found in best]).unique()
+    peak = max(log_probs.max().exp().item(), (scores.amax(dim=1) - scores.logsumexp(dim=1)).max().exp().item())
+    widest = min(1.0, math.ceil(peak * 20) / 20)  # the end of the bars' axis
+    kept = f"Nucleus of {names[0]}, top_p = {top_p:g}: {int(nucleus.sum()):,} of {len(core):,} tokens"
+    probs, labels = log_probs.exp(), token_labels(tokenizer_or_labels, ids, len(core))
+    rows = [
+        # λ multiplies the rounding error of the ratio: six decimals keep exp() exact to four.
+        {"t": t, "a": json_log(a, 6), "d": round(d, 6), "n": int(n), "p0": short(p), "p1": short(q), "p2": short(r)}
+        for t, a, d, n, p, q, r in zip(
+            labels, core[ids].tolist(), ratio[ids].tolist(), nucleus[ids].tolist(), *probs[:, ids].tolist()
+        )
+    ]
+    # The tokens that stay behind travel as one row: the mass the members give them; the tables know the result's.
+    left = (1 - probs[:, ids].sum(dim=1)).clamp(min=0).tolist()
+    rows.append({"t": "", "r": 1, "n": 1, **{f"p{m}": short(mass) for m, mass in enumerate(left)}})
+
+    fields = ("p0", "p1", "p2", "p")
+    transform = [
+        calculate("score", "datum.a + lam * datum.d"),
+        # exp() of a large score would overflow: the largest one is taken off first, which Z cancels.
+        calculate("u", "datum.r ? restMass[key] : filtered && !datum.n ? 0 : exp(datum.score - offset[key])"),
+        calculate("ulogu", "datum.r ? restLogMass[key] : datum.u > 0 ? datum.u * log(datum.u) : 0"),
+        {"joinaggregate": [{"op": "sum", "field": "u", "as": "Z"}, {"op": "sum", "field": "ulogu", "as": "S"}]},
+        # First the nucleus, then what the filter keeps out, in the order that it would have had.
+        calculate("order", "datum.r ? -1e300 : filtered && !datum.n ? datum.score - 1e10 : datum.score"),
+        {"window": [{"op": "row_number", "as": "rank"}], "sort": [{"field": "order", "order": "descending"}]},
+        # Rows 1 to top are tokens, row top + 1 is the sum of all others: each panel adds up to 1.
+        calculate("row", f"min(datum.rank, {top + 1})"),
+        calculate("label", f"datum.row > {top} ? '{OTHERS}' : datum.t"),
+        calculate("out", f"filtered && !datum.n && datum.row <= {top}"),
+        calculate("p", "datum.u / datum.Z"),
+        calculate("H", "(log(datum.Z) - datum.S / datum.Z) / LN2"),  # bits
+        {"aggregate": [{"op": "sum", "field": f, "as": f} for f in fields], "groupby": ["row", "label", "out", "H"]},
+    ]
+    entropies = [entropy_bits(member) for member in log_probs]
+    notes = [f"'entropy {h:.2f} bits'" for h in entropies]
+    notes.append("'entropy ' + format(abs(datum.H), '.2f') + ' bits, filter ' + (filtered ? 'on' : 'off')")
+    headings = [*names, {"expr": "'result, λ = ' + format(lam, '.2~f')"}]
+    panels = [row_names("label", top + 1, NAMES_WIDTH)]
+    panels[0]["encoding"]["color"] = {"condition": {"test": "datum.out", "value": PALE}, "value": INK}
+    for field, name, note, colour in zip(fields, headings, notes, COLOURS):
+        width = RESULT if field == "p" else PANEL
+        panels.append(bars(field, name, note, colour, (0, widest), top + 1, width))
+        panels[-1]["title"]["limit"] = width  # a long name must not run into its neighbour
+        panels[-1]["layer"][0]["encoding"]["opacity"]["condition"]["test"] += " || datum.out"
+    # Words stand in the place of the number 0.000 of a token that the filter keeps out.
+    panels[-1]["layer"][1]["transform"] = [{"filter": "!datum.out"}]
+    mark = {"type": "text", "align": "left", "dx": 4, "color": PALE, "fontStyle": "italic"}
+    mark["text"] = "outside the nucleus"
+    panels[-1]["layer"].append({"transform": [{"filter": "datum.out"}], "mark": mark})
+    params = [
+        *slider("lam", f"λ, weight of {names[1]} against {names[2]}", LAMBDAS[0], LAMBDAS[-1], 0.25, 0),
+        *slider("filtered", "nucleus filter: off (left) or on (right)", 0, 1, 1, 1, width=60),
+        {"name": "li", "expr": f"round((lam - {LAMBDAS[0]}) / 0.25)"},
+        {"name": "key", "expr": f"filtered * {len(LAMBDAS)} + li"},
+        *({"name": name, "value": table} for name, table in _rest_tables(scores, ids).items()),
+    ]
+    chart = {"data": {"values": rows}, "transform": transform, "hconcat": panels, "spacing": GAP}
+    steered = scores[len(LAMBDAS) + LAMBDAS.index(2)].log_softmax(dim=0)
+    shown = [*zip(names, log_probs), ("result at λ = 2 with the filter", steered)]
+    described = [describe(name, member, ids, labels) for name, member in shown]
+    text = " ".join([f"{title}: {context}" if context else f"{title}.", *described, f"{kept}."])
+    if curve is not None:
+        panels, nearest, said = _curve_panels(curve, attribute_name)
+        params += [{"name": "nearest", "value": nearest}, {"name": "gi", "expr": "nearest[li]"}]
+        chart, text = {"vconcat": [chart, *panels], "spacing": 20}, f"{text} {said}"
+    heading = {"text": title, "subtitle": [line for line in (context, kept) if line], "offset": 14}
+    return LiveChart({"title": heading, "params": params, **chart}, f"{text} Sliders: λ, nucleus filter.")
+
+
+def _log_ratio(log_probs: Tensor) -> Tensor:
+    """log P_pos - log P_neg, (3, V) -> (V,), and 0 where the core is 0 and nothing can change it."""
+    core, positive, negative = log_probs
+    possible = ~core.isneginf()
+    if (possible & (positive.isneginf() | negative.isneginf())).any():
+        raise ValueError("the positive or the negative member gives probability 0 where the core does not: smooth it")
+    return (positive - negative).where(possible, 0.0)
+
+
+def _all_scores(core: Tensor, ratio: Tensor, nucleus: Tensor) -> Tensor:
+    """log of the combination before normalising, for all positions of the sliders: (filter x λ, V), without it
+    first."""
+    scores = core + torch.tensor(LAMBDAS, dtype=core.dtype)[:, None] * ratio
+    return torch.cat([scores, scores.masked_fill(~nucleus, -torch.inf)])
+
+
+def _rest_tables(scores: Tensor, ids: Tensor) -> dict[str, list[float]]:
+    """For filter x λ: the largest log u, and relative to it the sums of u and u log u over the tokens not in
+    ``ids``."""
+    offset = scores.amax(dim=1).round(decimals=6)  # the page must take off the very same number
+    rest = torch.ones(scores.shape[1], dtype=torch.bool)
+    rest[ids] = False
+    outside = scores[:, rest] - offset[:, None]
+    mass = outside.exp().sum(dim=1)
+    log_mass = (outside.exp() * outside.clamp(min=ZERO)).sum(dim=1)  # 0 log 0 = 0
+    return {"offset": offset.tolist(), "restMass": _shorts(mass), "restLogMass": _shorts(log_mass)}
+
+
+def _shorts(values: Tensor) -> list[float]:
+    return [short(value) for value in values.tolist()]
+
+
+def _curve_points(curve: Sequence[dict]) -> tuple[list[dict], list[float]]:
+    """The curve's points, the unfiltered ones first, and its grid of λ."""
+    table = {(bool(record["filtered"]), round(float(record["lam"]), 6)): record for record in curve}
+    grid = sorted({lam for _, lam in table})
+    holes = [lam for lam in grid if not all((filtered, lam) in table for filtered in FILTERS)]
+    if holes or 0 not in grid or len(table) < len(curve):
+        why = f"lam {holes[0]:g} has only one" if holes else "lam 0 is missing" if 0 not in grid else "one is doubled"
+        raise ValueError(f"curve needs two records, filtered and not, for each lam, and lam 0 among them: {why}")
+    points = []
+    for filtered in FILTERS:
+        for i, lam in enumerate(grid):
+            record = table[filtered, lam]
+            point = {"f": int(filtered), "i": i, "lam": lam, "y": short(float(record["attribute"]))}
+            sample = textwrap.fill(" ".join((record.get("text") or "").split()), 95, max_lines=2, placeholder=" …")
+            points.append({**point, "ppl": short(min(float(record["perplexity"]), HUGE)), "sample": sample})
+    if not all(math.isfinite(point["y"]) and point["ppl"] >= 1 for point in points):
+        raise ValueError("curve needs a finite attribute and a perplexity of at least 1 in each record")
+    return points, grid
+
+
+def _curve_panels(curve: Sequence[dict], attribute_name: str) -> tuple[list[dict], list[int], str]:
+    """The attribute over the perplexity with its dot, and the dot's sample; for each λ of the slider the index of the
+    nearest grid point; and the text."""
+    points, grid = _curve_points(curve)
+    ppl, attribute = [point["ppl"] for point in points], [point["y"] for point in points]
+    # Text that falls apart has perplexities that would press everything else into a corner.
+    low, limit = min(ppl), LIMIT * max(point["ppl"] for point in points if point["lam"] == 0)
+    high = short(max(min(max(ppl), limit), 1.3 * low))
+    # Room for the dot and its label, so that nothing is laid out again when they move; on the left for a curve's name.
+    margin = 0.18 * (max(attribute) - min(attribute)) or 0.1
+    x_domain = [low * (low / high) ** 0.14, high * (high / low) ** 0.02]
+    y_domain = [min(attribute) - margin, max(attribute) + margin]
+    size = torch.tensor([WIDTH, HEIGHT], dtype=torch.float64)
+    corners = torch.tensor([ppl, attribute], dtype=torch.float64).T  # (points, 2), from here on in pixels
+    corners[:, 0] = WIDTH * (corners[:, 0] / x_domain[0]).log() / math.log(x_domain[1] / x_domain[0])
+    corners[:, 1] = HEIGHT * (y_domain[1] - corners[:, 1]) / (y_domain[1] - y_domain[0])
+    seen = [seen_points(line, size) for line in corners.view(2, -1, 2)]
+    spots = name_spots(seen, CURVES, size)
+    written = [spot + torch.tensor([[dx, 0]]) for spot in spots for dx in range(-32, 33, 8)]
+    for point, place in zip(points, corners):
+        label = f"λ = {point['lam']:g}, perplexity {float(format(point['ppl'], '.3g')):,g}".replace("-", "−")
+        label += " (beyond the chart)" if point["ppl"] > high else ""
+        others = torch.cat([seen[1 - point["f"]], *written])
+        sx, sy = label_side(torch.minimum(place, size - 8), label, seen[point["f"]], others, size)
+        point |= {"x": min(point["ppl"], high), "label": label, "sx": sx, "sy": sy}
+    x = {"field": "x", "type": "quantitative", "scale": {"type": "log", "domain": x_domain, "nice": False}}
+    x["axis"] = {"title": "perplexity (log scale)", "grid": False, "tickCount": 6, "format": "~g"}
+    y = {"field": "y", "type": "quantitative", "scale": {"domain": y_domain, "nice": False}}
+    y["axis"] = {"title": None, "tickCount": 4, "format": "~g"}
+    strong = {"condition": {"test": "datum.f == filtered", "value": 1}, "value": 0.3}
+    at = [{"filter": "datum.f == filtered && datum.i == gi"}]
+    names = []
+    for f, (name, spot) in enumerate(zip(CURVES, spots)):
+        mark = {"type": "text", "text": name, "x": round(float(spot[0])), "y": round(float(spot[1])), "fontSize": 12}
+        colour = {"condition": {"test": f"filtered == {f}", "value": INK}, "value": PALE}
+        names.append({"data": {"values": [{}]}, "mark": mark, "encoding": {"color": colour}})
+    label = {"field": "label", "type": "nominal"}
+    beside = {"align": {"expr": "datum.sx > 0 ? 'left' : 'right'"}, "dx": {"expr": "12 * datum.sx"}}
+    bold = {"type": "text", "fontWeight": "bold", "fontSize": 12, **beside, "dy": {"expr": "11 * datum.sy"}}
+    layers = [
+        {
+            "mark": {"type": "line", "color": COLOURS[3], "strokeWidth": 3, "clip": True},
+            # Over the true perplexity: a line that leaves the chart must not run along its edge.
+            "encoding": {
+                "x": {**x, "field": "ppl"},
+                "y": y,
+                "order": {"field": "i", "type": "quantitative"},
+                "detail": {"field": "f", "type": "nominal"},
+                "opacity": strong,
+            },
+        },
+        {
+            "transform": [{"filter": "datum.ppl <= datum.x"}],
+            "mark": {"type": "point", "filled": True, "size": 26, "color": COLOURS[3]},
+            "encoding": {"x": x, "y": y, "opacity": strong},
+        },
+        *names,
+        {
+            "transform": at,
+            "mark": {"type": "point", "filled": True, "size": 130, "color": COLOURS[3], "stroke": INK, "opacity": 1},
+            "encoding": {"x": x, "y": y},
+        },
+        *(
+            {"transform": at, "mark": {**bold, **halo}, "encoding": {"x": x, "y": y, "text": label}}
+            for halo in ({"stroke": "white", "strokeWidth": 4}, {})
+        ),
+    ]
+    data = {"values": points}
+    heading = {"text": f"{attribute_name} against perplexity", "frame": "group", "offset": 4}
+    panels = [{"title": heading, "width": WIDTH, "height": HEIGHT, "data": data, "layer": layers}]
+    if any(point["sample"] for point in points):
+        sample = {"type": "text", "align": "left", "x": 0, "y": 2, "baseline": "top", "lineBreak": "\n", "fontSize": 12}
+        words = {"text": {"field": "sample", "type": "nominal"}}
+        heading = {"text": "a sample at that point", "frame": "group", "offset": 4}
+        panel = {"title": heading, "width": WIDTH, "height": 32, "data": data, "transform": at}
+        panels.append({**panel, "mark": sample, "encoding": words})
+    nearest = [min(range(len(grid)), key=lambda i: abs(grid[i] - lam)) for lam in LAMBDAS]
+    return panels, nearest, _curve_text(points, attribute_name, grid)
+
+
+def _curve_text(points: list[dict], attribute_name: str, grid: list[float]) -> str:
+    said = []
+    for lam in dict.fromkeys((0.0, grid[-1])):
+        for point in points:
+            if point["lam"] == lam:
+                where = f"λ = {lam:g}, {CURVES[point['f']]}: {point['y']:.2f}"
+                said.append(f"{where} at perplexity {float(format(point['ppl'], '.2g')):g}")
+    return f"{attribute_name} at {'; '.join(said)}."

@@ -1,0 +1,250 @@
+"""The live chart of the next token: two models' distributions and their combination, by a slider for λ."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from course_utils.explore.chart import (
+    OTHERS,
+    ZERO,
+    LiveChart,
+    bars,
+    calculate,
+    describe,
+    distributions,
+    entropy_bits,
+    json_log,
+    row_names,
+    short,
+    slider,
+    token_labels,
+)
+from course_utils.explore.style import INK, ROLE_COLOURS
+
+RULES = ("linear", "log-linear")
+LAMBDAS = tuple(round(0.025 * i, 3) for i in range(41))  # the positions of the λ slider
+TEMPERATURES = tuple(round(0.5 + 0.1 * i, 1) for i in range(16))
+COLOURS = (ROLE_COLOURS["core"], ROLE_COLOURS["positive"], ROLE_COLOURS["result"])
+NAMES_WIDTH, PANEL, GAP = 112, 196, 14  # pixels
+
+
+def next_token_explorer(
+    members: dict[str, Tensor],
+    tokenizer_or_labels,
+    *,
+    heldout: Sequence[dict] | None = None,
+    top: int = 12,
+    n_union: int = 200,
+    title: str = "Two models, one next token",
+    context: str = "",
+) -> LiveChart:
+    """Next-token distributions of two models and of their combination, with sliders for λ, rule and temperature.
+
+    linear: P = (1-λ) P_1 + λ P_2;  log-linear: P = P_1^(1-λ) P_2^λ / Z;  then P^(1/T) / Z_T.
+
+    members: name -> (V,) log-probabilities, two of them over one vocabulary. tokenizer_or_labels: anything with
+    ``decode([id])``, or V strings. heldout: records with keys lam, rule, temperature, ppl, for both rules and all
+    ``LAMBDAS``, at one or more of ``TEMPERATURES``: they add a panel of held-out perplexity. The page gets the members'
+    ``n_union`` best tokens (and every token that is ever among the ``top`` of the combination). What the others add to
+    the normaliser and to the entropy is computed here, over the whole vocabulary, for each position of the sliders:
+    what is shown is exact. Raises ValueError: not two members, vocabularies that differ, logits, a heldout grid with
+    holes.
+    """
+    names, log_probs = list(members), distributions(members, 2)  # (2, V) float64
+    ids = _sent_tokens(log_probs, n_union, top)
+    rest_mass, rest_log_mass, widest = _rest_tables(log_probs, ids)
+    labels = token_labels(tokenizer_or_labels, ids, log_probs.shape[1])
+    rows = [{"t": t, "a": json_log(a), "b": json_log(b)} for t, a, b in zip(labels, *log_probs[:, ids].tolist())]
+    # The tokens that stay behind travel as one row: the mass the members give them; "rest" reads the tables.
+    kept = (1 - log_probs[:, ids].exp().sum(dim=1)).clamp(min=1e-9).log().tolist()
+    rows.append({"t": "", "a": json_log(kept[0]), "b": json_log(kept[1]), "r": 1})
+
+    combined = (
+        "loglinear ? exp(((1 - lam) * datum.a + lam * datum.b) / temperature)"
+        " : pow((1 - lam) * exp(datum.a) + lam * exp(datum.b), 1 / temperature)"
+    )
+    transform = [
+        calculate("u", f"datum.r ? restMass[key] : ({combined})"),  # unnormalised
+        calculate("ulogu", "datum.r ? restLogMass[key] : datum.u > 0 ? datum.u * log(datum.u) : 0"),
+        {"joinaggregate": [{"op": "sum", "field": "u", "as": "Z"}, {"op": "sum", "field": "ulogu", "as": "S"}]},
+        calculate("order", "datum.r ? -1 : datum.u"),
+        {"window": [{"op": "row_number", "as": "rank"}], "sort": [{"field": "order", "order": "descending"}]},
+        # Rows 1 to top are tokens, row top + 1 is the sum of all others: each panel adds up to 1.
+        calculate("row", f"min(datum.rank, {top + 1})"),
+        calculate("label", f"datum.row > {top} ? '{OTHERS}' : datum.t"),
+        calculate("pa", "exp(datum.a)"),
+        calculate("pb", "exp(datum.b)"),
+        calculate("p", "datum.Z > 0 ? datum.u / datum.Z : 0"),
+        calculate("H", "datum.Z > 0 ? (log(datum.Z) - datum.S / datum.Z) / LN2 : -1"),  # bits
+        {
+            "aggregate": [{"op": "sum", "field": f, "as": f} for f in ("pa", "pb", "p")],
+            "groupby": ["row", "label", "H"],
+        },
+    ]
+    entropies = [entropy_bits(member) for member in log_probs]
+    notes = [f"'entropy {h:.2f} bits'" for h in entropies]
+    bits = "datum.H < 0 ? 'both exclude every token' : 'entropy ' + format(datum.H, '.2f') + ' bits'"
+    notes.append(f"({bits}) + ', T = ' + format(temperature, '.1f')")
+    combination = {"expr": "rule + ', λ = ' + format(lam, '.3~f')"}
+    panels = [row_names("label", top + 1, NAMES_WIDTH)]
+    for field, name, note, colour in zip(("pa", "pb", "p"), [*names, combination], notes, COLOURS):
+        panels.append(bars(field, name, note, colour, (0, widest), top + 1, PANEL))
+    params = [
+        *slider("lam", f"λ, weight of {names[1]}", 0, 1, 0.025, 0.5),
+        *slider("loglinear", "rule: linear (left) or log-linear (right)", 0, 1, 1, 0, width=60),
+        *slider("temperature", "temperature T", 0.5, 2, 0.1, 1),
+        {"name": "rule", "expr": "loglinear ? 'log-linear' : 'linear'"},
+        {"name": "li", "expr": "round(lam / 0.025)"},
+        {"name": "ti", "expr": "round((temperature - 0.5) / 0.1)"},
+        {"name": "key", "expr": f"(loglinear * {len(LAMBDAS)} + li) * {len(TEMPERATURES)} + ti"},
+        {"name": "restMass", "value": rest_mass},
+        {"name": "restLogMass", "value": rest_log_mass},
+    ]
+    chart = {"data": {"values": rows}, "transform": transform, "hconcat": panels, "spacing": GAP}
+    text = _next_token_text(title, context, names, log_probs, ids, labels)
+    if heldout is not None:
+        curve, nearest, best = _perplexity_panel(heldout, names)
+        params += [{"name": "nearest", "value": nearest}, {"name": "hi", "expr": "nearest[ti]"}]
+        chart, text = {"vconcat": [chart, curve], "spacing": 22}, f"{text} {best}"
+    heading = {"text": title, "subtitle": context, "offset": 14} if context else {"text": title, "offset": 14}
+    return LiveChart({"title": heading, "params": params, **chart}, text)
+
+
+def _scores(log_probs: Tensor, rule: str, lam: float) -> Tensor:
+    """log of the combination before normalising: (2, V) -> (V,)."""
+    if rule == "linear":
+        weights = torch.tensor([1 - lam, lam], dtype=log_probs.dtype)
+        return (weights @ log_probs.exp()).log()
+    return sum(w * lp for w, lp in zip((1 - lam, lam), log_probs) if w > 0)  # 0 * -inf counts as 0
+
+
+def _sent_tokens(log_probs: Tensor, n_union: int, top: int) -> Tensor:
+    """Ids of the tokens that the page gets."""
+    vocabulary = log_probs.shape[1]
+    found = [log_probs.topk(min(n_union, vocabulary)).indices.flatten()]
+    # A token just below both lists can still lead the combination. The temperature does not change the order.
+    found += [_scores(log_probs, r, lam).topk(min(top, vocabulary)).indices for r in RULES for lam in LAMBDAS]
+    return torch.cat(found).unique()
+
+
+def _rest_tables(log_probs: Tensor, ids: Tensor) -> tuple[list[float], list[float], float]:
+    """Sums of u and of u log u over the tokens not in ``ids``, u = P^(1/T) unnormalised, for rule x λ x T.
+
+    The third value is the end of the bars' axis: the largest probability that any panel can show, rounded up.
+    """
+    rest = torch.ones(log_probs.shape[1], dtype=torch.bool)
+    rest[ids] = False
+    temperatures = torch.tensor(TEMPERATURES, dtype=log_probs.dtype)[:, None]
+    mass, log_mass, widest = [], [], float(log_probs.max().exp())
+    for rule in RULES:
+        for lam in LAMBDAS:
+            scores = _scores(log_probs, rule, lam) / temperatures  # (temperatures, V)
+            peak = (scores.amax(dim=1) - scores.logsumexp(dim=1)).exp().nan_to_num(0.0).amax()
+            outside = scores[:, rest]
+            weights = outside.exp()
+            mass += weights.sum(dim=1).tolist()
+            log_mass += (weights * outside.clamp(min=ZERO)).sum(dim=1).tolist()  # 0 log 0 = 0
+            widest = max(widest, float(peak))
+    return [short(x) for x in mass], [short(x) for x in log_mass], min(1.0, math.ceil(widest * 20) / 20)
+
+
+def _perplexity_panel(heldout: Sequence[dict], names: list[str]) -> tuple[dict, list[int], str]:
+    """The curve of held-out perplexity over λ; for each temperature step the index of the nearest one in ``heldout``;
+    and the text."""
+    table = {(r["rule"], round(r["temperature"], 1), round(r["lam"], 3)): float(r["ppl"]) for r in heldout}
+    temperatures = sorted({t for _, t, _ in table})
+    missing = [(r, t, lam) for r in RULES for t in temperatures for lam in LAMBDAS if (r, t, lam) not in table]
+    if missing or not table:
+        hole = f", for example {missing[0]}" if missing else ""
+        raise ValueError(f"heldout needs a record for each rule, temperature and lam of explore.LAMBDAS{hole}")
+    rows = [
+        {"i": i, "lam": lam, "ppl": short(table[r, t, lam]), "g": RULES.index(r) * len(temperatures) + h, "T": t}
+        for r in RULES
+        for h, t in enumerate(temperatures)
+        for i, lam in enumerate(LAMBDAS)
+    ]
+    nearest = [min(range(len(temperatures)), key=lambda h: abs(temperatures[h] - t)) for t in TEMPERATURES]
+    plain = temperatures[nearest[TEMPERATURES.index(1.0)]]
+    alone = [table["linear", plain, 0.0], table["linear", plain, 1.0]]
+    # Perplexities far above the members are cut off: they would flatten what the slider is there to show.
+    low, high = min(table.values()), max(alone) * 1.2
+    domain = [short(low * (low / high) ** 0.2), short(high)]  # room below for the number under the dot
+    width = NAMES_WIDTH + 3 * PANEL + 3 * GAP
+    x = {
+        "field": "lam",
+        "type": "quantitative",
+        "scale": {"domain": [0, 1]},
+        "axis": {
+            "title": f"λ  (0: {names[0]} alone, 1: {names[1]} alone)",
+            "values": [0, 0.2, 0.4, 0.6, 0.8, 1],
+            "grid": False,
+        },
+    }
+    y = {
+        "field": "ppl",
+        "type": "quantitative",
+        "scale": {"type": "log", "domain": domain, "nice": False, "clamp": True},
+        "axis": {"title": None, "tickCount": 4, "format": "~g"},
+    }
+    members = [
+        {"ppl": short(value), "label": f"{name} alone {value:.3g}", "colour": colour, "lam": at, "dy": -8}
+        for name, value, colour, at in zip(names, alone, COLOURS, (0.9, 0.1))  # labelled where the curve is far away
+    ]
+    if math.log(max(alone) / min(alone)) < 0.15 * math.log(domain[1] / domain[0]):  # the two labels would touch
+        members[alone.index(min(alone))]["dy"] = 9
+    colour = {"field": "colour", "type": "nominal", "scale": None}
+    label = f"format(datum.ppl, '.3r') + (datum.ppl > {domain[1]} ? ' (above the chart)' : '')"
+    layers = [
+        {
+            "data": {"values": members},
+            "mark": {"type": "rule", "strokeDash": [4, 3]},
+            "encoding": {"y": y, "color": colour},
+        },
+        {
+            "data": {"values": members},
+            "mark": {
+                "type": "text",
+                "align": {"expr": "datum.lam > 0.5 ? 'right' : 'left'"},
+                "dy": {"expr": "datum.dy"},
+                "fontWeight": "bold",
+            },
+            "encoding": {"y": y, "x": x, "color": colour, "text": {"field": "label", "type": "nominal"}},
+        },
+        {"mark": {"type": "line", "color": COLOURS[2], "strokeWidth": 3}, "encoding": {"x": x, "y": y}},
+        {
+            "transform": [{"filter": "datum.i == li"}],
+            "mark": {"type": "point", "filled": True, "size": 130, "color": COLOURS[2], "stroke": INK, "opacity": 1},
+            "encoding": {"x": x, "y": y},
+        },
+        {
+            "transform": [{"filter": "datum.i == li"}, calculate("label", label)],
+            "mark": {"type": "text", "dy": 16, "fontWeight": "bold", "fontSize": 12},
+            "encoding": {"x": x, "y": y, "text": {"field": "label", "type": "nominal"}},
+        },
+    ]
+    panel = {
+        "title": {"text": "held-out perplexity (lower is better)", "offset": 8},
+        "width": width,
+        "height": 130,
+        "data": {"values": rows},
+        "transform": [{"filter": f"datum.g == loglinear * {len(temperatures)} + hi"}],
+        "layer": layers,
+    }
+    best = []
+    for rule in RULES:
+        lam = min(LAMBDAS, key=lambda value: table[rule, plain, value])
+        best.append(f"{rule} {table[rule, plain, lam]:.2g} at λ = {lam:.1f}")
+    text = f"Held-out perplexity: {names[0]} {alone[0]:.2g}, {names[1]} {alone[1]:.2g}; best {', '.join(best)}."
+    return panel, nearest, text
+
+
+def _next_token_text(title, context, names, log_probs, ids, labels) -> str:
+    parts = [f"{title}." if not context else f"{title}: {context}"]
+    half = _scores(log_probs, "linear", 0.5)
+    shown = [*zip(names, log_probs), ("linear combination at λ = 0.5", half)]
+    parts += [describe(name, member, ids, labels) for name, member in shown]
+    return " ".join(parts) + " Sliders: λ, rule, temperature."

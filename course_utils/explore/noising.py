@@ -1,0 +1,338 @@
+"""The live chart of the forward process of diffusion: a text under three discrete processes and an image under Gaussian
+noise, at any time t / T."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from course_utils.diffusion.discrete import even_schedule
+from course_utils.diffusion.edits import corrupt
+from course_utils.explore.chart import LiveChart, calculate, heading, opening, short, slider, text_lines
+from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
+
+TEXTS, LETTERS, STEPS, START = (
+    (1, 8),
+    (2, 128),
+    12,
+    0.3,
+)  # texts, characters of one; steps of edits; where the slider starts
+FONT, SIZE, CHAR = "DejaVu Sans Mono, Menlo, monospace", 14, 9.5  # pixels of a letter and of a column
+COLUMNS, LINE, GAP = 64, 21, 12  # letters in a line; pixels: height of a line, space between two rows
+WIDTH = round(COLUMNS * CHAR) + 2  # pixels: 610; a frame that reached the edge would make Vega enlarge the chart
+UNIFORM, ABSORBING, EDITS = range(3)
+SAME, NEW, MASKED, AGAIN = range(4)  # a character of x0; drawn anew; masked; drawn anew and the same as before
+FILLS = {NEW: "#FFD58A", MASKED: "#D0D0D0", AGAIN: "#FFFFFF"}  # dark text on each of them has a contrast above 10
+SIDE, PIXEL, BETWEEN = (
+    8,
+    11,
+    84,
+)  # the images: pixels of their own in a row, the chart's for one of them, and between two
+
+
+class _Row(NamedTuple):
+    """One text in one process (for edits: at one step). chars before, new ones, and u: new where u < t / T."""
+
+    chars: list[str]
+    new: list[str]
+    u: list[float]
+
+
+def corruption_explorer(
+    texts: Mapping[str, str] | Sequence[str],
+    vocabulary: Sequence[str],
+    mask: str = "_",
+    seed: int = 0,
+    *,
+    image: tuple[Tensor, Tensor, Tensor] | None = None,
+    title: str = "What is left of x0",
+    context: str = "",
+) -> LiveChart:
+    """A text of characters x0 and what is left of it at t / T, by three processes, with a slider for t / T.
+
+    uniform: a character with u < t / T is drawn anew from the K of the vocabulary;  absorbing: it becomes the mask;
+    edits: at step k = round(12 t / T) the text after k calls of ``edits.corrupt``, each on the text before. Each
+    position has one u, uniform in [0, 1), and one replacement: what is hit stays hit, and both processes hit the same
+    positions. Expected share
+    that is left: absorbing 1 - t / T;  uniform 1 - t / T + (t / T) / K;  edits 1 - k / 12, as step k keeps a character
+                                        with
+    chance 1 - 1 / (12 - k + 1) (``even_schedule``; replace, insert and delete in the ratio 2 : 1 : 1).
+    Gaussian: x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps at t = round(T t / T).
+
+    texts: names -> strings, or a list of strings: 1 to 8 of 2 to 128 characters, all from the vocabulary; more than one
+    adds a slider. vocabulary: K >= 2 different printable characters, without the mask. seed: of u, replacements and
+    edits.
+    image: (x0 (64,), eps (64,), alphas_bar (T + 1,), which begins with 1, that of x0 itself): an 8 x 8 image of about
+    unit scale and its noise. Raises ValueError: texts or characters that do not fit, shapes that do not fit, numbers
+    that are not finite.
+    Source: Austin et al. (2021), D3PM, section 3; Reid et al. (2022), DiffusER; Ho et al. (2020), DDPM, equation 4.
+    """
+    named = _checked(texts, vocabulary, mask)
+    letters, K = list(vocabulary), len(vocabulary)
+    rows = _rows(list(named.values()), letters, mask, torch.Generator().manual_seed(int(seed)))
+    lines = [max(-(-len(row.chars) // COLUMNS) for (_, r, _), row in rows.items() if r == which) for which in range(3)]
+    tops = [sum(lines[:r]) * LINE + r * (LINE + GAP) for r in range(3)]
+    height = tops[-1] + (1 + lines[-1]) * LINE + 2
+    values = [
+        {"e": e, "r": r, "s": s, "p": list(range(len(row.chars))), "c": row.chars, "n": row.new, "u": row.u}
+        for (e, r, s), row in rows.items()
+    ]
+    several = slider("text", f"text, 1 to {len(named)}", 1, len(named), 1, 1, width=max(60, 24 * len(named)))
+    params = [
+        *(several if len(named) > 1 else [{"name": "text", "value": 1}]),
+        *slider("share", "t / T, from 0 (the text) to 1 (nothing left)", 0, 1, 0.02, START, width=300),
+        {"name": "step", "expr": f"round({STEPS} * share)"},
+        {"name": "tops", "value": tops},
+        {"name": "names", "value": list(named)},
+        {"name": "lengths", "value": [len(text) for text in named.values()]},
+    ]
+    said = "white: as in x0; orange: drawn anew (only framed: the same again); grey: masked"
+    what = ["'t / T = ' + format(share, '.2f') + ', ' + names[text - 1]"]
+    spec = {"title": heading(title, context, said), "params": params, "spacing": 12}
+    spec["vconcat"] = [text_lines(what, WIDTH), _panel(values, height, K)]
+    words = _in_words(next(iter(named.items())), rows, letters)
+    if image is not None:
+        x0, eps, abar = _checked_image(image)
+        params += [{"name": name, "value": [short(v) for v in x.tolist()]} for name, x in (("x0", x0), ("eps", eps))]
+        params.append(
+            {"name": "abars", "value": [float(f"{v:.9g}") for v in abar.tolist()]}
+        )  # 1 - abar loses digits near 1
+        params += [{"name": "t", "expr": f"round({len(abar) - 1} * share)"}, {"name": "abar", "expr": "abars[t]"}]
+        spec["vconcat"].append(_images(len(abar) - 1, short(max(1.5, x0.abs().max().item()))))
+        t = math.floor((len(abar) - 1) * START + 0.5)  # as Vega rounds
+        words += (
+            f" Gaussian, step {t} of {len(abar) - 1}: {abar[t].sqrt():.2f} of the image, "
+            f"{(1 - abar[t]).sqrt():.2f} of the noise."
+        )
+    sliders = f"Slider{'s: text,' if len(named) > 1 else ':'} t / T."
+    return LiveChart(spec, f"{opening(title, context)} {words} {sliders}")
+
+
+def edited(
+    text: str, vocabulary: Sequence[str], generator: torch.Generator | None = None, steps: int = STEPS
+) -> list[list[tuple[int, str]]]:
+    """The text after 0, 1, ..., ``steps`` steps of edits: characters with their place in ``text``, -1 for a new one.
+
+    Step k keeps each character with chance 1 - beta_k, beta_k = 1 / (steps - k + 1); replace, insert and delete share
+    the rest of the edits 2 : 1 : 1. An insertion uses no character up, hence keep / (1 - insert) = 1 - beta_k.
+    """
+    tokens, fresh = list(enumerate(text)), [(-1, c) for c in vocabulary]
+    found = [tokens]
+    for beta in even_schedule(steps).tolist():
+        keep = 3 * (1 - beta) / (3 + beta)
+        rest = 1 - keep
+        tokens = corrupt(tokens, fresh, generator, keep=keep, replace=rest / 2, insert=rest / 4, delete=rest / 4).tokens
+        found.append(tokens)
+    return found
+
+
+def _checked(texts, vocabulary, mask) -> dict[str, str]:
+    """Names and texts. Raises ValueError if they cannot be drawn."""
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise ValueError("texts must be a dict of names and strings, or a list of strings: put a single text in [ ]")
+    given = dict(texts) if isinstance(texts, Mapping) else {f"text {e}": text for e, text in enumerate(texts, 1)}
+    if not TEXTS[0] <= len(given) <= TEXTS[1]:
+        raise ValueError(f"texts must be {TEXTS[0]} to {TEXTS[1]} texts, got {len(given)}: choose some of them")
+    letters = list(vocabulary)
+    bad = [c for c in letters if not isinstance(c, str) or len(c) != 1 or not c.isprintable()]
+    if len(letters) < 2 or len(set(map(str, letters))) < len(letters) or bad:
+        got = f"got {bad[0]!r}" if bad else f"got {len(letters)}, {len(set(map(str, letters)))} of them different"
+        raise ValueError(f"vocabulary must be at least 2 different printable characters, {got}")
+    if not isinstance(mask, str) or len(mask) != 1 or mask in letters:
+        raise ValueError(f"mask must be one character that the vocabulary does not have, got {mask!r}")
+    for name, text in given.items():
+        if not isinstance(text, str) or not LETTERS[0] <= len(text) <= LETTERS[1]:
+            got = f"{len(text)} characters" if isinstance(text, str) else type(text).__name__
+            raise ValueError(f"text {name!r} must be a string of {LETTERS[0]} to {LETTERS[1]} characters, got {got}")
+        if strange := sorted(set(text) - set(letters)):
+            raise ValueError(
+                f"text {name!r} has characters that the vocabulary does not: {', '.join(map(repr, strange[:5]))}"
+            )
+    return {str(name): text for name, text in given.items()}
+
+
+def _checked_image(image) -> tuple[Tensor, Tensor, Tensor]:
+    if not isinstance(image, Sequence) or len(image) != 3:
+        raise ValueError("image must be three things: x0 (64,), noise (64,) and alphas_bar (T + 1,)")
+    x0, eps, abar = (torch.as_tensor(x).detach().double() for x in image)
+    if x0.numel() != SIDE**2 or eps.numel() != SIDE**2 or abar.dim() != 1 or len(abar) < 2:
+        shapes = ", ".join(str(tuple(x.shape)) for x in (x0, eps, abar))
+        raise ValueError(f"image must be x0 (64,), noise (64,) and alphas_bar (T + 1,) with T at least 1, got {shapes}")
+    if not (x0.isfinite().all() and eps.isfinite().all() and ((abar >= 0) & (abar <= 1)).all()):
+        raise ValueError("image must hold finite numbers, and alphas_bar numbers from 0 to 1")
+    if abs(abar[0].item() - 1) > 1e-6 or (abar[1:] > abar[:-1]).any():
+        raise ValueError(
+            f"alphas_bar must go down from 1, that of x0 itself, got {abar[0]:.4g} first: put a 1 before the "
+            "schedule's (T,)"
+        )
+    return x0.flatten(), eps.flatten(), abar
+
+
+def _rows(
+    texts: list[str], letters: list[str], mask: str, generator: torch.Generator
+) -> dict[tuple[int, int, int], _Row]:
+    """(text, process, step) -> row; the step is -1 where u decides."""
+    rows = {}
+    for e, text in enumerate(texts):
+        n = len(text)
+        # Five digits and below 1: what the page gets is what is compared here, and at t = T all are hit.
+        u = [min(round(x, 5), 0.99999) for x in torch.rand(n, generator=generator, dtype=torch.float64).tolist()]
+        new = [letters[i] for i in torch.randint(len(letters), (n,), generator=generator).tolist()]
+        rows[e, UNIFORM, -1] = _Row(list(text), new, u)
+        rows[e, ABSORBING, -1] = _Row(list(text), [mask] * n, u)
+        for step, tokens in enumerate(edited(text, letters, generator)):
+            tokens = tokens or [(-1, "")]  # an empty text needs a row, too, to say that it is empty
+            chars = [c for _, c in tokens]
+            rows[e, EDITS, step] = _Row(chars, chars, [-1 if place < 0 else 2 for place, _ in tokens])
+    return rows
+
+
+def _panel(values: list[dict], height: int, K: int) -> dict:
+    """The three processes, one under the other, each with its name, its numbers and its text."""
+
+    def at(field: str) -> dict:
+        return {"field": field, "type": "quantitative", "scale": None, "axis": None}
+
+    again = f"datum.r == {UNIFORM} && datum.n == datum.c ? {AGAIN} : {NEW}"
+    steps = [
+        {"filter": f"datum.e == text - 1 && (datum.r != {EDITS} || datum.s == step)"},
+        {"flatten": ["p", "c", "n", "u"]},
+        calculate("hit", "datum.u < share"),
+        calculate("shown", "datum.hit ? datum.n : datum.c"),
+        calculate("kind", f"!datum.hit ? {SAME} : datum.r == {ABSORBING} ? {MASKED} : {again}"),
+    ]
+    # For edits u is 2 (kept) or -1 (new), so that share = 0 hits none of x0 and share = 1 none that is kept.
+    placed = [
+        calculate("x", f"datum.p % {COLUMNS} * {CHAR} + 1"),
+        calculate("x2", f"datum.x + {CHAR - 0.5}"),
+        calculate("middle", f"datum.x + {CHAR / 2}"),
+        calculate("top", f"tops[datum.r] + {LINE} * (1 + floor(datum.p / {COLUMNS})) + 1"),
+        calculate("bottom", f"datum.top + {LINE - 2}"),
+        calculate("y", f"datum.top + {LINE / 2 - 1}"),
+    ]
+    counted = [
+        calculate("left", f"datum.kind == {SAME} || datum.kind == {AGAIN} ? 1 : 0"),
+        calculate("one", "length(datum.shown) ? 1 : 0"),
+        {
+            "aggregate": [{"op": "sum", "field": "left", "as": "left"}, {"op": "sum", "field": "one", "as": "length"}],
+            "groupby": ["r"],
+        },
+        calculate("y", f"tops[datum.r] + {LINE / 2}"),
+        calculate(
+            "expected",
+            f"datum.r == {UNIFORM} ? 1 - share + share / {K} : datum.r == {ABSORBING} ? 1 - share : 1 - step / {STEPS}",
+        ),
+        calculate("of", f"datum.r == {EDITS} ? '; length ' + datum.length + ', x0 ' + lengths[text - 1] : ''"),
+        calculate(
+            "name",
+            f"[{', '.join(map(repr, _names(K)))}][datum.r] + (datum.r == {EDITS} ? ', step ' + step + ' of "
+            f"{STEPS}' : '')",
+        ),
+        calculate(
+            "words",
+            "'characters left of x0: ' + format(datum.left / lengths[text - 1], '.0%') + ', expected ' + "
+            "format(datum.expected, '.0%')"
+            " + datum.of",
+        ),
+    ]
+    fills = [{"test": f"datum.kind == {kind}", "value": fill} for kind, fill in FILLS.items()]
+    cells = {"transform": [{"filter": f"datum.kind != {SAME} && length(datum.shown)"}]}
+    cells["mark"] = {"type": "rect", "strokeWidth": 1, "aria": False}
+    cells["encoding"] = {"x": at("x"), "x2": {"field": "x2"}, "y": at("top"), "y2": {"field": "bottom"}}
+    cells["encoding"]["fill"] = {"condition": fills, "value": "white"}
+    cells["encoding"]["stroke"] = {
+        "condition": {"test": f"datum.kind == {AGAIN}", "value": ROLE_COLOURS["result"]},
+        "value": "white",
+    }
+    chars = {"mark": {"type": "text", "align": "center", "font": FONT, "fontSize": SIZE, "aria": False}}
+    chars["encoding"] = {"x": at("middle"), "y": at("y"), "text": {"field": "shown", "type": "nominal"}}
+
+    def head(field: str, **mark: str | int) -> dict:
+        mark = {"type": "text", "fontSize": 12, "limit": WIDTH, **mark}
+        return {"mark": mark, "encoding": {"y": at("y"), "text": {"field": field, "type": "nominal"}}}
+
+    heads = {
+        "transform": counted,
+        "layer": [head("name", x=0, align="left", fontWeight="bold"), head("words", x=WIDTH - 4, align="right")],
+    }
+    layers = [heads, {"transform": placed, "layer": [cells, chars]}]
+    return {"width": WIDTH, "height": height, "data": {"values": values}, "transform": steps, "layer": layers}
+
+
+def _names(K: int) -> list[str]:
+    return [f"uniform: drawn from {K} characters", "absorbing: masked", "edits"]
+
+
+def _images(T: int, bound: float) -> dict:
+    """x_t = sqrt(abar) x0 + sqrt(1 - abar) eps as three images; 0 is grey, ``bound`` black, -``bound`` white."""
+    size, pitch = SIDE * PIXEL, SIDE * PIXEL + BETWEEN
+    placed = [
+        calculate("which", f"floor(datum.i / {SIDE**2})"),
+        calculate("k", f"datum.i % {SIDE**2}"),
+        calculate("x", f"{pitch} * datum.which + {PIXEL} * (datum.k % {SIDE})"),
+        calculate("x2", f"datum.x + {PIXEL}"),
+        calculate("y", f"{LINE} + {PIXEL} * floor(datum.k / {SIDE})"),
+        calculate("y2", f"datum.y + {PIXEL}"),
+    ]
+
+    def at(field: str) -> dict:
+        return {"field": field, "type": "quantitative", "scale": None, "axis": None}
+
+    grey = {"field": "grey", "type": "quantitative", "legend": None}
+    grey["scale"] = {"domain": [-bound, bound], "range": ["#FFFFFF", "#000000"], "clamp": True}
+    place = {"x": at("x"), "x2": {"field": "x2"}, "y": at("y"), "y2": {"field": "y2"}}
+    encoding = {**place, "color": grey, "description": {"field": "described", "type": "nominal"}}
+    described = calculate(
+        "described", "['x_t', 'x0', 'noise'][datum.which] + ' ' + datum.k + ': ' + format(datum.grey, '.5f')"
+    )
+
+    def pixels(first: int, last: int, value: str) -> dict:
+        data = {"sequence": {"start": first * SIDE**2, "stop": last * SIDE**2, "as": "i"}}
+        return {
+            "data": data,
+            "transform": [*placed, calculate("grey", value), described],
+            "mark": {"type": "rect"},
+            "encoding": encoding,
+        }
+
+    # What the slider does not change is a layer of its own, which is not computed again.
+    drawn = [
+        pixels(0, 1, "sqrt(abar) * x0[datum.k] + sqrt(1 - abar) * eps[datum.k]"),
+        pixels(1, 3, "[x0, eps][datum.which - 1][datum.k]"),
+    ]
+    frames = {
+        "data": {"values": [{"x": pitch * i, "x2": pitch * i + size, "y": LINE, "y2": LINE + size} for i in range(3)]}
+    }
+    frames |= {"mark": {"type": "rect", "fillOpacity": 0, "stroke": FAINT, "aria": False}, "encoding": place}
+    signs = [("'=  ' + format(sqrt(abar), '.2f') + '  ×'", 0), ("'+  ' + format(sqrt(1 - abar), '.2f') + '  ×'", 1)]
+    middle, font = LINE + size / 2, {"type": "text", "fontSize": 13, "color": INK}
+    texts = [{**font, "x": pitch * i + size + BETWEEN / 2, "y": middle, "text": {"expr": sign}} for sign, i in signs]
+    right, plain = 3 * size + 2 * BETWEEN + 16, {**font, "align": "left", "fontSize": 12}
+    ratio = "abar < 1 ? format(abar / (1 - abar), '.3~g') + ' : 1' : '1 : 0'"
+    told = [f"'step t = ' + t + ' of {T}'", "'ᾱ = ' + format(abar, '.4f')", "'signal : noise ='", ratio]
+    texts += [{**plain, "x": right, "y": LINE + 10 + 18 * i, "text": {"expr": line}} for i, line in enumerate(told)]
+    said = enumerate(("Gaussian: x_t", "the image x0", "the noise ε"))
+    names = [{**plain, "x": pitch * i, "y": LINE / 2, "text": name} for i, name in said]
+    names[0]["fontWeight"] = "bold"
+    layers = [*drawn, frames, *({"data": {"values": [{}]}, "mark": mark} for mark in (*texts, *names))]
+    return {"width": WIDTH, "height": LINE + size + 2, "layer": layers}
+
+
+def _in_words(first: tuple[str, str], rows: dict[tuple[int, int, int], _Row], letters: list[str]) -> str:
+    """The first text where the slider starts, in each process."""
+    name, text = first
+    step = round(STEPS * START)
+    parts = []
+    for r, who in enumerate(("uniform", "absorbing", f"edits, step {step} of {STEPS}")):
+        row = rows[0, r, step if r == EDITS else -1]
+        hit = [u < START for u in row.u]
+        shown = "".join(new if h else old for old, new, h in zip(row.chars, row.new, hit))
+        same = [not h or (r == UNIFORM and new == old) for old, new, h in zip(row.chars, row.new, hit)]
+        expected = [1 - START + START / len(letters), 1 - START, 1 - step / STEPS][r]
+        left, likely = (math.floor(100 * share + 0.5) for share in (sum(same) / len(text), expected))
+        parts.append(f"{who} ({left}% left, expected {likely}%): {shown}")
+    return f"{name[:1].upper()}{name[1:]}: {text} | At t / T = {START}, {' | '.join(parts)} |"

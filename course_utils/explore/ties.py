@@ -1,0 +1,533 @@
+"""The live chart of TIES-Merging: at each coordinate the task vectors are trimmed, elect a sign, and the winners are
+averaged."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from course_utils.explore.chart import (
+    ROW,
+    TEXT_COLOURS,
+    LiveChart,
+    calculate,
+    heading,
+    opening,
+    row_axis,
+    row_names,
+    slider,
+    stop_slider,
+    text_lines,
+)
+from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
+from course_utils.merging.task_vectors import disjoint_mean, elect_sign, keep_count
+
+PLUS, MINUS, GREY = TEXT_COLOURS[1], TEXT_COLOURS[2], ROLE_COLOURS["other"]  # white signs can be read on the first two
+WIDTH = 742  # pixels: of the chart
+NUMBER = 62  # pixels beside the bars, for a sign, five digits and an arrow
+PLOT = 4 * ROW  # pixels: height of the small picture of the merged values
+RESULTS = ("λ × mean", "λ × sum", "λ × TIES")
+VOTE = "sum of kept"
+HERE, ONCE = {"filter": "datum.c == coord"}, {"filter": "datum.m == 0"}
+SIGNED = {"condition": {"test": "datum.value < 0", "value": MINUS}, "value": PLUS}
+PALE = {"condition": [{"test": "datum.agrees", "value": 1}, {"test": "datum.kept", "value": 0.2}], "value": 0}
+DASHED = {"condition": {"test": "datum.kept", "value": [1, 0]}, "value": [3, 2]}
+DESCRIBED = {"description": {"field": "described", "type": "nominal"}}
+
+
+def number_text(digits: int) -> str:
+    """A Vega expression for a number with its sign: put the value in the place of {0}."""
+    return f"(abs({{0}}) < {0.5 * 10**-digits} ? '0' : format({{0}}, '+.{digits}f'))"
+
+
+def steps() -> list[dict]:
+    """Trim, elect and merge in Vega, for each model and coordinate; what belongs to the coordinate is in all its
+    rows."""
+
+    def summed(**fields: str) -> dict:
+        return {"joinaggregate": [{"op": "sum", "field": f, "as": to} for to, f in fields.items()], "groupby": ["c"]}
+
+    return [
+        calculate("cut", "cuts[datum.m][density_i]"),
+        calculate("kept", "datum.v != 0 && abs(datum.v) >= datum.cut ? 1 : 0"),
+        calculate("k", "datum.kept ? datum.v : 0"),
+        summed(total="v", mass="k", voters="kept"),
+        calculate("sign", "datum.mass > 0 ? 1 : datum.mass < 0 ? -1 : datum.voters ? majority[density_i] : 0"),
+        calculate("agrees", "datum.kept && datum.sign * datum.v > 0 ? 1 : 0"),
+        calculate("a", "datum.agrees ? datum.v : 0"),
+        summed(winners="a", count="agrees"),
+        calculate("ties", "datum.count ? datum.winners / datum.count : 0"),
+        calculate("word", "datum.agrees ? '' : datum.kept ? 'outvoted' : datum.v ? 'trimmed' : 'unchanged'"),
+    ]
+
+
+def _across(left: int) -> dict:
+    scale = {"domain": [-1, 1], "range": [NUMBER, left - NUMBER], "clamp": True, "nice": False}
+    return {"field": "at", "type": "quantitative", "axis": None, "stack": None, "scale": scale}
+
+
+def _still(mark: dict, **places) -> dict:
+    """A mark at given pixels, which take the place of the encoding that a panel's layers share."""
+    encoding = {place: {"value": {"expr": at} if isinstance(at, str) else at} for place, at in places.items()}
+    return {"data": {"values": [{}]}, "mark": {**mark, "aria": False}, "encoding": encoding}
+
+
+def _zero(left: int, rows: int) -> dict:
+    return _still({"type": "rule", "color": FAINT}, x=left / 2, y=0, y2=rows * ROW)
+
+
+def _numbered(number: str) -> list[dict]:
+    """The place ``at`` of ``value`` on the axis, and its number: with an arrow if the axis is too short."""
+    cut = f"datum.over > 1 ? '» ' + {number} : datum.over < -1 ? {number} + ' «' : {number}".replace(
+        "{0}", "datum.value"
+    )
+    return [
+        calculate("over", "datum.value / spans[coord - 1]"),
+        calculate("at", "clamp(datum.over, -1, 1)"),
+        calculate("number", cut),
+    ]
+
+
+def _beside(x: dict, bold: str = "false") -> list[dict]:
+    """The numbers behind the ends of bars, on both sides of zero."""
+    text = {"x": x, "text": {"field": "number", "type": "nominal"}}
+    weight = {"expr": f"{bold} ? 'bold' : 'normal'"}
+    return [
+        {
+            "transform": [{"filter": f"datum.value {side} 0"}],
+            "mark": {"type": "text", "align": align, "dx": dx, "fontWeight": weight},
+            "encoding": text,
+        }
+        for side, align, dx in ((">=", "left", 4), ("<", "right", -4))
+    ]
+
+
+def votes(n: int, left: int, number: str) -> dict:
+    """The task vectors at the chosen coordinate, what becomes of each, and the sum that elects the sign."""
+    x = _across(left)
+    # The number stands behind the bar and behind the threshold; the word on the other side of zero.
+    models = [
+        HERE,
+        calculate("row", "datum.m + 1"),
+        calculate("value", "datum.v"),
+        *_numbered(number),
+        calculate("limit", "datum.cut / spans[coord - 1] * (datum.v < 0 ? -1 : 1)"),
+        calculate("far", "abs(datum.limit) > 1 || abs(datum.at) > abs(datum.limit) ? datum.at : datum.limit"),
+        calculate("described", "datum.name + ' ' + format(datum.v, '+.6f') + ' ' + (datum.word || 'contributes')"),
+    ]
+    elected = (
+        "datum.voters == 0 ? 'nothing kept' : (datum.mass == 0 ? 'a tie, majority ' : 'elected ')"
+        " + (datum.sign > 0 ? '+' : datum.sign < 0 ? '−' : '0')"
+    )
+    vote = [
+        HERE,
+        ONCE,
+        calculate("row", f"{n + 1}"),
+        calculate("value", "datum.mass"),
+        *_numbered(number),
+        calculate("word", elected),
+        calculate("described", f"'{VOTE} ' + format(datum.mass, '+.6f') + ' ' + datum.word"),
+    ]
+    bar = {"type": "bar", "height": ROW - 6, "orient": "horizontal", "strokeWidth": 1.2}
+    word = {"type": "text", "x": {"expr": f"{left / 2} + (datum.value < 0 ? 6 : -6)"}}
+    word["align"] = {"expr": "datum.value < 0 ? 'left' : 'right'"}
+    said = {"text": {"field": "word", "type": "nominal"}}
+    styled = {
+        "fill": SIGNED,
+        "stroke": SIGNED,
+        "fillOpacity": PALE,
+        "strokeDash": DASHED,
+    }
+    threshold = {
+        "type": "tick",
+        "orient": "vertical",
+        "thickness": 1.2,
+        "size": ROW - 4,
+        "color": INK,
+        "opacity": 1,
+        "aria": False,
+    }
+    layers = [
+        {
+            "transform": models,
+            "layer": [
+                {"mark": bar, "encoding": {"x": x, **DESCRIBED, **styled}},
+                {
+                    "transform": [{"filter": "abs(datum.limit) <= 1 && datum.cut > 0"}],
+                    "mark": threshold,
+                    "encoding": {"x": {**x, "field": "limit"}},
+                },
+                *_beside({**x, "field": "far"}),
+                {"mark": {**word, "fontStyle": "italic"}, "encoding": said},
+            ],
+        },
+        {
+            "transform": vote,
+            "layer": [
+                {"mark": bar, "encoding": {"x": x, **DESCRIBED, "fill": SIGNED}},
+                *_beside(x, "true"),
+                {"mark": {**word, "fontWeight": "bold"}, "encoding": said},
+            ],
+        },
+    ]
+    heading = {"text": "at this coordinate", "frame": "group", "offset": 14}
+    size = {"width": left, "height": (n + 1) * ROW}
+    return {"title": heading, **size, "encoding": {"y": row_axis(n + 1)}, "layer": [_zero(left, n + 1), *layers]}
+
+
+def _column(d: int) -> dict:
+    return {
+        "field": "c",
+        "type": "ordinal",
+        "axis": None,
+        "scale": {"type": "band", "domain": list(range(1, d + 1)), "padding": 0},
+    }
+
+
+def _chosen(cell: int, height: int) -> dict:
+    """The frame around the chosen coordinate."""
+    frame = {"x": f"(coord - 1) * {cell} + 0.6", "x2": f"coord * {cell} - 0.6", "y": 0, "y2": height}
+    return _still({"type": "rect", "fill": None, "stroke": INK, "strokeWidth": 1.2}, **frame)
+
+
+def grid(n: int, d: int, cell: int) -> dict:
+    """The signs that stay, models x coordinates, and the row of elected signs."""
+    square = {
+        "type": "point",
+        "shape": "square",
+        "size": (min(cell, ROW) - 4) ** 2,
+        "strokeWidth": 1,
+        "opacity": 1,
+        "filled": True,
+    }
+    glyph = {"type": "text", "fontWeight": "bold", "fontSize": min(cell, 13), "aria": False}
+    sign = {"text": {"field": "glyph", "type": "nominal"}}
+    glyphs = "datum.value > 0 ? '+' : datum.value < 0 ? '−' : '·'"
+    models = [
+        calculate("row", "datum.m + 1"),
+        calculate("value", "datum.v"),
+        calculate("glyph", f"datum.kept ? {glyphs} : ''"),
+        calculate("described", "datum.name + ', coordinate ' + datum.c + ': ' + (datum.word || datum.glyph)"),
+    ]
+    grey = {"condition": [{"test": "!datum.kept", "value": GREY}, SIGNED["condition"]], "value": PLUS}
+    cells = {"fill": SIGNED, "stroke": grey, "fillOpacity": PALE, "strokeDash": DASHED, **DESCRIBED}
+    inner = {"color": {"condition": [{"test": "datum.agrees", "value": "white"}, SIGNED["condition"]], "value": PLUS}}
+    vote = [
+        ONCE,
+        calculate("row", f"{n + 1}"),
+        calculate("value", "datum.sign"),
+        calculate("glyph", glyphs),
+        calculate("described", "'elected at coordinate ' + datum.c + ': ' + datum.glyph"),
+    ]
+    solid = {"fill": SIGNED, "fillOpacity": {"condition": {"test": "datum.value", "value": 1}, "value": 0}, **DESCRIBED}
+    white = {"color": {"condition": {"test": "datum.value", "value": "white"}, "value": INK}}
+    layers = [
+        _chosen(cell, (n + 1) * ROW),
+        _still({"type": "text", "text": "▼", "fontSize": 10}, x=f"(coord - 0.5) * {cell}", y=-6),
+        {
+            "transform": models,
+            "layer": [{"mark": square, "encoding": cells}, {"mark": glyph, "encoding": {**sign, **inner}}],
+        },
+        {
+            "transform": vote,
+            "layer": [{"mark": square, "encoding": solid}, {"mark": glyph, "encoding": {**sign, **white}}],
+        },
+        _still({"type": "rule", "color": INK}, x=0, x2=d * cell, y=n * ROW),
+    ]
+    size = {"width": d * cell, "height": (n + 1) * ROW}
+    encoding = {"x": _column(d), "y": row_axis(n + 1)}
+    return {
+        "title": {"text": f"all {d} coordinates", "frame": "group", "offset": 3},
+        **size,
+        "encoding": encoding,
+        "layer": layers,
+    }
+
+
+def results(n: int, left: int, number: str) -> dict:
+    """Mean, sum and TIES at the chosen coordinate, times λ."""
+    x = _across(left)
+    transform = [
+        HERE,
+        ONCE,
+        calculate("mean", f"datum.total / {n}"),
+        {"fold": ["mean", "total", "ties"], "as": ["which", "unscaled"]},
+        calculate("row", "indexof(['mean', 'total', 'ties'], datum.which) + 1"),
+        calculate("value", "lam * datum.unscaled"),
+        *_numbered(number),
+        calculate(
+            "described", f"{json.dumps(RESULTS, ensure_ascii=False)}[datum.row - 1] + ' ' + format(datum.value, '+.6f')"
+        ),
+    ]
+    dot = {"type": "point", "filled": True, "size": 90, "opacity": 1}
+    layers = [
+        _zero(left, 3),
+        {
+            "mark": {"type": "bar", "height": 3, "orient": "horizontal", "aria": False},
+            "encoding": {"x": x, "color": SIGNED},
+        },
+        {"mark": dot, "encoding": {"x": x, "color": SIGNED, **DESCRIBED}},
+        *({**one, "mark": {**one["mark"], "dx": 2 * one["mark"]["dx"]}} for one in _beside(x, "datum.row == 3")),
+    ]
+    heading = {"text": "what the base gets", "frame": "group", "offset": 5}
+    return {
+        "title": heading,
+        "width": left,
+        "height": 3 * ROW,
+        "transform": transform,
+        "encoding": {"y": row_axis(3)},
+        "layer": layers,
+    }
+
+
+def all_results(n: int, d: int, cell: int, end: float) -> dict:
+    """TIES and the mean at all coordinates."""
+    y = {
+        "field": "value",
+        "type": "quantitative",
+        "axis": None,
+        "stack": None,
+        "scale": {"domain": [-end, end], "nice": False},
+    }
+    bar = {"type": "bar", "width": min(max(cell - 5, 4), 20)}
+    ties = [
+        calculate("value", "lam * datum.ties"),
+        calculate("described", "'TIES at ' + datum.c + ': ' + format(datum.value, '+.6f')"),
+    ]
+    tick = {
+        "type": "tick",
+        "orient": "horizontal",
+        "thickness": 2,
+        "size": min(cell - 2, 24),
+        "color": INK,
+        "opacity": 1,
+        "aria": False,
+    }
+    layers = [
+        _chosen(cell, PLOT),
+        _still({"type": "rule", "color": GREY}, x=0, x2=d * cell, y=PLOT / 2),
+        {"transform": ties, "mark": bar, "encoding": {"y": y, "color": SIGNED, **DESCRIBED}},
+        {"transform": [calculate("value", f"lam * datum.total / {n}")], "mark": tick, "encoding": {"y": y}},
+    ]
+    heading = {"text": "λ × TIES (ticks: λ × mean)", "frame": "group", "offset": 5}
+    size = {"width": d * cell, "height": PLOT}
+    return {"title": heading, **size, "transform": [ONCE], "encoding": {"x": _column(d)}, "layer": layers}
+
+
+def spelled_out(number: str) -> dict:
+    """The mean of the winners, spelled out."""
+    winners, ties, scaled = (
+        number.replace("{0}", value) for value in ("datum.winners", "datum.ties", "lam * datum.ties")
+    )
+    spelled = (
+        "datum.count == 0 ? 'TIES: nobody contributes, the base keeps its value' : "
+        f"'TIES: the winners add up to ' + {winners} + ', there are ' + datum.count + ': ' + {winners} + ' / ' "
+        "+ datum.count"
+        f" + ' = ' + {ties} + ';  times λ: ' + {scaled}"
+    )
+    mark = {"type": "text", "align": "left", "x": 0, "fontSize": 12, "limit": WIDTH}
+    encoding = {"text": {"field": "spelled", "type": "nominal"}}
+    transform = [HERE, ONCE, calculate("spelled", spelled)]
+    return {"width": WIDTH, "height": ROW, "transform": transform, "mark": mark, "encoding": encoding}
+
+
+DENSITIES = (1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)  # the stops of the density slider
+USUAL = 0.2  # the density of the paper
+MODELS, COORDINATES = (2, 6), (4, 24)
+GAP, NAMES, GRID, CELL = 14, 122, 312, 48  # pixels: between panels; at most, the names, all coordinates, one of them
+
+
+@dataclass(frozen=True, eq=False)
+class Thresholds:
+    """What the trim and the election take from whole task vectors, for each of ``stops``: see ``thresholds``.
+
+    stops: densities, falling; sizes (n, stops): the smallest magnitude that stays in each model; majority: the sign
+    that most of the elected coordinates have (+1, -1, or 0 if neither), which an exact tie gets.
+    """
+
+    stops: tuple[float, ...]
+    sizes: Tensor
+    majority: list[int]
+
+
+def thresholds(tau: Tensor, stops: Sequence[float] = DENSITIES) -> Thresholds:
+    """The thresholds that ``task_vectors.trim`` has over the whole task vectors ``tau`` (n, D), at each density of
+    ``stops``.
+
+    Of entries that are equal at the threshold trim keeps as many as there is room for, and the chart all of them.
+    Raises ValueError: not (n, D), numbers that are not finite, densities outside (0, 1] or not falling.
+    """
+    tau = torch.as_tensor(tau).detach()
+    if tau.dim() != 2 or not tau.numel() or not tau.isfinite().all():
+        raise ValueError(
+            f"tau must be (n, D) finite numbers, one whole task vector in each row, got {tuple(tau.shape)}"
+        )
+    stops = tuple(stops)
+    if (
+        len(stops) < 2
+        or not 1 >= stops[0]
+        or not stops[-1] > 0
+        or not all(a > b for a, b in zip(stops[:-1], stops[1:]))
+    ):
+        raise ValueError(
+            f"stops must be at least two densities, from the largest (at most 1) down to above 0, got {stops}"
+        )
+    kept = torch.tensor([keep_count(density, tau.shape[1]) for density in stops])
+    sizes = torch.stack([row.abs().sort(descending=True).values[kept - 1] for row in tau])  # (n, stops)
+    majority = [
+        int(tau.where(tau.abs() >= size[:, None], torch.zeros_like(tau)).sum(0).sign().sum().sign()) for size in sizes.T
+    ]
+    return Thresholds(stops, sizes.double(), majority)
+
+
+def ties_explorer(
+    tau: Tensor,
+    *,
+    magnitudes: Thresholds,
+    names: Sequence[str],
+    title: str = "Trim, elect a sign, merge those who agree",
+    context: str = "",
+    coordinates: Sequence[str] | None = None,
+) -> LiveChart:
+    """The three steps of TIES-Merging at one coordinate and at all, with sliders for density, coordinate and λ.
+
+    sign = sgn(sum of the kept τ_i), and where that is 0 the majority's;  TIES = the mean of the kept τ_i of that sign;
+    beside it the plain mean and the sum of all τ_i (task arithmetic); all three times λ.
+
+    tau: (n, d), the task vectors of 2 to 6 models at 4 to 24 coordinates (chosen from the real ones); magnitudes: what
+    ``thresholds`` says of the whole task vectors (of the very same numbers), as the trim ranks all entries. names: n
+    models; coordinates: d names of what was chosen. Raises ValueError: shapes and numbers of names that do not fit,
+    numbers that are not finite.
+    Source: Yadav et al. (2023), section 4 and figure 1; Ilharco et al. (2023) for the sum.
+    """
+    tau = _checked(tau, magnitudes, names, coordinates)
+    n, d = tau.shape
+    places = [f"coordinate {c} of {d}" for c in range(1, d + 1)]
+    if coordinates is not None:
+        places = [f"{place}: {name}" for place, name in zip(places, coordinates)]
+    start = min(range(len(magnitudes.stops)), key=lambda i: abs(magnitudes.stops[i] - USUAL))
+    found = _merged(tau, magnitudes, start)
+    first = _interesting(*found[:2])
+    rows = [
+        {"m": m, "c": c + 1, "name": name, "v": v}
+        for m, name in enumerate(names)
+        for c, v in enumerate(tau[m].tolist())
+    ]
+    largest = tau.abs().amax(dim=0)
+    # λ goes up to 2, and so do mean and TIES; a sum that is longer than the axis is cut, and its number says so.
+    spans = tau.sum(dim=0).abs().minimum(3 * largest).maximum(2 * largest)
+    params = [
+        *stop_slider("density", "density, the share that each model keeps", magnitudes.stops, start),
+        *slider("coord", f"coordinate, 1 to {d}", 1, d, 1, first + 1),
+        *slider("lam", "λ, scale of what is added", 0, 2, 0.05, 1),
+        {"name": "cuts", "value": magnitudes.sizes.tolist()},
+        {"name": "majority", "value": magnitudes.majority},
+        {"name": "spans", "value": spans.masked_fill(spans == 0, 1).tolist()},
+        {"name": "places", "value": places},
+    ]
+    names_width = min(NAMES, 7 * max(map(len, [*names, *RESULTS, VOTE])) + 4)
+    cell = min(CELL, GRID // d)
+    left = WIDTH - names_width - cell * d - 2 * GAP
+    number = number_text(_digits(tau))
+    above = [row_names("name", n + 1, names_width), votes(n, left, number), grid(n, d, cell)]
+    above[0] |= {"data": {"values": [{"row": m + 1, "name": name} for m, name in enumerate([*names, VOTE])]}}
+    below = [
+        row_names("name", 3, names_width),
+        results(n, left, number),
+        all_results(n, d, cell, 2 * largest.max().item() or 1),
+    ]
+    below[0] |= {"data": {"values": [{"row": r + 1, "name": name} for r, name in enumerate(RESULTS)]}}
+    for panel in (above[0], below[0]):
+        panel["mark"]["limit"] = names_width
+    said = (
+        "solid: contributes; pale: outvoted; hollow: trimmed; thin line: the model's threshold; ▼ the chosen coordinate"
+    )
+    setting = "'density ' + format(100 * density, '.4~g') + ' %, λ = ' + format(lam, '.2f')"
+    spec = {
+        "title": heading(title, context, said),
+        "params": params,
+        "data": {"values": rows},
+        "transform": steps(),
+        "spacing": 12,
+    }
+    spec["vconcat"] = [
+        text_lines(["places[coord - 1]", setting], WIDTH),
+        {"hconcat": above, "spacing": GAP, "bounds": "flush"},
+        {"hconcat": below, "spacing": GAP, "bounds": "flush"},
+        spelled_out(number),
+    ]
+    words = _in_words(tau, found, magnitudes.stops[start], first, list(names), places)
+    return LiveChart(spec, f"{opening(title, context)} {words} Sliders: density, coordinate, λ.")
+
+
+def _checked(tau: Tensor, magnitudes: Thresholds, names: Sequence[str], coordinates: Sequence[str] | None) -> Tensor:
+    """tau in float64. Raises ValueError if it cannot be drawn."""
+    tau = torch.as_tensor(tau).detach().double()
+    sizes = [tau.shape[i] if tau.dim() == 2 else 0 for i in (0, 1)]
+    if not all(low <= size <= high for size, (low, high) in zip(sizes, (MODELS, COORDINATES))):
+        raise ValueError(
+            f"tau must be (n, d) for n = 2 to 6 models and d = 4 to 24 coordinates, got {tuple(tau.shape)}"
+        )
+    if not tau.isfinite().all():
+        raise ValueError("tau holds numbers that are not finite")
+    if len(names) != len(tau) or len(magnitudes.sizes) != len(tau):
+        raise ValueError(
+            f"{len(tau)} task vectors need as many names and thresholds, got {len(names)} and {len(magnitudes.sizes)}"
+        )
+    if coordinates is not None and len(coordinates) != tau.shape[1]:
+        raise ValueError(f"{tau.shape[1]} coordinates need as many names, got {len(coordinates)}")
+    return tau
+
+
+def _merged(tau: Tensor, magnitudes: Thresholds, stop: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What is kept and who agrees, both (n, d) booleans; the elected signs and the merged values, both (d,)."""
+    kept = (tau.abs() >= magnitudes.sizes[:, stop, None]) & (tau != 0)
+    trimmed = tau.where(kept, torch.zeros_like(tau))
+    sign = elect_sign(trimmed)
+    sign = sign.where(trimmed.sum(dim=0) != 0, torch.full_like(sign, magnitudes.majority[stop]))
+    return kept, kept & (tau.sign() == sign), sign, disjoint_mean(trimmed, sign)
+
+
+def _interesting(kept: Tensor, agrees: Tensor) -> int:
+    """The coordinate where the chart starts: where models are outvoted, others trimmed, and most agree."""
+    n = len(kept)
+    out, trimmed, count = (kept & ~agrees).sum(dim=0), (~kept).sum(dim=0), agrees.sum(dim=0)
+    return int((n * n * ((out > 0).long() + (trimmed > 0) + (count > 1)) + n * out + count).argmax())
+
+
+def _digits(tau: Tensor) -> int:
+    """Decimals that give the largest sum four digits."""
+    return min(max(3 - math.floor(math.log10(tau.abs().sum(dim=0).max().item() or 1.0)), 0), 7)
+
+
+def _in_words(tau: Tensor, found: tuple, density: float, first: int, names: list[str], places: list[str]) -> str:
+    """The chosen coordinate, and how many entries of each model are trimmed and outvoted."""
+    digits, (kept, agrees, sign, ties) = _digits(tau), found
+    column, states = tau[:, first], []
+    for m, name in enumerate(names):
+        state = (
+            "contributes"
+            if agrees[m, first]
+            else "outvoted"
+            if kept[m, first]
+            else "trimmed"
+            if column[m]
+            else "unchanged"
+        )
+        states.append(f"{name} {column[m]:+.{digits}f} {state}")
+    elected = {1: "+", -1: "−", 0: "none"}[int(sign[first])] if kept[:, first].any() else "none"
+    sums = f"mean {column.mean():+.{digits}f}, sum {column.sum():+.{digits}f}, TIES {ties[first]:+.{digits}f}"
+    counts = [
+        f"{name} {int(a.sum())} contribute, {int((k & ~a).sum())} outvoted, {int((~k).sum())} trimmed"
+        for name, k, a in zip(names, kept, agrees)
+    ]
+    text = (
+        f"At density {100 * density:g} % and λ = 1, {places[first]}: {', '.join(states)}; elected sign "
+        f"{elected}; {sums}."
+    )
+    return f"{text} Of all {tau.shape[1]} coordinates: {'; '.join(counts)}.".replace("-0.", "−0.")

@@ -1,0 +1,328 @@
+"""The live chart of several translations of one sentence: which words each has in common with the reference."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
+from typing import Any, NamedTuple
+
+from course_utils.explore.chart import PALE, TEXT_COLOURS, LiveChart, calculate, heading, opening, slider, text_lines
+from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
+
+NAMES, SENTENCES, LINES = (2, 8), (1, 40), (1, 8)
+FONT, SIZE, CHAR = "DejaVu Sans Mono, Menlo, monospace", 13, 7.84  # pixels of a letter and of a column (0.603 of it)
+COLUMNS, LINE, GAP = 82, 19, 10  # letters in a line; pixels: height of a line, space between two rows
+WIDTH = round(COLUMNS * CHAR)  # pixels: 643
+LONGEST, SCORE = 24, 16  # letters of a name and of the score's name
+WORD = re.compile(r"[^\s—–]+[—–]*|[—–]+")  # blanks and dashes divide words
+MARKED, UNDERLINE = TEXT_COLOURS[2], ROLE_COLOURS["negative"]  # vermilion, for text dark enough to be read on white
+PLAIN, SHARED, MISSING, NOTE = range(
+    4
+)  # what a word is: not compared, matched, underlined, a remark of the chart's own
+
+
+class _Row(NamedTuple):
+    """One text as it is drawn: words with their column, line and kind; what is told beside the name."""
+
+    words: list[str]
+    columns: list[int]
+    lines: list[int]
+    kinds: list[int]
+    told: str
+    score: str
+
+
+def translation_viewer(
+    rows: Mapping[str, Sequence[str]],
+    *,
+    reference: str,
+    title: str = "Translations side by side",
+    context: str = "",
+    plain: Sequence[str] = ("English",),
+    scores: Mapping[str, Sequence[float]] | None = None,
+    score_name: str = "score",
+    labels: Sequence[str] | None = None,
+    lines: int = 3,
+) -> LiveChart:
+    """N sentences in several versions, one sentence at a time, with a slider for the sentence.
+
+    Words that the reference does not have are underlined. Blanks and dashes divide words; case and punctuation do not
+    count. What a version has in common with the reference is their longest common subsequence, so that order counts
+    and each word of the reference is matched once. Beside a name: its length "of" the number of words of the reference
+    (their ratio is the recall of ROUGE-L: Lin, 2004, section 3.1).
+
+    rows: name -> N texts, 2 to 8 names, N = 1 to 40; reference: the name that the others are compared with; plain:
+    names in another language, not compared. scores: name -> N numbers, for any of the names, shown as ``score_name``
+    beside the name. labels: N strings that say which sentence it is. lines: a row is cut after so many lines of 82
+    letters, and then says how much is missing; the counts are those of the whole text. Raises ValueError: names or
+    lengths that do not fit, a reference without words, scores that are not finite, too many names or sentences.
+    """
+    texts, N = _checked(rows, reference, plain, labels, lines)
+    scores = _checked_scores(scores or {}, score_name, texts, N)
+    named = [""] * N if labels is None else [str(label) for label in labels]
+    drawn = {name: [] for name in texts}
+    digits = 1 if max((abs(x) for values in scores.values() for x in values), default=0) >= 10 else 2
+    for name, versions in texts.items():
+        for n, text in enumerate(versions):
+            against = None if name in plain else texts[reference][n]
+            score = f"{score_name} {scores[name][n]:.{digits}f}" if name in scores else ""
+            drawn[name].append(_row(text, against, name == reference, score, lines))
+    tops, height = _places(drawn)
+    shown = [_cut(name) for name in texts]
+    values = [
+        {
+            "s": n + 1,
+            "r": r,
+            "w": row.words,
+            "c": row.columns,
+            "l": row.lines,
+            "m": row.kinds,
+            "told": row.told,
+            "score": row.score,
+        }
+        for r, versions in enumerate(drawn.values())
+        for n, row in enumerate(versions)
+    ]
+    label = f"sentence, 1 to {N}"
+    params = [
+        *(
+            slider("sentence", label, 1, N, 1, 1, width=min(40 + 10 * N, 360))
+            if N > 1
+            else [{"name": "sentence", "value": 1}]
+        ),
+        {"name": "names", "value": shown},
+        {"name": "tops", "value": tops},
+        {"name": "labels", "value": [one and f": {one}" for one in named]},
+    ]
+    spec = {
+        "title": heading(title, context, f"underlined: words that {_cut(reference)} does not have in this order"),
+        "params": params,
+        "spacing": 6,
+        "vconcat": [
+            text_lines([f"'sentence ' + sentence + ' of {N}' + labels[sentence - 1]"], WIDTH),
+            _panel(values, tops, height, shown),
+        ],
+    }
+    said = f"{_in_words(texts, drawn, plain, reference, named)}{' Slider: sentence.' if N > 1 else ''}"
+    return LiveChart(spec, f"{opening(title, context)} {said}")
+
+
+def in_reference(words: Sequence[str], reference: Sequence[str]) -> list[bool]:
+    """For each word whether it belongs to the longest common subsequence with ``reference`` (LCS).
+
+        L[i, j] = 1 + L[i+1, j+1] if w_i = r_j, else max(L[i+1, j], L[i, j+1]),   0 beyond the ends
+
+    Of several longest ones it is the one whose words stand first. The number of True is L[0, 0].
+    Source: Lin (2004), ROUGE: A Package for Automatic Evaluation of Summaries, section 3.1.
+    """
+    W, R = len(words), len(reference)
+    length = [[0] * (R + 1) for _ in range(W + 1)]
+    for i in range(W - 1, -1, -1):
+        for j in range(R - 1, -1, -1):
+            equal = words[i] == reference[j]
+            length[i][j] = 1 + length[i + 1][j + 1] if equal else max(length[i + 1][j], length[i][j + 1])
+    found, j = [], 0
+    for i, word in enumerate(words):
+        k = next((k for k in range(j, R) if reference[k] == word), None)
+        found.append(k is not None and 1 + length[i + 1][k + 1] == length[i][j])
+        if found[-1]:
+            j = k + 1
+    return found
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
+
+
+def _key(word: str) -> str:
+    """The word as it is compared: lower case, letters and digits only; "" for a word of punctuation."""
+    return "".join(c for c in word.lower() if c.isalnum())
+
+
+def _keys(text: str) -> list[str]:
+    return [key for key in map(_key, WORD.findall(text)) if key]
+
+
+def _checked(rows, reference, plain, labels, lines) -> tuple[dict[str, list[str]], int]:
+    """The texts as lists, without superfluous blanks, and their number. Raises ValueError if that cannot be drawn."""
+    if not isinstance(rows, Mapping) or not NAMES[0] <= len(rows) <= NAMES[1]:
+        got = len(rows) if isinstance(rows, Mapping) else type(rows).__name__
+        raise ValueError(f"rows must be a dict of 2 to 8 names and their texts, got {got}")
+    for name, versions in rows.items():
+        listed = isinstance(versions, Iterable) and not isinstance(versions, str)
+        if not isinstance(name, str) or not listed or not all(isinstance(text, str) for text in versions):
+            raise ValueError(
+                f"name and texts of the row {name!r} must be a string and a list of strings: put a single text in [ ]"
+            )
+    texts = {
+        name: [" ".join(unicodedata.normalize("NFC", text).split()) for text in versions]
+        for name, versions in rows.items()
+    }
+    counts = {name: len(versions) for name, versions in texts.items()}
+    N = next(iter(counts.values()))
+    if set(counts.values()) != {N}:
+        raise ValueError(
+            f"all rows need the same number of texts, got {', '.join(f'{name} {n}' for name, n in counts.items())}"
+        )
+    if not SENTENCES[0] <= N <= SENTENCES[1]:
+        raise ValueError(f"the viewer shows 1 to 40 sentences, got {N}: choose some of them")
+    if reference not in texts:
+        raise ValueError(f"reference must be one of the rows, {', '.join(texts)}, got {reference!r}")
+    if isinstance(plain, str) or reference in plain:
+        raise ValueError(f"plain must be a list of names without the reference, got {plain!r}")
+    if tuple(plain) != ("English",) and set(plain) - set(texts):
+        raise ValueError(f"plain must name rows, {', '.join(texts)}, got {plain!r}")
+    for n, text in enumerate(texts[reference], 1):
+        if not _keys(text):
+            raise ValueError(f"sentence {n} of the reference has no words: leave it out")
+    if labels is not None and (isinstance(labels, str) or len(labels) != N):
+        raise ValueError(
+            f"{N} sentences need a list of as many labels, got "
+            f"{'one string' if isinstance(labels, str) else len(labels)}"
+        )
+    if not isinstance(lines, int) or not LINES[0] <= lines <= LINES[1]:
+        raise ValueError(f"lines must be a whole number from 1 to 8, got {lines!r}")
+    return texts, N
+
+
+def _checked_scores(scores, score_name: str, texts: dict[str, list[str]], N: int) -> dict[str, list[float]]:
+    if not isinstance(scores, Mapping) or not all(isinstance(values, Iterable) for values in scores.values()):
+        raise ValueError(f"scores must be a dict of names and their {N} numbers")
+    if len(score_name) > SCORE:
+        raise ValueError(
+            f"score_name must have at most {SCORE} letters, to stand beside a name: {score_name!r} has "
+            f"{len(score_name)}"
+        )
+    scores = {name: list(values) for name, values in scores.items()}
+    for name, values in scores.items():
+        if name not in texts or len(values) != N or not all(isinstance(x, Real) and math.isfinite(x) for x in values):
+            raise ValueError(
+                f"scores must have {N} finite numbers for names among {', '.join(texts)}: {name!r} does not fit"
+            )
+    return scores
+
+
+def _row(text: str, against: str | None, is_reference: bool, score: str, most: int) -> _Row:
+    """A text, compared with ``against`` (None: not compared) and laid out in at most ``most`` lines."""
+    found = list(WORD.finditer(text))
+    words = [one.group() for one in found]
+    glued = [one.start() > 0 and text[one.start() - 1] != " " for one in found]  # no blank before it
+    total = len(_keys(against or ""))
+    if is_reference or against is None:
+        kinds = [PLAIN] * len(words)
+        told = f"{total} words" if is_reference else ""
+    else:
+        hits = iter(in_reference(_keys(text), _keys(against)))
+        kinds = [(SHARED if next(hits) else MISSING) if _key(word) else PLAIN for word in words]
+        told = f"{kinds.count(SHARED)} of {total} words in common"
+    words, glued, kinds = (words, glued, kinds) if words else (["(no text)"], [False], [NOTE])
+    return _Row(*_wrapped(words, glued, kinds, most), told, score)
+
+
+def _wrapped(words: list[str], glued: list[bool], kinds: list[int], most: int) -> tuple[list, list, list, list]:
+    """Words, columns, lines and kinds in lines of ``COLUMNS``; what does not fit gives way to a remark that counts
+    it."""
+    placed, line, end = [], 0, 0  # word, column, line, kind and number of the word; a word longer than a line is broken
+    for i, (word, kind) in enumerate(zip(words, kinds)):
+        for at in range(0, len(word), COLUMNS):
+            piece = word[at : at + COLUMNS]
+            column = end + (end > 0 and not glued[i])
+            if column + len(piece) > COLUMNS:
+                line, column = line + 1, 0
+            placed.append((piece, column, line, kind, i))
+            end = column + len(piece)
+    if line >= most:
+        kept = next(one[4] for one in placed if one[2] == most)  # number of words that are shown whole
+        while True:  # the remark needs room: it takes the place of more words, and so counts more
+            placed = [one for one in placed if one[4] < kept]
+            end = placed[-1][1] + len(placed[-1][0]) + 1 if placed and placed[-1][2] == most - 1 else 0
+            if end + len(_remark(words[kept:], kinds[kept:])) <= COLUMNS:
+                break
+            kept -= 1
+        placed.append((_remark(words[kept:], kinds[kept:]), end, most - 1, NOTE, kept))
+    return tuple(list(part) for part in zip(*(one[:4] for one in placed)))
+
+
+def _remark(words: list[str], kinds: list[int]) -> str:
+    count = sum(bool(_key(word)) for word in words)
+    common = f", {kinds.count(SHARED)} in common" if {SHARED, MISSING} & set(kinds) else ""
+    return f"… {count} more word{'s' * (count != 1)}{common}"
+
+
+def _places(drawn: dict[str, list[_Row]]) -> tuple[list[int], int]:
+    """Where the rows begin, each as high as its longest text, and the height of them all: nothing moves with the
+    slider."""
+    tops, at = [], 0
+    for versions in drawn.values():
+        tops.append(at)
+        at += LINE * (2 + max(row.lines[-1] for row in versions)) + GAP
+    return tops, at - GAP // 2  # room under the last line: if a mark reached the edge, Vega would enlarge the chart
+
+
+def _panel(values: list[dict], tops: list[int], height: int, shown: list[str]) -> dict:
+    """The chosen sentence: names, numbers, words and underlines, at pixels that were computed here."""
+
+    def at(field: str) -> dict:
+        return {"field": field, "type": "quantitative", "scale": None, "axis": None}
+
+    def text(field: str, x: float | None = None, **mark: Any) -> dict:
+        place = {"x": at("x")} if x is None else {"x": {"value": x}}
+        mark = {"type": "text", "align": "left", "font": FONT, "fontSize": SIZE, "aria": False, **mark}
+        return {"mark": mark, "encoding": {**place, "y": at("y"), "text": {"field": field, "type": "nominal"}}}
+
+    first = (max(map(len, shown)) + 3) * CHAR
+    second = first + (max(len(value["told"]) for value in values) + 3) * CHAR
+    now = {"filter": "datum.s == sentence"}
+    heads = [now, calculate("y", f"tops[datum.r] + {LINE / 2}"), calculate("name", "names[datum.r]")]
+    words = [
+        now,
+        {"flatten": ["w", "c", "l", "m"]},
+        calculate("x", f"datum.c * {CHAR}"),
+        calculate("from", "datum.x + 1"),  # lines of neighbours stay apart
+        calculate("to", f"datum.x - 1 + {CHAR} * length(datum.w)"),
+        calculate("y", f"tops[datum.r] + {LINE} * (datum.l + 1.5)"),
+        calculate("under", f"datum.y + {LINE / 2 - 1}"),
+    ]
+    look = {
+        "condition": [
+            {"test": f"datum.m == {MISSING}", "value": MARKED},
+            {"test": f"datum.m == {NOTE}", "value": PALE},
+        ],
+        "value": INK,
+    }
+    drawn = text("w")
+    drawn["encoding"]["color"] = look
+    under = {"mark": {"type": "rule", "color": UNDERLINE, "strokeWidth": 2, "aria": False}}
+    under |= {
+        "encoding": {"x": at("from"), "x2": {"field": "to"}, "y": at("under")},
+        "transform": [{"filter": f"datum.m == {MISSING}"}],
+    }
+    between = {
+        "data": {"values": [{"y": top - GAP / 2} for top in tops[1:]]},
+        "mark": {"type": "rule", "color": FAINT, "aria": False},
+    }
+    between["encoding"] = {"y": at("y"), "x": {"value": 0}, "x2": {"value": WIDTH}}
+    layers = [
+        between,
+        {"transform": heads, "layer": [text("name", 0, fontWeight="bold"), text("told", first), text("score", second)]},
+        {"transform": words, "layer": [under, drawn]},
+    ]
+    return {"width": WIDTH, "height": height, "data": {"values": values}, "layer": layers}
+
+
+def _in_words(
+    texts: dict[str, list[str]], drawn: dict[str, list[_Row]], plain: Sequence[str], reference: str, named: list[str]
+) -> str:
+    """The names, and the first sentence in full."""
+    where = f"Sentence 1 of {len(named)}{named[0] and f' ({named[0]})'}. "
+    parts = []
+    for name, versions in drawn.items():
+        compared = name not in plain and name != reference
+        told = f"{versions[0].told} with {reference}" if compared else versions[0].told
+        beside = ", ".join(filter(None, (told, versions[0].score)))
+        parts.append(f"{name}{f' ({beside})' if beside else ''}: {texts[name][0] or '(no text)'}")
+    said = f"Rows: {', '.join(texts)}. {where}{' | '.join(parts)}"
+    return said if said[-1] in ".?!" else f"{said}."

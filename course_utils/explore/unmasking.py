@@ -1,0 +1,279 @@
+"""The live chart of the reverse process of discrete diffusion: at which step each character of a sample was decided."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
+from typing import Any
+
+from course_utils.explore.chart import (
+    PALE,
+    ROW,
+    LiveChart,
+    bars,
+    calculate,
+    heading,
+    opening,
+    row_names,
+    short,
+    slider,
+    text_lines,
+)
+from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
+
+RUNS, TEXTS, LETTERS, ITERATIONS = (1, 8), (1, 8), (1, 256), (1, 1000)  # labels, texts of each, characters, iterations
+FONT, SIZE, CHAR, LINE = "DejaVu Sans Mono, Menlo, monospace", 14, 9.5, 22  # pixels: letter, column, height of a line
+COLUMNS = 64  # letters in a line
+WIDTH = round(COLUMNS * CHAR) + 2  # pixels: 610; a frame that reached the edge would make Vega enlarge the chart
+# The light part of a viridis-like ramp: ever lighter, from blue to yellow; dark text on it has a contrast of 5.5 or
+# more.
+RAMP = ("#6AA3DC", "#5FBFC0", "#93D78B", "#F4EA3D")
+START = 0.5  # where the slider of progress starts
+KEY, BARS = 20, 300  # cells of the colours' key; pixels of the panel of scores
+NEVER = 10**9
+
+
+def decisions_viewer(
+    histories: Mapping[str, Any],
+    decode: Callable[[Any], str] | None = None,
+    *,
+    scores: Mapping[str, float] | None = None,
+    score_name: str = "score",
+    mask: str = "_",
+    title: str = "Which characters are decided when",
+    context: str = "",
+) -> LiveChart:
+    """Samples on their way from x_T to x_0, coloured by the iteration that decided them, with sliders for run and
+    progress.
+
+    At iteration i = round(n progress) of n the page shows state i of a text; a character is coloured by j / n, j the
+    last iteration up to i that changed it (0: it stands there from the start), one that is ``mask`` is undecided and
+    white. What iteration i itself changed is framed.
+
+    histories: label of a run, as "8 steps" -> its B texts, each a list of n + 1 strings of one length, x_T first. 1 to
+    8 runs with the same B = 1 to 8 (more than one adds a slider); 1 to 256 characters; n may differ from run to run, as
+    may the length. With ``decode``, a function from the ids of one text (N,) to a string of N characters, a run is an
+    array or tensor (n + 1, B, N), as ``diffusion.discrete.sample(..., return_history=True)`` returns it. scores: label
+    -> a finite number, drawn as bars. Raises ValueError: numbers or lengths that do not fit, a mask that is not one
+    character, scores that are not finite or have other labels.
+    """
+    runs = _checked(histories, decode, mask)
+    scores = _checked_scores(scores, runs)
+    labels, B = list(runs), len(next(iter(runs.values())))
+    values = [
+        {"l": k, "b": b, **_changes(states)} for k, texts in enumerate(runs.values()) for b, states in enumerate(texts)
+    ]
+    lines = max(-(-len(states[0]) // COLUMNS) for texts in runs.values() for states in texts)
+    last = len(labels)
+    name = f"run, from {labels[0]} (left) to {labels[-1]} (right)"
+    params = [
+        *(
+            slider("run", name, 1, last, 1, last, width=max(60, 30 * last))
+            if last > 1
+            else [{"name": "run", "value": 1}]
+        ),
+        *(
+            slider("text", f"text, 1 to {B}", 1, B, 1, 1, width=max(60, 24 * B))
+            if B > 1
+            else [{"name": "text", "value": 1}]
+        ),
+        *slider("progress", "progress, from 0 (x_T) to 1 (x_0)", 0, 1, 0.01, START, width=300),
+        {"name": "labels", "value": labels},
+        {"name": "counts", "value": [len(texts[0]) - 1 for texts in runs.values()]},
+        {"name": "mask", "value": mask},
+        {"name": "n", "expr": "counts[run - 1]"},
+        {"name": "state", "expr": "round(n * progress)"},
+    ]
+    said = "blue: decided first, yellow: last; white: undecided; framed: changed by this iteration"
+    which = f" + ', text ' + text + ' of {B}'" if B > 1 else ""
+    where = f"labels[run - 1]{which} + ': iteration ' + state + ' of ' + n"
+    lower = {"hconcat": [_key()], "spacing": 40}
+    if scores:
+        lower["hconcat"].append(_scores(scores, score_name))
+    spec = {"title": heading(title, context, said), "params": params, "spacing": 10}
+    spec["vconcat"] = [text_lines([where], WIDTH), _grid(values, lines), lower]
+    return LiveChart(spec, f"{opening(title, context)} {_in_words(runs, scores, score_name, mask)}")
+
+
+def _checked(histories, decode, mask) -> dict[str, list[list[str]]]:
+    """label -> texts -> states as strings. Raises ValueError if they cannot be drawn."""
+    if not isinstance(histories, Mapping) or not RUNS[0] <= len(histories) <= RUNS[1]:
+        got = len(histories) if isinstance(histories, Mapping) else type(histories).__name__
+        raise ValueError(f"histories must be a dict of {RUNS[0]} to {RUNS[1]} labels and their texts, got {got}")
+    if not isinstance(mask, str) or len(mask) != 1:
+        raise ValueError(f"mask must be one character, got {mask!r}")
+    runs = {}
+    for label, texts in histories.items():
+        if decode is not None:
+            if getattr(texts, "ndim", 0) != 3:
+                got = tuple(getattr(texts, "shape", ())) or type(texts).__name__
+                raise ValueError(f"with decode, run {label!r} must be ids (n + 1, B, N), x_T first, got {got}")
+            texts = [[decode(texts[i, b]) for i in range(len(texts))] for b in range(texts.shape[1])]
+        if not _is_list(texts) or not all(map(_is_list, texts)):
+            raise ValueError(
+                f"run {label!r} must be a list of texts, each a list of strings from x_T to x_0: put a "
+                "single text in [ ]"
+            )
+        for b, states in enumerate(texts, 1):
+            where = f"run {label!r}, text {b}"
+            if (
+                not all(isinstance(state, str) for state in states)
+                or not ITERATIONS[0] < len(states) <= ITERATIONS[1] + 1
+            ):
+                wanted = f"strings, one for x_T and one for each of 1 to {ITERATIONS[1]} iterations"
+                raise ValueError(f"{where}: give {wanted}, got {len(states)} states")
+            sizes = sorted({len(state) for state in states})
+            if len(sizes) > 1 or not LETTERS[0] <= sizes[0] <= LETTERS[1]:
+                raise ValueError(
+                    f"{where}: all states must have one length from {LETTERS[0]} to {LETTERS[1]} characters, "
+                    f"got {sizes[:4]}"
+                )
+        if len({len(states) for states in texts}) > 1:
+            raise ValueError(
+                f"run {label!r}: its texts must have the same number of iterations, got "
+                f"{sorted({len(s) - 1 for s in texts})}"
+            )
+        runs[str(label)] = [list(states) for states in texts]
+    counts = {label: len(texts) for label, texts in runs.items()}
+    if len(set(counts.values())) > 1 or not TEXTS[0] <= min(counts.values()) <= TEXTS[1]:
+        got = ", ".join(f"{label} {n}" for label, n in counts.items())
+        raise ValueError(f"all runs need the same number of texts, {TEXTS[0]} to {TEXTS[1]}, got {got}")
+    return runs
+
+
+def _is_list(x: Any) -> bool:
+    return isinstance(x, Sequence) and not isinstance(x, str)
+
+
+def _checked_scores(scores, runs) -> dict[str, float]:
+    if scores is None:
+        return {}
+    if not isinstance(scores, Mapping) or {str(label) for label in scores} != set(runs):
+        raise ValueError(f"scores must be a dict with a number for each of the runs, {', '.join(runs)}")
+    for label, score in scores.items():
+        if not isinstance(score, Real) or not math.isfinite(score):
+            raise ValueError(f"scores must be finite numbers: {label!r} has {score!r}")
+    return {label: float(next(s for other, s in scores.items() if str(other) == label)) for label in runs}
+
+
+def _changes(states: Sequence[str]) -> dict[str, list]:
+    """What stands where and how long: place p, character c, the iteration i that wrote it and the one that changed it
+    again."""
+    found = {"p": [], "c": [], "i": [], "till": []}
+    for p in range(len(states[0])):
+        at = [0, *(i for i in range(1, len(states)) if states[i][p] != states[i - 1][p])]
+        found["p"] += [p] * len(at)
+        found["c"] += [states[i][p] for i in at]
+        found["i"] += at
+        found["till"] += [*at[1:], NEVER]
+    return found
+
+
+def _grid(values: list[dict], lines: int) -> dict:
+    """The chosen state, character by character, and a line that counts them."""
+
+    def at(field: str) -> dict:
+        return {"field": field, "type": "quantitative", "scale": None, "axis": None}
+
+    steps = [
+        {"filter": "datum.l == run - 1 && datum.b == text - 1"},
+        {"flatten": ["p", "c", "i", "till"]},
+        {"filter": "datum.i <= state && state < datum.till"},
+        calculate("open", "datum.c == mask ? 1 : 0"),
+        calculate("fresh", "datum.i == state && state > 0 ? 1 : 0"),
+    ]
+    placed = [
+        calculate("x", f"datum.p % {COLUMNS} * {CHAR} + 1"),
+        calculate("x2", f"datum.x + {CHAR - 0.5}"),
+        calculate("middle", f"datum.x + {CHAR / 2}"),
+        calculate("top", f"{ROW + 4} + {LINE} * floor(datum.p / {COLUMNS})"),
+        calculate("bottom", f"datum.top + {LINE - 2}"),
+        calculate("y", f"datum.top + {LINE / 2 - 1}"),
+        calculate("when", "datum.i / n"),
+    ]
+    counted = [
+        {"aggregate": [{"op": "sum", "field": f, "as": f} for f in ("open", "fresh")] + [{"op": "count", "as": "all"}]},
+        calculate(
+            "words",
+            "'undecided ' + datum.open + ' of ' + datum.all + ' characters, changed by this iteration: ' + datum.fresh",
+        ),
+    ]
+    when = {"field": "when", "type": "quantitative", "legend": None, "scale": _ramp()}
+    cells = {"mark": {"type": "rect", "aria": False}}
+    cells["encoding"] = {"x": at("x"), "x2": {"field": "x2"}, "y": at("top"), "y2": {"field": "bottom"}}
+    cells["encoding"]["fill"] = {"condition": {"test": "datum.open", "value": "white"}, **when}
+    cells["encoding"]["stroke"] = {"condition": {"test": "datum.fresh", "value": INK}, "value": "white"}
+    chars = {"mark": {"type": "text", "align": "center", "font": FONT, "fontSize": SIZE, "aria": False}}
+    chars["encoding"] = {"x": at("middle"), "y": at("y"), "text": {"field": "c", "type": "nominal"}}
+    chars["encoding"]["color"] = {"condition": {"test": "datum.open", "value": PALE}, "value": INK}
+    told = {
+        "transform": counted,
+        "mark": {"type": "text", "align": "left", "x": 0, "y": ROW // 2, "fontSize": 12, "limit": WIDTH},
+    }
+    told["encoding"] = {"text": {"field": "words", "type": "nominal"}}
+    size = {"width": WIDTH, "height": ROW + 6 + lines * LINE}
+    return {
+        **size,
+        "data": {"values": values},
+        "transform": steps,
+        "layer": [told, {"transform": placed, "layer": [cells, chars]}],
+    }
+
+
+def _ramp() -> dict:
+    return {"domain": [0, 0.333, 0.667, 1], "range": list(RAMP), "interpolate": "rgb"}
+
+
+def _key() -> dict:
+    """The colours from the first iteration to the last."""
+    width = 9
+    rows = [{"x": width * j, "x2": width * (j + 1), "when": round(j / (KEY - 1), 4)} for j in range(KEY)]
+    place = {"x": {"field": "x", "type": "quantitative", "scale": None, "axis": None}, "x2": {"field": "x2"}}
+    place |= {"y": {"value": ROW + 4}, "y2": {"value": 2 * ROW}}
+    place["fill"] = {"field": "when", "type": "quantitative", "legend": None, "scale": _ramp()}
+    ends = [
+        {"type": "text", "align": align, "x": x, "y": y, "text": text}
+        for align, x, y, text in (("left", 0, ROW // 2, "decided at iteration"), ("left", 0, 2.5 * ROW + 2, "0"))
+    ]
+    ends.append({"type": "text", "align": "right", "x": width * KEY, "y": 2.5 * ROW + 2, "text": {"expr": "'' + n"}})
+    layers = [{"data": {"values": rows}, "mark": {"type": "rect", "aria": False}, "encoding": place}]
+    layers += [{"data": {"values": [{}]}, "mark": mark} for mark in ends]
+    return {"width": width * KEY, "height": 3 * ROW + 6, "layer": layers}
+
+
+def _scores(scores: Mapping[str, float], name: str) -> dict:
+    """A bar for each run, the chosen one in colour and its name in bold."""
+    rows = [{"row": k + 1, "label": label, "score": short(score)} for k, (label, score) in enumerate(scores.items())]
+    domain = (short(min(0, *scores.values(), 0)), short(max(0, *scores.values(), 0)))
+    panel = bars(
+        "score", name, "''", ROLE_COLOURS["core"], domain if domain[0] < domain[1] else (0, 1), len(rows), BARS
+    )
+    panel["layer"] = panel["layer"][:-1]  # no note
+    panel["title"] |= {"fontSize": 12, "fontWeight": "normal"}
+    chosen = "datum.row == run"
+    panel["layer"][0]["encoding"]["color"] = {
+        "condition": {"test": chosen, "value": ROLE_COLOURS["core"]},
+        "value": FAINT,
+    }
+    names = row_names("label", len(rows), max(40, 7 * max(map(len, scores)) + 4))
+    for text in (names, *panel["layer"][1:]):
+        text["mark"]["fontWeight"] = {"expr": f"{chosen} ? 'bold' : 'normal'"}
+    return {"data": {"values": rows}, "hconcat": [names, panel], "spacing": 8, "bounds": "flush"}
+
+
+def _in_words(runs: dict[str, list[list[str]]], scores: dict[str, float], score_name: str, mask: str) -> str:
+    """The runs with their scores, and the text that the sliders start on."""
+    listed = [f"{label} ({score_name} {scores[label]:.3f})" if scores else label for label in runs]
+    label, texts = list(runs.items())[-1]
+    states = texts[0]
+    n, size = len(states) - 1, len(states[0])
+    now = math.floor(n * START + 0.5)
+    several = [("run", len(runs)), ("text", len(texts)), ("progress", 2)]
+    names = [name for name, count in several if count > 1]
+    return (
+        f"Runs: {', '.join(listed)}. {label}, text 1 of {len(texts)}, at iteration {now} of {n}, "
+        f"{states[now].count(mask)} of {size}"
+        f" characters undecided: {states[now]} | at the end: {states[-1]} | Slider{'s' * (len(names) > 1)}: "
+        f"{', '.join(names)}."
+    )

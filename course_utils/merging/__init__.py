@@ -1,0 +1,63 @@
+"""One model out of several, by arithmetic on their parameters (notebooks 03 and 04).
+
+A state dict maps names to tensors: state dict in, state dict out. Averages and soups of whole models are in
+`averaging`, the differences from a common base in `task_vectors`, the methods that are made of them (TIES, DARE, …) in
+`methods`. Models that do not fit into memory are merged by `command`: `config` reads mergekit's YAML, `plan` says which
+tensor is made of which, `checkpoints` reads and writes their files. `alignment` is imported by its own name, because it
+needs SciPy.
+"""
+
+from course_utils.merging.averaging import average, greedy_soup, interpolate, uniform_soup
+from course_utils.merging.methods import (
+    MERGEKIT,
+    METHODS,
+    dare_linear,
+    dare_ties,
+    linear,
+    passthrough,
+    slerp,
+    task_arithmetic,
+    ties,
+)
+from course_utils.merging.task_vectors import (
+    StateDict,
+    add,
+    analogy,
+    apply_task_vectors,
+    dare,
+    disjoint_mean,
+    edit,
+    elect_sign,
+    negate,
+    slerp_tensors,
+    task_vector,
+    trim,
+)
+
+__all__ = [
+    "MERGEKIT",
+    "METHODS",
+    "StateDict",
+    "add",
+    "analogy",
+    "apply_task_vectors",
+    "average",
+    "dare",
+    "dare_linear",
+    "dare_ties",
+    "disjoint_mean",
+    "edit",
+    "elect_sign",
+    "greedy_soup",
+    "interpolate",
+    "linear",
+    "negate",
+    "passthrough",
+    "slerp",
+    "slerp_tensors",
+    "task_arithmetic",
+    "task_vector",
+    "ties",
+    "trim",
+    "uniform_soup",
+]

@@ -1,0 +1,291 @@
+"""Model folders with safetensors files, read and written a piece at a time, so that no model has to fit into memory.
+
+The format: eight bytes with the length of a JSON header, the header (name -> dtype, shape, where the bytes are), the
+bytes. Reading is by position into one small buffer. A memory map would do too, but its pages count as used memory
+until the map is closed. Source: the format's description in the safetensors repository.
+
+Also here: which layer a tensor belongs to, read off its name, and new names for layers that are stacked anew.
+
+    model.layers.7.mlp.up_proj.weight    ->    ("model.layers.", 7, ".mlp.up_proj.weight")
+
+So also transformer.h.7.…, encoder.layer.7.…, blocks.7.…: the number behind the last word of such a name's first layer
+part.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import struct
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+_LAYER = re.compile(r"(.*?\b(?:layers|layer|blocks|block|h)\.)(\d+)(\..+)")
+_BEFORE = re.compile(r"embed|\bwte\b|\bwpe\b")
+_BEHIND = re.compile(r"embed_out|unembed|head")
+
+
+def split_layer(name: str) -> tuple[str, int, str] | None:
+    """(what stands before the number, the layer's number, what stands behind it), or None outside the layers."""
+    found = _LAYER.fullmatch(name)
+    return (found[1], int(found[2]), found[3]) if found else None
+
+
+def count_layers(names: Collection[str]) -> dict[str, int]:
+    """The number of layers of each stack: {"model.layers.": 32}; an encoder-decoder has two."""
+    counts: dict[str, int] = {}
+    for prefix, number, _ in filter(None, map(split_layer, names)):
+        counts[prefix] = max(counts.get(prefix, 0), number + 1)
+    return counts
+
+
+def is_before_layers(name: str) -> bool:
+    """Whether a tensor outside the layers is used before them (embeddings) rather than behind them
+    (last norm, head)."""
+    return bool(_BEFORE.search(name)) and not _BEHIND.search(name)
+
+
+def one_stack(names: Collection[str], model: str) -> tuple[str, int]:
+    """(prefix, number of layers) of a model with one stack of layers; ValueError if it has none or several."""
+    counts = count_layers(names)
+    if len(counts) != 1:
+        raise ValueError(f"{model} has {len(counts)} stacks of layers: only a model with one can be cut into slices")
+    return next(iter(counts.items()))
+
+
+def stack_layers(
+    names: Sequence[Collection[str]], slices: Sequence[tuple[int, int, int]]
+) -> list[tuple[str, int, str]]:
+    """The tensors of a model stacked from ranges of layers: [(name in the new model, number of the source, name there),
+    …].
+
+    names: the tensors of each source; slices: (number of the source, first layer, end layer), end not included, sources
+    counted from 0. Raises ValueError: no slices, no such source or layer.
+    """
+    if not slices:
+        raise ValueError("there is nothing to stack: give at least one slice")
+    layers: list[tuple[str, int, str]] = []
+    offset = 0
+    for source, start, end in slices:
+        if not 0 <= source < len(names):
+            raise ValueError(f"there is no model {source}: the models are counted from 0 to {len(names) - 1}")
+        prefix, depth = one_stack(names[source], f"model {source}")
+        check_range(start, end, depth, f"model {source}")
+        for name in names[source]:
+            place = split_layer(name)
+            if place and start <= place[1] < end:
+                layers.append((f"{prefix}{place[1] - start + offset}{place[2]}", source, name))
+        offset += end - start
+    first, last = slices[0][0], slices[-1][0]
+    before = [(name, first, name) for name in names[first] if not split_layer(name) and is_before_layers(name)]
+    behind = [(name, last, name) for name in names[last] if not split_layer(name) and not is_before_layers(name)]
+    return [*before, *layers, *behind]
+
+
+def check_range(start: int, end: int, depth: int, model: str) -> None:
+    """ValueError unless 0 <= start < end <= depth."""
+    if not 0 <= start < end <= depth:
+        raise ValueError(
+            f"layer range [{start}, {end}] does not fit {model}, which has layers 0 to {depth - 1} "
+            "(the end is not included)"
+        )
+
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+CODES = {dtype: code for code, dtype in DTYPES.items()}
+INDEX = "model.safetensors.index.json"
+_LONGEST_HEADER = 100_000_000  # as the safetensors library
+
+
+class MergeError(ValueError):
+    """A merge cannot be done. The message is one line that says what is wrong."""
+
+    def __init__(self, message: object) -> None:
+        super().__init__(" ".join(str(message).split()))
+
+
+@dataclass(frozen=True)
+class TensorOnDisk:
+    """One tensor in a file; its bytes begin at `start`."""
+
+    file: Path
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def numel(self) -> int:
+        return torch.Size(self.shape).numel()
+
+
+class ModelFolder:
+    """The tensors of a model folder by name, its configuration, and pieces of tensors on demand.
+
+    Raises MergeError: no such folder, no config.json, no safetensors files, a file that is cut off or not what it says.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise MergeError(f"there is no model folder {path} (paths start where the program runs; no hub is asked)")
+        self.config = read_json(self.path / "config.json")
+        self.tensors: dict[str, TensorOnDisk] = {}
+        self._open: dict[Path, io.FileIO] = {}
+        if (self.path / INDEX).exists():
+            files = read_json(self.path / INDEX).get("weight_map")
+            if not isinstance(files, dict) or any(Path(str(file)).name != file for file in files.values()):
+                raise MergeError(f"{self.path / INDEX} is no index of files in its own folder")
+            found = {file: _read_header(self.path / file) for file in sorted(set(files.values()))}
+            for name, file in files.items():
+                if name not in found[file]:
+                    raise MergeError(f"{name} is not in {self.path / file}, where {INDEX} says it is")
+                self.tensors[name] = found[file][name]
+        elif (self.path / "model.safetensors").exists():
+            self.tensors = _read_header(self.path / "model.safetensors")
+        else:
+            raise MergeError(f"{path} has no model.safetensors and no {INDEX}")
+        if not self.tensors:
+            raise MergeError(f"{path} holds no tensors")
+
+    def read(self, name: str, start: int, stop: int) -> Tensor:
+        """The entries start..stop-1 of a tensor, taken as one row of numbers, in the dtype of the file."""
+        tensor = self.tensors[name]
+        if tensor.file not in self._open:
+            self._open[tensor.file] = open(tensor.file, "rb", buffering=0)
+        piece = torch.empty(stop - start, dtype=tensor.dtype)
+        file, buffer = self._open[tensor.file], memoryview(piece.view(torch.uint8).numpy())
+        file.seek(tensor.start + start * piece.element_size())
+        while buffer:  # one call reads at most 2 GiB
+            count = file.readinto(buffer)
+            if not count:
+                raise MergeError(f"{tensor.file} ends in the middle of {name}")
+            buffer = buffer[count:]
+        return piece
+
+    def close(self) -> None:
+        """Close the files that `read` opened."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises MergeError: no such file, not JSON, something other than an object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MergeError(f"{path.parent} has no {path.name}") from None
+    except ValueError:
+        raise MergeError(f"{path} is not readable as JSON") from None
+    if not isinstance(content, dict):
+        raise MergeError(f"{path} holds no JSON object")
+    return content
+
+
+def _read_header(path: Path) -> dict[str, TensorOnDisk]:
+    """Every tensor of one file. What the header says is checked against the file, since anything can be in it."""
+    damaged = MergeError(f"{path} is damaged or no safetensors file")
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > _LONGEST_HEADER:
+                raise damaged
+            header = json.loads(file.read(length))
+        tensors, size = {}, path.stat().st_size
+        for name, entry in header.items():
+            if name == "__metadata__":
+                continue
+            if entry["dtype"] not in DTYPES:
+                raise MergeError(f"{name} in {path} has the type {entry['dtype']}, which cannot be merged")
+            first, last = (8 + length + offset for offset in entry["data_offsets"])
+            tensor = TensorOnDisk(path, DTYPES[entry["dtype"]], tuple(entry["shape"]), first)
+            if last - first != tensor.numel * tensor.dtype.itemsize or not 8 + length <= first <= last <= size:
+                raise damaged
+            tensors[name] = tensor
+    except FileNotFoundError:
+        raise MergeError(f"{path} is missing") from None
+    except (struct.error, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise error if isinstance(error, MergeError) else damaged from None
+    return tensors
+
+
+# ---------------------------------------------------------------- writing
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A tensor that will be written: what has to be known of it before its numbers are."""
+
+    name: str
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return torch.Size(self.shape).numel() * self.dtype.itemsize
+
+
+def write_tensors(
+    folder: Path, planned: Sequence[Planned], numbers: Iterator[Iterator[Tensor]], shard_size: int
+) -> None:
+    """Write model.safetensors, or several shards with their index, taking each tensor's numbers piece by piece.
+
+    numbers: for each planned tensor, in that order, an iterator over pieces of it. shard_size: bytes; a larger tensor
+    has a shard of its own.
+    """
+    shards: list[list[Planned]] = [[]]
+    for tensor in planned:
+        if shards[-1] and sum(other.nbytes for other in shards[-1]) + tensor.nbytes > shard_size:
+            shards.append([])
+        shards[-1].append(tensor)
+    weight_map = {}
+    for number, shard in enumerate(shards, 1):
+        file_name = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
+        weight_map |= {tensor.name: file_name for tensor in shard}
+        with open(folder / file_name, "wb") as file:
+            _write_header(file, shard)
+            for tensor in shard:
+                left = tensor.nbytes
+                for piece in next(numbers):
+                    data = memoryview(piece.to(tensor.dtype).contiguous().view(torch.uint8).numpy())
+                    left -= file.write(data)
+                if left:
+                    raise MergeError(f"{tensor.name} was not written whole: {left} bytes are missing")
+    if len(shards) > 1:
+        total = sum(tensor.nbytes for tensor in planned)
+        (folder / INDEX).write_text(
+            json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2) + "\n",
+            encoding="utf-8",
+            newline="\n",
+        )
+
+
+def _write_header(file: IO[bytes], shard: Sequence[Planned]) -> None:
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    position = 0
+    for tensor in shard:
+        header[tensor.name] = {
+            "dtype": CODES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [position, position + tensor.nbytes],
+        }
+        position += tensor.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(struct.pack("<Q", len(text)) + text)

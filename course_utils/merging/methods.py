@@ -1,0 +1,393 @@
+"""The seven merging methods of the lecture's table: state dict in, state dict out, each ``(base, models, **params)``.
+
+    merged = METHODS["ties"](base, [fine_tuned_1, fine_tuned_2], density=0.2)           # as in the paper
+    merged = METHODS["ties"](base, models, density=0.5, **MERGEKIT["ties"])              # as mergekit does it
+
+Inputs are never changed; floats are computed in float32 (float64 if they are) and come back in the dtype of the base,
+or of the first model where no base is used. A difference is taken in the models' common dtype, as in mergekit: close
+numbers lose nothing by it. Whole numbers and booleans have to be equal in all models. Names that share one tensor
+(tied weights) are merged once and stay tied. ValueError, naming the tensor, where names, shapes or whole numbers
+differ.
+
+Each method is a generator over pieces of ONE tensor, given as the same stretch of every model, so that a tensor that is
+larger than memory can be merged too (``merging.command`` does that). Where a method differs from mergekit's, an option
+says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from course_utils.merging.checkpoints import stack_layers
+from course_utils.merging.task_vectors import (
+    Largest,
+    RandomShare,
+    check_alike,
+    disjoint_mean,
+    elect_sign,
+    float_dtype,
+    keep_count,
+    seed_for,
+    slerp_coefficients,
+)
+
+StateDict = dict[str, Tensor]
+Models = Sequence[Mapping[str, Tensor]]
+PerModel = float | Iterable[float]  # one number for all models, or one for each
+Pieces = Callable[..., Iterator[list[Tensor]]]  # pieces(): stretches of all models; pieces(0, 2): of these two only
+
+Sparsify = Callable[[int, Callable[[], Iterator[Tensor]]], Callable[[Tensor], Tensor]]
+
+# Options that turn a method into mergekit's variant of it.
+MERGEKIT = {
+    "ties": {"scope": "tensor", "zero": "plus"},
+    "dare_ties": {"scope": "tensor", "zero": "plus", "rescale": "l1", "normalize": False},
+    "dare_linear": {"scope": "tensor", "rescale": "l1"},
+}
+
+
+# ---------------------------------------------------------------- one tensor, piece by piece
+
+
+def linear_pieces(pieces: Pieces, weights: Sequence[float], normalize: bool = True) -> Iterator[Tensor]:
+    """sum_i w_i theta_i, divided by sum_i w_i if normalised."""
+    scale = 1 / _divisor(weights) if normalize else 1.0
+    for tensors in pieces():
+        total = torch.zeros_like(tensors[0], dtype=float_dtype(*tensors))
+        for weight, tensor in zip(weights, tensors, strict=True):
+            total.add_(tensor, alpha=weight * scale)
+        yield total
+
+
+def slerp_pieces(pieces: Pieces, t: float) -> Iterator[Tensor]:
+    """``slerp_tensors`` of two models."""
+    dot = square_a = square_b = 0.0
+    for a, b in pieces():
+        a, b = a.to(float_dtype(a)), b.to(float_dtype(b))
+        dot += torch.dot(a, b).item()
+        square_a += torch.dot(a, a).item()
+        square_b += torch.dot(b, b).item()
+    from_a, from_b = slerp_coefficients(dot, math.sqrt(square_a), math.sqrt(square_b), t)
+    for a, b in pieces():
+        yield (a.to(float_dtype(a)) * from_a).add_(b, alpha=from_b)
+
+
+def arithmetic_pieces(
+    pieces: Pieces,
+    weights: Sequence[float],
+    lam: float = 1.0,
+    normalize: bool = False,
+    sparsify: Sparsify | None = None,
+    elect: Mapping[str, str] | None = None,
+) -> Iterator[Tensor]:
+    """theta_0 + lam · f(w_1 tau_1, …): the base is the first of the pieces.
+
+    sparsify(i, pieces of tau_i) -> the function that masks each piece of tau_i; elect: options of ``elect_sign``;
+    without an election f is the sum, divided by the sum of the weights if normalised.
+    """
+    masks: list[Callable[[Tensor], Tensor]] = [lambda tau: tau] * len(weights)
+    if sparsify:
+        masks = [sparsify(i, partial(_differences, pieces, i)) for i in range(len(weights))]
+    for base, *models in pieces():
+        dtype = float_dtype(base)
+        factors = torch.tensor(weights, dtype=dtype)  # (n,)
+        tau = torch.stack([mask(model - base).to(dtype) for mask, model in zip(masks, models, strict=True)])
+        tau.mul_(factors.unsqueeze(1))  # (n, d)
+        if elect is None:
+            change = tau.sum(0)
+            if normalize and abs(sum(weights)) >= 1e-8:
+                change /= sum(weights)
+        elif normalize:
+            change = disjoint_mean(tau, elect_sign(tau, **elect), factors)
+        else:
+            change = (tau * (tau * elect_sign(tau, **elect) > 0)).sum(0)
+        yield change.mul_(lam).add_(base)
+
+
+def _differences(pieces: Pieces, i: int) -> Iterator[Tensor]:
+    for base, model in pieces(0, i + 1):
+        yield model - base
+
+
+# ---------------------------------------------------------------- state dicts
+
+
+def linear(
+    base: Mapping[str, Tensor] | None, models: Models, weights: PerModel = 1.0, normalize: bool = True
+) -> StateDict:
+    """sum_i w_i theta_i / sum_i w_i; without `normalize` the sum as it is. The base is not used and may be None.
+
+    Source: Wortsman et al. (2022), section 2; mergekit's `linear` (normalize: true by default).
+    Raises ValueError as the module says; also weights that sum to 0, or another number of weights than of models.
+    """
+    weights = _per_model("weights", weights, models)
+    return _merge(None, models, lambda name, pieces: linear_pieces(pieces, weights, normalize))
+
+
+def slerp(base: Mapping[str, Tensor], models: Models, t: float = 0.5, scope: str = "tensor") -> StateDict:
+    """From the base (t = 0) along the arc to the one other model (t = 1); formula in ``task_vectors.slerp_tensors``.
+
+    scope="tensor" takes each tensor as one vector, as mergekit does; "model" the whole model. Source: Shoemake (1985).
+    """
+    if len(models) != 1:
+        raise ValueError(f"slerp goes from the base to exactly one model, not to {len(models)}")
+    return _merge(base, models, lambda name, pieces: slerp_pieces(pieces, t), scope)
+
+
+def task_arithmetic(
+    base: Mapping[str, Tensor], models: Models, weights: PerModel = 1.0, lam: float = 1.0, normalize: bool = False
+) -> StateDict:
+    """theta_0 + lam · sum_i w_i tau_i, tau_i = theta_i - theta_0; `normalize` divides by sum_i w_i
+    (which makes it a mean).
+
+    Source: Ilharco et al. (2023), section 2 (all w_i = 1, one lam tuned on held-out data); w_i and `normalize` are
+    mergekit's.
+    """
+    weights = _per_model("weights", weights, models)
+    return _merge(base, models, lambda name, pieces: arithmetic_pieces(pieces, weights, lam, normalize))
+
+
+def ties(
+    base: Mapping[str, Tensor],
+    models: Models,
+    density: PerModel = 0.2,
+    weights: PerModel = 1.0,
+    lam: float = 1.0,
+    normalize: bool = True,
+    scope: str = "model",
+    elect: str = "mass",
+    zero: str = "majority",
+) -> StateDict:
+    """Trim each task vector, elect a sign for each coordinate, average those who agree: theta_0 + lam · tau_merged.
+
+    density: share that stays; scope="model" ranks the whole task vector at once and keeps ceil(density · d) entries, as
+    the paper; "tensor" ranks each tensor by itself and keeps max(1, floor(density · d)) of it, as mergekit. elect,
+    zero: see ``elect_sign`` (mergekit: "mass", "plus"). normalize=False adds those who agree instead of averaging them.
+    Source: Yadav et al. (2023), algorithm 1; weights: mergekit's `ties`.
+    """
+    weights, density = _per_model("weights", weights, models), _shares(density, models)
+    return _merge(
+        base,
+        models,
+        lambda name, pieces: arithmetic_pieces(
+            pieces, weights, lam, normalize, keep_largest(density, scope), {"by": elect, "zero": zero}
+        ),
+        scope,
+    )
+
+
+def dare_ties(
+    base: Mapping[str, Tensor],
+    models: Models,
+    density: PerModel = 0.5,
+    weights: PerModel = 1.0,
+    lam: float = 1.0,
+    normalize: bool = True,
+    scope: str = "model",
+    elect: str = "mass",
+    zero: str = "majority",
+    rescale: str | None = "inverse",
+    seed: int = 0,
+) -> StateDict:
+    """Drop entries at random and rescale (``dare`` with p = 1 - density), then elect and average as ``ties``,
+    untrimmed.
+
+    rescale="inverse" divides by the density, as the paper; "l1" restores the sum of magnitudes, of each tensor if
+    scope="tensor", as mergekit, which also adds instead of averaging (normalize: false). The seed decides what is
+    dropped.
+    Source: Yu et al. (2024), section 3.2; mergekit's `dare_ties`.
+    """
+    weights, density = _per_model("weights", weights, models), _shares(density, models)
+    return _merge(
+        base,
+        models,
+        lambda name, pieces: arithmetic_pieces(
+            pieces, weights, lam, normalize, keep_random(density, rescale, seed, name), {"by": elect, "zero": zero}
+        ),
+        scope,
+    )
+
+
+def dare_linear(
+    base: Mapping[str, Tensor],
+    models: Models,
+    density: PerModel = 0.5,
+    weights: PerModel = 1.0,
+    lam: float = 1.0,
+    normalize: bool = False,
+    scope: str = "model",
+    rescale: str | None = "inverse",
+    seed: int = 0,
+) -> StateDict:
+    """Drop entries at random and rescale, then ``task_arithmetic``. Options as ``dare_ties``. Source: Yu et al.
+    (2024)."""
+    weights, density = _per_model("weights", weights, models), _shares(density, models)
+    return _merge(
+        base,
+        models,
+        lambda name, pieces: arithmetic_pieces(
+            pieces, weights, lam, normalize, keep_random(density, rescale, seed, name)
+        ),
+        scope,
+    )
+
+
+def passthrough(
+    base: Mapping[str, Tensor] | None,
+    models: Models,
+    slices: Sequence[tuple[int, int, int]] | None = None,
+    scale: float | None = None,
+    copy: bool = True,
+) -> StateDict:
+    """No arithmetic: a taller model from ranges of layers, slices = [(number of the model, first layer, end layer), …].
+
+    What stands before the layers (embeddings) comes from the first slice's model, what stands behind them
+    (last norm, head) from the last one's. Without slices: the one model as it is. scale multiplies every float. The
+    base is not used. copy=False takes what is not scaled as it is: a taller model, to be run and not trained, that
+    needs no memory of its own.
+    Raises ValueError: no such model or layer, layers of one model in several stacks. Source: mergekit's `passthrough`.
+    """
+    if not models:
+        raise ValueError("there is nothing to merge: give at least one model")
+    if slices is None and len(models) > 1:
+        raise ValueError("passthrough computes nothing: say which layers of which model to stack (slices)")
+    chosen = (
+        dict(models[0])
+        if slices is None
+        else {name: models[i][source] for name, i, source in stack_layers([list(model) for model in models], slices)}
+    )
+    return {
+        name: (tensor * scale).to(tensor.dtype)
+        if scale is not None and tensor.is_floating_point()
+        else tensor.clone()
+        if copy
+        else tensor
+        for name, tensor in chosen.items()
+    }
+
+
+METHODS: dict[str, Callable[..., StateDict]] = {
+    method.__name__: method for method in (linear, slerp, task_arithmetic, ties, dare_ties, dare_linear, passthrough)
+}
+
+
+# ---------------------------------------------------------------- helpers
+
+
+def keep_largest(density: Sequence[float], scope: str, l1: bool = False) -> Sparsify:
+    """The `sparsify` of TIES; how many entries stay is counted as in the paper (scope="model") or in mergekit
+    ("tensor")."""
+
+    def sparsify(i: int, pieces: Callable[[], Iterator[Tensor]]) -> Callable[[Tensor], Tensor]:
+        if density[i] >= 1:
+            return lambda tau: tau
+        mask = Largest(pieces, partial(keep_count if scope == "model" else _keep_count_of_mergekit, density[i]))
+        if l1:
+            mask.restore_l1(pieces)
+        return mask
+
+    return sparsify
+
+
+def _keep_count_of_mergekit(density: float, d: int) -> int:
+    return min(d, max(1, int(density * d))) if density > 0 else 0
+
+
+def keep_random(density: Sequence[float], rescale: str | None, seed: int, name: str) -> Sparsify:
+    """The `sparsify` of DARE."""
+    if rescale not in ("inverse", "l1", None):
+        raise ValueError(f"rescale is {rescale!r}: choose one of 'inverse', 'l1', None")
+
+    def sparsify(i: int, pieces: Callable[[], Iterator[Tensor]]) -> Callable[[Tensor], Tensor]:
+        if density[i] >= 1:
+            return lambda tau: tau
+        mask = RandomShare(density[i], seed_for(seed, i, name), rescale == "inverse")
+        if rescale == "l1":
+            mask.restore_l1(pieces)
+        return mask
+
+    return sparsify
+
+
+def _merge(
+    base: Mapping[str, Tensor] | None,
+    models: Models,
+    method: Callable[[str, Pieces], Iterator[Tensor]],
+    scope: str = "tensor",
+) -> StateDict:
+    """Run a method over every tensor, or over all floats of the models as one long vector each (scope="model")."""
+    if not models:
+        raise ValueError("there is nothing to merge: give at least one model")
+    if scope not in ("model", "tensor"):
+        raise ValueError(f"scope is {scope!r}: choose one of 'model', 'tensor'")
+    labels = [f"model {i}" for i in range(1, len(models) + 1)]
+    states = list(models) if base is None else [base, *models]
+    check_alike(states, labels if base is None else ["the base", *labels])
+    leaders = _leaders(states)
+    names = [name for name in states[0] if leaders[name] == name and _all_floats(name, states)]
+    merged: StateDict = {}
+    for group in [names] if scope == "model" and names else [[name] for name in names]:
+        first = [states[0][name] for name in group]
+        parts = _run(partial(method, group[0]), [[state[name] for name in group] for state in states])
+        merged |= {name: part.reshape(old.shape).to(old.dtype).clone() for name, old, part in zip(group, first, parts)}
+    return {name: merged[leaders[name]] if leaders[name] in merged else states[0][name].clone() for name in states[0]}
+
+
+def _run(method: Callable[[Pieces], Iterator[Tensor]], states: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
+    """The merged tensors (flat) of one group: states holds the same tensors of each model."""
+    dtype = states[0][0].dtype
+    for tensor in (tensor for state in states for tensor in state):
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    vectors = [torch.cat([tensor.detach().reshape(-1).to(dtype) for tensor in state]) for state in states]
+
+    def pieces(*which: int) -> Iterator[list[Tensor]]:
+        yield [vectors[i] for i in which or range(len(vectors))]
+
+    (merged,) = method(pieces)
+    return merged.split([tensor.numel() for tensor in states[0]])
+
+
+def _leaders(states: Models) -> dict[str, str]:
+    """Each name -> the first name that shares its memory in every one of the models: itself, unless weights are
+    tied."""
+    seen: dict[tuple, str] = {}
+    leaders = {}
+    for name in states[0]:
+        places = tuple((state[name].data_ptr(), state[name].shape, state[name].stride()) for state in states)
+        leaders[name] = seen.setdefault(places, name) if states[0][name].numel() else name
+    return leaders
+
+
+def _all_floats(name: str, states: Models) -> bool:
+    """False for whole numbers, which have to be equal in all models."""
+    tensors = [state[name] for state in states]
+    if all(tensor.is_floating_point() for tensor in tensors):
+        return True
+    if any(tensor.dtype != tensors[0].dtype or not torch.equal(tensor, tensors[0]) for tensor in tensors[1:]):
+        raise ValueError(f"{name} holds whole numbers that differ between the models: they cannot be averaged")
+    return False
+
+
+def _per_model(what: str, values: PerModel, models: Models) -> list[float]:
+    numbers = [float(value) for value in values] if isinstance(values, Iterable) else [float(values)] * len(models)
+    if len(numbers) != len(models):
+        raise ValueError(f"{len(numbers)} {what} for {len(models)} models: give one number, or one for each model")
+    return numbers
+
+
+def _shares(density: PerModel, models: Models) -> list[float]:
+    shares = _per_model("densities", density, models)
+    if bad := [share for share in shares if not 0 <= share <= 1]:
+        raise ValueError(f"density is {bad[0]}: it is the share that stays, from 0 to 1")
+    return shares
+
+
+def _divisor(weights: Sequence[float]) -> float:
+    if abs(sum(weights)) < 1e-8:
+        raise ValueError("the weights sum to 0: they cannot be normalised")
+    return sum(weights)

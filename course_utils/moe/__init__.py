@@ -1,0 +1,40 @@
+"""The sparsely gated mixture of experts (notebook 07): the gate, the layer, and how tokens reach their experts.
+
+`expert_parallel` computes it on several processes; it is imported by its own name, because it needs
+`torch.distributed`.
+"""
+
+from course_utils.moe.gating import (
+    Gating,
+    apply_capacity,
+    balanced_bias,
+    biased_gates,
+    chosen_probability,
+    cv_squared,
+    expert_capacity,
+    expert_choice,
+    importance_loss,
+    keep_top_k,
+    load_loss,
+    noisy_top_k_gate,
+    switch_balance_loss,
+)
+from course_utils.moe.layer import Experts, MixtureOfExperts
+
+__all__ = [
+    "Experts",
+    "Gating",
+    "MixtureOfExperts",
+    "apply_capacity",
+    "balanced_bias",
+    "biased_gates",
+    "chosen_probability",
+    "cv_squared",
+    "expert_capacity",
+    "expert_choice",
+    "importance_loss",
+    "keep_top_k",
+    "load_loss",
+    "noisy_top_k_gate",
+    "switch_balance_loss",
+]

@@ -1,0 +1,9 @@
+"""One model's output is another one's input (notebook 09): translators, stacked classifiers, and speech recognition.
+
+`recognition` is imported by its own name, because it needs libraries for sound.
+"""
+
+from course_utils.pipelines.stacking import fold_numbers, oof_predictions
+from course_utils.pipelines.translation import CachedTranslator, Translator, apertium, load_translator
+
+__all__ = ["CachedTranslator", "Translator", "apertium", "fold_numbers", "load_translator", "oof_predictions"]

@@ -1,0 +1,546 @@
+"""Grading real submissions: right ones get everything, the shipped notebook nothing, hostile ones nothing more and harm
+nobody.
+
+One worker is shared by all tests, for it loads the course once. Where there is no sandbox the hostile ones are skipped:
+they would do harm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import csv
+import io
+import json
+import os
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from editions import (
+    NOTEBOOKS,
+    ROOT,
+    code_cells,
+    read,
+    solved_answers,
+    tags,
+    tasks,
+    topic_of,
+    under_the_name,
+    wrong_answers,
+)
+
+from course_utils.classroom import grade
+from course_utils.classroom.grading import report
+from course_utils.classroom.grading.cells import cells_of, chosen, course_tasks
+from course_utils.classroom.grading.wire import Codec, Unsendable
+from course_utils.exercises.engine.calls import same
+from course_utils.sandbox.run_python import unavailable
+
+REASON = unavailable()
+contained = pytest.mark.skipif(bool(REASON), reason=REASON or "-")
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="the grader divides its process, which Windows cannot")
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), forks]
+ALL = bool(os.environ.get("MANY_MODELS_GRADE_ALL"))  # every exercise of every notebook: a few minutes
+QUICK = {"start_here": 4, "negative_evidence": 1, "mixture_of_experts": 1}  # otherwise so many of each
+BY_TOPIC = {topic_of(path): path for path in NOTEBOOKS}
+START = BY_TOPIC["start_here"]
+RIGHT = "def average_distributions(log_p, log_q):\n    return torch.stack([log_p, log_q]).logsumexp(0) - math.log(2)\n"
+
+
+@pytest.fixture(scope="module")
+def grader():
+    os.environ["A_SECRET_KEY"] = "hush"  # no submission may see it
+    with grade.Grader(seconds=60, memory_mb=512, weak=bool(REASON)) as found:
+        yield found
+    del os.environ["A_SECRET_KEY"]
+
+
+def solved(path, only=None):
+    """The notebook with the reference solutions in the place of its stubs."""
+    nb = copy.deepcopy(read(path))
+    for task, code in solved_answers(nb):
+        if only is None or task.name == only:
+            next(cell for cell in nb.cells if cell.source == task.stub).source = code
+    return nb
+
+
+def answered(code, before="", after=""):
+    """00_start_here with `code` in its first exercise's cell, and a cell of the student's own above or below."""
+    nb = copy.deepcopy(read(START))
+    first = tasks(nb)[0]
+    place = next(i for i, cell in enumerate(nb.cells) if cell.source == first.stub)
+    nb.cells[place].source = code
+    if after:
+        nb.cells.insert(place + 2, nbformat.v4.new_code_cell(after))
+    if before:
+        nb.cells.insert(place, nbformat.v4.new_code_cell(before))
+    return nb
+
+
+def submit(folder, nb, name=START.name, student="ada"):
+    (folder / student).mkdir(parents=True, exist_ok=True)
+    nbformat.write(nb, folder / student / name)
+    return grade.find_submissions(folder)[0]
+
+
+def first_result(grader, folder, nb):
+    return grader.grade(submit(folder, nb), "start_here.average")
+
+
+# --- right, wrong, untouched
+# -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("topic", BY_TOPIC if ALL else QUICK)
+def test_the_reference_solutions_get_full_marks_and_the_shipped_notebook_none(grader, tmp_path, topic):
+    path = BY_TOPIC[topic]
+    right, shipped = submit(tmp_path / "a", solved(path), path.name), submit(tmp_path / "b", read(path), path.name)
+    names = [task.name for task in tasks(read(path))][: None if ALL else QUICK[topic]]
+    for name in names:
+        result = grader.grade(right, name)
+        assert (result.status, result.passed) == ("passed", result.total), (name, result.text)
+    for name in names if ALL else names[:1]:
+        result = grader.grade(shipped, name)
+        assert (result.status, result.passed) == ("open", 0)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=topic_of)
+def test_of_every_notebook_the_exercises_are_known_and_only_few_cells_are_run(path):
+    nb = solved(path)
+    cells = cells_of([{"source": c.source, "id": c.get("id", ""), "tags": tags(c)} for c in code_cells(nb)])
+    stubs = {task.stub for task in tasks(read(path))}
+    shipped = {cell.source.strip() for cell in read(path).cells if cell.source not in stubs}
+    assert [(t.name, t.variable) for t in course_tasks(read(path))] == [(t.name, t.variable) for t in tasks(read(path))]
+    for task in course_tasks(read(path)):
+        answer, run = chosen(cells, task, shipped)
+        assert answer.cell_id == task.cell_id
+        assert all("setup" in cell.tags or cell is answer for cell in run), [cell.source for cell in run]
+
+
+def test_a_wrong_answer_gets_its_hint_and_the_share_of_cases(grader, tmp_path):
+    result = first_result(
+        grader, tmp_path, answered("def average_distributions(log_p, log_q):\n    return (log_p + log_q) / 2")
+    )
+    assert result.status == "wrong" and 0 <= result.passed < result.total == 4 and "average" in result.text
+
+
+def test_an_error_is_reported_with_the_students_line(grader, tmp_path):
+    result = first_result(
+        grader, tmp_path, answered("def average_distributions(log_p, log_q):\n    return log_p + missing")
+    )
+    assert result.status == "wrong" and "NameError" in result.text and "return log_p + missing" in result.text
+
+
+def test_helpers_imports_magics_and_output_of_other_cells_are_no_trouble(grader, tmp_path):
+    helper = """%matplotlib inline
+!echo hello
+import math as m
+HALF = m.log(2)
+def joined(*rows):
+    return torch.stack(rows).logsumexp(0)"""
+    code = """def average_distributions(log_p, log_q):
+    return joined(log_p, log_q) - HALF
+
+print('tried')
+assert False, 'a test of my own'"""
+    result = first_result(grader, tmp_path, answered(code, before=helper))
+    assert result.status == "passed" and "a test of my own" in result.notes[0]
+
+
+def test_an_answer_in_a_new_cell_counts_where_the_stub_was_left(grader, tmp_path):
+    stub = tasks(read(START))[0].stub
+    assert first_result(grader, tmp_path, answered(stub, after=RIGHT)).status == "passed"
+
+
+def test_a_missing_exercise_and_a_broken_cell_are_said(grader, tmp_path):
+    missing = first_result(grader, tmp_path / "a", answered("print('deleted')"))
+    assert missing.status == "missing" and "average_distributions" in missing.text
+    broken = first_result(grader, tmp_path / "b", answered("def average_distributions(log_p, log_q)\n    return 1"))
+    assert broken.status == "missing" and "SyntaxError" in broken.text
+
+
+# --- hostile
+# -----------------------------------------------------------------------------------------------------------
+
+WRONG = "def average_distributions(log_p, log_q):\n    return log_p\n"
+FORGERIES = {
+    "redefines check and prints a pass": """def check(*a):
+    print('start_here.average: 5 of 5 passed')
+check('start_here.average', 1)\n"""
+    + WRONG,
+    "patches the engine": """import course_utils.exercises.engine as p
+from course_utils.exercises.engine import checker as e, registry as r
+p.run_check = p.check = e.run_check = e.check = lambda *a: e.Report(status='passed', n_passed=5, n_tests=5)
+r.find('start_here.average').__dict__['tests'] = []
+e._run_tests = e.run_check\n"""
+    + WRONG,
+    "patches comparison": """from course_utils.exercises.engine import compare as a, diagnose as d
+a.close = d.close = d._is_right = d.test_case = lambda *x, **y: None
+a._close_tensor = lambda *x: None
+torch.isclose = lambda x, *y, **z: torch.ones_like(x, dtype=torch.bool)\n"""
+    + WRONG,
+    "replaces course_utils": """import sys, types
+for name in [n for n in sys.modules if n.startswith('course_utils')]:
+    sys.modules[name] = types.ModuleType(name)
+sys.modules['course_utils.exercises'].check = lambda *a: print('5 of 5 passed')\n"""
+    + WRONG,
+    "writes a verdict to every descriptor": """import os, json
+for fd in range(3, 64):
+    try:
+        os.write(fd, json.dumps({'status': 'passed', 'passed': 5, 'total': 5, 'text': ''}).encode())
+    except OSError:
+        pass\n"""
+    + WRONG,
+    "returns an object that equals everything": """class Yes(torch.Tensor):
+    def __eq__(self, other): return True
+    @classmethod
+    def __torch_function__(cls, *a, **k): return True
+def average_distributions(log_p, log_q):
+    return log_p.as_subclass(Yes)\n""",
+    "speaks the judge's language": """import os
+from course_utils.classroom.grading.wire import Codec, send
+for fd in range(3, 64):
+    try:
+        send(fd, Codec(False).pack(['verdict', 'passed', 5, 'all fine', []]))
+    except OSError:
+        pass\n"""
+    + WRONG,
+    "names its own status": """import os
+from course_utils.classroom.grading.wire import Codec, send
+for fd in range(3, 64):
+    try:
+        send(fd, Codec(False).pack(['passed', 'all fine', []]))
+    except OSError:
+        pass\n"""
+    + WRONG,
+    "answers before it is asked": """import os
+from course_utils.classroom.grading.wire import Codec, send
+for fd in range(3, 64):
+    try:
+        for message in [['ready', 'function', 'f', []], ['done', 1, [], []], ['callback', 0, [], {}], ['done', None, [], [[0, [1]]]]]:
+            send(fd, Codec(False).pack(message))
+    except OSError:
+        pass\n"""  # noqa: E501
+    + WRONG,
+    "stops the judge": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nos.kill(-1, signal.SIGKILL)\n"
+    + WRONG,
+    "looks for its judge in memory": """import gc
+for thing in gc.get_objects():
+    if isinstance(thing, dict) and 'n_passed' in thing:
+        thing['n_passed'] = 4\n"""
+    + WRONG,
+}
+
+
+@contained
+@pytest.mark.parametrize("code", FORGERIES.values(), ids=FORGERIES)
+def test_a_forgery_gains_nothing(grader, tmp_path, code):
+    result = first_result(grader, tmp_path, answered(code))
+    assert not result.full and result.passed < result.total, result
+
+
+def test_where_the_check_shares_the_process_tampering_is_noticed(grader, tmp_path):
+    path, name = BY_TOPIC["mixture_of_experts"], "mixture_of_experts.moe_forward"
+    nb = solved(path)
+    result = grader.grade(submit(tmp_path / "honest", nb, path.name), name)
+    assert (result.mode, result.status, result.passed) == ("together", "passed", result.total)
+    code = "import course_utils.exercises.answers as a\na.close.__code__ = (lambda *x, **y: None).__code__\n"
+    next(cell for cell in nb.cells if "my_moe_forward" in cell.source and "exercise" in tags(cell)).source += (
+        "\n" + code
+    )
+    result = grader.grade(submit(tmp_path / "forged", nb, path.name), name)
+    assert (result.mode, result.status, result.passed) == ("together", "tampered", 0) and "answers.close" in result.text
+
+
+@pytest.mark.parametrize(
+    (
+        "name",
+        "label",
+    ),  # a gradient, a change in place, memory in common: what numbers in a pipe do not have by themselves
+    [
+        ("mixture_of_experts.importance_loss", "half detached"),
+        ("mixture_of_experts.importance_loss", "in place"),
+        ("parameter_averaging.average", "the counter shares its memory"),
+    ],
+)
+def test_a_wrong_answer_gets_the_hint_of_the_notebook_through_the_pipe(grader, tmp_path, name, label):
+    path = BY_TOPIC[name.split(".")[0]]
+    wrong = next(wrong for wrong in wrong_answers(topic_of(path)) if wrong.exercise == name and wrong.label == label)
+    nb, task = copy.deepcopy(read(path)), next(task for task in tasks(read(path)) if task.name == name)
+    next(cell for cell in nb.cells if cell.source == task.stub).source = under_the_name(task.variable, wrong.code)
+    result = grader.grade(submit(tmp_path, nb, path.name), name)
+    assert (result.mode, result.status) == ("apart", "wrong") and wrong.says in result.text
+
+
+# --- the wire
+# ----------------------------------------------------------------------------------------------------------
+
+VALUES = [
+    None,
+    True,
+    3,
+    -(1 << 80),
+    2.5,
+    float("inf"),
+    "é\ud800",
+    [1, (2, {3}), {"a": [4]}],
+    range(1, 9, 2),
+    1 + 2j,
+    torch.bfloat16,
+    np.arange(6, dtype=np.int16).reshape(2, 3),
+    np.float32(0.1),
+    np.array(["a", "bc"]),
+    torch.Size([2, 3]),
+    torch.tensor(True),
+    torch.randn(2, 3, generator=torch.Generator().manual_seed(0)).T,
+    torch.ones(0, 2),
+    torch.ones(3, dtype=torch.bfloat16),
+]
+
+
+def test_values_come_out_of_the_wire_as_they_went_in():
+    back = Codec(strict=False).unpack(Codec(strict=True).pack(VALUES))
+    assert all(same(a, b) for a, b in zip(VALUES, back, strict=True))
+
+
+UNSENDABLE = [torch.nn.Linear(1, 1), object(), int, torch.ones(1, requires_grad=True), iter([])]
+
+
+@pytest.mark.parametrize("value", UNSENDABLE, ids=lambda value: type(value).__name__)
+def test_what_the_wire_does_not_carry_is_refused(value):
+    with pytest.raises(Unsendable):
+        Codec(strict=True).pack([value])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"value": 1}',
+        b'{"value": ["Tensor", "float32", [1000000000], 0, false], "sizes": [4]}',
+        b'{"value": ["array", "|O", [1], 0], "sizes": [8]}',
+        b'{"value": ["function", 0, "f"], "sizes": []}',
+        b'{"value": {}, "sizes": []}',
+        b'{"value": ["Tensor", "float32", [-1], 0, false], "sizes": [4]}',
+        b'{"value": ["nothing"], "sizes": []}',
+        b"[" * 100_000,
+        b'{"value": ["set", ["list"]], "sizes": []}',
+        b'{"value": ["Tensor", "int64", [1], 0, true], "sizes": [8]}',
+    ],
+    ids=lambda head: head[:40].decode(),
+)
+def test_a_hostile_frame_is_an_error_and_runs_nothing(head):
+    with pytest.raises(ValueError):
+        Codec(strict=False).unpack(len(head).to_bytes(4, "little") + head + bytes(8))
+
+
+ENDLESS = "while True:\n    try:\n        while True: pass\n    except BaseException: pass"
+HARM = {
+    "crashes": ("import ctypes\nctypes.string_at(0)", "crashed"),
+    "leaves": ("import os\nos._exit(0)", "crashed"),
+    "allocates all memory": (
+        "kept = []\nwhile True:\n    kept.append(bytearray(1 << 26))",
+        "passed",
+    ),  # a MemoryError, which ends its cell
+    "prints gigabytes": (
+        """import os
+for i in range(20000):
+    print('x' * 100_000)
+    os.write(1, b'y' * 100_000)""",
+        "passed",
+    ),
+    "forks": (
+        "import os\nchildren = 0\nwhile True:\n    if os.fork() == 0:\n        while True: pass",
+        "passed",
+    ),  # refused at the 8th
+    "stops on purpose": ("import sys\nsys.exit('enough')", "passed"),
+}
+
+
+@contained
+@pytest.mark.parametrize(("code", "status"), HARM.values(), ids=HARM)
+def test_a_cell_that_misbehaves_ends_and_the_answer_before_it_counts_where_it_can(grader, tmp_path, code, status):
+    result = first_result(grader, tmp_path, answered(RIGHT + code))
+    assert result.status == status, result
+    assert result.notes if status == "passed" and "print" not in code else True
+
+
+@contained
+def test_a_function_that_ends_its_process_has_not_passed(grader, tmp_path):
+    code = "import os\ndef average_distributions(log_p, log_q):\n    os.kill(os.getpid(), 9)"
+    result = first_result(grader, tmp_path, answered(code))
+    assert (result.status, result.passed) == ("crashed", 0)
+
+
+def test_an_endless_cell_is_stopped(grader, tmp_path, monkeypatch):
+    monkeypatch.setitem(grader.limits, "seconds", 3)
+    result = first_result(grader, tmp_path, answered(RIGHT + ENDLESS))
+    assert result.status == "timeout" and "Code cell" in result.text and result.passed == 0
+
+
+def test_without_the_fence_right_is_right_and_endless_cells_are_stopped_all_the_same(grader, tmp_path, monkeypatch):
+    monkeypatch.setitem(grader.limits, "weak", True)
+    assert first_result(grader, tmp_path / "a", answered(RIGHT)).status == "passed"
+    monkeypatch.setitem(grader.limits, "seconds", 2)
+    assert first_result(grader, tmp_path / "b", answered(RIGHT + ENDLESS)).status == "timeout"
+
+
+def test_an_endless_function_is_stopped(grader, tmp_path, monkeypatch):
+    monkeypatch.setitem(grader.limits, "patience", 0.4)  # of 5 seconds
+    result = first_result(
+        grader, tmp_path, answered("def average_distributions(log_p, log_q):\n    while True:\n        pass")
+    )
+    assert result.status == "wrong" and "It was stopped after 2 seconds" in result.text and result.passed == 0
+
+
+@contained
+def test_files_network_and_the_grader_are_out_of_reach(grader, tmp_path):
+    precious = tmp_path / "precious.txt"
+    precious.write_text("here", encoding="utf-8")
+    code = f"""import os, shutil, socket, subprocess, pathlib
+told = []
+def tried(what):
+    try:
+        told.append(repr(what()))
+    except BaseException as error:
+        told.append(type(error).__name__)
+tried(lambda: os.remove({str(precious)!r}))
+tried(lambda: open({str(ROOT / "course_utils" / "classroom" / "grade.py")!r}, "a"))
+tried(lambda: open({str(ROOT / "tests" / "editions.py")!r}).read())
+tried(lambda: shutil.rmtree({str(ROOT / "data")!r}))
+tried(lambda: socket.create_connection(("127.0.0.1", 80), 1))
+tried(lambda: os.kill({os.getpid()}, 9))
+tried(lambda: subprocess.run(["/bin/sh", "-c", "echo"]))
+tried(lambda: open("/etc/passwd").read())
+told.append(sorted(os.environ))
+raise ValueError(str(told))
+"""
+    result = first_result(grader, tmp_path, answered(RIGHT + code))
+    told = result.notes[0]
+    assert precious.read_text(encoding="utf-8") == "here" and "A_SECRET_KEY" not in told
+    refused = ("FileNotFoundError", "OSError", "PermissionError", "ProcessLookupError")
+    assert sum(told.count(name) for name in refused) == 8, told
+
+
+# --- the submissions folder, the table, the reports
+# ------------------------------------------------------------------------
+
+
+def test_the_command_writes_table_and_reports_for_a_mixed_class(tmp_path, grader, monkeypatch, capsys):
+    folder = tmp_path / "submissions"
+    submit(folder, solved(START), student="ada")
+    submit(folder, solved(START, only="start_here.mix"), name="00_start_here-Copy1.ipynb", student="=cmd|calc")
+    nbformat.write(answered("while True: pass"), folder / "eve_00_start_here.ipynb")
+    for name, text in {"bad": "{", "deep": "[" * 100_000, "list": "[]", "blank": ""}.items():
+        (folder / name).mkdir()
+        (folder / name / START.name).write_text(text, encoding="utf-8")
+    (folder / "idle").mkdir()
+    (folder / "linker").mkdir()
+    (folder / "linker" / START.name).symlink_to(START)
+    (folder / "ada" / "course_utils").mkdir()
+    (folder / "ada" / "course_utils" / "__init__.py").write_text("raise SystemExit('mine')", encoding="utf-8")
+    out = tmp_path / "grades.csv"
+    monkeypatch.setattr(grade, "Grader", lambda *_: contextlib.nullcontext(grader))  # the course is loaded already
+    monkeypatch.setitem(grader.limits, "seconds", 3)
+    assert grade.main([str(folder), "-o", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert f"8 notebooks of 8 students: {out}" in printed and "idle: there is no notebook" in printed
+    rows = {
+        (row["student"], row["notebook"]): row for row in csv.DictReader(io.StringIO(out.read_text(encoding="utf-8")))
+    }
+    assert len(rows) == 2 * 8
+    assert rows["ada", "total"]["full"] == "4" and rows["ada", "00_start_here"]["start_here.mix"] == "1"
+    assert rows["'=cmd|calc", "total"]["full"] == "1"
+    assert rows["eve", "00_start_here"]["full"] == "0" and "out of time" in rows["eve", "00_start_here"]["problem"]
+    for name in ("bad", "deep", "list", "blank", "linker"):
+        assert rows[name, "00_start_here"]["full"] == "0" and "cannot be read" in rows[name, "00_start_here"]["problem"]
+    report = (tmp_path / "grades" / "eve.md").read_text(encoding="utf-8")
+    assert (
+        REASON
+        or "no network" in report
+        and "stopped: out of time" in report
+        and "did not end within 3 seconds" in report
+    )
+    assert not list(tmp_path.glob(".*partial")) and (tmp_path / "grades" / "cmd_calc.md").exists()
+
+
+def test_notebooks_are_known_by_name_or_by_their_exercises_and_once_for_each_student(tmp_path):
+    submit(tmp_path, read(START), name="homework.ipynb", student="ada")
+    submit(tmp_path, read(START), name="00_start_here (1).ipynb", student="bob")
+    submit(tmp_path, read(START), student="bob")
+    submit(tmp_path, nbformat.v4.new_notebook(), name="diary.ipynb", student="bob")
+    found = {(s.student, s.path.name): (s.topic, s.problem) for s in grade.find_submissions(tmp_path)}
+    assert found["ada", "homework.ipynb"] == ("00_start_here", "")
+    assert found["bob", "00_start_here.ipynb"] == ("00_start_here", "")
+    assert (
+        "second copy" in found["bob", "00_start_here (1).ipynb"][1]
+        and "none of the course's" in found["bob", "diary.ipynb"][1]
+    )
+
+
+@pytest.mark.parametrize("make", [lambda p: p / "nowhere", lambda p: p])
+def test_a_folder_without_notebooks_is_said_in_one_line(tmp_path, make, capsys):
+    assert grade.main([str(make(tmp_path)), "-o", str(tmp_path / "g.csv")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1 and not (tmp_path / "g.csv").exists()
+
+
+def test_a_report_shows_no_markup_and_no_control_characters_of_a_submission(tmp_path):
+    hostile = "## full marks\x1b[2J\n<script>alert(1)</script>"
+    result = grade.Result("start_here.mix", "wrong", 1, 4, hostile)
+    text = report.report(
+        [grade.Submission("ada\n# x", tmp_path / "n.ipynb", "00_start_here", results=[result])], weak=True
+    )
+    assert (
+        "\x1b" not in text and "\n      ## full marks" in text and text.startswith("# ada # x\n") and "NO fence" in text
+    )
+
+
+def test_without_the_sandbox_nothing_is_graded_unless_asked(tmp_path, monkeypatch, capsys):
+    from course_utils.sandbox import run_python
+
+    submit(tmp_path, read(START))
+    monkeypatch.setattr(run_python, "unavailable", lambda: "the sandbox needs Linux, so the code was not run")
+    assert grade.main([str(tmp_path), "-o", str(tmp_path / "g.csv")]) == 2
+    assert "--weak" in capsys.readouterr().err and not (tmp_path / "g.csv").exists()
+
+
+@contained
+def test_no_process_is_left_when_the_grader_ends(grader, tmp_path):
+    """Last, for it costs the worker: what a killed grader leaves of a worker is a closed pipe."""
+    worker = grader.free.get()
+    submission = submit(tmp_path, answered("import time\ntime.sleep(1000)"))
+    job = {"course": str(START), "exercise": "start_here.average", "cells": submission.cells, "folder": grader.folder}
+    worker.stdin.write(json.dumps(job | grader.limits).encode() + b"\n")
+    worker.stdin.flush()
+    deadline = time.monotonic() + 60
+    while len(_family(worker.pid)) < 4 and time.monotonic() < deadline:  # launcher, process 1, judge, student
+        time.sleep(0.05)
+    family = _family(worker.pid)
+    assert len(family) == 4
+    worker.stdin.close()
+    while any(os.path.exists(f"/proc/{pid}") for pid in [*family]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in family if os.path.exists(f"/proc/{pid}")]
+    assert worker.wait(10) is not None
+
+
+def _family(pid):
+    """The living processes below `pid`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent = (path / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        found.append((int(path.name), int(parent), state))
+    below, grown = {pid}, True
+    while grown:
+        more = {child for child, parent, state in found if parent in below and state != "Z"} - below
+        below, grown = below | more, bool(more)
+    return sorted(below - {pid})

@@ -1,0 +1,501 @@
+"""Programs that try to get out of the sandbox, and what is left of them afterwards: nothing.
+
+Where the sandbox cannot be had, the tests of what it contains are skipped and `test_without_a_sandbox_nothing_runs`
+still holds.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from course_utils.sandbox import run_python as safe_python
+from course_utils.sandbox.run_python import Ran, run_python, unavailable
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+REASON = unavailable()
+contained = pytest.mark.skipif(bool(REASON), reason=REASON or "-")
+
+
+def processes() -> dict[int, tuple[int, list[str]]]:
+    """Every living process of the machine: id -> (parent, command line)."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent = (path / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[:2]
+            line = (path / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if state != "Z":
+            found[int(path.name)] = (int(parent), line)
+    return found
+
+
+def above(pid: int, table: dict[int, tuple[int, list[str]]]) -> list[int]:
+    """Parent, grandparent, ..."""
+    found = []
+    while (pid := table.get(pid, (0, []))[0]) in table:
+        found.append(pid)
+    return found
+
+
+def programs(ancestor: int | None = None) -> list[int]:
+    """Sandboxed programs below `ancestor`; None: those without a launcher, which nobody will end
+    (others' tests may run meanwhile)."""
+    table = processes()
+    found = []
+    for pid, (_, line) in table.items():
+        if "/sandbox/program.py" in line or "runaway" in line:
+            parents = above(pid, table)
+            launched = (
+                sum(any(part.endswith("jail.py") for part in table[parent][1]) for parent in parents) >= 2
+            )  # launcher and init
+            if ancestor in parents if ancestor else not launched:
+                found.append(pid)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left():
+    """No process, no file, no open descriptor, no mount of the parent is different afterwards."""
+
+    def state():
+        folders = [ROOT, Path("/tmp"), Path.home(), Path(os.__file__).parent]
+        own = {path.name for folder in folders for path in folder.iterdir() if "escaped" in path.name}
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8").count("tmpfs")
+        return own, len(os.listdir("/proc/self/fd")), mounts, programs(os.getpid())
+
+    if not sys.platform.startswith("linux"):
+        yield
+        return
+    before = state()
+    yield
+    deadline = time.monotonic() + 10
+    while (after := state()) != before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert after == before
+    assert after[-1] == programs() == []
+
+
+@pytest.mark.skipif(
+    not (shutil.which("unshare") and shutil.which("mount")), reason="asks the program `unshare` what the kernel permits"
+)
+def test_the_sandbox_works_wherever_namespaces_do():
+    """Else a mistake in it would only show as skipped tests."""
+    command = [
+        "unshare",
+        *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]),
+        "--net",
+        "--mount",
+        "--pid",
+        "--ipc",
+        "--uts",
+        "--fork",
+        "mount",
+        "-t",
+        "tmpfs",
+        "none",
+        "/sys",
+    ]
+    if subprocess.run(command, capture_output=True).returncode == 0:
+        assert REASON == ""
+
+
+@contained
+def test_a_plain_program():
+    assert run_python("print('sum', sum(map(int, input().split())))", stdin="1 2 3\n") == Ran("ok", "sum 6\n", "", "")
+
+
+@contained
+def test_the_traceback_is_the_programs_own():
+    ran = run_python("def half(x):\n    return x / 0\n\nprint('before')\nhalf(3)\n")
+    assert (ran.status, ran.stdout, ran.message) == ("error", "before\n", "ZeroDivisionError: division by zero")
+    assert ran.stderr.startswith(
+        'Traceback (most recent call last):\n  File "/sandbox/program.py", line 5, in <module>\n    half(3)\n'
+    )
+
+
+@contained
+@pytest.mark.parametrize(
+    ("code", "status", "message"),
+    [
+        ("import sys; sys.exit(3)", "error", "it ended with exit code 3"),
+        ("print('a' 'b'", "error", "SyntaxError: '(' was never closed"),
+        ("import os; os.abort()", "error", "it was ended by the signal SIGABRT"),
+        ("raise SystemExit", "ok", ""),
+        ("x = 'é\\udc80'\nprint(ascii(x))", "ok", ""),
+        ("", "ok", ""),
+    ],
+)
+def test_ordinary_ends(code, status, message):
+    ran = run_python(code)
+    assert (ran.status, ran.message) == (status, message)
+
+
+@contained
+def test_the_standard_library_works_inside():
+    code = """
+import asyncio, concurrent.futures, dataclasses, decimal, json, multiprocessing, pathlib, pickle, random, sqlite3, tempfile, zoneinfo
+@dataclasses.dataclass
+class Point:
+    x: int
+async def wait():
+    await asyncio.sleep(0.01)
+    return 5
+with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    print(list(pool.map(abs, [-1, 2])))
+with tempfile.TemporaryDirectory() as folder:
+    pathlib.Path(folder, "a").write_text("x" * 1000)
+with open("mine.txt", "w") as file:
+    file.write("kept")
+print(asyncio.run(wait()), pickle.loads(pickle.dumps(Point(2))), open("mine.txt").read())
+"""  # noqa: E501
+    assert run_python(code, seconds=5) == Ran("ok", "[1, 2]\n5 Point(x=2) kept\n", "", "")
+
+
+@contained
+def test_two_runs_do_not_see_each_other_and_print_the_same():
+    code = "import os; print(os.listdir()); open('left', 'w').close(); print({'a', 'b', 'c', 'd'})"
+    first, second = run_python(code), run_python(code)
+    assert first.stdout.startswith("['program.py']\n") and first == second
+
+
+@contained
+def test_several_at_once_do_not_share_their_limits():
+    results = {}
+    code = (
+        "import threading, time\nfor i in range(4): threading.Thread(target=time.sleep, "
+        "args=(2,)).start()\nprint('all')"
+    )
+    threads = [
+        threading.Thread(target=lambda i=i: results.update({i: run_python(code, wall_seconds=60)})) for i in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {i: Ran("ok", "all\n", "", "") for i in range(4)}
+
+
+@contained
+def test_long_input_and_output_are_passed_and_cut():
+    ran = run_python("text = input(); print(len(text)); print(text)", stdin="x" * 1_000_000, output_limit=100)
+    assert ran.status == "ok"
+    assert ran.stdout == "1000000\n" + "x" * 92 + "\n... and 999909 more bytes"
+
+
+def in_c(call: str) -> str:
+    """A program that calls the C library itself and raises what the kernel answers."""
+    return (
+        "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        f"if libc.{call} == -1:\n    number = ctypes.get_errno()\n    raise OSError(number, os.strerror(number))"
+    )
+
+
+CLONE = {"aarch64": 220}.get(os.uname().machine, 56) if hasattr(os, "uname") else 56
+SLEEPERS = "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(100,), daemon=True).start()"
+SCRIPT = (
+    "import os\nopen('run', 'w').write('#!' + os.sys.executable)\nos.chmod('run', 0o755)\nos.execv('./run', ['run'])"
+)
+IGNORED = "import signal\nfor s in (1, 2, 15, signal.SIGXCPU): signal.signal(s, signal.SIG_IGN)\nwhile True: pass"
+OUTSIDE, NOTHING = "outside its working directory", "nothing of the machine is there"
+
+# What a program tries -> the status and a word of the message.
+ESCAPES = {
+    "infinite loop": ("while True: pass", "timeout", "1 s of computing"),
+    "loop that catches all": (
+        "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+        "timeout",
+        "computing",
+    ),
+    "ignored signals": (IGNORED, "timeout", "computing"),
+    "raised limits": (
+        "import resource as r\nr.setrlimit(r.RLIMIT_CPU, (1000, 1000))",
+        "error",
+        "not allowed to raise maximum limit",
+    ),
+    "sleep": ("import time; time.sleep(1000)", "timeout", "stopped after 3 s"),
+    "fork bomb": ("import os\nwhile True: os.fork()", "forbidden", "too many processes"),
+    "stubborn fork bomb": (
+        "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+        "timeout",
+        "stopped after",
+    ),
+    "thread bomb": (SLEEPERS, "forbidden", "too many processes or threads"),
+    "big allocation": ("x = bytearray(10**9)", "memory", "more than 256 MB"),
+    "growing list": ("x = []\nwhile True: x.append('y' * 100_000)", "memory", "more than 256 MB"),
+    "memory file": ("import os\nos.memfd_create('x')", "forbidden", "may not"),
+    "shared memory": (in_c("shmget(0, 10**9, 0o1600)"), "forbidden", "may not"),
+    "deep recursion": ("def f(): return f()\nf()", "error", "RecursionError"),
+    "endless output": ("while True: print('x' * 10_000)", "timeout", "stopped"),
+    "endless errors": ("import sys\nwhile True: print('x' * 10_000, file=sys.stderr)", "timeout", "stopped"),
+    "big file": (
+        "with open('big', 'wb') as f:\n    while True: f.write(b'x' * 1_000_000)",
+        "forbidden",
+        "more than 16 MB",
+    ),
+    "many files": (
+        "for i in range(99):\n    with open(f'{i}', 'wb') as f: f.write(b'x' * 1_000_000)",
+        "forbidden",
+        "more than 16 MB",
+    ),
+    "many open files": ("x = [open('/dev/null') for i in range(1000)]", "forbidden", "too many files"),
+    "write in the repository": (f"open({str(ROOT / 'escaped')!r}, 'w')", "forbidden", OUTSIDE),
+    "write in /tmp": ("open('/tmp/escaped', 'w')", "forbidden", OUTSIDE),
+    "write in its root": ("open('/escaped', 'w')", "forbidden", "everything else is read-only"),
+    "write in the library": (
+        "import os\nopen(os.path.dirname(os.__file__) + '/escaped.py', 'w')",
+        "forbidden",
+        "read-only",
+    ),
+    "change the library": ("import os\nos.chmod(os.__file__, 0o777)", "forbidden", "stopped"),
+    "read /etc/passwd": ("open('/etc/passwd')", "forbidden", OUTSIDE),
+    "read the home directory": (f"import os\nos.listdir({str(Path.home() / '.cache')!r})", "forbidden", OUTSIDE),
+    "read an environment": ("open('/proc/1/environ')", "forbidden", OUTSIDE),
+    "climb up": ("open('../../../../etc/shadow')", "forbidden", OUTSIDE),
+    "import of the course": ("import course_utils", "error", "No module named 'course_utils'"),
+    "import of a package": ("import numpy", "error", "No module named 'numpy'"),
+    "socket": ("import socket\nsocket.create_connection(('127.0.0.1', PORT))", "forbidden", "may not: network"),
+    "socket to the outside": (
+        "import socket\nsocket.create_connection(('1.1.1.1', 80), timeout=1)",
+        "forbidden",
+        "network",
+    ),
+    "web page": ("import urllib.request\nurllib.request.urlopen('http://example.org')", "forbidden", "network"),
+    "local socket": ("import socket\nsocket.socket(socket.AF_UNIX).connect('/run/x')", "forbidden", "may not"),
+    "kill of the parent": ("import os, signal\nos.kill(os.getppid(), signal.SIGKILL)", "forbidden", "may not"),
+    "kill of the notebook": (f"import os\nos.kill({os.getpid()}, 9)", "forbidden", "it can see only its own"),
+    "shell": ("import os\nos.execv('/bin/sh', ['sh', '-c', 'echo escaped'])", "forbidden", NOTHING),
+    "shell of subprocess": ("import subprocess\nsubprocess.run('echo escaped', shell=True)", "forbidden", NOTHING),
+    "a script that it wrote": (SCRIPT, "forbidden", "may not"),
+    "mount": (in_c("mount(b'none', b'/sandbox', b'tmpfs', 0, None)"), "forbidden", "mounts"),
+    "new user namespace": (in_c("unshare(0x10000000)"), "forbidden", "may not"),
+    "clone into a namespace": (in_c(f"syscall({CLONE}, 0x10000011, 0, 0, 0, 0)"), "forbidden", "may not"),
+    "root again": ("import os\nos.setuid(0)", "error", "Invalid argument"),
+    "trace process 1": (in_c("ptrace(16, 1, None, None)"), "forbidden", "may not"),
+}
+
+
+@contained
+@pytest.mark.parametrize("name", ESCAPES)
+def test_escape_is_contained(name):
+    code, status, word = ESCAPES[name]
+    with socket.create_server(("127.0.0.1", 0)) as server:  # somebody who would answer
+        server.settimeout(0)
+        # Only a program that is to run out of time gets little of it: filling 256 MB can take a second of a busy
+        # machine.
+        ran = run_python(
+            code.replace("PORT", str(server.getsockname()[1])),
+            seconds=1 if status == "timeout" else 20,
+            wall_seconds=3 if status == "timeout" and "computing" not in word else 60,
+        )
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert (ran.status, word in ran.message) == (status, True), ran
+    assert "escaped" not in ran.stdout and len(ran.message.splitlines()) == 1
+    assert len(ran.stdout) <= 10_100 and len(ran.stderr) <= 10_100
+
+
+@contained
+@pytest.mark.parametrize(
+    "start",
+    [
+        "os.fork()",
+        "os.posix_spawn(sys.executable, [sys.executable, '-c', 'import time; time.sleep(1000)', 'runaway'], {})",
+    ],
+)
+def test_a_background_child_ends_with_the_program(start):
+    code = f"""
+import os, signal, sys, time
+if {start} == 0:
+    os.setsid()
+    for number in range(1, 32):
+        try: signal.signal(number, signal.SIG_IGN)
+        except OSError: pass
+    time.sleep(1000)
+time.sleep(0.3)
+print("parent ends")
+"""
+    began = time.monotonic()
+    assert run_python(code, wall_seconds=100) == Ran("ok", "parent ends\n", "", "")
+    assert time.monotonic() - began < 90  # it was not waited for
+
+
+@contained
+def test_ctypes_gets_no_further(tmp_path):
+    """Straight to the C library, where no check of Python's stands between. The answers are the kernel's."""
+    target = ROOT / "README.md"
+    code = f"""
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+for name, call in [("unlink", lambda: libc.unlink({bytes(target)!r})),
+                   ("unlink in /tmp", lambda: libc.unlink({bytes(tmp_path / "victim")!r})),
+                   ("kill", lambda: libc.kill({os.getpid()}, 9)), ("killpg", lambda: libc.kill(-{os.getpgrp()}, 9)),
+                   ("kill init", lambda: libc.kill(1, 9)), ("socket", lambda: libc.socket(2, 1, 0)),
+                   ("chroot", lambda: libc.chroot(b"/sandbox"))]:
+    print(name, call(), os.strerror(ctypes.get_errno()))
+"""
+    (tmp_path / "victim").touch()
+    ran = run_python(code)
+    assert ran.stdout.splitlines() == [
+        "unlink -1 No such file or directory",
+        "unlink in /tmp -1 No such file or directory",
+        "kill -1 No such process",
+        "killpg -1 No such process",
+        "kill init -1 Operation not permitted",
+        "socket -1 Operation not permitted",
+        "chroot -1 Operation not permitted",
+    ], ran
+    assert target.exists() and (tmp_path / "victim").exists()
+
+
+@contained
+def test_what_the_program_can_see(monkeypatch):
+    monkeypatch.setenv("MANY_MODELS_ENDPOINT_KEY", "secret")
+    code = """
+import os
+fds = []
+for fd in range(64):
+    try: os.fstat(fd); fds.append(fd)
+    except OSError: pass
+print(fds, os.getuid(), os.getpid(), os.getppid(), "secret" in str(os.environ))
+print(sorted(set(os.listdir("/")) - {"lib", "lib64", "usr", "dev", "etc", "sandbox"} - {os.path.realpath(os.sys.executable).split("/")[1]}))
+print(os.listdir("/etc"), sorted(os.listdir("/dev")), os.isatty(0), os.getsid(0) == os.getpgrp() == 0)
+try: os.write(0, b"x")
+except OSError as error: print(error)
+"""  # noqa: E501
+    lines = run_python(code).stdout.splitlines()
+    assert lines[0] == "[0, 1, 2] 65534 2 1 False"
+    assert lines[1] == "[]"
+    assert lines[2] == "['ld.so.cache'] ['null', 'random', 'urandom', 'zero'] False True"
+    assert lines[3] == "[Errno 9] Bad file descriptor"
+
+
+@contained
+def test_the_interrupted_notebook_leaves_no_program(monkeypatch):
+    def interrupted(process, report, job, *others):
+        process.stdin.write(job)
+        process.stdin.close()
+        deadline = time.monotonic() + 60
+        while not programs(os.getpid()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert programs(os.getpid()), "the program did not start"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(safe_python, "_watch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_python("import time; time.sleep(1000)")
+
+
+@contained
+def test_a_dead_notebook_leaves_no_program():
+    """The process that called run_python is killed outright: the sandbox ends with it (asserted by the fixture)."""
+    code = (
+        "from course_utils.sandbox.run_python import run_python; run_python('import time; time.sleep(1000)', "
+        "wall_seconds=500)"
+    )
+    notebook = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    deadline = time.monotonic() + 60
+    while not programs(notebook.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert programs(notebook.pid), "the program did not start"
+    notebook.kill()
+    notebook.wait()
+
+
+@contained
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid")
+    or os.geteuid() != 0
+    or not shutil.which("setpriv")
+    or not Path("/usr/bin/python3").exists(),
+    reason="this way is for tests that run as root",
+)
+def test_the_same_without_root(tmp_path):
+    """An ordinary user has the same sandbox, through a user namespace (skipped where those are closed to users)."""
+    for name in ("run_python.py", "jail.py"):
+        shutil.copy(ROOT / "course_utils" / "sandbox" / name, tmp_path / name)
+    for folder in [tmp_path, *tmp_path.parents[:3]]:
+        if folder != Path("/tmp"):
+            folder.chmod(0o755)
+    code = """
+from run_python import run_python
+for code in ["import os; print(os.getuid())", "import os\\nwhile 1: os.fork()", "open('/escaped', 'w')", "import socket; socket.socket()"]:
+    ran = run_python(code)
+    print(ran.status, ran.stdout.strip(), ran.message[:40])
+"""  # noqa: E501
+    done = subprocess.run(
+        ["setpriv", "--reuid=4711", "--regid=4711", "--clear-groups", "/usr/bin/python3", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    if "unavailable" in done.stdout:
+        pytest.skip(done.stdout)
+    assert done.stdout.splitlines() == [
+        "ok 65534 ",
+        "forbidden  stopped: it started too many processes o",
+        "forbidden  stopped: it wrote to a file outside its ",
+        "forbidden  stopped: it did what a program in the sa",
+    ], done
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the launcher is not even started elsewhere")
+@pytest.mark.parametrize("stage", ["the namespaces", "the root", "the filter", "the interpreter"])
+def test_without_a_sandbox_nothing_runs(stage, monkeypatch, tmp_path):
+    """Whatever part of the sandbox fails, the program is not started."""
+    source = (ROOT / "course_utils" / "sandbox" / "jail.py").read_text(encoding="utf-8")
+    old, new = {
+        "the namespaces": ("NEWNS | NEWUTS | NEWIPC | NEWPID | NEWNET)\n    build", "0xFFFFFFFF)\n    build"),
+        "the root": (
+            'call("syscall", ctypes.c_long(PIVOT_ROOT[machine]), ".", ".")',
+            'call("syscall", ctypes.c_long(-1), ".", ".")',
+        ),
+        "the filter": (
+            'call("prctl", PR_SET_SECCOMP, 2, pointer, 0, 0)',
+            'call("prctl", PR_SET_SECCOMP, 2, None, 0, 0)',
+        ),
+        "the interpreter": ("os.execve(interpreter,", "os.execve('/no/python',"),
+    }[stage]
+    assert source.count(old) == 1
+    (tmp_path / "jail.py").write_text(source.replace(old, new), encoding="utf-8")
+    monkeypatch.setattr(safe_python, "__file__", str(tmp_path / "run_python.py"))
+    ran = run_python("print('escaped')")
+    assert (ran.status, ran.stdout, ran.stderr) == ("unavailable", "", "")
+    assert (
+        ran.message.startswith("the sandbox is unavailable here, so the code was not run: ")
+        and len(ran.message.splitlines()) == 1
+    )
+    assert unavailable() == ran.message
+
+
+def test_another_system_has_no_sandbox(monkeypatch):
+    monkeypatch.setattr(safe_python.sys, "platform", "darwin")
+    assert run_python("print(1)") == Ran("unavailable", "", "", "the sandbox needs Linux, so the code was not run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"code": None}, "code and stdin"),
+        ({"code": "1", "stdin": b""}, "code and stdin"),
+        ({"code": "1", "seconds": 0}, "seconds"),
+        ({"code": "1", "memory_mb": 1}, "memory_mb"),
+        ({"code": "1", "output_limit": -1}, "output_limit"),
+        ({"code": "1", "wall_seconds": float("inf")}, "wall_seconds"),
+    ],
+)
+def test_bad_arguments(arguments, name):
+    with pytest.raises(ValueError, match=name):
+        run_python(**arguments)
