@@ -1,213 +1,319 @@
-"""Wrong answers to the exercises of notebook 07: the first three here, those of the layer in a module of their own."""
+"""Wrong answers to the exercises of notebook 07 that are no function of a declared mistake: crashes, loops, kinds of results."""
 
 from __future__ import annotations
 
+import re
+
 from . import WrongAnswer
-from ._mixture_of_experts_layer import WRONG as LAYER
+
+HEAD = "import math\n\nimport numpy as np\nimport torch\nimport torch.nn.functional as F\n\n\n"
 
 
-def _function(exercise: str, signature: str, label: str, body: str, says: str) -> WrongAnswer:
-    """Every answer brings the imports it uses, as in a student's own cell."""
-    lines = "\n".join("    " + line for line in body.strip().splitlines())
-    modules = ("import math", "math."), ("import numpy as np", "np.")
-    imports = "".join(f"{line}\n" for line, used in modules if used in body)
-    code = f"{imports}import torch\nimport torch.nn.functional as F\n\n\ndef {signature}:\n{lines}\n"
-    return WrongAnswer(f"mixture_of_experts.{exercise}", label, code, says)
+def _answers(exercise: str, arguments: str, before: str, *rows: tuple[str, str, str]) -> list[WrongAnswer]:
+    """rows: (label, body, says); the body is what is returned, or statements, which come after `before`."""
+    made = []
+    for label, body, says in rows:
+        end = body if re.search(r"^\s*return\b", body, re.MULTILINE) else f"return {body}"
+        lines = [*before.strip().split("\n"), *end.strip().split("\n")]
+        code = "\n".join([f"{HEAD}def my_{exercise}({arguments}):", *(f"    {line}" for line in lines)]) + "\n"
+        made.append(WrongAnswer(f"mixture_of_experts.{exercise}", label, code, says))
+    return made
 
 
-def _keep(label: str, value: str, says: str) -> WrongAnswer:
-    """One line; `top` are the k largest, `i` their places, `m` is true there; `inf` is -inf."""
-    body = f"""
-inf = -torch.inf
-top, i = v.topk(k, dim=-1)
-m = torch.zeros_like(v, dtype=torch.bool).scatter(-1, i, True)
-return {value}"""
-    return _function("keep_top_k", "my_keep_top_k(v, k)", label, body, says)
-
-
-def _keep_body(label: str, body: str, says: str) -> WrongAnswer:
-    body = f"out = torch.full_like(v, -torch.inf)\n{body}" if "out" in body else body
-    return _function("keep_top_k", "my_keep_top_k(v, k)", label, body, says)
-
-
-def _gate(label: str, value: str, says: str, score: str = "c + n * F.softplus(z)") -> WrongAnswer:
-    """One line; `c` and `z` are the two products, `n` the noise, `h` the scores, `keep` is exercise 1."""
-    body = f"""
-def keep(h, k, dim=-1, fill=-torch.inf):
-    m = torch.zeros_like(h, dtype=torch.bool).scatter(dim, h.topk(k, dim=dim).indices, True)
-    return h.masked_fill(~m, fill)
-c, z, n = x @ w_gate, x @ w_noise, noise
-h = {score}
-return {value}"""
-    return _function("noisy_gate", "my_noisy_gate(x, w_gate, w_noise, k, noise)", label, body, says)
-
-
-def _score(label: str, score: str, says: str) -> WrongAnswer:
-    """Right but for the scores."""
-    return _gate(label, "keep(h, k).softmax(-1)", says, score)
-
-
-def _importance(label: str, value: str, says: str) -> WrongAnswer:
-    """One line; `g` are the gates, `i` is the importance (experts,)."""
-    return _function("importance_loss", "my_importance_loss(gates)", label, f"g, i = gates, gates.sum(0)\nreturn {value}", says)
-
-
-def _importance_body(label: str, body: str, says: str) -> WrongAnswer:
-    return _function("importance_loss", "my_importance_loss(gates)", label, body, says)
-
+NEXT = "all stay, and there is no next score"
+ALL_ROWS = "an expert was given rows whose gate is 0"
+FLOAT64 = "The arguments are float64 here"
+IN_A_LOOP = """y = None
+for i, E in enumerate(experts):
+    r = gates[:, i].nonzero().squeeze(1)
+    if len(r):
+        {}
+        y = out.new_zeros(len(x), out.shape[1]) if y is None else y
+        y = y.index_add(0, r, out)
+return y"""
+LIKE_X = """y = torch.zeros_like(x)
+for i, E in enumerate(experts):
+    r = gates[:, i].nonzero().squeeze(1)
+    if len(r):
+        {}
+return y"""
+OUT = "out = gates[r, i, None] * E(x[r])"
 
 WRONG = [
-    # --- keep_top_k ---
-    _keep("zero", "v.masked_fill(~m, 0.0)", "exp(0) = 1, so every expert keeps a share"),
-    _keep("masked product", "v * m", "exp(0) = 1, so every expert keeps a share"),
-    _keep("-1e9", "v.masked_fill(~m, -1e9)", "a large negative number and not -inf"),
-    _keep("lowest float", "v.masked_fill(~m, torch.finfo(v.dtype).min)", "a large negative number and not -inf"),
-    _keep("threshold", "v.masked_fill(v < top[:, -1:], inf)", "a row keeps more than k"),
-    _keep("strict threshold", "v.masked_fill(v <= top[:, -1:], inf)", "You keep k - 1 in each row"),
-    _keep("next value", "v.masked_fill(v <= v.sort(-1, descending=True).values[:, k:k + 1], inf)", "all stay, and there is no next score"),
-    _keep_body("one more", "return v.masked_fill(v <= v.topk(k + 1).values[:, -1:], -torch.inf)", "all stay, and there is no next score"),
-    _keep_body(
-        "next value, padded",
-        "w = F.pad(v, (0, 1), value=-torch.inf)\nreturn v.masked_fill(v <= w.topk(k + 1).values[:, -1:], -torch.inf)",
-        "a row keeps fewer than k",
+    *_answers(
+        "keep_top_k",
+        "v, k",
+        "inf = -torch.inf\ntop, i = v.topk(k, dim=-1)\nm = torch.zeros_like(v, dtype=torch.bool).scatter(-1, i, True)",
+        ("-1e9", "v.masked_fill(~m, -1e9)", "a large negative number and not -inf"),
+        ("lowest float", "v.masked_fill(~m, torch.finfo(v.dtype).min)", "a large negative number and not -inf"),
+        ("next value", "v.masked_fill(v <= v.sort(-1, descending=True).values[:, k:k + 1], inf)", NEXT),
+        ("one more", "v.masked_fill(v <= v.topk(k + 1).values[:, -1:], inf)", NEXT),
+        ("values", "top", "the k chosen alone"),
+        ("places", "i", "These are the places"),
+        ("pair", "v.topk(k)", "the pair that topk gives"),
+        ("product with -inf", "v * m + ~m * inf", "0 * -inf is nan"),
+        ("one row, squeezed", "v.masked_fill(~m, inf).squeeze()", "has shape (7,), expected (1, 7)"),
+        ("float32 of its own", "torch.full(v.shape, inf).scatter(-1, i, top)", FLOAT64),
+        ("in place", "v[v < top[:, -1:]] = inf\nreturn v", "changed its input"),
+        ("list", "v.masked_fill(~m, inf).tolist()", "should be a torch tensor"),
+        ("threshold without axis", "v.masked_fill(v < top[:, -1], inf)", "The shapes do not line up"),
+        ("printed", "print(v.topk(k))\nreturn", "did you forget `return`"),
+        ("three quarters kept", "v.masked_fill(v < v.quantile(0.25), inf)", "scores, and k is 3"),
+        ("not foreseen", "2 * v.masked_fill(~m, inf)", "all others are -inf"),
     ),
-    _keep("one threshold for all", "v.masked_fill(v < top.min(), inf)", "scatter the values into a tensor full of -inf"),
-    _keep_body("tokens", "i = v.topk(k, dim=0)\nreturn out.scatter(0, i.indices, i.values)", "You choose over the tokens"),
-    _keep_body("flat", "t = v.flatten().topk(k).values[-1]\nreturn v.masked_fill(v < t, -torch.inf)", "all scores of the matrix at once"),
-    _keep("flat, k a row", "v.masked_fill(v < v.flatten().topk(k * len(v)).values[-1], inf)", "all scores of the matrix at once"),
-    _keep_body("magnitudes", "i = v.abs().topk(k).indices\nreturn out.scatter(-1, i, v.gather(-1, i))", "largest MAGNITUDES"),
-    _keep_body("smallest", "t = v.topk(k, largest=False)\nreturn out.scatter(-1, t.indices, t.values)", "the k SMALLEST"),
-    _keep_body("ascending order", "i = v.argsort(-1)[:, :k]\nreturn out.scatter(-1, i, v.gather(-1, i))", "the k SMALLEST"),
-    _keep("mask inverted", "v.masked_fill(m, inf)", "the mask is the wrong way round"),
-    _keep("softmax", "v.masked_fill(~m, inf).softmax(-1)", "The softmax is taken already"),
-    _keep("softmax first", "v.softmax(-1).masked_fill(~m, inf)", "You took a softmax first"),
-    _keep("softmax first, zeros", "v.softmax(-1) * m", "You took a softmax first"),
-    _keep("log_softmax first", "v.log_softmax(-1).masked_fill(~m, inf)", "You took a softmax first"),
-    _keep("mask", "m", "This is the mask"),
-    _keep("mask as numbers", "m.float()", "This is the mask"),
-    _keep("additive mask", "torch.zeros_like(v).masked_fill(~m, inf)", "a mask to be ADDED"),
-    _keep("product with -inf", "v * m + ~m * inf", "0 * -inf is nan"),
-    _keep("product with -inf, where", "v + (~m).float() * inf", "0 * -inf is nan"),
-    _keep("argsort as rank", "v.masked_fill(v.argsort(-1, descending=True) >= k, inf)", "not the rank of each score"),
-    _keep("ascending argsort as rank", "v.masked_fill(v.argsort(-1) < v.shape[1] - k, inf)", "not the rank of each score"),
-    _keep("sorted", "F.pad(top, (0, v.shape[1] - k), value=inf)", "in sorted order"),
-    _keep("first k", "torch.where(torch.arange(v.shape[1]) < k, v, inf)", "k fixed places"),
-    _keep("last k", "torch.where(torch.arange(v.shape[1]) >= v.shape[1] - k, v, inf)", "k fixed places"),
-    _keep("nothing", "v", "Nothing was taken out"),
-    _keep("plus inf", "v.masked_fill(~m, torch.inf)", "it is MINUS inf"),
-    _keep("above average", "v.masked_fill(v < v.mean(-1, keepdim=True), inf)", "above the average"),
-    _keep("values", "top", "the k chosen alone"),
-    _keep("places", "i", "These are the places"),
-    _keep("pair", "v.topk(k)", "the pair that topk gives"),
-    _keep("zeros taken for not chosen", "(v * m).masked_fill(v * m == 0, inf)", "A score of exactly 0"),
-    _keep_body("in place", "v[v < v.topk(k).values[:, -1:]] = -torch.inf\nreturn v", "changed its input"),
-    _keep("list", "v.masked_fill(~m, inf).tolist()", "should be a torch tensor"),
-    _keep("threshold without axis", "v.masked_fill(v < top[:, -1], inf)", "The shapes do not line up"),
-    _keep_body("printed", "print(v.topk(k))", "did you forget `return`"),
-    _keep("not foreseen", "2 * v.masked_fill(~m, inf)", "scatter the values into a tensor full of -inf"),
-    # --- noisy_gate ---
-    _score("no noise", "c", "The noise has no effect"),
-    _score("no softplus", "c + n * z", "softplus is missing"),
-    _score("relu", "c + n * z.relu()", "You took relu"),
-    _score("exp", "c + n * z.exp()", "You took exp"),
-    _score("sigmoid", "c + n * z.sigmoid()", "You took sigmoid"),
-    _score("abs", "c + n * z.abs()", "You took abs"),
-    _score("softmax for softplus", "c + n * z.softmax(-1)", "You took softmax in place"),
-    _score("variance", "c + n * F.softplus(z).sqrt()", "the standard deviation itself"),
-    _score("squared", "c + n * F.softplus(z) ** 2", "the standard deviation itself"),
-    _score("not scaled", "c + n", "The noise is not scaled"),
-    _score("softplus of the product", "c + F.softplus(n * z)", "taken of the product with the noise"),
-    _score("softplus of both", "F.softplus(c) + n * F.softplus(z)", "belongs to x @ w_noise alone"),
-    _score("softplus of the sum", "F.softplus(c + n * z)", "belongs to x @ w_noise alone"),
-    _score("deviation only", "c + F.softplus(z)", "added without the noise"),
-    _score("minus", "c - n * F.softplus(z)", "The noise is subtracted"),
-    _score("factor", "c * n * F.softplus(z)", "The noise multiplies x @ w_gate"),
-    _score("relative", "c * (1 + n * F.softplus(z))", "The noise multiplies x @ w_gate"),
-    _score("both scaled", "(c + n) * F.softplus(z)", "it scales the noise alone"),
-    _score("swapped", "z + n * F.softplus(c)", "w_gate and w_noise are swapped"),
-    _score("transposed", "x @ w_gate.T + n * F.softplus(x @ w_noise.T)", "by the transpose"),
-    _score("noise transposed", "c + n * F.softplus(x @ w_noise.T)", "by the transpose"),
-    _score("turned round", "w_gate @ x + n * F.softplus(w_noise @ x)", "The shapes do not line up"),
-    _score("own noise", "c + torch.randn_like(c) * F.softplus(z)", "You draw noise of your own"),
-    _score(
-        "own noise with a seed",
-        "c + torch.randn(c.shape, generator=torch.Generator().manual_seed(0)) * F.softplus(z)",
-        "does not depend on the argument `noise`",
+    *_answers(
+        "noisy_gate",
+        "x, w_gate, w_noise, k, noise",
+        "c, z = x @ w_gate, x @ w_noise\nh = c + noise * F.softplus(z)\ntop, i = h.topk(k)",
+        ("turned round", "w_gate @ x + noise * F.softplus(w_noise @ x)", "The shapes do not line up"),
+        (
+            "own noise",
+            "h = c + torch.randn_like(c) * F.softplus(z)\nreturn torch.zeros_like(h).scatter(1, h.topk(k)[1], "
+            "h.topk(k)[0].softmax(1))",
+            "Is there noise of your own?",
+        ),
+        (
+            "own noise with a seed",
+            "n = torch.randn(c.shape, generator=torch.Generator().manual_seed(0))\nh = c + n * "
+            "F.softplus(z)\nreturn torch.zeros_like(h).scatter(1, h.topk(k)[1], h.topk(k)[0].softmax(1))",
+            "Is there noise of your own?",
+        ),
+        ("-20", "torch.full_like(h, -20.0).scatter(1, i, top).softmax(1)", "should be exactly 0 is"),
+        (
+            "a small constant",
+            "g = torch.zeros_like(h).scatter(1, i, top.softmax(1)) + 1e-9\nreturn g / g.sum(1)[:, None]",
+            "should be exactly 0 is",
+        ),
+        (
+            "one row, squeezed",
+            "torch.zeros_like(h).scatter(1, i, top.softmax(1)).squeeze()",
+            "has shape (5,), expected (1, 5)",
+        ),
+        ("float32 of its own", "torch.zeros(h.shape).scatter(1, i, top.softmax(1))", FLOAT64),
+        ("two things", "top.softmax(1), i", "and is a tuple"),
+        ("in place", "noise.mul_(F.softplus(z)).add_(c).softmax(1)", "changed its input"),
+        (
+            "not foreseen",
+            "torch.zeros_like(h).scatter(1, i, 0.9 * top.softmax(1))",
+            "sums to 0.9 instead of 1. The order",
+        ),
     ),
-    _score("softmax twice", "(c + n * F.softplus(z)).softmax(-1)", "a softmax before the choice and another after it"),
-    _gate("softmax before the choice", "keep(h.softmax(-1), k, fill=0.0)", "and the rest cut off: rows do not sum to 1"),
-    _gate("no softmax", "keep(h, k)", "The softmax is missing"),
-    _gate("no softmax, zeros", "keep(h, k, fill=0.0)", "The softmax is missing"),
-    _gate("scores", "h", "The softmax is missing"),
-    _gate("divided by the sum", "keep(h, k, fill=0.0) / keep(h, k, fill=0.0).sum(-1, keepdim=True)", "You divided the chosen scores"),
-    _gate("no choice", "h.softmax(-1)", "No choice was made"),
-    _gate("zero", "keep(h, k, fill=0.0).softmax(-1)", "so the share exp(0)"),
-    _gate("noise after the choice", "(keep(c, k) + n * F.softplus(z)).softmax(-1)", "The choice was made without noise"),
-    _gate("noise after the softmax", "keep(c, k).softmax(-1) + n * F.softplus(z)", "The choice was made without noise"),
-    _gate("clean weights", "c.masked_fill(keep(h, k) == -torch.inf, -torch.inf).softmax(-1)", "the weights come from x @ w_gate"),
-    _gate("softmax over tokens", "keep(h, k).softmax(0)", "The softmax runs over the tokens"),
-    _gate("choice over tokens", "keep(h, k, dim=0).softmax(-1)", "The choice runs over the tokens"),
-    _gate("equal", "(keep(h, k) > -torch.inf) / k", "The k chosen have equal gates"),
-    _gate("one for each", "(keep(h, k) > -torch.inf).float()", "The k chosen have equal gates"),
-    _gate("sigmoid of each", "keep(h, k).sigmoid()", "You took a sigmoid of each score"),
-    _gate("logarithms", "keep(h, k).log_softmax(-1)", "the logarithms of the gates"),
-    _gate("smallest", "(-keep(-h, k)).masked_fill(keep(-h, k) == -torch.inf, -torch.inf).softmax(-1)", "You keep the k SMALLEST"),
-    _gate("one expert more", "keep(h, min(k + 1, h.shape[1])).softmax(-1)", "The number of experts that stay is k + 1"),
-    _gate("one expert fewer", "keep(h, max(k - 1, 1)).softmax(-1)", "The number of experts that stay is k - 1"),
-    _gate("packed", "h.topk(k).values.softmax(-1)", "the chosen ones alone"),
-    _gate("two things", "(keep(h, k).softmax(-1), h)", "return the gates alone"),
-    _gate("in place", "noise.mul_(F.softplus(z)).add_(c).softmax(-1)", "changed its input"),
-    _gate("not foreseen", "keep(h, k).softmax(-1) * 0.9", "Your result sums to 0.9 instead of 1. The order"),
-    # --- importance_loss ---
-    _importance("sample variance", "i.var() / i.mean() ** 2", "divided by E - 1"),
-    _importance("sample deviation", "(i.std() / i.mean()) ** 2", "divided by E - 1"),
-    _importance("not squared", "i.std(correction=0) / i.mean()", "This is CV itself"),
-    _importance("sample, not squared", "i.std() / i.mean()", "This is CV itself"),
-    _importance("squared twice", "(i.var(correction=0) / i.mean() ** 2) ** 2", "You squared twice"),
-    _importance("variance", "i.var(correction=0)", "The division is missing"),
-    _importance("default variance", "i.var()", "The division is missing"),
-    _importance("deviation", "i.std(correction=0)", "The division is missing"),
-    _importance("divided once", "i.var(correction=0) / i.mean()", "divide by mean^2, not by the mean"),
-    _importance("sample, divided once", "i.var() / i.mean()", "divide by mean^2, not by the mean"),
-    _importance("deviation not squared", "i.std(correction=0) / i.mean() ** 2", "divide by mean^2, not by the mean"),
-    _importance("divided by the sum", "i.var(correction=0) / i.sum() ** 2", "You divide by the number of tokens"),
-    _importance("variance of the means", "g.mean(0).var(correction=0)", "You divide by the number of tokens"),
-    _importance("sum of squares", "((i - i.mean()) ** 2).sum() / i.mean() ** 2", "the squared deviations: the variance is their mean"),
-    _importance("absolute", "((i - i.mean()).abs().mean() / i.mean()) ** 2", "the absolute deviations"),
-    _importance("load", "(lambda n: n.var(correction=0) / n.mean() ** 2)((g > 0).float().sum(0))", "You count the tokens of each expert"),
-    _importance("sample load", "(lambda n: n.var() / n.mean() ** 2)((g > 0).sum(0).float())", "You count the tokens of each expert"),
-    _importance("over experts", "(lambda s: s.var(correction=0) / s.mean() ** 2)(g.sum(1))", "You add up over the experts"),
-    _importance("each token", "(g.var(-1, correction=0) / g.mean(-1) ** 2).mean()", "the CV of the single gates"),
-    _importance("each token, not averaged", "g.var(-1, correction=0) / g.mean(-1) ** 2", "one number for each token"),
-    _importance("each expert", "(g.var(0, correction=0) / g.mean(0) ** 2).mean()", "CV of each expert's gates over the tokens"),
-    _importance("each expert, not averaged", "g.var(0, correction=0) / g.mean(0) ** 2", "one number for each expert"),
-    _importance("whole matrix", "g.var(correction=0) / g.mean() ** 2", "the CV of the single gates"),
-    _importance("whole matrix, default", "(g.std() / g.mean()) ** 2", "the CV of the single gates"),
-    _importance("mean of the gates", "i.var(correction=0) / g.mean() ** 2", "You divide by the mean of the GATES"),
-    _importance("entropy", "-(i / i.sum() * (i / i.sum()).log()).sum()", "This is the entropy"),
-    _importance("weight", "0.1 * i.var(correction=0) / i.mean() ** 2", "the weight of the paper"),
-    _importance("upside down", "i.mean() ** 2 / i.var(correction=0)", "The fraction is upside down"),
-    _importance("minus", "-i.var(correction=0) / i.mean() ** 2", "The sign is the wrong way round"),
-    _importance("not centred", "(i ** 2).mean() / i.mean() ** 2", "This is 1 too much"),
-    _importance("squared shares", "len(i) * ((i / i.sum()) ** 2).sum()", "This is 1 too much"),
-    _importance("largest", "i.max() / i.mean()", "This compares the largest"),
-    _importance("importance", "i", "one number for each expert"),
-    _importance("keepdim", "i.var(correction=0, keepdim=True) / i.mean() ** 2", "a tensor with dimensions"),
-    _importance("number", "(i.var(correction=0) / i.mean() ** 2).item()", "it is a plain number"),
-    _importance("list", "(i.var(correction=0) / i.mean() ** 2).reshape(1).tolist()", "is a list"),
-    _importance("detached", "(i.var(correction=0) / i.mean() ** 2).detach()", "no gradient reaches the gates"),
-    _importance("a new tensor", "torch.tensor(float(i.var(correction=0) / i.mean() ** 2))", "no gradient reaches the gates"),
-    _importance_body(
-        "no_grad",
-        "with torch.no_grad():\n    i = gates.sum(0)\n    return i.var(correction=0) / i.mean() ** 2",
-        "no gradient reaches the gates",
+    *_answers(
+        "importance_loss",
+        "gates",
+        "t = gates.sum(0)\nright = t.var(correction=0) / t.mean() ** 2",
+        ("each token", "gates.var(-1, correction=0) / gates.mean(-1) ** 2", "one number for each token"),
+        ("each expert", "gates.var(0, correction=0) / gates.mean(0) ** 2", "one number for each expert"),
+        ("keepdim", "t.var(correction=0, keepdim=True) / t.mean() ** 2", "with dimensions: a loss is a scalar"),
+        ("list", "right.reshape(1).tolist()", "with dimensions: a loss is a scalar"),
+        ("number", "right.item()", "no gradient reaches the gates"),
+        ("detached", "right.detach()", "no gradient reaches the gates"),
+        ("a new tensor", "torch.tensor(float(right))", "no gradient reaches the gates"),
+        (
+            "no_grad",
+            "with torch.no_grad():\n    t = gates.sum(0)\n    return t.var(correction=0) / t.mean() ** 2",
+            "no gradient reaches the gates",
+        ),
+        (
+            "numpy, detached",
+            "t = gates.detach().numpy().sum(0)\nreturn np.var(t) / np.mean(t) ** 2",
+            "no gradient reaches the gates",
+        ),
+        (
+            "numpy, wrapped",
+            "t = gates.numpy().sum(0)\nreturn torch.as_tensor(np.var(t) / np.mean(t) ** 2)",
+            "no gradient reaches the gates",
+        ),
+        ("half detached", "(t - t.detach().mean()).detach().mul(t).mean() / t.mean() ** 2", "but not its gradient"),
+        (
+            "norm squared",
+            "((t - t.mean()).abs() ** 1.0).pow(2).mean().pow(0.5).pow(2) / t.mean() ** 2",
+            "You took a root and squared it again",
+        ),
+        (
+            "in place",
+            "gates /= gates.sum()\nt = gates.sum(0)\nreturn t.var(correction=0) / t.mean() ** 2",
+            "changed its input",
+        ),
+        ("text", "'even'", "and is a str"),
+        ("not foreseen", "1.5 * right", "the variance (of the population) of the E totals"),
     ),
-    _importance("numpy", "np.var(g.detach().numpy().sum(0)) / np.mean(g.detach().numpy().sum(0)) ** 2", "This is numpy's"),
-    _importance_body(
-        "numpy, wrapped", "i = gates.numpy().sum(0)\nreturn torch.as_tensor(np.var(i) / np.mean(i) ** 2)", "cannot become a numpy array"
+    *_answers(
+        "moe_forward",
+        "x, gates, experts",
+        "token, expert = gates.nonzero(as_tuple=True)",
+        ("every expert on every row", "sum(gates[:, i, None] * E(x) for i, E in enumerate(experts))", ALL_ROWS),
+        ("einsum", "torch.einsum('ne,ned->nd', gates, torch.stack([E(x) for E in experts], 1))", ALL_ROWS),
+        ("all rows, then selected", IN_A_LOOP.format("out = gates[r, i, None] * E(x)[r]"), ALL_ROWS),
+        (
+            "masked input",
+            "m = (gates != 0).to(x.dtype)\nreturn sum(gates[:, [i]] * E(x * m[:, [i]]) for i, E in enumerate(experts))",
+            "rows that are not of x",
+        ),
+        ("called twice", IN_A_LOOP.format("E(x[r])\n        " + OUT), "the same row more than once"),
+        (
+            "width by a trial",
+            "y = experts[0](x[:1]) * x.new_zeros(len(x), 1)" + IN_A_LOOP.format(OUT).removeprefix("y = None"),
+            "the same row more than once",
+        ),
+        ("empty expert", IN_A_LOOP.format(OUT).replace("len(r)", "True"), "without any row was called"),
+        (
+            "repeated tokens",
+            """out = torch.stack([experts[e](x[t]) for t, e in zip(token.tolist(), expert.tolist())])
+y = torch.zeros(len(x), out.shape[1])
+for j in range(len(token)):
+    y[token[j]] = out[j] * gates[token[j], expert[j]]
+return y""",
+            "only the last one is left",
+        ),
+        (
+            "argmax in a loop",
+            "torch.stack([experts[i](row) for i, row in zip(gates.argmax(1).tolist(), x)])",
+            "the largest gate",
+        ),
+        (
+            "returns in the loop",
+            LIKE_X.format("y[r] += gates[r, i, None] * E(x[r])\n        return y"),
+            "An expert is missing",
+        ),
+        ("gate without an axis", LIKE_X.format("y[r] += gates[r, i] * E(x[r])"), "need a second axis"),
+        ("shape of x", LIKE_X.format("y[r] += gates[r, i, None] * E(x[r])"), "y must not be made like x"),
+        ("expert numbers given", LIKE_X.format("y[r] += gates[r, i, None] * E(r)"), "an expert takes rows of x"),
+        ("squeezed", IN_A_LOOP.format(OUT).replace("squeeze(1)", "squeeze()"), "An expert may have exactly one row"),
+        (
+            "result squeezed",
+            IN_A_LOOP.format(OUT).replace("return y", "return y.squeeze()"),
+            "has shape (5,), expected (1, 5)",
+        ),
+        (
+            "stack of sums",
+            """rows = []
+for n in range(len(x)):
+    rows.append(sum(gates[n, i] * experts[i](x[n]) for i in gates[n].nonzero().flatten().tolist()))
+return torch.stack(rows)""",
+            "Two tokens have no gate",
+        ),
+        (
+            "dropped tokens left out",
+            "x, gates = x[gates.any(1)], gates[gates.any(1)]\n" + IN_A_LOOP.format(OUT),
+            "Two tokens have no gate",
+        ),
+        (
+            "no_grad",
+            IN_A_LOOP.format("with torch.no_grad():\n            " + OUT),
+            "no gradient reaches the gates and x",
+        ),
+        ("output detached", IN_A_LOOP.format("out = gates[r, i, None] * E(x[r]).detach()"), "no gradient reaches x"),
+        (
+            "numpy",
+            IN_A_LOOP.format("out = torch.from_numpy(gates.numpy())[r, i, None] * E(x[r])"),
+            "no gradient reaches the gates and x",
+        ),
+        ("float32 of its own", IN_A_LOOP.format(OUT).replace("out.new_zeros", "torch.zeros"), FLOAT64),
+        ("in place", "gates *= 2\n" + IN_A_LOOP.format(OUT), "changed its input"),
+        (
+            "a list",
+            LIKE_X.format("y[r] += gates[r, i, None] * E(x[r])").replace("return y", "return list(y)"),
+            "and is a list",
+        ),
+        (
+            "nothing returned",
+            LIKE_X.format("y[r] += gates[r, i, None] * E(x[r])").replace("return y", "return"),
+            "did you forget `return`",
+        ),
+        ("not foreseen", IN_A_LOOP.format("out = 1.1 * gates[r, i, None] * E(x[r])"), "For each expert: its rows of x"),
     ),
-    _importance("half detached", "(i - i.detach().mean()).detach().mul(i).mean() / i.mean() ** 2", "but not its gradient"),
-    _importance_body("in place", "gates /= gates.sum()\ni = gates.sum(0)\nreturn i.var(correction=0) / i.mean() ** 2", "changed its input"),
-    _importance("not foreseen", "1.5 * i.var(correction=0) / i.mean() ** 2", "Add up each expert's gates over the tokens"),
-    *LAYER,
+    *_answers(
+        "switch_loss",
+        "logits",
+        "z, (N, E) = logits, logits.shape\na, p = F.one_hot(z.argmax(1), E).float(), z.softmax(1)\nf, P = a.mean(0), p.mean(0)",
+        ("largest probability", "E * p.amax(1).mean()", "the mean of the products"),
+        ("cross-entropy", "F.cross_entropy(z, z.argmax(1))", "This is an entropy"),
+        ("sums before the product", "E * f.sum() * P.sum()", "do the sums come before the product"),
+        ("mean over experts", "E * (f * p.mean(1)).sum()", "The shapes do not line up"),
+        (
+            "argmax over tokens",
+            "E * (F.one_hot(z.argmax(0), N).float().mean(0) * P).sum()",
+            "The shapes do not line up",
+        ),
+        ("no minlength", "E * (torch.bincount(z.argmax(1)) / N * P).sum()", "No token chooses the last two"),
+        ("unique", "E * (z.argmax(1).unique(return_counts=True)[1] / N * P).sum()", "No token chooses the last two"),
+        ("not summed", "E * f * P", "one number for each expert"),
+        ("per token", "E * (f * p).sum(1)", "one number for each token"),
+        ("keepdim", "E * (f * P).sum(0, keepdim=True)", "leave out keepdim"),
+        ("item", "(E * (f * P).sum()).item()", "it has no gradient"),
+        ("detached", "E * (f * P.detach()).sum()", "it has no gradient"),
+        ("numpy", "E * (f * torch.from_numpy(P.numpy())).sum()", "it has no gradient"),
+        ("straight through", "E * ((f + P - P.detach()) * P).sum()", "flows through P alone"),
+        ("nan", "E * (f * P).sum() * torch.nan", "is nan: look for"),
+        ("a pair", "(f, P)", "and is a tuple"),
+        ("not foreseen", "E * (f * P).sum() * 1.1", "the loss is E times the sum of their products"),
+    ),
+    *_answers(
+        "apply_capacity",
+        "gates, capacity",
+        "chosen = gates != 0\nplace = chosen.cumsum(0)\nright = gates * (place <= capacity)",
+        ("largest gates", "gates * (gates >= gates.topk(capacity, 0).values[-1])", "the tokens with the largest gates"),
+        (
+            "sorted",
+            "gates * (gates.argsort(0, descending=True).argsort(0) < capacity)",
+            "the tokens with the largest gates",
+        ),
+        (
+            "flat count",
+            "gates * (chosen.flatten().cumsum(0).reshape(gates.shape) <= capacity)",
+            "the first `capacity` rows",
+        ),
+        (
+            "returns in the loop",
+            """out = torch.zeros_like(gates)
+for i in range(gates.shape[1]):
+    row = gates[:, i].nonzero().flatten()[:capacity]
+    out[row, i] = gates[row, i]
+    return out""",
+            "Only the first expert's queue",
+        ),
+        ("rows deleted", "right[right.any(1)]", "Dropped tokens keep their row"),
+        ("a pair", "right, ~right.any(1)", "only the gates are asked"),
+        ("in place", "gates[place > capacity] = 0\nreturn gates", "changed its input"),
+        (
+            "slice from the end at zero",
+            """out = gates.clone()
+for i in range(gates.shape[1]):
+    row = gates[:, i].nonzero().flatten()
+    out[row.flip(0)[:-capacity], i] = 0
+return out""",
+            "With a capacity of 0",
+        ),
+        (
+            "squeezed",
+            """out = torch.zeros_like(gates)
+for i in range(gates.shape[1]):
+    row = gates[:, i].nonzero().squeeze()[:capacity]
+    out[row, i] = gates[row, i]
+return out""",
+            "An expert may have exactly one token",
+        ),
+        ("result squeezed", "right.squeeze()", "has shape (4,), expected (1, 4)"),
+        (
+            "fixed queue",
+            """out = torch.zeros_like(gates)
+for i in range(gates.shape[1]):
+    row = gates[:, i].nonzero().flatten()
+    for j in range(capacity):
+        out[row[j], i] = gates[row[j], i]
+return out""",
+            "fewer tokens than `capacity`",
+        ),
+        (
+            "float32 of its own",
+            "out = torch.zeros(gates.shape)\nn, e = right.nonzero(as_tuple=True)\nout[n, e] = right[n, e]\nreturn out",
+            FLOAT64,
+        ),
+        ("transposed", "right.T", "expected (18, 4)"),
+        ("one column too few", "gates * (place[:, :-1] <= capacity)", "The shapes do not line up"),
+        ("a list", "right.tolist()", "and is a list"),
+        ("nothing returned", "print(right)\nreturn", "did you forget `return`"),
+        ("not foreseen", "1.1 * right", "those up to the capacity stay"),
+    ),
 ]

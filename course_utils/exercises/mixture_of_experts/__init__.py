@@ -1,0 +1,3 @@
+"""The exercises of notebook 07, in its order: who is chosen, how the load is kept even, and the layer itself."""
+
+ORDER = ("keep_top_k", "noisy_gate", "importance_loss", "moe_forward", "switch_loss", "apply_capacity")
