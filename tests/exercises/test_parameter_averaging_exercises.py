@@ -12,13 +12,13 @@ from torch import nn
 from torch.func import functional_call
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from course_utils.alignment import permute_units
 from course_utils.exercises.engine import OPEN, PASSED, WRONG, run_check
 from course_utils.exercises.parameter_averaging import checkpoints
 from course_utils.exercises.parameter_averaging.average import mixture
 from course_utils.exercises.parameter_averaging.can_average import CAN_AVERAGE, WHY
 from course_utils.exercises.parameter_averaging.kv_cache import FACTORS, NAMES, PRIMES, inference_cost
 from course_utils.merging import average
+from course_utils.merging.alignment import permute_units
 
 
 def average_by_stacking(models, weights):

@@ -67,7 +67,7 @@ EXERCISE = Exercise(
     mistakes={
         "You averaged scores or logarithms: that is the geometric mean of the teachers (a log-linear ensemble), "
         "in which one teacher that is sure of its no decides for all.\n"
-        ORDER: [
+        f"{ORDER}": [
             lambda z, T: _soft(z.mean(0), T),
             lambda z, T: _soft(z.sum(0), T),
             lambda z, T: _soft(z.mean(0), 1 / T),
@@ -94,15 +94,15 @@ EXERCISE = Exercise(
         "It divides them: a large T then makes small chances visible.": lambda z, T: _soft(z, 1 / T).mean(0),
         f"You divided the probabilities by T.\n{T_DIVIDES}": lambda z, T: _soft(z, 1).mean(0) / T,
         "T has no effect: these are the probabilities at T = 1, also where T is subtracted.\n"
-        T_DIVIDES: lambda z, T: _soft(z, 1).mean(0),
+        f"{T_DIVIDES}": lambda z, T: _soft(z, 1).mean(0),
         "T enters with another power.\nDivide the scores by T itself, neither by its square nor by its root.": [
             lambda z, T: _soft(z, T**2).mean(0),
             lambda z, T: _soft(z, T**0.5).mean(0),
         ],
         "The softmax runs over the teachers (dim 0), so that they compete with each other.\n"
-        OVER_CLASSES: lambda z, T: (z / T).softmax(0).mean(0),
+        f"{OVER_CLASSES}": lambda z, T: (z / T).softmax(0).mean(0),
         "The softmax runs over the B rows (dim 1), so that the examples compete with each other.\n"
-        OVER_CLASSES: lambda z, T: (z / T).softmax(1).mean(0),
+        f"{OVER_CLASSES}": lambda z, T: (z / T).softmax(1).mean(0),
         f"You averaged over the B rows.\n{OVER_TEACHERS}": lambda z, T: _soft(z, T).mean(1),
         f"You averaged over the C classes.\n{OVER_TEACHERS}": lambda z, T: _soft(z, T).mean(-1),
         f"You did not average: these are M distributions for each row.\n{OVER_TEACHERS}": _soft,

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.alignment import loss_barrier
 from course_utils.exercises.engine import Exercise, case, mistake
+from course_utils.merging.alignment import loss_barrier
 
 LINE = "Subtract what the straight line between the two ends, (1 - t) L(0) + t L(1), has at each t."
 DIFFERENCE = "The barrier is a difference of losses."

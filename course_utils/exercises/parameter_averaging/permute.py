@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, argsort
 
-from course_utils.alignment import permute_units
-from course_utils.exercises.engine import Exercise, alike, case, draw, mistake
+from course_utils.exercises.engine import Exercise, alike, case, draw
 from course_utils.exercises.engine.exercise import Case
+from course_utils.merging.alignment import permute_units
 
 ROWS = "You permuted the rows of the next layer, its own output units: what reads the hidden units are its columns."
 COLUMNS = "You permuted the columns of the first of the two layers, which read its inputs: its units are its rows."
@@ -99,45 +99,29 @@ EXERCISE = Exercise(
         "shapes": "Is a matrix on the wrong side? P is (units, units): P W of the layer, W P^T of the next one.",
         "same dtype": "P must be a matrix of floats. Indexing with perm needs no matrix.",
     },
-    mistakes=[
-        mistake("Nothing was moved: the result equals the input.", _moved(W=_kept, B=_kept, N=_kept)),
-        mistake(
-            "The network computes the same, but in another order: you applied the inverse permutation.",
-            _moved(W=_back, B=_back, N=_columns_back),
-            pointer=INVERSE,
+    mistakes={
+        "Nothing was moved: the result equals the input.": _moved(W=_kept, B=_kept, N=_kept),
+        f"The network computes the same, but in another order: you applied the inverse permutation.\n{INVERSE}": _moved(
+            W=_back, B=_back, N=_columns_back
         ),
-        mistake(
-            "You permuted every dimension that is as long as perm, whatever it stands for.",
-            _where_it_fits,
-            pointer="Three tensors change: the layer's rows, its bias, and the columns of the next layer.",
-        ),
-        mistake(
-            "The bias is forgotten: unit i is row i of the weight and entry i of the bias.",
-            *(_moved(B=_kept, N=also) for also in (_columns, _kept, _columns_back)),
-            pointer="The bias moves with its units.",
-        ),
-        mistake(
-            "The next layer's columns are forgotten: column i of its weight reads hidden unit i.",
-            _moved(N=_kept),
-            _moved(N=_kept, W=_back, B=_back),
-            pointer="Its columns move with the units.",
-        ),
-        mistake(
-            "The rows of the layer are forgotten: row i holds the weights of unit i.",
-            *(_moved(W=_kept, B=bias) for bias in (_rows, _kept)),
-            pointer="Its rows move with the units.",
-        ),
-        mistake(
-            ROWS,
+        "You permuted every dimension that is as long as perm, whatever it stands for.\n"
+        "Three tensors change: the layer's rows, its bias, and the columns of the next layer.": _where_it_fits,
+        "The bias is forgotten: unit i is row i of the weight and entry i of the bias.\n"
+        "The bias moves with its units.": [*(_moved(B=_kept, N=also) for also in (_columns, _kept, _columns_back))],
+        "The next layer's columns are forgotten: column i of its weight reads hidden unit i.\n"
+        "Its columns move with the units.": [_moved(N=_kept), _moved(N=_kept, W=_back, B=_back)],
+        "The rows of the layer are forgotten: row i holds the weights of unit i.\nIts rows move with the units.": [
+            *(_moved(W=_kept, B=bias) for bias in (_rows, _kept))
+        ],
+        f"{ROWS}": [
             *(_moved(N=rows, C=bias) for rows in (_rows, _back) for bias in (_kept, _rows)),
             *(
                 _moved(N=lambda t, p, f=f, g=g: f(g(t, p), p))
                 for f in (_rows, _back)
                 for g in (_columns, _columns_back)
             ),
-        ),
-        mistake(
-            COLUMNS,
+        ],
+        f"{COLUMNS}": [
             _moved(W=_columns),
             _moved(W=_columns_back),
             *(
@@ -145,16 +129,15 @@ EXERCISE = Exercise(
                 for f in (_rows, _back)
                 for g in (_columns, _columns_back)
             ),
-        ),
-        mistake("The layer's own weight got the inverse permutation.", _moved(W=_back), pointer=INVERSE),
-        mistake("The layer's bias got the inverse permutation.", _moved(B=_back), pointer=INVERSE),
-        mistake("The layer's weight and bias got the inverse permutation.", _moved(W=_back, B=_back), pointer=INVERSE),
-        mistake("The next layer got the inverse permutation.", _moved(N=_columns_back), pointer=INVERSE),
-        mistake(
-            "You permuted the bias of the next layer: it belongs to that layer's own outputs, which stay in place.",
-            *(_moved(C=lambda t, p, f=f: f(t, p) if len(t) == len(p) else t) for f in (_rows, _back)),
-        ),
-    ],
+        ],
+        f"The layer's own weight got the inverse permutation.\n{INVERSE}": _moved(W=_back),
+        f"The layer's bias got the inverse permutation.\n{INVERSE}": _moved(B=_back),
+        f"The layer's weight and bias got the inverse permutation.\n{INVERSE}": _moved(W=_back, B=_back),
+        f"The next layer got the inverse permutation.\n{INVERSE}": _moved(N=_columns_back),
+        "You permuted the bias of the next layer: it belongs to that layer's own outputs, which stay in place.": [
+            *(_moved(C=lambda t, p, f=f: f(t, p) if len(t) == len(p) else t) for f in (_rows, _back))
+        ],
+    },
     hints=[
         "A hidden unit is a row of its layer's weight and an entry of its bias. Who reads what it computes, and where do"
         " they expect it?",

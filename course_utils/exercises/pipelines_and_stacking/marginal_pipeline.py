@@ -68,9 +68,9 @@ EXERCISE = Exercise(
     mistakes={
         "You pass on the best hypothesis alone (argmax), the 1-best pipeline. What the first stage thinks of the "
         "others is lost, even if they hold most of the probability together.\n"
-        EACH: lambda p, q: q[p.argmax(1)],
+        f"{EACH}": lambda p, q: q[p.argmax(1)],
         "You keep the best hypothesis alone, times its probability: the terms of the other k are missing.\n"
-        EACH: lambda p, q: _top(p, 1) @ q,
+        f"{EACH}": lambda p, q: _top(p, 1) @ q,
         "You take the maximum over k instead of the sum: the probability of Y2 together with its best hypothesis.\n"
         "Several hypotheses that agree on Y2 add up.": lambda p, q: _joint(p, q).amax(1),
         "Each hypothesis casts one vote here, for its most probable Y2.\n"

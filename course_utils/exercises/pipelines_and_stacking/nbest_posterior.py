@@ -135,14 +135,14 @@ EXERCISE = Exercise(
             *[lambda s, c: _shares(_exp(s, c)), lambda s, c: _exp(s, c) / (_exp(s, c).sum() + 1e-12)]
         ],
         "You subtract the smallest or the mean: exp of what is far above it is infinity, and inf / inf is nan.\n"
-        LARGEST: [
+        f"{LARGEST}": [
             lambda s, c: _shares((c * s - (c * s).min()).exp()),
             lambda s, c: _shares((c * s - (c * s).mean()).exp()),
         ],
         "You subtract the largest score, which is not the largest of scale * scores: thousands are left.\n"
-        LARGEST: lambda s, c: _shares((c * s - s.max()).exp()),
+        f"{LARGEST}": lambda s, c: _shares((c * s - s.max()).exp()),
         "All weights are equal, and the scores are not: were they cut off at a lowest value (clamp)?\n"
-        LARGEST: lambda s, c: (c * s).clamp(min=-700).softmax(0),
+        f"{LARGEST}": lambda s, c: (c * s).clamp(min=-700).softmax(0),
     },
     hints=[
         "What changes in the weights if the same number is added to all the scores? And what is "

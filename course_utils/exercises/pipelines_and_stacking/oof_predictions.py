@@ -131,7 +131,7 @@ EXERCISE = Exercise(
         "Write each part to the places of its rows, "
         "instead of joining the parts.": _then(lambda p, y, k: p[np.argsort(np.arange(len(p)) % k, kind="stable")]),
         "Your folds are blocks of neighbouring rows. (In sorted data a block may hold all rows of a class.)\n"
-        FOLDS: [
+        f"{FOLDS}": [
             _by(lambda i, j, k: (of := np.repeat(range(k), [*map(len, np.array_split(j, k))]))[:, None] != of),
             _by(lambda i, j, k: i // -(-len(j) // k) != j // -(-len(j) // k)),
         ],
@@ -146,7 +146,7 @@ EXERCISE = Exercise(
         "The last fold was never predicted.": _by(lambda i, j, k: ((i - j) % k > 0) * (i % k < k - 1)),
         "Fold 0 was never predicted.": _by(lambda i, j, k: ((i - j) % k > 0) * (i % k > 0)),
         "One model predicts all rows, and it was fitted on most of them. There are k models, one for each fold.\n"
-        OTHERS: [*[_by(lambda i, j, k: j % k > 0), _by(lambda i, j, k: j % k < k - 1)]],
+        f"{OTHERS}": [*[_by(lambda i, j, k: j % k > 0), _by(lambda i, j, k: j % k < k - 1)]],
         "Only one fold was predicted: your function returns too early, or has no loop over the k folds.": [
             *(_by(lambda i, j, k, of=of: ((i - j) % k > 0) * (i % k == of % k)) for of in (0, -1)),
             *(_then(lambda p, y, k, of=of: p[of % k :: k]) for of in (0, -1)),

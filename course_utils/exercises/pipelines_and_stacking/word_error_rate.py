@@ -127,7 +127,7 @@ EXERCISE = Exercise(
         ],
         "You compare which words occur, without their order: `dog bites man`, `man bites dog` would have no "
         "error.\n"
-        ALIGN: [
+        f"{ALIGN}": [
             *_ratios(MISSING, _words, lambda r, h: len(set(r))),
             *(lambda r, h, c=c: c(h, r) / len(r) for c in MISSING),
             *(lambda r, h, c=c: (c(r, h) + c(h, r)) / len(r) for c in MISSING),
@@ -157,7 +157,7 @@ EXERCISE = Exercise(
         "A wrong word costs nothing in your result: only the difference of the lengths is left.": _rate(sub=0),
         "A substitution costs 2 in your result, like two errors: it is one.": _rate(sub=2),
         "You count what the longest common subsequence leaves of the longer side, which need not be the edits.\n"
-        ALIGN: lambda r, h: (_longest(r, h) - _common(r, h)) / len(r),
+        f"{ALIGN}": lambda r, h: (_longest(r, h) - _common(r, h)) / len(r),
         "The first row of your table is not filled.\nD[0, j] is j insertions.": _rate(row=0),
         "The first column of your table is not filled.\nD[i, 0] is i deletions.": _rate(col=0),
         "The first row and column of your table are 0, not insertions and deletions.": _rate(row=0, col=0),

@@ -82,7 +82,7 @@ EXERCISE = Exercise(
         ],
         f"Your fours are not neighbours: they are i, i + in/4, i + 2 in/4, ...\n{NEIGHBOURS}": _strided,
         "This is one threshold for the whole weight: not two of every four stay, and the hardware needs that.\n"
-        FOURS: [
+        f"{FOURS}": [
             lambda w: _kept(w, w.abs(), w.numel() // 2, w.numel()),
             lambda w: w * (w.abs() > w.abs().median()),
             lambda w: w * (w.abs() >= w.abs().mean()),

@@ -37,7 +37,7 @@ EXERCISE = Exercise(
         "s is the share of zeros, so zero in all rows is s^B.": lambda s, B: 1 - (1 - s) ** B,
         f"B (1 - s) counts a column twice that two rows need, and grows above 1.\n{OPPOSITE}": lambda s, B: B * (1 - s),
         "min(1, B (1 - s)) only hides that the sum counts shared columns twice: the union is always smaller.\n"
-        OPPOSITE: lambda s, B: min(1.0, B * (1 - s)),
+        f"{OPPOSITE}": lambda s, B: min(1.0, B * (1 - s)),
         f"The chances of independent rows are multiplied, not added: s * B is no chance of anything.\n{OPPOSITE}": [
             lambda s, B: 1 - s * B,
             lambda s, B: max(0.0, 1 - s * B),
