@@ -57,7 +57,12 @@ def in_another_form(triples: Iterable[tuple[Any, Any, Tensor]], exercise: Exerci
         first = mine if first is None else first
         if not isinstance(mine, Tensor) or not isinstance(wrong, Tensor) or mine.shape != wrong.shape:
             return None
-        if wrong.shape != right.shape or not mine.is_floating_point() or wrong.isnan().any() or (not log and (wrong < 0).any()):
+        if (
+            wrong.shape != right.shape
+            or not mine.is_floating_point()
+            or wrong.isnan().any()
+            or (not log and (wrong < 0).any())
+        ):
             return None
         mine = _zeros(mine.detach().double(), exercise.returns)
         plain = _log(wrong, log)

@@ -84,7 +84,9 @@ def register_file(path: Path) -> None:
         elif line.startswith("  ") and answers:
             answers[-1]["feedback"] = f"{answers[-1]['feedback']} {line.strip()}".strip()
         elif line.strip():
-            raise ValueError(f"{path.name}, line {number}: {line.strip()[:60]!r} belongs to no quiz, question or answer")
+            raise ValueError(
+                f"{path.name}, line {number}: {line.strip()[:60]!r} belongs to no quiz, question or answer"
+            )
     for name, questions in quizzes.items():
         register_quiz(name, questions)
 

@@ -89,7 +89,7 @@ def _explain(got: Any, expected: Tensor, log_probs: Tensor, targets: Tensor) -> 
             f"lam ran away to {[round(v, 1) for v in got.tolist()]}: is the loss normalised?",
             "Without log Z the loss falls for ever. If it is there, lower the learning rate.",
         )
-    for known in EXERCISE.mistakes:
+    for known in EXERCISE.known:
         for theirs in (wrong(log_probs, targets) for wrong in known.wrong):
             if _near(got, theirs) and not _near(theirs, expected, 0.05):
                 raise Mistake(known.says, known.pointer)

@@ -136,7 +136,6 @@ EM = [
         "w = (r / r.sum(0)).mean(1).clamp(min=0.05)\nw = w / w.sum()",
         "The mean log-likelihood is",
     ),
-    _em("float32 weights", "w = w * (probs / (w @ probs)).mean(1)", "give your weights its dtype"),
     _function("em", "product over the tokens", "w = probs.prod(1)\nreturn w / w.sum()", "over all tokens underflows"),
     _function("em", "one responsibility a token", "return probs / probs.sum(0)", "N tokens"),
 ]

@@ -22,7 +22,6 @@ def _answers(exercise: str, arguments: str, before: str, *rows: tuple[str, str, 
 
 NEXT = "all stay, and there is no next score"
 ALL_ROWS = "an expert was given rows whose gate is 0"
-FLOAT64 = "The arguments are float64 here"
 IN_A_LOOP = """y = None
 for i, E in enumerate(experts):
     r = gates[:, i].nonzero().squeeze(1)
@@ -53,7 +52,6 @@ WRONG = [
         ("pair", "v.topk(k)", "the pair that topk gives"),
         ("product with -inf", "v * m + ~m * inf", "0 * -inf is nan"),
         ("one row, squeezed", "v.masked_fill(~m, inf).squeeze()", "has shape (7,), expected (1, 7)"),
-        ("float32 of its own", "torch.full(v.shape, inf).scatter(-1, i, top)", FLOAT64),
         ("in place", "v[v < top[:, -1:]] = inf\nreturn v", "changed its input"),
         ("list", "v.masked_fill(~m, inf).tolist()", "should be a torch tensor"),
         ("threshold without axis", "v.masked_fill(v < top[:, -1], inf)", "The shapes do not line up"),
@@ -89,7 +87,6 @@ WRONG = [
             "torch.zeros_like(h).scatter(1, i, top.softmax(1)).squeeze()",
             "has shape (5,), expected (1, 5)",
         ),
-        ("float32 of its own", "torch.zeros(h.shape).scatter(1, i, top.softmax(1))", FLOAT64),
         ("two things", "top.softmax(1), i", "and is a tuple"),
         ("in place", "noise.mul_(F.softplus(z)).add_(c).softmax(1)", "changed its input"),
         (
@@ -209,7 +206,6 @@ return torch.stack(rows)""",
             IN_A_LOOP.format("out = torch.from_numpy(gates.numpy())[r, i, None] * E(x[r])"),
             "no gradient reaches the gates and x",
         ),
-        ("float32 of its own", IN_A_LOOP.format(OUT).replace("out.new_zeros", "torch.zeros"), FLOAT64),
         ("in place", "gates *= 2\n" + IN_A_LOOP.format(OUT), "changed its input"),
         (
             "a list",
@@ -304,11 +300,6 @@ for i in range(gates.shape[1]):
         out[row[j], i] = gates[row[j], i]
 return out""",
             "fewer tokens than `capacity`",
-        ),
-        (
-            "float32 of its own",
-            "out = torch.zeros(gates.shape)\nn, e = right.nonzero(as_tuple=True)\nout[n, e] = right[n, e]\nreturn out",
-            FLOAT64,
         ),
         ("transposed", "right.T", "expected (18, 4)"),
         ("one column too few", "gates * (place[:, :-1] <= capacity)", "The shapes do not line up"),

@@ -41,10 +41,4 @@ WRONG = [
     _wrong("average", "nothing returned", "did you forget `return`?", "torch.logaddexp(log_p, log_q) - math.log(2)"),
     _wrong("average", "in place", "changed its input", "log_p.exp_()", "return ((log_p + log_q.exp()) / 2).log()"),
     _wrong("mix", "probabilities", PROBABILITIES, "return lam * log_p.exp() + (1 - lam) * log_q.exp()"),
-    _wrong(
-        "mix",
-        "a float32 weight",
-        "float64",
-        "return (torch.stack([log_p, log_q], 1).exp() @ torch.tensor([lam, 1 - lam])).log()",
-    ),
 ]

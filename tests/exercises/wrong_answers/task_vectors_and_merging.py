@@ -76,12 +76,6 @@ WRONG = [
     _wrong("trim", "k of all entries", "size.topk(math.ceil(density * n * d), dim=-1).values", "k is at most d"),
     _wrong("trim", "rows by index", "tau[kept] * 1.0", "takes whole rows"),
     _wrong("trim", "one row squeezed", "right.squeeze()", "There is one row only"),
-    _wrong(
-        "trim",
-        "float32 zeros",
-        "torch.zeros(n, d).scatter(-1, kept, tau.gather(-1, kept))",
-        "scatter(): Expected self.dtype",
-    ),
     _wrong("trim", "in place", "tau[right == 0] = 0.0\nreturn tau", "Your function changed its input"),
     _wrong("trim", "a constant added", "right + 0.01 * (right != 0)", "an entry stays as it is or becomes 0"),
     _wrong(
