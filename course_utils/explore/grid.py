@@ -265,11 +265,7 @@ def _layers(grid: _Grid, digits: int, low: float, high: float) -> list[dict]:
             "mark": diamond,
             "encoding": {"x": x, "y": y, "stroke": colour, **described},
         },
-        {
-            **names,
-            "mark": {"type": "text", "fontSize": 12},
-            "encoding": {**written, "color": colour},
-        },
+        {**names, "mark": {"type": "text", "fontSize": 12}, "encoding": {**written, "color": colour}},
         {
             **moved,
             "mark": {"type": "point", "filled": True, "size": 120, "stroke": INK, "opacity": 1},

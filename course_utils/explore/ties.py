@@ -137,12 +137,7 @@ def votes(n: int, left: int, number: str) -> dict:
     word = {"type": "text", "x": {"expr": f"{left / 2} + (datum.value < 0 ? 6 : -6)"}}
     word["align"] = {"expr": "datum.value < 0 ? 'left' : 'right'"}
     said = {"text": {"field": "word", "type": "nominal"}}
-    styled = {
-        "fill": SIGNED,
-        "stroke": SIGNED,
-        "fillOpacity": PALE,
-        "strokeDash": DASHED,
-    }
+    styled = {"fill": SIGNED, "stroke": SIGNED, "fillOpacity": PALE, "strokeDash": DASHED}
     threshold = {
         "type": "tick",
         "orient": "vertical",

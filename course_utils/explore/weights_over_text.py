@@ -14,11 +14,7 @@ COLUMNS, CHAR, LINE = 92, 8.4, 24  # the text strip: characters in a line, pixel
 
 
 def weight_strip(
-    tokens: Sequence[str],
-    weights: Tensor,
-    names: Sequence[str],
-    *,
-    title: str = "Who is trusted at each token",
+    tokens: Sequence[str], weights: Tensor, names: Sequence[str], *, title: str = "Who is trusted at each token"
 ) -> LiveChart:
     """A text whose tokens are coloured by the weight of the first member, and the weights at the position of a slider.
 
