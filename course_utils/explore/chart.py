@@ -13,10 +13,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from course_utils.explore import chart_html
+from course_utils.explore import chart_html, vega
 from course_utils.explore.style import FAINT, INK
 
 ROW = 19  # pixels: height of a row of bars
+LINE = 14  # pixels between two numbers, one above the other
 BAR_SPACE = 46  # pixels kept free after the longest bar, for its number
 PALE = "#767676"  # grey text that can still be read on white
 OTHERS = "all others"  # the name of the row that sums the tokens not shown: drawn paler
@@ -111,25 +112,23 @@ def stop_slider(name: str, label: str, stops: Sequence[float], start: int) -> li
     return [*slider(f"{name}_i", label, 0, n - 1, 1, start), table, now]
 
 
-def calculate(name: str, expression: str) -> dict:
-    return {"calculate": expression, "as": name}
+def numbered(name: str, label: str, count: int, start: int = 1, width: int | None = None) -> list[dict]:
+    """The parameter ``name``, 1 to ``count``: a slider if there is something to choose, else just 1."""
+    if count < 2:
+        return vega.given(**{name: 1})
+    return slider(name, label, 1, count, 1, start, width=width or max(60, 24 * count))
 
 
 def row_axis(n_rows: int) -> dict:
-    """The vertical position of row 1 ... n_rows. The domain is fixed, so that nothing is laid out again."""
-    return {
-        "field": "row",
-        "type": "ordinal",
-        "axis": None,
-        "scale": {"type": "band", "domain": list(range(1, n_rows + 1)), "padding": 0},
-    }
+    """The vertical position of row 1 ... n_rows."""
+    return vega.band("row", n_rows)
 
 
-def row_names(field: str, n_rows: int, width: int) -> dict:
-    """A column of names, right-aligned against the bars."""
-    mark = {"type": "text", "align": "right", "x": width, "font": "DejaVu Sans Mono, Menlo, monospace"}
-    encoding = {"y": row_axis(n_rows), "text": {"field": field, "type": "nominal"}}
-    return {"width": width, "height": n_rows * ROW, "mark": mark, "encoding": encoding}
+def row_names(field: str, n_rows: int, width: int, names: Sequence[str] = ()) -> dict:
+    """A column of names, right-aligned against the bars; names: its own rows, if they are not those of the chart."""
+    data = [{"row": row, field: name} for row, name in enumerate(names, 1)] or None
+    right = vega.mark("text", align="right", x=width, font=vega.MONOSPACE)
+    return vega.panel(width, n_rows * ROW, **vega.layer(right, data=data, y=row_axis(n_rows), text=vega.nominal(field)))
 
 
 def bars(
@@ -141,36 +140,30 @@ def bars(
     The note is evaluated on the rows' data: an expression may use any field that is equal in all rows.
     """
     scale = {"domain": list(domain), "range": [0 if domain[0] == 0 else BAR_SPACE, width - BAR_SPACE], "clamp": True}
-    x = {"field": field, "type": "quantitative", "axis": None, "scale": scale}
     described = f"datum.label + ' ' + format(datum.{field}, '.5f')"
-    end = [{"mark": {"type": "text", "align": "left", "dx": 4}, "transform": [{"filter": f"datum.{field} >= 0"}]}]
-    if domain[0] < 0:
-        end.append(
-            {"mark": {"type": "text", "align": "right", "dx": -4}, "transform": [{"filter": f"datum.{field} < 0"}]}
-        )
-    text = {"text": {"field": field, "type": "quantitative", "format": ".3f"}}
-    return {
-        "title": {"text": name, "offset": 5},
-        "width": width,
-        "height": n_rows * ROW,
-        "encoding": {"y": row_axis(n_rows), "x": x},
-        "layer": [
-            {
-                "transform": [calculate("described", described)],
-                "mark": {"type": "bar", "height": ROW - 4, "color": colour, "orient": "horizontal"},
-                "encoding": {
-                    "description": {"field": "described", "type": "nominal"},
-                    "opacity": {"condition": {"test": f"datum.label == '{OTHERS}'", "value": 0.45}, "value": 1},
-                },
-            },
-            *({**layer, "encoding": text} for layer in end),
-            {
-                "transform": [{"filter": "datum.row == 1"}, calculate("note", note)],
-                "mark": {"type": "text", "align": "left"},
-                "encoding": {"x": {"value": 0}, "y": {"value": -10}, "text": {"field": "note", "type": "nominal"}},
-            },
-        ],
-    }
+    strength = vega.condition(f"datum.label == '{OTHERS}'", 0.45, 1)
+    bar = vega.mark("bar", height=ROW - 4, color=colour, orient="horizontal")
+    number = vega.quantitative(field, format=".3f")
+    ends = [("left", 4, ">="), ("right", -4, "<")] if domain[0] < 0 else [("left", 4, ">=")]
+    first = [{"filter": "datum.row == 1"}, vega.calculate("note", note)]
+    layers = [
+        vega.layer(bar, transform=[vega.calculate("described", described)], opacity=strength, **vega.DESCRIBED),
+        *(
+            vega.layer(
+                vega.mark("text", align=align, dx=dx), transform=[{"filter": f"datum.{field} {side} 0"}], text=number
+            )
+            for align, dx, side in ends
+        ),
+        vega.layer(
+            vega.mark("text", align="left"),
+            transform=first,
+            x={"value": 0},
+            y={"value": -10},
+            text=vega.nominal("note"),
+        ),
+    ]
+    encoding = {"y": row_axis(n_rows), "x": vega.quantitative(field, axis=None, scale=scale)}
+    return vega.panel(width, n_rows * ROW, {"text": name, "offset": 5}, encoding=encoding, layer=layers)
 
 
 def distributions(members: dict[str, Tensor], count: int) -> Tensor:
@@ -216,19 +209,40 @@ def short(x: float) -> float:
     return float(f"{x:.5g}")
 
 
+def shorts(values: list | float) -> list | float:
+    """The numbers in lists of lists, each with five digits."""
+    return [shorts(value) for value in values] if isinstance(values, list) else short(values)
+
+
+def nearest(x: float, stops: Sequence[float]) -> int:
+    """The index of the stop that is nearest to x."""
+    return min(range(len(stops)), key=lambda i: abs(stops[i] - x))
+
+
+def how_many(given: Sequence) -> int | str:
+    """What a message says of a list that has another length, or is a string."""
+    return "one string" if isinstance(given, str) else len(given)
+
+
 def decimals(values: Tensor) -> int:
     """Decimals that show a hundredth of the range of ``values``."""
     span = (values.max() - values.min()).item() or 1.0
     return min(max(2 - math.floor(math.log10(span)), 0), 6)
 
 
+def with_room(low: float, high: float, height: int, lines: float = 1.8) -> tuple[float, float]:
+    """The ends of a vertical axis from low to high, with room for so many lines of text above and below."""
+    margin = lines * LINE / (height - 2 * lines * LINE) * ((high - low) or 0.1)
+    return low - margin, high + margin
+
+
 def text_lines(texts: Sequence[str], width: int) -> dict:
     """Lines of text, each a Vega expression, the first one bold."""
-    layers = []
+    lines = []
     for i, text in enumerate(texts):
-        mark = {"type": "text", "align": "left", "x": 0, "y": ROW * i + ROW // 2, "fontSize": 12, "limit": width}
-        layers.append({"mark": {**mark, "fontWeight": "normal" if i else "bold", "text": {"expr": text}}})
-    return {"width": width, "height": ROW * len(texts), "data": {"values": [{}]}, "layer": layers}
+        line = vega.mark("text", align="left", x=0, y=ROW * i + ROW // 2, fontSize=12, limit=width, text={"expr": text})
+        lines.append(vega.layer({**line, "fontWeight": "normal" if i else "bold"}))
+    return vega.panel(width, ROW * len(texts), data={"values": [{}]}, layer=lines)
 
 
 def heading(title: str, context: str, said: str) -> dict:
@@ -239,9 +253,6 @@ def heading(title: str, context: str, said: str) -> dict:
 def opening(title: str, context: str) -> str:
     """The first sentence of a chart's text form."""
     return ": ".join(filter(None, (title, context))).rstrip(".") + "."
-
-
-LINE = 14  # pixels between two numbers, one above the other
 
 
 def seen_points(corners: Tensor, size: Tensor) -> Tensor:
@@ -307,23 +318,23 @@ def stacked_numbers(dots: dict, x: dict, y: dict, number: str, count: int, heigh
     gap, high = short(LINE * (high - low) / height), short(high)
     transform = [
         *dots["transform"],
-        {"window": [{"op": "row_number", "as": "place"}], "sort": [{"field": "y", "order": "ascending"}]},
-        calculate("free", f"datum.y - {gap} * datum.place"),
+        vega.row_number("place", y="ascending"),
+        vega.calculate("free", f"datum.y - {gap} * datum.place"),
         {
             "window": [{"op": "max", "field": "free", "as": "pushed"}],
             "frame": [None, 0],
             "sort": [{"field": "place", "order": "ascending"}],
         },
-        calculate("at", f"min(datum.pushed + {gap} * datum.place, {high} - {gap} * ({count} - datum.place + 0.5))"),
-        calculate("number", number),
+        vega.calculate(
+            "at", f"min(datum.pushed + {gap} * datum.place, {high} - {gap} * ({count} - datum.place + 0.5))"
+        ),
+        vega.calculate("number", number),
     ]
-    mark = {"type": "text", "fontWeight": "bold", "fontSize": 12}
-    mark |= {"align": {"expr": f"{aside} ? 'right' : 'left'"}, "dx": {"expr": f"{aside} ? -10 : 10"}}
-    place = {"x": x, "y": {**y, "field": "at"}, "text": {"field": "number", "type": "nominal"}}
-    ink = {"color": {"field": "text", "type": "nominal", "scale": None}}
-    layer = {"data": dots["data"], "transform": transform}
+    beside = {"align": {"expr": f"{aside} ? 'right' : 'left'"}, "dx": {"expr": f"{aside} ? -10 : 10"}}
+    bold = vega.mark("text", fontWeight="bold", fontSize=12, **beside)
+    place = {"x": x, "y": {**y, "field": "at"}, "text": vega.nominal("number")}
     halo = {"stroke": "white", "strokeWidth": 5, "strokeJoin": "round"}
     return [
-        {**layer, "mark": {**mark, **halo}, "encoding": place},
-        {**layer, "mark": mark, "encoding": {**place, **ink}},
+        vega.layer({**bold, **halo}, data=dots["data"], transform=transform, **place),
+        vega.layer(bold, data=dots["data"], transform=transform, **place, color=vega.nominal("text", scale=None)),
     ]

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from course_utils.explore import vega
 from course_utils.explore.chart import (
     ROW,
     TEXT_COLOURS,
     LiveChart,
-    calculate,
     heading,
     opening,
     row_axis,
@@ -53,16 +53,16 @@ def steps() -> list[dict]:
         return {"joinaggregate": [{"op": "sum", "field": f, "as": to} for to, f in fields.items()], "groupby": ["c"]}
 
     return [
-        calculate("cut", "cuts[datum.m][density_i]"),
-        calculate("kept", "datum.v != 0 && abs(datum.v) >= datum.cut ? 1 : 0"),
-        calculate("k", "datum.kept ? datum.v : 0"),
+        vega.calculate("cut", "cuts[datum.m][density_i]"),
+        vega.calculate("kept", "datum.v != 0 && abs(datum.v) >= datum.cut ? 1 : 0"),
+        vega.calculate("k", "datum.kept ? datum.v : 0"),
         summed(total="v", mass="k", voters="kept"),
-        calculate("sign", "datum.mass > 0 ? 1 : datum.mass < 0 ? -1 : datum.voters ? majority[density_i] : 0"),
-        calculate("agrees", "datum.kept && datum.sign * datum.v > 0 ? 1 : 0"),
-        calculate("a", "datum.agrees ? datum.v : 0"),
+        vega.calculate("sign", "datum.mass > 0 ? 1 : datum.mass < 0 ? -1 : datum.voters ? majority[density_i] : 0"),
+        vega.calculate("agrees", "datum.kept && datum.sign * datum.v > 0 ? 1 : 0"),
+        vega.calculate("a", "datum.agrees ? datum.v : 0"),
         summed(winners="a", count="agrees"),
-        calculate("ties", "datum.count ? datum.winners / datum.count : 0"),
-        calculate("word", "datum.agrees ? '' : datum.kept ? 'outvoted' : datum.v ? 'trimmed' : 'unchanged'"),
+        vega.calculate("ties", "datum.count ? datum.winners / datum.count : 0"),
+        vega.calculate("word", "datum.agrees ? '' : datum.kept ? 'outvoted' : datum.v ? 'trimmed' : 'unchanged'"),
     ]
 
 
@@ -87,9 +87,9 @@ def _numbered(number: str) -> list[dict]:
         "{0}", "datum.value"
     )
     return [
-        calculate("over", "datum.value / spans[coord - 1]"),
-        calculate("at", "clamp(datum.over, -1, 1)"),
-        calculate("number", cut),
+        vega.calculate("over", "datum.value / spans[coord - 1]"),
+        vega.calculate("at", "clamp(datum.over, -1, 1)"),
+        vega.calculate("number", cut),
     ]
 
 
@@ -113,12 +113,12 @@ def votes(n: int, left: int, number: str) -> dict:
     # The number stands behind the bar and behind the threshold; the word on the other side of zero.
     models = [
         HERE,
-        calculate("row", "datum.m + 1"),
-        calculate("value", "datum.v"),
+        vega.calculate("row", "datum.m + 1"),
+        vega.calculate("value", "datum.v"),
         *_numbered(number),
-        calculate("limit", "datum.cut / spans[coord - 1] * (datum.v < 0 ? -1 : 1)"),
-        calculate("far", "abs(datum.limit) > 1 || abs(datum.at) > abs(datum.limit) ? datum.at : datum.limit"),
-        calculate("described", "datum.name + ' ' + format(datum.v, '+.6f') + ' ' + (datum.word || 'contributes')"),
+        vega.calculate("limit", "datum.cut / spans[coord - 1] * (datum.v < 0 ? -1 : 1)"),
+        vega.calculate("far", "abs(datum.limit) > 1 || abs(datum.at) > abs(datum.limit) ? datum.at : datum.limit"),
+        vega.calculate("described", "datum.name + ' ' + format(datum.v, '+.6f') + ' ' + (datum.word || 'contributes')"),
     ]
     elected = (
         "datum.voters == 0 ? 'nothing kept' : (datum.mass == 0 ? 'a tie, majority ' : 'elected ')"
@@ -127,11 +127,11 @@ def votes(n: int, left: int, number: str) -> dict:
     vote = [
         HERE,
         ONCE,
-        calculate("row", f"{n + 1}"),
-        calculate("value", "datum.mass"),
+        vega.calculate("row", f"{n + 1}"),
+        vega.calculate("value", "datum.mass"),
         *_numbered(number),
-        calculate("word", elected),
-        calculate("described", f"'{VOTE} ' + format(datum.mass, '+.6f') + ' ' + datum.word"),
+        vega.calculate("word", elected),
+        vega.calculate("described", f"'{VOTE} ' + format(datum.mass, '+.6f') + ' ' + datum.word"),
     ]
     bar = {"type": "bar", "height": ROW - 6, "orient": "horizontal", "strokeWidth": 1.2}
     word = {"type": "text", "x": {"expr": f"{left / 2} + (datum.value < 0 ? 6 : -6)"}}
@@ -151,7 +151,7 @@ def votes(n: int, left: int, number: str) -> dict:
         {
             "transform": models,
             "layer": [
-                {"mark": bar, "encoding": {"x": x, **DESCRIBED, **styled}},
+                {"mark": bar, "encoding": {"x": x, **vega.DESCRIBED, **styled}},
                 {
                     "transform": [{"filter": "abs(datum.limit) <= 1 && datum.cut > 0"}],
                     "mark": threshold,
@@ -164,7 +164,7 @@ def votes(n: int, left: int, number: str) -> dict:
         {
             "transform": vote,
             "layer": [
-                {"mark": bar, "encoding": {"x": x, **DESCRIBED, "fill": SIGNED}},
+                {"mark": bar, "encoding": {"x": x, **vega.DESCRIBED, "fill": SIGNED}},
                 *_beside(x, "true"),
                 {"mark": {**word, "fontWeight": "bold"}, "encoding": said},
             ],
@@ -204,22 +204,26 @@ def grid(n: int, d: int, cell: int) -> dict:
     sign = {"text": {"field": "glyph", "type": "nominal"}}
     glyphs = "datum.value > 0 ? '+' : datum.value < 0 ? '−' : '·'"
     models = [
-        calculate("row", "datum.m + 1"),
-        calculate("value", "datum.v"),
-        calculate("glyph", f"datum.kept ? {glyphs} : ''"),
-        calculate("described", "datum.name + ', coordinate ' + datum.c + ': ' + (datum.word || datum.glyph)"),
+        vega.calculate("row", "datum.m + 1"),
+        vega.calculate("value", "datum.v"),
+        vega.calculate("glyph", f"datum.kept ? {glyphs} : ''"),
+        vega.calculate("described", "datum.name + ', coordinate ' + datum.c + ': ' + (datum.word || datum.glyph)"),
     ]
     grey = {"condition": [{"test": "!datum.kept", "value": GREY}, SIGNED["condition"]], "value": PLUS}
-    cells = {"fill": SIGNED, "stroke": grey, "fillOpacity": PALE, "strokeDash": DASHED, **DESCRIBED}
+    cells = {"fill": SIGNED, "stroke": grey, "fillOpacity": PALE, "strokeDash": DASHED, **vega.DESCRIBED}
     inner = {"color": {"condition": [{"test": "datum.agrees", "value": "white"}, SIGNED["condition"]], "value": PLUS}}
     vote = [
         ONCE,
-        calculate("row", f"{n + 1}"),
-        calculate("value", "datum.sign"),
-        calculate("glyph", glyphs),
-        calculate("described", "'elected at coordinate ' + datum.c + ': ' + datum.glyph"),
+        vega.calculate("row", f"{n + 1}"),
+        vega.calculate("value", "datum.sign"),
+        vega.calculate("glyph", glyphs),
+        vega.calculate("described", "'elected at coordinate ' + datum.c + ': ' + datum.glyph"),
     ]
-    solid = {"fill": SIGNED, "fillOpacity": {"condition": {"test": "datum.value", "value": 1}, "value": 0}, **DESCRIBED}
+    solid = {
+        "fill": SIGNED,
+        "fillOpacity": {"condition": {"test": "datum.value", "value": 1}, "value": 0},
+        **vega.DESCRIBED,
+    }
     white = {"color": {"condition": {"test": "datum.value", "value": "white"}, "value": INK}}
     layers = [
         _chosen(cell, (n + 1) * ROW),
@@ -250,12 +254,12 @@ def results(n: int, left: int, number: str) -> dict:
     transform = [
         HERE,
         ONCE,
-        calculate("mean", f"datum.total / {n}"),
+        vega.calculate("mean", f"datum.total / {n}"),
         {"fold": ["mean", "total", "ties"], "as": ["which", "unscaled"]},
-        calculate("row", "indexof(['mean', 'total', 'ties'], datum.which) + 1"),
-        calculate("value", "lam * datum.unscaled"),
+        vega.calculate("row", "indexof(['mean', 'total', 'ties'], datum.which) + 1"),
+        vega.calculate("value", "lam * datum.unscaled"),
         *_numbered(number),
-        calculate(
+        vega.calculate(
             "described", f"{json.dumps(RESULTS, ensure_ascii=False)}[datum.row - 1] + ' ' + format(datum.value, '+.6f')"
         ),
     ]
@@ -266,7 +270,7 @@ def results(n: int, left: int, number: str) -> dict:
             "mark": {"type": "bar", "height": 3, "orient": "horizontal", "aria": False},
             "encoding": {"x": x, "color": SIGNED},
         },
-        {"mark": dot, "encoding": {"x": x, "color": SIGNED, **DESCRIBED}},
+        {"mark": dot, "encoding": {"x": x, "color": SIGNED, **vega.DESCRIBED}},
         *({**one, "mark": {**one["mark"], "dx": 2 * one["mark"]["dx"]}} for one in _beside(x, "datum.row == 3")),
     ]
     heading = {"text": "what the base gets", "frame": "group", "offset": 5}
@@ -291,8 +295,8 @@ def all_results(n: int, d: int, cell: int, end: float) -> dict:
     }
     bar = {"type": "bar", "width": min(max(cell - 5, 4), 20)}
     ties = [
-        calculate("value", "lam * datum.ties"),
-        calculate("described", "'TIES at ' + datum.c + ': ' + format(datum.value, '+.6f')"),
+        vega.calculate("value", "lam * datum.ties"),
+        vega.calculate("described", "'TIES at ' + datum.c + ': ' + format(datum.value, '+.6f')"),
     ]
     tick = {
         "type": "tick",
@@ -306,8 +310,8 @@ def all_results(n: int, d: int, cell: int, end: float) -> dict:
     layers = [
         _chosen(cell, PLOT),
         _still({"type": "rule", "color": GREY}, x=0, x2=d * cell, y=PLOT / 2),
-        {"transform": ties, "mark": bar, "encoding": {"y": y, "color": SIGNED, **DESCRIBED}},
-        {"transform": [calculate("value", f"lam * datum.total / {n}")], "mark": tick, "encoding": {"y": y}},
+        {"transform": ties, "mark": bar, "encoding": {"y": y, "color": SIGNED, **vega.DESCRIBED}},
+        {"transform": [vega.calculate("value", f"lam * datum.total / {n}")], "mark": tick, "encoding": {"y": y}},
     ]
     heading = {"text": "λ × TIES (ticks: λ × mean)", "frame": "group", "offset": 5}
     size = {"width": d * cell, "height": PLOT}
@@ -327,7 +331,7 @@ def spelled_out(number: str) -> dict:
     )
     mark = {"type": "text", "align": "left", "x": 0, "fontSize": 12, "limit": WIDTH}
     encoding = {"text": {"field": "spelled", "type": "nominal"}}
-    transform = [HERE, ONCE, calculate("spelled", spelled)]
+    transform = [HERE, ONCE, vega.calculate("spelled", spelled)]
     return {"width": WIDTH, "height": ROW, "transform": transform, "mark": mark, "encoding": encoding}
 
 

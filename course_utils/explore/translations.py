@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
-from course_utils.explore.chart import PALE, TEXT_COLOURS, LiveChart, calculate, heading, opening, slider, text_lines
+from course_utils.explore import vega
+from course_utils.explore.chart import PALE, TEXT_COLOURS, LiveChart, heading, opening, slider, text_lines
 from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
 
 NAMES, SENTENCES, LINES = (2, 8), (1, 40), (1, 8)
@@ -276,15 +277,15 @@ def _panel(values: list[dict], tops: list[int], height: int, shown: list[str]) -
     first = (max(map(len, shown)) + 3) * CHAR
     second = first + (max(len(value["told"]) for value in values) + 3) * CHAR
     now = {"filter": "datum.s == sentence"}
-    heads = [now, calculate("y", f"tops[datum.r] + {LINE / 2}"), calculate("name", "names[datum.r]")]
+    heads = [now, vega.calculate("y", f"tops[datum.r] + {LINE / 2}"), vega.calculate("name", "names[datum.r]")]
     words = [
         now,
         {"flatten": ["w", "c", "l", "m"]},
-        calculate("x", f"datum.c * {CHAR}"),
-        calculate("from", "datum.x + 1"),  # lines of neighbours stay apart
-        calculate("to", f"datum.x - 1 + {CHAR} * length(datum.w)"),
-        calculate("y", f"tops[datum.r] + {LINE} * (datum.l + 1.5)"),
-        calculate("under", f"datum.y + {LINE / 2 - 1}"),
+        vega.calculate("x", f"datum.c * {CHAR}"),
+        vega.calculate("from", "datum.x + 1"),  # lines of neighbours stay apart
+        vega.calculate("to", f"datum.x - 1 + {CHAR} * length(datum.w)"),
+        vega.calculate("y", f"tops[datum.r] + {LINE} * (datum.l + 1.5)"),
+        vega.calculate("under", f"datum.y + {LINE / 2 - 1}"),
     ]
     look = {
         "condition": [

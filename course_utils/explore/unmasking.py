@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
+from course_utils.explore import vega
 from course_utils.explore.chart import (
     PALE,
     ROW,
     LiveChart,
     bars,
-    calculate,
     heading,
     opening,
     row_names,
@@ -180,21 +180,21 @@ def _grid(values: list[dict], lines: int) -> dict:
         {"filter": "datum.l == run - 1 && datum.b == text - 1"},
         {"flatten": ["p", "c", "i", "till"]},
         {"filter": "datum.i <= state && state < datum.till"},
-        calculate("open", "datum.c == mask ? 1 : 0"),
-        calculate("fresh", "datum.i == state && state > 0 ? 1 : 0"),
+        vega.calculate("open", "datum.c == mask ? 1 : 0"),
+        vega.calculate("fresh", "datum.i == state && state > 0 ? 1 : 0"),
     ]
     placed = [
-        calculate("x", f"datum.p % {COLUMNS} * {CHAR} + 1"),
-        calculate("x2", f"datum.x + {CHAR - 0.5}"),
-        calculate("middle", f"datum.x + {CHAR / 2}"),
-        calculate("top", f"{ROW + 4} + {LINE} * floor(datum.p / {COLUMNS})"),
-        calculate("bottom", f"datum.top + {LINE - 2}"),
-        calculate("y", f"datum.top + {LINE / 2 - 1}"),
-        calculate("when", "datum.i / n"),
+        vega.calculate("x", f"datum.p % {COLUMNS} * {CHAR} + 1"),
+        vega.calculate("x2", f"datum.x + {CHAR - 0.5}"),
+        vega.calculate("middle", f"datum.x + {CHAR / 2}"),
+        vega.calculate("top", f"{ROW + 4} + {LINE} * floor(datum.p / {COLUMNS})"),
+        vega.calculate("bottom", f"datum.top + {LINE - 2}"),
+        vega.calculate("y", f"datum.top + {LINE / 2 - 1}"),
+        vega.calculate("when", "datum.i / n"),
     ]
     counted = [
         {"aggregate": [{"op": "sum", "field": f, "as": f} for f in ("open", "fresh")] + [{"op": "count", "as": "all"}]},
-        calculate(
+        vega.calculate(
             "words",
             "'undecided ' + datum.open + ' of ' + datum.all + ' characters, changed by this iteration: ' + datum.fresh",
         ),

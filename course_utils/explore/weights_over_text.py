@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from course_utils.explore.chart import LiveChart, bars, calculate, row_names, slider, token_label
+from course_utils.explore import vega
+from course_utils.explore.chart import LiveChart, bars, row_names, slider, token_label
 from course_utils.explore.style import INK, MEMBER_COLOURS, ROLE_COLOURS
 
 COLUMNS, CHAR, LINE = 92, 8.4, 24  # the text strip: characters in a line, pixels of a character and of a line
@@ -75,7 +76,7 @@ def weight_strip(
     panel["layer"][0]["encoding"]["color"] = {"field": "colour", "type": "nominal", "scale": None}
     lower = {
         "data": {"values": rows},
-        "transform": [calculate("w", "weights[datum.row - 1][t]")],
+        "transform": [vega.calculate("w", "weights[datum.row - 1][t]")],
         "hconcat": [row_names("label", len(names), 150), panel],
         "spacing": 12,
     }

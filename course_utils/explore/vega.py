@@ -1,0 +1,124 @@
+"""Parts of Vega-Lite specifications as dictionaries: parameters, transforms, marks, encodings, layers and panels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+MONOSPACE = "DejaVu Sans Mono, Menlo, monospace"
+
+
+def given(**values) -> list[dict]:
+    """Parameters and their values."""
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def computed(**expressions: str) -> list[dict]:
+    """Parameters and their Vega expressions."""
+    return [{"name": name, "expr": expression} for name, expression in expressions.items()]
+
+
+def calculate(name: str, expression: str) -> dict:
+    return {"calculate": expression, "as": name}
+
+
+def joinaggregate(*operations: tuple[str, str, str], by: Sequence[str] = ()) -> dict:
+    """A transform of (operation, field, name): in every row ``name`` is the sum (say) of its group's ``field``."""
+    found = {"joinaggregate": [{"op": op, "field": field, "as": name} for op, field, name in operations]}
+    return {**found, "groupby": list(by)} if by else found
+
+
+def aggregate(*operations: tuple[str, str, str], by: Sequence[str]) -> dict:
+    """As ``joinaggregate``, but one row of each group is left."""
+    return {"aggregate": joinaggregate(*operations)["joinaggregate"], "groupby": list(by)}
+
+
+def row_number(name: str, by: Sequence[str] = (), **sort: str) -> dict:
+    """A transform that numbers the rows of each group, sorted by fields: "ascending" or "descending"."""
+    order = [{"field": field, "order": direction} for field, direction in sort.items()]
+    found = {"window": [{"op": "row_number", "as": name}], "sort": order}
+    return {**found, "groupby": list(by)} if by else found
+
+
+def mark(kind: str, **properties) -> dict:
+    return {"type": kind, **properties}
+
+
+def dot(size: int, **properties) -> dict:
+    """The mark of a filled point."""
+    return mark("point", filled=True, opacity=1, size=size, **properties)
+
+
+def quantitative(field: str, **properties) -> dict:
+    return {"field": field, "type": "quantitative", **properties}
+
+
+def nominal(field: str, **properties) -> dict:
+    return {"field": field, "type": "nominal", **properties}
+
+
+def pixels(field: str) -> dict:
+    """A place that is computed in pixels."""
+    return quantitative(field, scale=None, axis=None)
+
+
+def band(field: str, count: int) -> dict:
+    """The place of 1 ... count. The domain is fixed, so that nothing is laid out again."""
+    scale = {"type": "band", "domain": list(range(1, count + 1)), "padding": 0}
+    return {"field": field, "type": "ordinal", "axis": None, "scale": scale}
+
+
+def span(left: str, right: str, top: str, bottom: str) -> dict:
+    """The encoding of a rectangle that is computed in pixels, by the fields of its edges."""
+    return {"x": pixels(left), "x2": {"field": right}, "y": pixels(top), "y2": {"field": bottom}}
+
+
+def letter_cells(columns: int, wide: float, high: float, top: str) -> list[dict]:
+    """Transforms that place letter p of a text in its line and column: a cell, and the middle of the letter.
+
+    columns: letters in a line; wide, high: pixels of a cell; top: a Vega expression for the top of the text.
+    """
+    return [
+        calculate("x", f"datum.p % {columns} * {wide} + 1"),
+        calculate("x2", f"datum.x + {wide - 0.5}"),
+        calculate("middle", f"datum.x + {wide / 2}"),
+        calculate("top", top),
+        calculate("bottom", f"datum.top + {high - 2}"),
+        calculate("y", f"datum.top + {high / 2 - 1}"),
+    ]
+
+
+def condition(test: str, value, otherwise) -> dict:
+    """An encoding: ``value`` where the Vega expression ``test`` holds."""
+    return {"condition": {"test": test, "value": value}, "value": otherwise}
+
+
+DESCRIBED = {"description": nominal("described")}  # what a screen reader says of a mark
+COLOUR = nominal("colour", scale=None)  # of rows that hold their colour itself
+
+
+def layer(mark: dict, *, data: list | dict | None = None, transform: Sequence[dict] = (), **encoding) -> dict:
+    """A layer, or the content of a panel that has only one; data: its rows, or where else Vega-Lite gets them."""
+    found = {"mark": mark}
+    if data is not None:
+        found["data"] = {"values": data} if isinstance(data, list) else data
+    return found | ({"transform": list(transform)} if transform else {}) | ({"encoding": encoding} if encoding else {})
+
+
+def panel(width: float, height: float, title: dict | None = None, **content) -> dict:
+    """A panel of that size in pixels; ``content`` is the rest of its specification."""
+    return {"width": width, "height": height, **({"title": title} if title else {}), **content}
+
+
+def caption(text: str | dict, offset: int, **properties) -> dict:
+    """The title of a panel."""
+    return {"text": text, "frame": "group", "offset": offset, **properties}
+
+
+def hconcat(*panels: dict, spacing: int) -> dict:
+    """Panels side by side, their plots at one height."""
+    return {"hconcat": list(panels), "spacing": spacing, "bounds": "flush"}
+
+
+def written_at(spot: Sequence[float], name: str, **properties) -> dict:
+    """The mark of a name with its middle at ``spot``."""
+    return mark("text", text=name, x=round(float(spot[0])), y=round(float(spot[1])), fontSize=12, **properties)
