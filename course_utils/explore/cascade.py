@@ -10,21 +10,9 @@ from typing import Any
 import numpy as np
 
 from course_utils.explore import vega
-from course_utils.explore.chart import (
-    PALE,
-    LiveChart,
-    heading,
-    how_many,
-    opening,
-    short,
-    shorts,
-    slider,
-    stacked_numbers,
-    stop_slider,
-    text_lines,
-    with_room,
-)
-from course_utils.explore.style import INK, ROLE_COLOURS
+from course_utils.explore.chart import LiveChart, how_many, live_chart, short, shorts, text_lines
+from course_utils.explore.labels import stacked_numbers, with_room
+from course_utils.explore.style import INK, PALE, ROLE_COLOURS
 
 RATIOS = (1, 1.5, 2, 3, 5, 10, 20, 50, 100)  # the stops of the price slider
 STOPS = {2: 51, 3: 51, 4: 21}  # of each threshold: the page gets a table over all thresholds together
@@ -105,10 +93,10 @@ def cascade_explorer(
     M, (low, high) = len(tiers.names), _domain(tiers)
     params = []
     for m, (name, start) in enumerate(zip(tiers.names, tiers.start), 1):
-        params += stop_slider(f"tau{m}", f"τ{m}, threshold of {name}", tiers.stops.tolist(), start)
+        params += vega.stop_slider(f"tau{m}", f"τ{m}, threshold of {name}", tiers.stops.tolist(), start)
     ends = f"{RATIOS[0]} {'' if cost is not None else '(left) '}to {RATIOS[-1]} (right)"
     label = f"price ratio r, {'as measured (left), then ' if cost is not None else ''}from {ends}"
-    params += [*slider("setting", label, 0, len(tiers.said) - 1, 1, tiers.first), *_arithmetic(tiers)]
+    params += [*vega.slider("setting", label, 0, len(tiers.said) - 1, 1, tiers.first), *_arithmetic(tiers)]
     histograms = {"vconcat": [_histogram(tiers, m) for m in range(M - 1)], "spacing": BELOW, "bounds": "flush"}
     cuts = " + ', ' + ".join(f"'τ{m} = ' + format(tau{m}, '.{tiers.digits}f')" for m in range(1, M))
     answered = " + ', ' + ".join(f"names[{m}] + ' ' + format(answered[{m}] / {tiers.items}, '.0%')" for m in range(M))
@@ -118,12 +106,15 @@ def cascade_explorer(
         " + format(cost, '.3g') + ' times the price of ' + dearest[setting]"
     )
     lines = [f"'answered by ' + {answered}", f"{cuts} + '; ' + said[setting]", result]
-    head = heading(title, context, "blue: right answers, red: wrong ones, pale: passed on to the next tier")
-    head["subtitle"].append("line: the best that any thresholds reach on these items; dashed: the best single tier")
-    panels = vega.hconcat(_plane(tiers, low, high), histograms, spacing=GAP)  # flush: a dot may stand on the edge
-    spec = {"title": head, "params": params, "spacing": 12, "vconcat": [text_lines(lines, WIDTH), panels]}
+    said = [
+        "blue: right answers, red: wrong ones, pale: passed on to the next tier",
+        "line: the best that any thresholds reach on these items; dashed: the best single tier",
+    ]
+    # Flush: a dot may stand on the edge.
+    panels = [text_lines(lines, WIDTH), vega.hconcat(_plane(tiers, low, high), histograms, spacing=GAP)]
     sliders = [*(f"τ{m}" for m in range(1, M)), "price ratio r."]
-    return LiveChart(spec, f"{opening(title, context)} {_in_words(tiers)} Sliders: {', '.join(sliders)}")
+    text = f"{_in_words(tiers)} Sliders: {', '.join(sliders)}"
+    return live_chart(title, context, said, text, params, panels, spacing=12)
 
 
 def _checked(scores, correct, cost, names, taus, ratio) -> _Tiers:

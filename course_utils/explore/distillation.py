@@ -18,14 +18,11 @@ from course_utils.explore.chart import (
     LiveChart,
     bars,
     describe,
-    heading,
     json_log,
-    numbered,
-    opening,
+    live_chart,
     row_names,
     short,
     shorts,
-    slider,
     text_lines,
     token_label,
 )
@@ -138,9 +135,9 @@ def distillation_explorer(
         " + format(alpha * here.soft[ti] + (1 - alpha) * here.hard, '.3f') + ' nats'"
     )
     params = [
-        *numbered("example", f"example, 1 to {len(made)}", len(made)),
-        *slider("ti", "temperature T, from 0.5 (left) to 20 (right)", 0, len(TEMPERATURES) - 1, 1, ONE),
-        *slider("alpha", "α, the teachers' share of the loss", 0, 1, 0.05, 0.5),
+        *vega.numbered("example", f"example, 1 to {len(made)}", len(made)),
+        *vega.slider("ti", "temperature T, from 0.5 (left) to 20 (right)", 0, len(TEMPERATURES) - 1, 1, ONE),
+        *vega.slider("alpha", "α, the teachers' share of the loss", 0, 1, 0.05, 0.5),
         *vega.given(stops=list(TEMPERATURES)),
         *vega.computed(T="stops[ti]"),
         *vega.given(tables=[one["table"] for one in made]),
@@ -148,10 +145,10 @@ def distillation_explorer(
     ]
     said = "ticks: the single teachers; push: −∂ loss / ∂ logit = α T (p − q at T) + (1 − α) (truth − q at T = 1)"
     chart = {"data": {"values": rows}, "transform": transform, **vega.hconcat(*panels, spacing=GAP)}
-    spec = {"title": heading(title, context, said), "params": params, "spacing": 14}
-    spec["vconcat"] = [text_lines(["here.name", "here.truth"], WIDTH), chart, text_lines([loss], WIDTH)]
-    text = [opening(title, context), *(one["text"] for one in made)]
-    return LiveChart(spec, " ".join([*text, f"Sliders: {'example, ' if len(made) > 1 else ''}temperature T, α."]))
+    panels = [text_lines(["here.name", "here.truth"], WIDTH), chart, text_lines([loss], WIDTH)]
+    text = " ".join(one["text"] for one in made)
+    sliders = f"Sliders: {'example, ' if len(made) > 1 else ''}temperature T, α."
+    return live_chart(title, context, [said], f"{text} {sliders}", params, panels, spacing=14)
 
 
 def _checked(name: str, example: Example) -> tuple[Tensor, Tensor, Example]:

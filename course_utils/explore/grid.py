@@ -12,23 +12,9 @@ import torch
 from torch import Tensor
 
 from course_utils.explore import vega
-from course_utils.explore.chart import (
-    ROW,
-    TEXT_COLOURS,
-    LiveChart,
-    decimals,
-    heading,
-    name_spots,
-    opening,
-    row_axis,
-    seen_points,
-    short,
-    shorts,
-    stacked_numbers,
-    stop_slider,
-    with_room,
-)
-from course_utils.explore.style import INK, MEMBER_COLOURS
+from course_utils.explore.chart import ROW, LiveChart, decimals, live_chart, row_axis, short, shorts
+from course_utils.explore.labels import name_spots, seen_points, stacked_numbers, with_room
+from course_utils.explore.style import INK, MEMBER_COLOURS, TEXT_COLOURS
 
 WIDTH, HEIGHT, AXIS = 690, 300, 34  # pixels: of the panel, and left of it for the axis
 DOT = 7  # pixels: radius of a dot, which stays inside, so that nothing is laid out again
@@ -84,22 +70,21 @@ def grid_explorer(
     digits = decimals(_must_see(grid))
     low, high = _domain(grid)
     (x_name, stops), x_symbol = grid.x, _symbol(grid.x[0])
-    params = stop_slider("xs", x_name, stops, len(stops) // 2)
+    params = vega.stop_slider("xs", x_name, stops, len(stops) // 2)
     now = f"{_quoted(f'{x_symbol} = ')} + format(xs, '.6~g')"
     if grid.outer:
-        params = [*stop_slider("outer", *grid.outer, 0), *params]
+        params = [*vega.stop_slider("outer", *grid.outer, 0), *params]
         now = f"{_quoted(f'{_symbol(grid.outer[0])} = ')} + format(outer, '.6~g') + ', ' + {now}"
     else:
         params += vega.given(outer_i=0)
     params += vega.given(scores=shorts(grid.scores.tolist()))
     shown = vega.caption({"expr": f"{_quoted(f'{measure} ({better} is better); ')} + {now}"}, 6)
     panels = [vega.panel(WIDTH, HEIGHT, shown, layer=_layers(grid, digits, low, high)), _bests(grid, digits)]
-    text = [opening(title, context), f"{measure.capitalize()}, {better} is better."]
-    text.append(_in_words(grid, digits))
+    text = f"{measure.capitalize()}, {better} is better. {_in_words(grid, digits)}"
     sliders = ", ".join(_symbol(name) for name in axes)
     said = f"{BEST} best {x_symbol} of a method" + ("; dashed: for comparison" if grid.marks else "")
-    spec = {"title": heading(title, context, said), "params": params, "vconcat": panels, "spacing": 12}
-    return LiveChart(spec, " ".join([*text, f"Slider{'s' if grid.outer else ''}: {sliders}."]))
+    text += f" Slider{'s' if grid.outer else ''}: {sliders}."
+    return live_chart(title, context, [said], text, params, panels, spacing=12)
 
 
 def _checked(scores: Mapping, axes: Mapping, better: str, reference: Mapping) -> _Grid:

@@ -8,21 +8,9 @@ import torch
 from torch import Tensor
 
 from course_utils.explore import vega
-from course_utils.explore.chart import (
-    TEXT_COLOURS,
-    LiveChart,
-    decimals,
-    heading,
-    name_spots,
-    opening,
-    seen_points,
-    short,
-    shorts,
-    slider,
-    stacked_numbers,
-    with_room,
-)
-from course_utils.explore.style import INK, MEMBER_COLOURS
+from course_utils.explore.chart import LiveChart, decimals, live_chart, short, shorts
+from course_utils.explore.labels import name_spots, seen_points, stacked_numbers, with_room, written_at
+from course_utils.explore.style import INK, MEMBER_COLOURS, TEXT_COLOURS
 
 WIDTH, HEIGHT, SECOND_HEIGHT = 660, 230, 130  # pixels
 
@@ -61,13 +49,12 @@ def path_explorer(
     panels[0]["layer"] = [*_chords(losses, barriers, _x(None if second else axis)), *panels[0]["layer"]]
     n = losses.shape[1]
     params = [
-        *slider("t", f"position t from {ends[0]} (0) to {ends[1]} (1)", 0, 1, 0.01, 0),
+        *vega.slider("t", f"position t from {ends[0]} (0) to {ends[1]} (1)", 0, 1, 0.01, 0),
         # Between the points k and k + 1, at the share f of the way.
         *vega.computed(k=f"min(floor(t * {n - 1}), {n - 2})", f=f"t * {n - 1} - k"),
         *vega.given(losses=shorts(losses.tolist())),
     ]
-    text = [opening(title, context)]
-    text.append(f"{measure.capitalize()} on the straight path from {ends[0]} (t = 0) to {ends[1]} (t = 1):")
+    text = [f"{measure.capitalize()} on the straight path from {ends[0]} (t = 0) to {ends[1]} (t = 1):"]
     text.append(_in_words(names, losses, barriers, digits))
     if second is not None:
         if list(second) != names:
@@ -82,8 +69,8 @@ def path_explorer(
         lowest = ", ".join(f"{name} {low:.2f}" for name, low in zip(names, accuracies.amin(dim=1).tolist()))
         text.append(f"Lowest accuracy on the path: {lowest}.")
     said = "dashed: the straight line between a curve's ends; barrier: how far the curve rises above it"
-    spec = {"title": heading(title, context, said), "params": params, "vconcat": panels, "spacing": 16}
-    return LiveChart(spec, " ".join([*text, "Slider: position t."]))
+    text.append("Slider: position t.")
+    return live_chart(title, context, [said], " ".join(text), params, panels, spacing=16)
 
 
 def _stacked(curves: dict, what: str) -> Tensor:
@@ -154,7 +141,7 @@ def _names(values: Tensor, written: list[str], low: float, high: float, height: 
     down = height * (high - values) / (high - low)
     seen = [seen_points(torch.stack([across, row], dim=1), size) for row in down]
     placed = zip(written, name_spots(seen, written, size), TEXT_COLOURS)
-    return [vega.layer(vega.written_at(spot, name, color=colour), data=[{}]) for name, spot, colour in placed]
+    return [vega.layer(written_at(spot, name, color=colour), data=[{}]) for name, spot, colour in placed]
 
 
 def _chords(losses: Tensor, barriers: list[float], x: dict) -> list[dict]:

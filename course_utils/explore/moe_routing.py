@@ -12,15 +12,11 @@ from course_utils.explore import vega
 from course_utils.explore.chart import (
     ROW,
     LiveChart,
-    heading,
     how_many,
-    numbered,
-    opening,
+    live_chart,
     row_axis,
     row_names,
     shorts,
-    slider,
-    stop_slider,
     text_lines,
     token_label,
 )
@@ -66,10 +62,10 @@ def routing_explorer(
     labels = [token_label(token) for token in tokens]
     rows = [{"row": n + 1, "c": c + 1, "name": name} for n, name in enumerate(labels) for c in range(E)]
     params = [
-        *numbered("layer", f"layer, 1 to {L}", L),
-        *slider("k", f"top-k, experts a token, 1 to {E}", 1, E, 1, int(top_k)),
-        *slider("a", "noise, times the router's own", 0, 2, 0.1, 0),
-        *stop_slider("T", "temperature T of the scores", TEMPERATURES, TEMPERATURES.index(1)),
+        *vega.numbered("layer", f"layer, 1 to {L}", L),
+        *vega.slider("k", f"top-k, experts a token, 1 to {E}", 1, E, 1, int(top_k)),
+        *vega.slider("a", "noise, times the router's own", 0, 2, 0.1, 0),
+        *vega.stop_slider("T", "temperature T of the scores", TEMPERATURES, TEMPERATURES.index(1)),
         *vega.given(clean=clean.tolist(), shake=shake.tolist(), places=places),
     ]
     names_width = max(NAMES, 7 * max(map(len, labels)) + 4)
@@ -84,10 +80,9 @@ def routing_explorer(
         vega.hconcat(_even(N, E, names_width), _loads(N, E, cell), spacing=GAP),
         _summary(N, E),
     ]
-    spec = {"title": heading(title, context, said), "params": params, "data": {"values": rows}}
-    spec |= {"transform": _steps(N, E), "spacing": 12, "vconcat": panels}
-    sliders = f"Sliders: {'layer, ' if L > 1 else ''}top-k, noise, T."
-    return LiveChart(spec, f"{opening(title, context)} {_in_words(clean[0], int(top_k), labels, places[0])} {sliders}")
+    text = f"{_in_words(clean[0], int(top_k), labels, places[0])} Sliders: {'layer, ' if L > 1 else ''}top-k, noise, T."
+    content = {"data": {"values": rows}, "transform": _steps(N, E), "spacing": 12}
+    return live_chart(title, context, [said], text, params, panels, **content)
 
 
 def _checked(logits, noise, std, tokens, top_k, layers) -> tuple[Tensor, Tensor]:

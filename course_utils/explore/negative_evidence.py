@@ -13,7 +13,6 @@ from course_utils.ensembling.negative_evidence import _nucleus
 from course_utils.explore import vega
 from course_utils.explore.chart import (
     OTHERS,
-    PALE,
     ZERO,
     LiveChart,
     bars,
@@ -21,17 +20,14 @@ from course_utils.explore.chart import (
     distributions,
     entropy_bits,
     json_log,
-    label_side,
-    name_spots,
     nearest,
     row_names,
-    seen_points,
     short,
     shorts,
-    slider,
     token_labels,
 )
-from course_utils.explore.style import INK, ROLE_COLOURS
+from course_utils.explore.labels import label_side, name_spots, seen_points, written_at
+from course_utils.explore.style import INK, PALE, ROLE_COLOURS
 
 LAMBDAS = tuple(-2 + 0.25 * i for i in range(41))  # the positions of the λ slider
 FILTERS = (False, True)  # the positions of the other one
@@ -127,8 +123,8 @@ def negative_evidence_explorer(
     words = vega.mark("text", text="outside the nucleus", align="left", dx=4, color=PALE, fontStyle="italic")
     panels[-1]["layer"].append(vega.layer(words, transform=[{"filter": "datum.out"}]))
     params = [
-        *slider("lam", f"λ, weight of {names[1]} against {names[2]}", LAMBDAS[0], LAMBDAS[-1], 0.25, 0),
-        *slider("filtered", "nucleus filter: off (left) or on (right)", 0, 1, 1, 1, width=60),
+        *vega.slider("lam", f"λ, weight of {names[1]} against {names[2]}", LAMBDAS[0], LAMBDAS[-1], 0.25, 0),
+        *vega.slider("filtered", "nucleus filter: off (left) or on (right)", 0, 1, 1, 1, width=60),
         *vega.computed(li=f"round((lam - {LAMBDAS[0]}) / 0.25)", key=f"filtered * {len(LAMBDAS)} + li"),
         *vega.given(**_rest_tables(scores, ids)),
     ]
@@ -225,7 +221,7 @@ def _curve_panels(curve: Sequence[dict], attribute_name: str) -> tuple[list[dict
     strong = vega.condition("datum.f == filtered", 1, 0.3)
     at = [{"filter": "datum.f == filtered && datum.i == gi"}]
     names = [
-        vega.layer(vega.written_at(spot, name), data=[{}], color=vega.condition(f"filtered == {f}", INK, PALE))
+        vega.layer(written_at(spot, name), data=[{}], color=vega.condition(f"filtered == {f}", INK, PALE))
         for f, (name, spot) in enumerate(zip(CURVES, spots))
     ]
     side = {"align": {"expr": "datum.sx > 0 ? 'left' : 'right'"}, "dx": {"expr": "12 * datum.sx"}}

@@ -22,7 +22,6 @@ from course_utils.explore.chart import (
     row_names,
     short,
     shorts,
-    slider,
     token_labels,
 )
 from course_utils.explore.style import INK, ROLE_COLOURS
@@ -93,9 +92,9 @@ def next_token_explorer(
     for field, name, note, colour in zip(("pa", "pb", "p"), [*names, combination], notes, COLOURS):
         panels.append(bars(field, name, note, colour, (0, widest), top + 1, PANEL))
     params = [
-        *slider("lam", f"λ, weight of {names[1]}", 0, 1, 0.025, 0.5),
-        *slider("loglinear", "rule: linear (left) or log-linear (right)", 0, 1, 1, 0, width=60),
-        *slider("temperature", "temperature T", 0.5, 2, 0.1, 1),
+        *vega.slider("lam", f"λ, weight of {names[1]}", 0, 1, 0.025, 0.5),
+        *vega.slider("loglinear", "rule: linear (left) or log-linear (right)", 0, 1, 1, 0, width=60),
+        *vega.slider("temperature", "temperature T", 0.5, 2, 0.1, 1),
         *vega.computed(
             rule="loglinear ? 'log-linear' : 'linear'",
             li="round(lam / 0.025)",

@@ -13,7 +13,7 @@ from torch import Tensor
 from course_utils.diffusion.discrete import even_schedule
 from course_utils.diffusion.edits import corrupt
 from course_utils.explore import vega
-from course_utils.explore.chart import LiveChart, heading, numbered, opening, short, shorts, slider, text_lines
+from course_utils.explore.chart import LiveChart, live_chart, short, shorts, text_lines
 from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
 
 TEXTS, LETTERS = (1, 8), (2, 128)  # texts, characters of one
@@ -75,29 +75,28 @@ def corruption_explorer(
         for (e, r, s), row in rows.items()
     ]
     params = [
-        *numbered("text", f"text, 1 to {len(named)}", len(named)),
-        *slider("share", "t / T, from 0 (the text) to 1 (nothing left)", 0, 1, 0.02, START, width=300),
+        *vega.numbered("text", f"text, 1 to {len(named)}", len(named)),
+        *vega.slider("share", "t / T, from 0 (the text) to 1 (nothing left)", 0, 1, 0.02, START, width=300),
         *vega.computed(step=f"round({STEPS} * share)"),
         *vega.given(tops=tops, names=list(named), lengths=[len(text) for text in named.values()]),
     ]
     said = "white: as in x0; orange: drawn anew (only framed: the same again); grey: masked"
     what = ["'t / T = ' + format(share, '.2f') + ', ' + names[text - 1]"]
-    spec = {"title": heading(title, context, said), "params": params, "spacing": 12}
-    spec["vconcat"] = [text_lines(what, WIDTH), _panel(values, height, K)]
+    panels = [text_lines(what, WIDTH), _panel(values, height, K)]
     words = _in_words(next(iter(named.items())), rows, letters)
     if image is not None:
         x0, eps, abar = _checked_image(image)
         params += vega.given(x0=shorts(x0.tolist()), eps=shorts(eps.tolist()))
         params += vega.given(abars=[float(f"{v:.9g}") for v in abar.tolist()])  # 1 - abar loses digits near 1
         params += vega.computed(t=f"round({len(abar) - 1} * share)", abar="abars[t]")
-        spec["vconcat"].append(_images(len(abar) - 1, short(max(1.5, x0.abs().max().item()))))
+        panels.append(_images(len(abar) - 1, short(max(1.5, x0.abs().max().item()))))
         t = math.floor((len(abar) - 1) * START + 0.5)  # as Vega rounds
         words += (
             f" Gaussian, step {t} of {len(abar) - 1}: {abar[t].sqrt():.2f} of the image, "
             f"{(1 - abar[t]).sqrt():.2f} of the noise."
         )
     sliders = f"Slider{'s: text,' if len(named) > 1 else ':'} t / T."
-    return LiveChart(spec, f"{opening(title, context)} {words} {sliders}")
+    return live_chart(title, context, [said], f"{words} {sliders}", params, panels, spacing=12)
 
 
 def edited(

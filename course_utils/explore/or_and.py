@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from course_utils.explore import vega
-from course_utils.explore.chart import TEXT_COLOURS, LiveChart, bars, row_names, slider, token_label
-from course_utils.explore.style import ROLE_COLOURS
+from course_utils.explore.chart import LiveChart, bars, row_names, token_label
+from course_utils.explore.style import ROLE_COLOURS, TEXT_COLOURS
 from course_utils.explore.weights_over_text import _listing
 
 
@@ -82,8 +82,8 @@ def or_and_explorer(
         and_panel,
     ]
     params = [
-        *slider("lam1", f"λ₁, weight of {names[0]}", -1, 2, 0.05, 0.5),
-        *slider("lam2", f"λ₂, weight of {names[1]}", -1, 2, 0.05, 0.5),
+        *vega.slider("lam1", f"λ₁, weight of {names[0]}", -1, 2, 0.05, 0.5),
+        *vega.slider("lam2", f"λ₂, weight of {names[1]}", -1, 2, 0.05, 0.5),
     ]
     vetoed = [t for t, a, b in zip(labels, p.tolist(), q.tolist()) if a == 0 or b == 0]
     text = (

@@ -8,8 +8,8 @@ from numbers import Real
 from typing import Any
 
 from course_utils.explore import vega
-from course_utils.explore.chart import TEXT_COLOURS, LiveChart, heading, opening, slider, text_lines
-from course_utils.explore.style import INK, ROLE_COLOURS
+from course_utils.explore.chart import LiveChart, live_chart, text_lines
+from course_utils.explore.style import INK, ROLE_COLOURS, TEXT_COLOURS
 from course_utils.refinement.self_refine import fixed_point, two_rate
 
 WIDTH, HEIGHT = 500, 252  # pixels: of the plot
@@ -62,11 +62,11 @@ def refinement_explorer(
         raise ValueError(f"rounds must be a whole number from {ROUNDS[0]} to {ROUNDS[1]}, got {rounds!r}")
     published = _checked_tables({} if tables is None else tables, rounds)
     params = [
-        *slider("f", "f, chance that a round fixes a wrong answer", 0, 1, 0.005, start["f"]),
-        *slider("c", "c, chance that a round breaks a right answer", 0, 1, 0.005, start["c"]),
-        *slider("a0", "a0, accuracy before the first round", 0, 1, 0.005, start["a0"]),
-        *slider("q", "feedback quality q, from the model's own (0) to a verifier's (1)", 0, 1, 0.05, 0),
-        *slider("oracle", "oracle feedback, c = 0: off (left) or on (right)", 0, 1, 1, 0, width=60),
+        *vega.slider("f", "f, chance that a round fixes a wrong answer", 0, 1, 0.005, start["f"]),
+        *vega.slider("c", "c, chance that a round breaks a right answer", 0, 1, 0.005, start["c"]),
+        *vega.slider("a0", "a0, accuracy before the first round", 0, 1, 0.005, start["a0"]),
+        *vega.slider("q", "feedback quality q, from the model's own (0) to a verifier's (1)", 0, 1, 0.05, 0),
+        *vega.slider("oracle", "oracle feedback, c = 0: off (left) or on (right)", 0, 1, 1, 0, width=60),
         *(_choice(len(published)) if published else vega.given(chosen=0)),
         *vega.given(dots=[[], *published.values()]),
         *vega.computed(fq=f"f + q * ({start['verifier_f']} - f)", cq="oracle ? 0 : c * (1 - q)"),
@@ -75,13 +75,10 @@ def refinement_explorer(
     rates = "'f = ' + format(fq, '.3~f') + ', c = ' + format(cq, '.3~f') + (oracle ? ' (oracle)' : '')"
     rates += " + (q > 0 ? '; the model\\'s own: f = ' + format(f, '.3~f') + ', c = ' + format(c, '.3~f') : '')"
     said = "blue: a_t = a* + (a0 − a*) (1 − f − c)^t; dashed: a* = f / (f + c)"
-    spec = {"title": heading(title, context, said), "params": params, "spacing": 10}
     lines = text_lines([VERDICT, rates], WIDTH + BESIDE)
     lines["layer"][0]["mark"]["color"] = {"expr": f"rate > 0 && star < a0 - 1e-6 ? '{TEXT_OF_DOTS}' : '{CURVE}'"}
-    spec["vconcat"] = [lines, _plot(published, rounds)]
-    if published:
-        spec["vconcat"].append(_distance(published))
-    return LiveChart(spec, f"{opening(title, context)} {_in_words(start, rounds, published)}")
+    panels = [lines, _plot(published, rounds), *([_distance(published)] if published else [])]
+    return live_chart(title, context, [said], _in_words(start, rounds, published), params, panels, spacing=10)
 
 
 def _checked(**numbers: Any) -> dict[str, float]:
@@ -109,7 +106,7 @@ def _checked_tables(tables, rounds: int) -> dict[str, list[float]]:
 
 
 def _choice(n: int) -> list[dict]:
-    return slider("chosen", f"published results: none (0), or 1 to {n}", 0, n, 1, 0, width=max(60, 24 * (n + 1)))
+    return vega.slider("chosen", f"published results: none (0), or 1 to {n}", 0, n, 1, 0, width=max(60, 24 * (n + 1)))
 
 
 def _plot(published: dict[str, list[float]], rounds: int) -> dict:

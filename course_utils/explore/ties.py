@@ -12,20 +12,8 @@ import torch
 from torch import Tensor
 
 from course_utils.explore import vega
-from course_utils.explore.chart import (
-    ROW,
-    TEXT_COLOURS,
-    LiveChart,
-    heading,
-    nearest,
-    opening,
-    row_axis,
-    row_names,
-    slider,
-    stop_slider,
-    text_lines,
-)
-from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
+from course_utils.explore.chart import ROW, LiveChart, live_chart, nearest, row_axis, row_names, text_lines
+from course_utils.explore.style import FAINT, INK, ROLE_COLOURS, TEXT_COLOURS
 from course_utils.merging.task_vectors import disjoint_mean, elect_sign, keep_count
 
 PLUS, MINUS, GREY = TEXT_COLOURS[1], TEXT_COLOURS[2], ROLE_COLOURS["other"]  # white signs can be read on the first two
@@ -327,9 +315,9 @@ def ties_explorer(
     # λ goes up to 2, and so do mean and TIES; a sum that is longer than the axis is cut, and its number says so.
     spans = tau.sum(dim=0).abs().minimum(3 * largest).maximum(2 * largest)
     params = [
-        *stop_slider("density", "density, the share that each model keeps", magnitudes.stops, start),
-        *slider("coord", f"coordinate, 1 to {d}", 1, d, 1, first + 1),
-        *slider("lam", "λ, scale of what is added", 0, 2, 0.05, 1),
+        *vega.stop_slider("density", "density, the share that each model keeps", magnitudes.stops, start),
+        *vega.slider("coord", f"coordinate, 1 to {d}", 1, d, 1, first + 1),
+        *vega.slider("lam", "λ, scale of what is added", 0, 2, 0.05, 1),
         *vega.given(cuts=magnitudes.sizes.tolist(), majority=magnitudes.majority),
         *vega.given(spans=spans.masked_fill(spans == 0, 1).tolist(), places=places),
     ]
@@ -351,10 +339,9 @@ def ties_explorer(
         vega.hconcat(kinds, results(n, left, number), all_results(n, d, cell, end), spacing=GAP),
         spelled_out(number),
     ]
-    spec = {"title": heading(title, context, said), "params": params, "data": {"values": rows}}
-    spec |= {"transform": steps(), "spacing": 12, "vconcat": panels}
     words = _in_words(tau, found, magnitudes.stops[start], first, list(names), places)
-    return LiveChart(spec, f"{opening(title, context)} {words} Sliders: density, coordinate, λ.")
+    content = {"data": {"values": rows}, "transform": steps(), "spacing": 12}
+    return live_chart(title, context, [said], f"{words} Sliders: density, coordinate, λ.", params, panels, **content)
 
 
 def _checked(tau: Tensor, magnitudes: Thresholds, names: Sequence[str], coordinates: Sequence[str] | None) -> Tensor:

@@ -10,17 +10,8 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 from course_utils.explore import vega
-from course_utils.explore.chart import (
-    PALE,
-    TEXT_COLOURS,
-    LiveChart,
-    heading,
-    how_many,
-    numbered,
-    opening,
-    text_lines,
-)
-from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
+from course_utils.explore.chart import LiveChart, how_many, live_chart, text_lines
+from course_utils.explore.style import FAINT, INK, PALE, ROLE_COLOURS, TEXT_COLOURS
 
 NAMES, SENTENCES, LINES = (2, 8), (1, 40), (1, 8)
 SIZE, CHAR = 13, 7.84  # pixels of a letter and of a column (0.603 of it)
@@ -88,15 +79,14 @@ def translation_viewer(
         for n, row in enumerate(versions)
     ]
     params = [
-        *numbered("sentence", f"sentence, 1 to {N}", N, width=min(40 + 10 * N, 360)),
+        *vega.numbered("sentence", f"sentence, 1 to {N}", N, width=min(40 + 10 * N, 360)),
         *vega.given(names=shown, tops=tops, labels=[one and f": {one}" for one in named]),
     ]
     where = f"'sentence ' + sentence + ' of {N}' + labels[sentence - 1]"
     meaning = f"underlined: words that {_cut(reference)} does not have in this order"
-    spec = {"title": heading(title, context, meaning), "params": params, "spacing": 6}
-    spec["vconcat"] = [text_lines([where], WIDTH), _panel(values, tops, height, shown)]
-    said = f"{_in_words(texts, drawn, plain, reference, named)}{' Slider: sentence.' if N > 1 else ''}"
-    return LiveChart(spec, f"{opening(title, context)} {said}")
+    panels = [text_lines([where], WIDTH), _panel(values, tops, height, shown)]
+    text = f"{_in_words(texts, drawn, plain, reference, named)}{' Slider: sentence.' if N > 1 else ''}"
+    return live_chart(title, context, [meaning], text, params, panels, spacing=6)
 
 
 def in_reference(words: Sequence[str], reference: Sequence[str]) -> list[bool]:

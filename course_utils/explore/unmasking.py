@@ -8,20 +8,8 @@ from numbers import Real
 from typing import Any
 
 from course_utils.explore import vega
-from course_utils.explore.chart import (
-    PALE,
-    ROW,
-    LiveChart,
-    bars,
-    heading,
-    numbered,
-    opening,
-    row_names,
-    short,
-    slider,
-    text_lines,
-)
-from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
+from course_utils.explore.chart import ROW, LiveChart, bars, live_chart, row_names, short, text_lines
+from course_utils.explore.style import FAINT, INK, PALE, ROLE_COLOURS
 
 RUNS, TEXTS, LETTERS, ITERATIONS = (1, 8), (1, 8), (1, 256), (1, 1000)  # labels, texts of each, characters, iterations
 SIZE, CHAR, LINE = 14, 9.5, 22  # pixels: letter, column, height of a line
@@ -68,9 +56,9 @@ def decisions_viewer(
     lines = max(-(-len(states[0]) // COLUMNS) for texts in runs.values() for states in texts)
     last = len(labels)
     params = [
-        *numbered("run", f"run, from {labels[0]} (left) to {labels[-1]} (right)", last, last, max(60, 30 * last)),
-        *numbered("text", f"text, 1 to {B}", B),
-        *slider("progress", "progress, from 0 (x_T) to 1 (x_0)", 0, 1, 0.01, START, width=300),
+        *vega.numbered("run", f"run, from {labels[0]} (left) to {labels[-1]} (right)", last, last, max(60, 30 * last)),
+        *vega.numbered("text", f"text, 1 to {B}", B),
+        *vega.slider("progress", "progress, from 0 (x_T) to 1 (x_0)", 0, 1, 0.01, START, width=300),
         *vega.given(labels=labels, counts=[len(texts[0]) - 1 for texts in runs.values()], mask=mask),
         *vega.computed(n="counts[run - 1]", state="round(n * progress)"),
     ]
@@ -80,9 +68,8 @@ def decisions_viewer(
     lower = {"hconcat": [_key()], "spacing": 40}
     if scores:
         lower["hconcat"].append(_scores(scores, score_name))
-    spec = {"title": heading(title, context, said), "params": params, "spacing": 10}
-    spec["vconcat"] = [text_lines([where], WIDTH), _grid(values, lines), lower]
-    return LiveChart(spec, f"{opening(title, context)} {_in_words(runs, scores, score_name, mask)}")
+    panels, text = [text_lines([where], WIDTH), _grid(values, lines), lower], _in_words(runs, scores, score_name, mask)
+    return live_chart(title, context, [said], text, params, panels, spacing=10)
 
 
 def _checked(histories, decode, mask) -> dict[str, list[list[str]]]:

@@ -1,10 +1,58 @@
-"""Parts of Vega-Lite specifications as dictionaries: parameters, transforms, marks, encodings, layers and panels."""
+"""Parts of Vega-Lite specifications as dictionaries: parameters, transforms, marks, encodings, layers and panels.
+
+Only features of Vega-Lite 5.6 are used, the version that JupyterLab 4.6 carries.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 MONOSPACE = "DejaVu Sans Mono, Menlo, monospace"
+
+
+def slider(name: str, label: str, low: float, high: float, step: float, value: float, width: int = 240) -> list[dict]:
+    """Two parameters: ``name``_input bound to a slider, and the number ``name``. ``label`` is what a screen reader
+    says.
+
+    JupyterLab takes the arrow keys of whatever has the focus in a notebook, so that radio buttons, selections and
+    Vega's own "range" slider do not move by keyboard there, unless the element has data-lm-suppress-shortcuts. An input
+    type that Vega does not know gets its properties as attributes and its value as text; HTML reads "Range" as "range".
+    """
+    bind = {
+        "input": "Range",
+        "name": label,
+        "min": low,
+        "max": high,
+        "step": step,
+        "aria-label": label,
+        "data-lm-suppress-shortcuts": "true",
+        "style": f"width: {width}px; margin-left: 8px; vertical-align: middle",
+    }
+    return [{"name": f"{name}_input", "value": value, "bind": bind}, {"name": name, "expr": f"toNumber({name}_input)"}]
+
+
+def stop_slider(name: str, label: str, stops: Sequence[float], start: int) -> list[dict]:
+    """A slider over ``stops`` (at least two, in order), at first on the one with the index ``start``.
+
+    Its parameters: ``name``_i, the index of the stop that it stands on, and ``name``, that stop. Even spaces are told
+    to a screen reader as the numbers that they are; uneven ones would be torn by a step, and the index is told.
+    """
+    first, last, n = stops[0], stops[-1], len(stops)
+    step = round((last - first) / (n - 1), 10)
+    table = {"name": f"{name}_stops", "value": list(stops)}
+    now = {"name": name, "expr": f"{name}_stops[{name}_i]"}
+    if step > 0 and all(abs(first + i * step - stop) < 1e-6 * step for i, stop in enumerate(stops)):
+        index = {"name": f"{name}_i", "expr": f"round(({name}_at - {first}) / {step})"}
+        return [*slider(f"{name}_at", label, first, last, step, stops[start]), index, table, now]
+    label = f"{label}, from {first:g} (left) to {last:g} (right)"
+    return [*slider(f"{name}_i", label, 0, n - 1, 1, start), table, now]
+
+
+def numbered(name: str, label: str, count: int, start: int = 1, width: int | None = None) -> list[dict]:
+    """The parameter ``name``, 1 to ``count``: a slider if there is something to choose, else just 1."""
+    if count < 2:
+        return given(**{name: 1})
+    return slider(name, label, 1, count, 1, start, width=width or max(60, 24 * count))
 
 
 def given(**values) -> list[dict]:
@@ -117,8 +165,3 @@ def caption(text: str | dict, offset: int, **properties) -> dict:
 def hconcat(*panels: dict, spacing: int) -> dict:
     """Panels side by side, their plots at one height."""
     return {"hconcat": list(panels), "spacing": spacing, "bounds": "flush"}
-
-
-def written_at(spot: Sequence[float], name: str, **properties) -> dict:
-    """The mark of a name with its middle at ``spot``."""
-    return mark("text", text=name, x=round(float(spot[0])), y=round(float(spot[1])), fontSize=12, **properties)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from course_utils.explore import vega
-from course_utils.explore.chart import LiveChart, bars, row_names, slider, token_label
+from course_utils.explore.chart import LiveChart, bars, row_names, token_label
 from course_utils.explore.style import INK, MEMBER_COLOURS, ROLE_COLOURS
 
 COLUMNS, CHAR, LINE = 92, 8.4, 24  # the text strip: characters in a line, pixels of a character and of a line
@@ -65,7 +65,7 @@ def weight_strip(
         "spacing": 12,
     }
     params = [
-        *slider("t", "position t in the text", 0, len(tokens) - 1, 1, 0),
+        *vega.slider("t", "position t in the text", 0, len(tokens) - 1, 1, 0),
         *vega.given(weights=columns, tokens=[place["token"] for place in places]),
     ]
     average = ", ".join(f"{name} {float(w):.2f}" for name, w in zip(names, weights.mean(dim=1)))
