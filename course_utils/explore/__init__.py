@@ -5,7 +5,7 @@ named after what it shows; `chart` has what they share, `style` the look of the 
 """
 
 from course_utils.explore.cascade import cascade_explorer
-from course_utils.explore.chart import LiveChart, token_label
+from course_utils.explore.chart import LiveChart
 from course_utils.explore.controls import choice_control, generate_control
 from course_utils.explore.distillation import Example, distillation_explorer
 from course_utils.explore.grid import grid_explorer
@@ -17,6 +17,7 @@ from course_utils.explore.noising import corruption_explorer
 from course_utils.explore.or_and import or_and_explorer
 from course_utils.explore.refinement_rounds import refinement_explorer
 from course_utils.explore.ties import thresholds, ties_explorer
+from course_utils.explore.tokens import token_label
 from course_utils.explore.translations import translation_viewer
 from course_utils.explore.unmasking import decisions_viewer
 from course_utils.explore.weights_over_text import weight_strip

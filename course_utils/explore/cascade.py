@@ -1,5 +1,4 @@
-"""The live chart of the cascade: how many items each tier answers, how well and at what cost, for each threshold and
-price ratio."""
+"""The live chart of the cascade: how many items each tier answers, how well and at what cost, for all thresholds."""
 
 from __future__ import annotations
 
@@ -26,8 +25,7 @@ RIGHT, WRONG, CASCADE = (ROLE_COLOURS[role] for role in ("core", "negative", "re
 
 @dataclass(frozen=True, eq=False)
 class _Tiers:
-    """What is drawn. The counts are tables over the stops of the thresholds before a tier: reach[m] and at[m] have m
-    axes.
+    """What is drawn. The counts are tables over the stops of the thresholds before a tier, m of them before tier m.
 
     reach[m]: items that come to tier m (from 0); at[m]: of these, where tier m is right; left[m], with m + 1 axes: of
     those that tier m passes on, where it is right. prices (settings, M), the dearest 1, and what each setting is
@@ -162,8 +160,7 @@ def _digits(x: float) -> str:
 
 
 def _counts(bins: np.ndarray, weights: np.ndarray, K: int) -> np.ndarray:
-    """(K,) * m table: the sum of the weights (N,) of the items with bins[j] <= i_j for all of the m tiers; bins
-    (m, N)."""
+    """(K,) * m table: the sum of the weights (N,) of the items with bins[j] <= i_j for all m tiers; bins (m, N)."""
     flat = np.zeros(len(weights), dtype=int)
     for row in bins:
         flat = flat * K + row
@@ -268,8 +265,7 @@ def _histogram(tiers: _Tiers, m: int) -> dict:
     """The scores of the items that reach tier m, right and wrong, and the cut at its threshold."""
     M, K, stops = len(tiers.names), len(tiers.stops), tiers.stops.tolist()
     height = (HEIGHT - (M - 2) * BELOW) // (M - 1)
-    # Bar b holds the scores over stops[b - 1] and up to stops[b]; most items reach a tier where no other one accepts
-    # any.
+    # Bar b holds the scores over stops[b - 1] and up to stops[b]; most come to a tier where no other one accepts any.
     most = np.diff(tiers.reach[m + 1].reshape(-1, K)[-1], prepend=0).max()
     at = f"key[{m}] * {K} + datum.b"
     said = "'score up to ' + format(datum.to, '.3~f') + ': ' + datum.good + ' right, ' + datum.bad + ' wrong'"
@@ -307,9 +303,8 @@ def _in_words(tiers: _Tiers) -> str:
     accuracy, paid = (table[tuple(tiers.start)] for table in _outcomes(tiers, price))
     asked = [int(reach[tuple(tiers.start[:m])]) for m, reach in enumerate(tiers.reach)] + [0]
     alone = ", ".join(f"{name} {one:.3f}" for name, one in zip(tiers.names, tiers.alone))
-    shares = ", ".join(
-        f"{name} {100 * (asked[m] - asked[m + 1]) / tiers.items:.0f}%" for m, name in enumerate(tiers.names)
-    )
+    answered = [100 * (asked[m] - asked[m + 1]) / tiers.items for m in range(len(tiers.names))]
+    shares = ", ".join(f"{name} {share:.0f}%" for name, share in zip(tiers.names, answered))
     cuts = ", ".join(f"τ{m} = {tiers.stops[i]:.{tiers.digits}f}" for m, i in enumerate(tiers.start, 1))
     return (
         f"Accuracy of single tiers on {tiers.items:,} items: {alone}. Cascade at {cuts}, {tiers.said[tiers.first]}: "

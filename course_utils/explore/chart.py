@@ -6,7 +6,6 @@ import math
 import textwrap
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from course_utils.explore import chart_html, vega
@@ -15,7 +14,6 @@ from course_utils.explore.style import FAINT, INK
 ROW = 19  # pixels: height of a row of bars
 BAR_SPACE = 46  # pixels kept free after the longest bar, for its number
 OTHERS = "all others"  # the name of the row that sums the tokens not shown: drawn paler
-ZERO = -1e9  # log 0 in JSON, which has no infinity: exp() of any positive multiple is 0, and 0 times it is 0
 
 
 class LiveChart:
@@ -60,12 +58,6 @@ class LiveChart:
         return {"application/vnd.vegalite.v5+json": self.spec, "text/plain": self.text}
 
 
-def token_label(text: str, width: int = 14) -> str:
-    """A token as one readable word: "·the" for " the", "\\n" for a newline, cut to ``width`` characters."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text.replace(" ", "·"))
-    return (shown if len(shown) <= width else shown[: width - 1] + "…") or "(empty)"
-
-
 def row_axis(n_rows: int) -> dict:
     """The vertical position of row 1 ... n_rows."""
     return vega.band("row", n_rows)
@@ -91,65 +83,21 @@ def bars(
     strength = vega.condition(f"datum.label == '{OTHERS}'", 0.45, 1)
     bar = vega.mark("bar", height=ROW - 4, color=colour, orient="horizontal")
     number = vega.quantitative(field, format=".3f")
-    ends = [("left", 4, ">="), ("right", -4, "<")] if domain[0] < 0 else [("left", 4, ">=")]
-    first = [{"filter": "datum.row == 1"}, vega.calculate("note", note)]
+    ends = []
+    for align, dx, side in [("left", 4, ">="), ("right", -4, "<")] if domain[0] < 0 else [("left", 4, ">=")]:
+        shown = [{"filter": f"datum.{field} {side} 0"}]
+        ends.append(vega.layer(vega.mark("text", align=align, dx=dx), transform=shown, text=number))
+    above, first = (
+        {"x": {"value": 0}, "y": {"value": -10}},
+        [{"filter": "datum.row == 1"}, vega.calculate("note", note)],
+    )
     layers = [
         vega.layer(bar, transform=[vega.calculate("described", described)], opacity=strength, **vega.DESCRIBED),
-        *(
-            vega.layer(
-                vega.mark("text", align=align, dx=dx), transform=[{"filter": f"datum.{field} {side} 0"}], text=number
-            )
-            for align, dx, side in ends
-        ),
-        vega.layer(
-            vega.mark("text", align="left"),
-            transform=first,
-            x={"value": 0},
-            y={"value": -10},
-            text=vega.nominal("note"),
-        ),
+        *ends,
+        vega.layer(vega.mark("text", align="left"), transform=first, **above, text=vega.nominal("note")),
     ]
     encoding = {"y": row_axis(n_rows), "x": vega.quantitative(field, axis=None, scale=scale)}
     return vega.panel(width, n_rows * ROW, {"text": name, "offset": 5}, encoding=encoding, layer=layers)
-
-
-def distributions(members: dict[str, Tensor], count: int) -> Tensor:
-    """The (count, V) log-probabilities of ``members`` in float64. Raises ValueError if that is not what they are."""
-    if len(members) != count:
-        number = {2: "two", 3: "three"}[count]
-        raise ValueError(f"this chart compares {number} members, got {len(members)}: pass a dict of {number}")
-    stacked = [torch.as_tensor(member).detach().double() for member in members.values()]
-    if stacked[0].dim() != 1 or any(member.shape != stacked[0].shape for member in stacked):
-        shapes = [tuple(member.shape) for member in stacked]
-        raise ValueError(f"members must be (V,) log-probabilities over one vocabulary, got shapes {shapes}")
-    log_probs = torch.stack(stacked)
-    if not ((log_probs.exp().sum(dim=1) - 1).abs() < 1e-3).all():
-        raise ValueError("members must be log-probabilities that sum to 1: apply log_softmax to logits first")
-    return log_probs - log_probs.logsumexp(dim=1, keepdim=True)  # float32 sums to 1 only to about 1e-6
-
-
-def token_labels(tokenizer_or_labels, ids: Tensor, vocabulary: int) -> list[str]:
-    """The labels of ``ids``, from a tokenizer or from one string for each token of the vocabulary."""
-    if hasattr(tokenizer_or_labels, "decode"):
-        return [token_label(tokenizer_or_labels.decode([i])) for i in ids.tolist()]
-    if len(tokenizer_or_labels) != vocabulary:
-        raise ValueError(f"{len(tokenizer_or_labels)} labels for {vocabulary} tokens: give one label for each token")
-    return [token_label(tokenizer_or_labels[i]) for i in ids.tolist()]
-
-
-def describe(name: str, log_probs: Tensor, ids: Tensor, labels: list[str]) -> str:
-    """A distribution in words: its three best tokens among ``ids``, and its entropy."""
-    values, best = log_probs[ids].exp().topk(min(3, len(ids)))
-    tokens = ", ".join(f"{labels[i]} {p:.2f}" for i, p in zip(best.tolist(), values.tolist()))
-    return f"{name}: {tokens}; entropy {entropy_bits(log_probs):.1f} bits."
-
-
-def entropy_bits(log_probs: Tensor) -> float:
-    return float(-(log_probs.exp() * log_probs.clamp(min=ZERO)).sum()) / math.log(2)
-
-
-def json_log(log_prob: float, digits: int = 4) -> float:
-    return round(max(log_prob, ZERO), digits)
 
 
 def short(x: float) -> float:

@@ -13,20 +13,9 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from course_utils.distillation import soft_target_loss
 from course_utils.explore import vega
-from course_utils.explore.chart import (
-    ROW,
-    LiveChart,
-    bars,
-    describe,
-    json_log,
-    live_chart,
-    row_names,
-    short,
-    shorts,
-    text_lines,
-    token_label,
-)
+from course_utils.explore.chart import ROW, LiveChart, bars, live_chart, row_names, short, shorts, text_lines
 from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
+from course_utils.explore.tokens import describe, json_log, token_label
 
 # The stops of the T slider: about even in log T, and 1 among them.
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 2.8, 3.2, 3.6, 4)
@@ -66,12 +55,11 @@ def distillation_explorer(
     push = -d loss / d z_s = α T (p_T - q_T) + (1 - α) (onehot(truth) - q_1).
 
     examples: name -> ``Example``, of one kind or of several; more than one adds a slider. Up to 12 classes have a row
-    each, in their own order. Of a larger vocabulary the page gets ten tokens
-    (the truth, the student's favourite and the teachers' most probable at T = 1, in the teachers' order) and one row
-    that sums all others; what these add to the normalisers and to the losses is computed here, over the whole
-    vocabulary, for each of ``TEMPERATURES``: what is shown is exact. Raises ValueError: no examples, shapes that do not
-    fit, a truth out of range, numbers that are not finite (but for a teacher's -inf), an infinite loss. Source: Hinton,
-    Vinyals & Dean (2015), section 2.
+    each, in their own order. Of a larger vocabulary the page gets ten tokens (the truth, the student's favourite and
+    the teachers' most probable at T = 1, in the teachers' order) and one row that sums all others; what these add to
+    the normalisers and to the losses is computed here, over the whole vocabulary, for each of ``TEMPERATURES``: what is
+    shown is exact. Raises ValueError: no examples, shapes that do not fit, a truth out of range, numbers that are not
+    finite (but for a teacher's -inf), an infinite loss. Source: Hinton, Vinyals & Dean (2015), section 2.
     """
     if not examples:
         raise ValueError("examples is empty: pass a dict from names to Examples")
@@ -245,12 +233,8 @@ def _picture() -> dict:
         vega.calculate("grey", "here.image[datum.i]"),
         {"filter": "isValid(datum.grey)"},
     ]
-    cells = vega.layer(
-        vega.mark("rect", aria=False),
-        data={"sequence": {"start": 0, "stop": SIDE**2, "as": "i"}},
-        transform=place,
-        x={**axis, "field": "x"},
-        y={**axis, "field": "y"},
-        color=vega.quantitative("grey", legend=None, scale=shade),
-    )
+    data = {"sequence": {"start": 0, "stop": SIDE**2, "as": "i"}}
+    looks = {"x": {**axis, "field": "x"}, "y": {**axis, "field": "y"}}
+    looks["color"] = vega.quantitative("grey", legend=None, scale=shade)
+    cells = vega.layer(vega.mark("rect", aria=False), data=data, transform=place, **looks)
     return vega.panel(SIDE * PIXEL, SIDE * PIXEL, view={"stroke": FAINT}, **cells)

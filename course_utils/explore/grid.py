@@ -1,5 +1,4 @@
-"""The live chart of a grid of measurements: the scores of several methods over one setting, a slider for another
-setting."""
+"""The live chart of a grid of measurements: scores of several methods over one setting, a slider for another one."""
 
 from __future__ import annotations
 
@@ -25,8 +24,7 @@ BEST = "◇"
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """What is drawn: methods (M, outer, x), where a method without x stays the same along it, and references
-    (R, outer)."""
+    """What is drawn: methods (M, outer, x), those without x the same along it, and references (R, outer)."""
 
     names: list[str]
     scores: Tensor
@@ -53,18 +51,15 @@ def grid_explorer(
     title: str,
     context: str = "",
 ) -> LiveChart:
-    """A score of up to six methods over x, with a slider for x and, if there is a second axis, one that changes the
-    curves.
+    """A score of up to six methods over x, with a slider for x and for the second axis, if there is one.
 
     axes: one or two names -> stops, in rising order, of which the last is x. The slider is called by the whole name and
     the text by what stands before its comma: {"n, number of tasks": [2, 4, 6], "λ, scale": [0, 0.5, 1]}. scores: method
     -> (n_outer, n_x), or (n_outer,) if it has no x (a horizontal line); with one axis (n_x,) or one number. measure:
     what the scores are; better: "lower" or "higher"; each method's best x gets a mark. reference: up to three names
-    -> (n_outer,)
-    or one number: dashed lines. Scores that are far worse than all that must be seen
-    (each method's best, the horizontal lines) lie beyond the axis, and their numbers say so by an arrow. Raises
-    ValueError: axes that are none or do not rise, shapes that do not fit them, scores that are not finite, too many
-    names.
+    -> (n_outer,) or one number: dashed lines. Scores that are far worse than all that must be seen (each method's best,
+    the horizontal lines) lie beyond the axis, and their numbers say so by an arrow. Raises ValueError: axes that are
+    none or do not rise, shapes that do not fit them, scores that are not finite, too many names.
     """
     grid = _checked(scores, axes, better, reference or {})
     digits = decimals(_must_see(grid))

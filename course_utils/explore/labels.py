@@ -64,8 +64,7 @@ def label_side(point: Tensor, label: str, curve: Tensor, others: Tensor, size: T
 
 
 def _first_best(scores: Tensor) -> int:
-    """The first of those that are as good as the best: what they differ by in the last digits, another processor turns
-    round."""
+    """The first of those that are as good as the best: another processor changes the last digits."""
     return int((scores / 0.05).round().argmax())
 
 
@@ -85,18 +84,14 @@ def stacked_numbers(dots: dict, x: dict, y: dict, number: str, count: int, heigh
     low, high = y["scale"]["domain"]
     # Rounded: they stand inside expressions, which nbval compares as texts, and last digits vary from run to run.
     gap, high = short(LINE * (high - low) / height), short(high)
+    pushed = {"window": [{"op": "max", "field": "free", "as": "pushed"}], "frame": [None, 0]}
+    highest = f"{high} - {gap} * ({count} - datum.place + 0.5)"
     transform = [
         *dots["transform"],
         vega.row_number("place", y="ascending"),
         vega.calculate("free", f"datum.y - {gap} * datum.place"),
-        {
-            "window": [{"op": "max", "field": "free", "as": "pushed"}],
-            "frame": [None, 0],
-            "sort": [{"field": "place", "order": "ascending"}],
-        },
-        vega.calculate(
-            "at", f"min(datum.pushed + {gap} * datum.place, {high} - {gap} * ({count} - datum.place + 0.5))"
-        ),
+        {**pushed, "sort": [{"field": "place", "order": "ascending"}]},
+        vega.calculate("at", f"min(datum.pushed + {gap} * datum.place, {highest})"),
         vega.calculate("number", number),
     ]
     beside = {"align": {"expr": f"{aside} ? 'right' : 'left'"}, "dx": {"expr": f"{aside} ? -10 : 10"}}

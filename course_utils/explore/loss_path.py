@@ -150,16 +150,11 @@ def _chords(losses: Tensor, barriers: list[float], x: dict) -> list[dict]:
     chords = (1 - t) * losses[:, :1] + t * losses[:, -1:]  # (curves, n)
     highest = (losses - chords).argmax(dim=1).tolist()
     ends = [point for point in _points(losses) if point["t"] in (0, 1)]
-    heights = [
-        {
-            "t": round(t[i].item(), 5),
-            "y": short(losses[c, i].item()),
-            "y2": short(chords[c, i].item()),
-            "colour": colour,
-        }
-        for c, (i, colour) in enumerate(zip(highest, MEMBER_COLOURS))
-        if barriers[c] > 0
-    ]
+    heights = []
+    for c, i in enumerate(highest):
+        if barriers[c] > 0:
+            ends_at = {"y": short(losses[c, i].item()), "y2": short(chords[c, i].item())}
+            heights.append({"t": round(t[i].item(), 5), **ends_at, "colour": MEMBER_COLOURS[c]})
     chord = vega.mark("line", strokeDash=[5, 4], strokeWidth=1.5, opacity=0.6)
     rise = vega.mark("rule", strokeWidth=1, opacity=0.8)
     place = {"x": x, "y": vega.quantitative("y"), "color": vega.COLOUR}

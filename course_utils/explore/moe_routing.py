@@ -9,18 +9,9 @@ import torch
 from torch import Tensor
 
 from course_utils.explore import vega
-from course_utils.explore.chart import (
-    ROW,
-    LiveChart,
-    how_many,
-    live_chart,
-    row_axis,
-    row_names,
-    shorts,
-    text_lines,
-    token_label,
-)
+from course_utils.explore.chart import ROW, LiveChart, how_many, live_chart, row_axis, row_names, shorts, text_lines
 from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
+from course_utils.explore.tokens import token_label
 from course_utils.moe.gating import cv_squared
 
 TEMPERATURES = (0.25, 0.35, 0.5, 0.7, 1, 1.4, 2, 2.8, 4)  # the stops of the T slider: about even in log T
@@ -86,8 +77,7 @@ def routing_explorer(
 
 
 def _checked(logits, noise, std, tokens, top_k, layers) -> tuple[Tensor, Tensor]:
-    """The scores and what noise 1 adds to them, both (L, N, E) as the page gets them. Raises ValueError if that cannot
-    be drawn."""
+    """The scores and what noise 1 adds, both (L, N, E) as the page gets them. Raises ValueError if they do not fit."""
     given = {"logits": logits, "noise": noise} | ({} if std is None else {"std": std})
     given = {name: torch.as_tensor(x).detach().double() for name, x in given.items()}
     shape = given["logits"].shape
@@ -171,9 +161,8 @@ def _even(N: int, E: int, width: int) -> dict:
     """The name of the line at the even load, beside the histogram."""
     name = vega.mark("text", align="right", x=width, color=ROLE_COLOURS["negative"])
     steps = [ONCE, vega.calculate("words", "'even ' + format(datum.even, '.4~g')")]
-    return vega.panel(
-        width, PLOT, **vega.layer(name, transform=steps, y=_height("even", N), text=vega.nominal("words"))
-    )
+    words = vega.layer(name, transform=steps, y=_height("even", N), text=vega.nominal("words"))
+    return vega.panel(width, PLOT, **words)
 
 
 def _loads(N: int, E: int, cell: int) -> dict:
@@ -206,12 +195,10 @@ def _summary(N: int, E: int) -> dict:
         "most ' + k + ')'"
     )
     line = vega.mark("text", align="left", x=0, fontSize=12, limit=WIDTH)
-    layers = [
-        vega.layer(
-            {**line, "y": ROW * i + ROW // 2}, transform=[vega.calculate("words", words)], text=vega.nominal("words")
-        )
-        for i, words in enumerate((load, gates))
-    ]
+    layers = []
+    for i, words in enumerate((load, gates)):
+        steps = [vega.calculate("words", words)]
+        layers.append(vega.layer({**line, "y": ROW * i + ROW // 2}, transform=steps, text=vega.nominal("words")))
     return vega.panel(WIDTH, 2 * ROW, transform=[ONCE], layer=layers)
 
 
@@ -222,9 +209,8 @@ def _in_words(scores: Tensor, k: int, labels: list[str], place: str) -> str:
     gates = torch.zeros_like(scores).scatter(1, kept, scores.gather(1, kept).softmax(dim=1))
     load = torch.bincount(kept.flatten(), minlength=E).double()
     effective = torch.special.entr(gates).sum(dim=1).exp().mean()
-    first = ", ".join(
-        f"{label} {i + 1} ({g[i]:.2f})" for label, i, g in zip(labels, kept[:, 0].tolist(), gates.tolist())
-    )
+    chosen = zip(labels, kept[:, 0].tolist(), gates.tolist())
+    first = ", ".join(f"{label} {i + 1} ({gate[i]:.2f})" for label, i, gate in chosen)
     loads = ", ".join(f"{int(x)}" for x in load)
     return (
         f"{place[:1].upper()}{place[1:]}, top-{k} of {E} experts, noise 0, T = 1. Each token's first expert (its "

@@ -11,23 +11,10 @@ from torch import Tensor
 
 from course_utils.ensembling.negative_evidence import _nucleus
 from course_utils.explore import vega
-from course_utils.explore.chart import (
-    OTHERS,
-    ZERO,
-    LiveChart,
-    bars,
-    describe,
-    distributions,
-    entropy_bits,
-    json_log,
-    nearest,
-    row_names,
-    short,
-    shorts,
-    token_labels,
-)
+from course_utils.explore.chart import OTHERS, LiveChart, bars, nearest, row_names, short, shorts
 from course_utils.explore.labels import label_side, name_spots, seen_points, written_at
 from course_utils.explore.style import INK, PALE, ROLE_COLOURS
+from course_utils.explore.tokens import ZERO, describe, distributions, entropy_bits, json_log, token_labels
 
 LAMBDAS = tuple(-2 + 0.25 * i for i in range(41))  # the positions of the λ slider
 FILTERS = (False, True)  # the positions of the other one
@@ -77,13 +64,12 @@ def negative_evidence_explorer(
     peak = max(log_probs.max().exp().item(), (scores.amax(dim=1) - scores.logsumexp(dim=1)).max().exp().item())
     widest = min(1.0, math.ceil(peak * 20) / 20)  # the end of the bars' axis
     kept = f"Nucleus of {names[0]}, top_p = {top_p:g}: {int(nucleus.sum()):,} of {len(core):,} tokens"
+    columns = [values[ids].tolist() for values in (core, ratio, nucleus)]
     probs, labels = log_probs.exp(), token_labels(tokenizer_or_labels, ids, len(core))
     rows = [
         # λ multiplies the rounding error of the ratio: six decimals keep exp() exact to four.
         {"t": t, "a": json_log(a, 6), "d": round(d, 6), "n": int(n), "p0": short(p), "p1": short(q), "p2": short(r)}
-        for t, a, d, n, p, q, r in zip(
-            labels, core[ids].tolist(), ratio[ids].tolist(), nucleus[ids].tolist(), *probs[:, ids].tolist()
-        )
+        for t, a, d, n, p, q, r in zip(labels, *columns, *probs[:, ids].tolist())
     ]
     # The tokens that stay behind travel as one row: the mass the members give them; the tables know the result's.
     left = (1 - probs[:, ids].sum(dim=1)).clamp(min=0).tolist()
@@ -151,15 +137,13 @@ def _log_ratio(log_probs: Tensor) -> Tensor:
 
 
 def _all_scores(core: Tensor, ratio: Tensor, nucleus: Tensor) -> Tensor:
-    """log of the combination before normalising, for all positions of the sliders: (filter x λ, V), without it
-    first."""
+    """log of the combination before normalising, for all positions of the sliders: (filter off and on x λ, V)."""
     scores = core + torch.tensor(LAMBDAS, dtype=core.dtype)[:, None] * ratio
     return torch.cat([scores, scores.masked_fill(~nucleus, -torch.inf)])
 
 
 def _rest_tables(scores: Tensor, ids: Tensor) -> dict[str, list[float]]:
-    """For filter x λ: the largest log u, and relative to it the sums of u and u log u over the tokens not in
-    ``ids``."""
+    """For filter x λ: the largest log u, and relative to it the sums of u and u log u over all but ``ids``."""
     offset = scores.amax(dim=1).round(decimals=6)  # the page must take off the very same number
     rest = torch.ones(scores.shape[1], dtype=torch.bool)
     rest[ids] = False

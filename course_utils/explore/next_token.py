@@ -9,22 +9,9 @@ import torch
 from torch import Tensor
 
 from course_utils.explore import vega
-from course_utils.explore.chart import (
-    OTHERS,
-    ZERO,
-    LiveChart,
-    bars,
-    describe,
-    distributions,
-    entropy_bits,
-    json_log,
-    nearest,
-    row_names,
-    short,
-    shorts,
-    token_labels,
-)
+from course_utils.explore.chart import OTHERS, LiveChart, bars, nearest, row_names, short, shorts
 from course_utils.explore.style import INK, ROLE_COLOURS
+from course_utils.explore.tokens import ZERO, describe, distributions, entropy_bits, json_log, token_labels
 
 RULES = ("linear", "log-linear")
 LAMBDAS = tuple(round(0.025 * i, 3) for i in range(41))  # the positions of the λ slider
@@ -152,8 +139,7 @@ def _rest_tables(log_probs: Tensor, ids: Tensor) -> tuple[list[float], list[floa
 
 
 def _perplexity_panel(heldout: Sequence[dict], names: list[str]) -> tuple[dict, list[int], str]:
-    """The curve of held-out perplexity over λ; for each temperature step the index of the nearest one in ``heldout``;
-    and the text."""
+    """The curve of held-out perplexity over λ; the nearest temperature in ``heldout`` for each step; and the text."""
     table = {(r["rule"], round(r["temperature"], 1), round(r["lam"], 3)): float(r["ppl"]) for r in heldout}
     temperatures = sorted({t for _, t, _ in table})
     missing = [(r, t, lam) for r in RULES for t in temperatures for lam in LAMBDAS if (r, t, lam) not in table]

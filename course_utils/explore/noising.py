@@ -1,5 +1,4 @@
-"""The live chart of the forward process of diffusion: a text under three discrete processes and an image under Gaussian
-noise, at any time t / T."""
+"""The live chart of the way out in diffusion: a text in three discrete processes, an image under Gaussian noise."""
 
 from __future__ import annotations
 
@@ -50,18 +49,14 @@ def corruption_explorer(
     uniform: a character with u < t / T is drawn anew from the K of the vocabulary;  absorbing: it becomes the mask;
     edits: at step k = round(12 t / T) the text after k calls of ``edits.corrupt``, each on the text before. Each
     position has one u, uniform in [0, 1), and one replacement: what is hit stays hit, and both processes hit the same
-    positions. Expected share
-    that is left: absorbing 1 - t / T;  uniform 1 - t / T + (t / T) / K;  edits 1 - k / 12, as step k keeps a character
-                                        with
-    chance 1 - 1 / (12 - k + 1) (``even_schedule``; replace, insert and delete in the ratio 2 : 1 : 1).
+    positions. Expected share that is left: absorbing 1 - t / T;  uniform 1 - t / T + (t / T) / K;  edits 1 - k / 12, as
+    step k keeps a character with chance 1 - 1 / (12 - k + 1) (``even_schedule``; replace, insert, delete 2 : 1 : 1).
     Gaussian: x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps at t = round(T t / T).
 
     texts: names -> strings, or a list of strings: 1 to 8 of 2 to 128 characters, all from the vocabulary; more than one
-    adds a slider. vocabulary: K >= 2 different printable characters, without the mask. seed: of u, replacements and
-    edits.
+    adds a slider. vocabulary: K >= 2 different printable characters, without the mask. seed: of u, replacements, edits.
     image: (x0 (64,), eps (64,), alphas_bar (T + 1,), which begins with 1, that of x0 itself): an 8 x 8 image of about
-    unit scale and its noise. Raises ValueError: texts or characters that do not fit, shapes that do not fit, numbers
-    that are not finite.
+    unit scale and its noise. Raises ValueError: texts, characters or shapes that do not fit, numbers not finite.
     Source: Austin et al. (2021), D3PM, section 3; Reid et al. (2022), DiffusER; Ho et al. (2020), DDPM, equation 4.
     """
     named = _checked(texts, vocabulary, mask)
@@ -91,10 +86,8 @@ def corruption_explorer(
         params += vega.computed(t=f"round({len(abar) - 1} * share)", abar="abars[t]")
         panels.append(_images(len(abar) - 1, short(max(1.5, x0.abs().max().item()))))
         t = math.floor((len(abar) - 1) * START + 0.5)  # as Vega rounds
-        words += (
-            f" Gaussian, step {t} of {len(abar) - 1}: {abar[t].sqrt():.2f} of the image, "
-            f"{(1 - abar[t]).sqrt():.2f} of the noise."
-        )
+        signal, noise = abar[t].sqrt(), (1 - abar[t]).sqrt()
+        words += f" Gaussian, step {t} of {len(abar) - 1}: {signal:.2f} of the image, {noise:.2f} of the noise."
     sliders = f"Slider{'s: text,' if len(named) > 1 else ':'} t / T."
     return live_chart(title, context, [said], f"{words} {sliders}", params, panels, spacing=12)
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from course_utils.explore import vega
-from course_utils.explore.chart import LiveChart, bars, row_names, token_label
+from course_utils.explore.chart import LiveChart, bars, row_names
 from course_utils.explore.style import ROLE_COLOURS, TEXT_COLOURS
+from course_utils.explore.tokens import token_label
 from course_utils.explore.weights_over_text import _listing
 
 

@@ -41,15 +41,13 @@ def refinement_explorer(
     title: str = "When another round helps",
     context: str = "",
 ) -> LiveChart:
-    """Accuracy after rounds 0, 1, ..., with sliders for the rates, the first accuracy, the quality of feedback and an
-    oracle.
+    """Accuracy after rounds 0, 1, ..., with sliders for the rates, the first accuracy, the feedback and an oracle.
 
-    A round repairs a wrong answer with chance f and breaks a right one with chance c: a_{t+1} = a_t (1 - c) + (1 - a_t)
-    f,
-    hence a_t = a* + (a_0 - a*) (1 - f - c)^t,  a* = f / (f + c): a round helps where a_0 < a*. Feedback of quality q
-                                                mixes
-    the model's own with a verifier's, which repairs with f' = ``verifier_f`` and breaks nothing: f(q) = f + q (f' - f),
-    c(q) = c (1 - q). An oracle lets only wrong answers be changed: c = 0, f as it is.
+    A round repairs a wrong answer with chance f and breaks a right one with chance c:
+    a_{t+1} = a_t (1 - c) + (1 - a_t) f,  hence a_t = a* + (a_0 - a*) (1 - f - c)^t,  a* = f / (f + c): a round helps
+    where a_0 < a*. Feedback of quality q mixes the model's own with that of a verifier, which repairs with chance
+    f' = ``verifier_f`` and breaks nothing: f(q) = f + q (f' - f), c(q) = c (1 - q). An oracle lets only wrong answers
+    be changed: c = 0, f as it is.
 
     f, c, a0: where the sliders start, from 0 to 1 (three decimals); rounds: 1 to 12. tables: name -> accuracies by
     round, from 0 to 1, at most rounds + 1 of them: published results, up to 12, to be chosen and drawn as dots; the
@@ -127,8 +125,7 @@ def _plot(published: dict[str, list[float]], rounds: int) -> dict:
     steps = [{"filter": "datum.k == chosen"}, vega.calculate("described", said)]
     chosen = {"data": rows, "transform": steps, "x": x, "y": y}
     once = {"data": [{}], "transform": [{"filter": "rate > 0"}, vega.calculate("a", "star")], "y": y}
-    # A number stands on the side of its dot that is away from the other one, or else from the dashed line; none on the
-    # axis.
+    # A number stands away from the other dot, or else from the dashed line, and never on the axis.
     free = "isValid(dots[chosen][datum.t]) ? dots[chosen][datum.t] > datum.a : datum.a < star"
     number = vega.mark("text", fontSize=11, fontWeight="bold", aria=False)
     above = {**number, "dy": {"expr": f"datum.a > {LOWEST} && ({free}) ? 13 : -11"}}

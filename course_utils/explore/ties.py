@@ -1,5 +1,4 @@
-"""The live chart of TIES-Merging: at each coordinate the task vectors are trimmed, elect a sign, and the winners are
-averaged."""
+"""The live chart of TIES-Merging: task vectors are trimmed and elect a sign, coordinate by coordinate."""
 
 from __future__ import annotations
 
@@ -34,8 +33,7 @@ def number_text(digits: int) -> str:
 
 
 def steps() -> list[dict]:
-    """Trim, elect and merge in Vega, for each model and coordinate; what belongs to the coordinate is in all its
-    rows."""
+    """Trim, elect and merge in Vega, for each model and coordinate; what the coordinate has is in all its rows."""
     return [
         vega.calculate("cut", "cuts[datum.m][density_i]"),
         vega.calculate("kept", "datum.v != 0 && abs(datum.v) >= datum.cut ? 1 : 0"),
@@ -81,9 +79,8 @@ def _beside(x: dict, bold: str = "false", away: int = 4) -> list[dict]:
     found = []
     for side, align, dx in ((">=", "left", away), ("<", "right", -away)):
         number = vega.mark("text", align=align, dx=dx, fontWeight={"expr": f"{bold} ? 'bold' : 'normal'"})
-        found.append(
-            vega.layer(number, transform=[{"filter": f"datum.value {side} 0"}], x=x, text=vega.nominal("number"))
-        )
+        shown = [{"filter": f"datum.value {side} 0"}]
+        found.append(vega.layer(number, transform=shown, x=x, text=vega.nominal("number")))
     return found
 
 
@@ -255,8 +252,7 @@ class Thresholds:
 
 
 def thresholds(tau: Tensor, stops: Sequence[float] = DENSITIES) -> Thresholds:
-    """The thresholds that ``task_vectors.trim`` has over the whole task vectors ``tau`` (n, D), at each density of
-    ``stops``.
+    """The thresholds that ``task_vectors.trim`` has over whole task vectors ``tau`` (n, D), at each of ``stops``.
 
     Of entries that are equal at the threshold trim keeps as many as there is room for, and the chart all of them.
     Raises ValueError: not (n, D), numbers that are not finite, densities outside (0, 1] or not falling.
@@ -272,9 +268,8 @@ def thresholds(tau: Tensor, stops: Sequence[float] = DENSITIES) -> Thresholds:
         raise ValueError(f"stops must be {wanted}, got {stops}")
     kept = torch.tensor([keep_count(density, tau.shape[1]) for density in stops])
     sizes = torch.stack([row.abs().sort(descending=True).values[kept - 1] for row in tau])  # (n, stops)
-    majority = [
-        int(tau.where(tau.abs() >= size[:, None], torch.zeros_like(tau)).sum(0).sign().sum().sign()) for size in sizes.T
-    ]
+    trimmed = (tau.where(tau.abs() >= size[:, None], torch.zeros_like(tau)) for size in sizes.T)
+    majority = [int(kept.sum(0).sign().sum().sign()) for kept in trimmed]
     return Thresholds(stops, sizes.double(), majority)
 
 
@@ -329,9 +324,8 @@ def ties_explorer(
     for panel in (voters, kinds):
         panel["mark"]["limit"] = names_width
     end = 2 * largest.max().item() or 1
-    said = (
-        "solid: contributes; pale: outvoted; hollow: trimmed; thin line: the model's threshold; ▼ the chosen coordinate"
-    )
+    said = "solid: contributes; pale: outvoted; hollow: trimmed; thin line: the model's threshold; "
+    said += "▼ the chosen coordinate"
     setting = "'density ' + format(100 * density, '.4~g') + ' %, λ = ' + format(lam, '.2f')"
     panels = [
         text_lines(["places[coord - 1]", setting], WIDTH),

@@ -194,8 +194,7 @@ def _row(text: str, against: str | None, is_reference: bool, score: str, most: i
 
 
 def _wrapped(words: list[str], glued: list[bool], kinds: list[int], most: int) -> tuple[list, list, list, list]:
-    """Words, columns, lines and kinds in lines of ``COLUMNS``; what does not fit gives way to a remark that counts
-    it."""
+    """Words, columns, lines and kinds in lines of ``COLUMNS``; a remark counts what does not fit."""
     placed, line, end = [], 0, 0  # word, column, line, kind and number of the word; a word longer than a line is broken
     for i, (word, kind) in enumerate(zip(words, kinds)):
         for at in range(0, len(word), COLUMNS):
@@ -224,8 +223,7 @@ def _remark(words: list[str], kinds: list[int]) -> str:
 
 
 def _places(drawn: dict[str, list[_Row]]) -> tuple[list[int], int]:
-    """Where the rows begin, each as high as its longest text, and the height of them all: nothing moves with the
-    slider."""
+    """Where the rows begin, each as high as its longest text, so that nothing moves, and the height of them all."""
     tops, at = [], 0
     for versions in drawn.values():
         tops.append(at)

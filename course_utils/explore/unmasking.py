@@ -15,8 +15,7 @@ RUNS, TEXTS, LETTERS, ITERATIONS = (1, 8), (1, 8), (1, 256), (1, 1000)  # labels
 SIZE, CHAR, LINE = 14, 9.5, 22  # pixels: letter, column, height of a line
 COLUMNS = 64  # letters in a line
 WIDTH = round(COLUMNS * CHAR) + 2  # pixels: 610; a frame that reached the edge would make Vega enlarge the chart
-# The light part of a viridis-like ramp: ever lighter, from blue to yellow; dark text on it has a contrast of 5.5 or
-# more.
+# The light part of a viridis-like ramp, ever lighter from blue to yellow: dark text on it has a contrast above 5.5.
 RAMP = ("#6AA3DC", "#5FBFC0", "#93D78B", "#F4EA3D")
 START = 0.5  # where the slider of progress starts
 KEY, BARS = 20, 300  # cells of the colours' key; pixels of the panel of scores
@@ -33,8 +32,7 @@ def decisions_viewer(
     title: str = "Which characters are decided when",
     context: str = "",
 ) -> LiveChart:
-    """Samples on their way from x_T to x_0, coloured by the iteration that decided them, with sliders for run and
-    progress.
+    """Samples on their way from x_T to x_0, coloured by the iteration that decided them; a slider for the progress.
 
     At iteration i = round(n progress) of n the page shows state i of a text; a character is coloured by j / n, j the
     last iteration up to i that changed it (0: it stands there from the start), one that is ``mask`` is undecided and
@@ -125,8 +123,7 @@ def _checked_scores(scores, runs) -> dict[str, float]:
 
 
 def _changes(states: Sequence[str]) -> dict[str, list]:
-    """What stands where and how long: place p, character c, the iteration i that wrote it and the one that changed it
-    again."""
+    """What stands where and how long: place p, character c, the iteration i that wrote it and till when it stood."""
     found = {"p": [], "c": [], "i": [], "till": []}
     for p in range(len(states[0])):
         at = [0, *(i for i in range(1, len(states)) if states[i][p] != states[i - 1][p])]

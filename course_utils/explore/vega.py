@@ -11,8 +11,7 @@ MONOSPACE = "DejaVu Sans Mono, Menlo, monospace"
 
 
 def slider(name: str, label: str, low: float, high: float, step: float, value: float, width: int = 240) -> list[dict]:
-    """Two parameters: ``name``_input bound to a slider, and the number ``name``. ``label`` is what a screen reader
-    says.
+    """Two parameters: ``name``_input bound to a slider, and the number ``name``. A screen reader says ``label``.
 
     JupyterLab takes the arrow keys of whatever has the focus in a notebook, so that radio buttons, selections and
     Vega's own "range" slider do not move by keyboard there, unless the element has data-lm-suppress-shortcuts. An input

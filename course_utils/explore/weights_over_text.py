@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from course_utils.explore import vega
-from course_utils.explore.chart import LiveChart, bars, row_names, token_label
+from course_utils.explore.chart import LiveChart, bars, row_names
 from course_utils.explore.style import INK, MEMBER_COLOURS, ROLE_COLOURS
+from course_utils.explore.tokens import token_label
 
 COLUMNS, CHAR, LINE = 92, 8.4, 24  # the text strip: characters in a line, pixels of a character and of a line
 
