@@ -1,7 +1,8 @@
 """Live charts: a slider is moved and the browser computes the chart anew by itself, from numbers that are in the page.
 
 Each function returns a ``LiveChart``; its docstring gives the formula that the page evaluates. A chart is one file,
-named after what it shows; `chart` has what they share, `style` the look of the figures that are not live.
+named after what it shows. They share `vega` (parts of Vega-Lite specifications), `chart` (whole panels and the chart
+itself), `labels` (where names stand), `tokens` (next-token distributions) and `style`, the look of all figures.
 """
 
 from course_utils.explore.cascade import cascade_explorer

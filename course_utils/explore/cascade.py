@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from course_utils.explore import vega
-from course_utils.explore.chart import LiveChart, how_many, live_chart, short, shorts, text_lines
+from course_utils.explore.chart import LiveChart, clipped, how_many, live_chart, short, shorts, text_lines
 from course_utils.explore.labels import stacked_numbers, with_room
 from course_utils.explore.style import INK, PALE, ROLE_COLOURS
 
@@ -151,7 +151,7 @@ def _checked(scores, correct, cost, names, taus, ratio) -> _Tiers:
     reach = [_counts(bins[:m], np.ones(len(correct[0])), len(stops)) for m in range(M)]
     at = [_counts(bins[:m], correct[m], len(stops)) for m in range(M)]
     left = [_counts(bins[: m + 1], correct[m], len(stops)) for m in range(M - 1)]
-    shown = [n if len(n) <= LONGEST else f"{n[: LONGEST - 1]}…" for n in map(str, names)]
+    shown = [clipped(str(name), LONGEST) for name in names]
     return _Tiers(shown, stops, start, reach, at, left, np.array(prices), said, first)
 
 
@@ -191,7 +191,7 @@ def _arithmetic(tiers: _Tiers) -> list[dict]:
     """Tables and the expressions over them: who is asked, who answers, who is right, accuracy and cost."""
     M, K = len(tiers.names), len(tiers.stops)
     tables = {name: [table.ravel().tolist() for table in getattr(tiers, name)] for name in ("reach", "at", "left")}
-    values = {**tables, "prices": [[float(f"{p:.12g}") for p in row] for row in tiers.prices]}
+    values = {**tables, "prices": shorts(tiers.prices.tolist(), 12)}
     values |= {"names": tiers.names, "said": tiers.said, "dearest": tiers.dearest}
     # key[m]: where the m thresholds before tier m stand in the flat tables of tier m.
     keys = ["0"]
@@ -228,7 +228,7 @@ def _plane(tiers: _Tiers, low: float, high: float) -> dict:
         curves.append({"s": setting, "x": shorts(paid[best].tolist()), "y": shorts(accuracy[best].tolist())})
     grey = {"colour": ROLE_COLOURS["other"], "text": PALE, "size": 90}
     dots = [
-        {"m": m, "name": name, "y": float(f"{one:.9g}"), **grey}
+        {"m": m, "name": name, "y": short(one, 9), **grey}
         for m, (name, one) in enumerate(zip(tiers.names, tiers.alone))
     ]
     dots.append({"m": M, "name": "cascade", "y": 0, "colour": CASCADE, "text": INK, "size": 190})

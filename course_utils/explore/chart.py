@@ -100,13 +100,19 @@ def bars(
     return vega.panel(width, n_rows * ROW, {"text": name, "offset": 5}, encoding=encoding, layer=layers)
 
 
-def short(x: float) -> float:
-    return float(f"{x:.5g}")
+def short(x: float, digits: int = 5) -> float:
+    """x with so many digits."""
+    return float(f"{x:.{digits}g}")
 
 
-def shorts(values: list | float) -> list | float:
-    """The numbers in lists of lists, each with five digits."""
-    return [shorts(value) for value in values] if isinstance(values, list) else short(values)
+def shorts(values: list | float, digits: int = 5) -> list | float:
+    """The numbers in lists of lists, each with so many digits."""
+    return [shorts(value, digits) for value in values] if isinstance(values, list) else short(values, digits)
+
+
+def clipped(text: str, width: int) -> str:
+    """At most ``width`` characters of the text, the last one … if some are missing."""
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def nearest(x: float, stops: Sequence[float]) -> int:

@@ -197,7 +197,7 @@ def _prepared(e: int, name: str, checked: tuple[Tensor, Tensor, Example]) -> dic
     push = torch.cat([T[:, None] * (p - q), (one_hot(torch.tensor(truth), C) - q[ONE])[None]])  # α = 1, then α = 0
     pushes = torch.cat([push[:, ids], push[:, others].sum(dim=1, keepdim=True)], dim=1)
     # T multiplies the rounding error in the push: nine digits.
-    rest = [[float(f"{x:.9g}") for x in line] for line in softened[:, :, others].sum(dim=2).tolist()]
+    rest = shorts(softened[:, :, others].sum(dim=2).tolist(), 9)
     table = {
         "name": f"example {e + 1}: {name}",
         "truth": f"truth {TRUE} {token_label(example.labels[truth])}",

@@ -82,7 +82,7 @@ def corruption_explorer(
     if image is not None:
         x0, eps, abar = _checked_image(image)
         params += vega.given(x0=shorts(x0.tolist()), eps=shorts(eps.tolist()))
-        params += vega.given(abars=[float(f"{v:.9g}") for v in abar.tolist()])  # 1 - abar loses digits near 1
+        params += vega.given(abars=shorts(abar.tolist(), 9))  # 1 - abar loses digits near 1
         params += vega.computed(t=f"round({len(abar) - 1} * share)", abar="abars[t]")
         panels.append(_images(len(abar) - 1, short(max(1.5, x0.abs().max().item()))))
         t = math.floor((len(abar) - 1) * START + 0.5)  # as Vega rounds

@@ -7,13 +7,15 @@ import math
 import torch
 from torch import Tensor
 
+from course_utils.explore.chart import clipped
+
 ZERO = -1e9  # log 0 in JSON, which has no infinity: exp() of any positive multiple is 0, and 0 times it is 0
 
 
 def token_label(text: str, width: int = 14) -> str:
     """A token as one readable word: "·the" for " the", "\\n" for a newline, cut to ``width`` characters."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text.replace(" ", "·"))
-    return (shown if len(shown) <= width else shown[: width - 1] + "…") or "(empty)"
+    return clipped(shown, width) or "(empty)"
 
 
 def distributions(members: dict[str, Tensor], count: int) -> Tensor:

@@ -10,7 +10,7 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 from course_utils.explore import vega
-from course_utils.explore.chart import LiveChart, how_many, live_chart, text_lines
+from course_utils.explore.chart import LiveChart, clipped, how_many, live_chart, text_lines
 from course_utils.explore.style import FAINT, INK, PALE, ROLE_COLOURS, TEXT_COLOURS
 
 NAMES, SENTENCES, LINES = (2, 8), (1, 40), (1, 8)
@@ -71,7 +71,7 @@ def translation_viewer(
             score = f"{score_name} {scores[name][n]:.{digits}f}" if name in scores else ""
             drawn[name].append(_row(text, against, name == reference, score, lines))
     tops, height = _places(drawn)
-    shown = [_cut(name) for name in texts]
+    shown = [clipped(name, LONGEST) for name in texts]
     values = [
         {"s": n + 1, "r": r, "w": row.words, "c": row.columns, "l": row.lines, "m": row.kinds}
         | {"told": row.told, "score": row.score}
@@ -83,7 +83,7 @@ def translation_viewer(
         *vega.given(names=shown, tops=tops, labels=[one and f": {one}" for one in named]),
     ]
     where = f"'sentence ' + sentence + ' of {N}' + labels[sentence - 1]"
-    meaning = f"underlined: words that {_cut(reference)} does not have in this order"
+    meaning = f"underlined: words that {clipped(reference, LONGEST)} does not have in this order"
     panels = [text_lines([where], WIDTH), _panel(values, tops, height, shown)]
     text = f"{_in_words(texts, drawn, plain, reference, named)}{' Slider: sentence.' if N > 1 else ''}"
     return live_chart(title, context, [meaning], text, params, panels, spacing=6)
@@ -110,10 +110,6 @@ def in_reference(words: Sequence[str], reference: Sequence[str]) -> list[bool]:
         if found[-1]:
             j = k + 1
     return found
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
 
 
 def _key(word: str) -> str:

@@ -15,7 +15,7 @@ RUNS, TEXTS, LETTERS, ITERATIONS = (1, 8), (1, 8), (1, 256), (1, 1000)  # labels
 SIZE, CHAR, LINE = 14, 9.5, 22  # pixels: letter, column, height of a line
 COLUMNS = 64  # letters in a line
 WIDTH = round(COLUMNS * CHAR) + 2  # pixels: 610; a frame that reached the edge would make Vega enlarge the chart
-# The light part of a viridis-like ramp, ever lighter from blue to yellow: dark text on it has a contrast above 5.5.
+# The light part of a viridis-like ramp, ever lighter from blue to yellow: dark text on it has contrast 5.5 or more.
 RAMP = ("#6AA3DC", "#5FBFC0", "#93D78B", "#F4EA3D")
 START = 0.5  # where the slider of progress starts
 KEY, BARS = 20, 300  # cells of the colours' key; pixels of the panel of scores

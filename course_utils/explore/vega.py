@@ -65,6 +65,7 @@ def computed(**expressions: str) -> list[dict]:
 
 
 def calculate(name: str, expression: str) -> dict:
+    """A transform: the field ``name`` from a Vega expression."""
     return {"calculate": expression, "as": name}
 
 
@@ -87,6 +88,7 @@ def row_number(name: str, by: Sequence[str] = (), **sort: str) -> dict:
 
 
 def mark(kind: str, **properties) -> dict:
+    """A mark: "text", "rule", "line" and so on."""
     return {"type": kind, **properties}
 
 
@@ -96,10 +98,12 @@ def dot(size: int, **properties) -> dict:
 
 
 def quantitative(field: str, **properties) -> dict:
+    """The encoding of a field that holds numbers."""
     return {"field": field, "type": "quantitative", **properties}
 
 
 def nominal(field: str, **properties) -> dict:
+    """The encoding of a field that holds names, words or colours."""
     return {"field": field, "type": "nominal", **properties}
 
 
