@@ -16,8 +16,7 @@ from editions import NOTEBOOKS, read, topic_of
 from lxml import html
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from course_utils.explore.chart import PALE, TEXT_COLOURS
-from course_utils.explore.style import INK, MEMBER_COLOURS, ROLE_COLOURS
+from course_utils.explore.style import INK, MEMBER_COLOURS, PALE, ROLE_COLOURS, TEXT_COLOURS
 
 CHART, WORDS = "application/vnd.vegalite.v5+json", 8
 FENCED = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)

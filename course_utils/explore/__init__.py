@@ -1,11 +1,12 @@
 """Live charts: a slider is moved and the browser computes the chart anew by itself, from numbers that are in the page.
 
 Each function returns a ``LiveChart``; its docstring gives the formula that the page evaluates. A chart is one file,
-named after what it shows; `chart` has what they share, `style` the look of the figures that are not live.
+named after what it shows. They share `vega` (parts of Vega-Lite specifications), `chart` (whole panels and the chart
+itself), `labels` (where names stand), `tokens` (next-token distributions) and `style`, the look of all figures.
 """
 
 from course_utils.explore.cascade import cascade_explorer
-from course_utils.explore.chart import LiveChart, token_label
+from course_utils.explore.chart import LiveChart
 from course_utils.explore.controls import choice_control, generate_control
 from course_utils.explore.distillation import Example, distillation_explorer
 from course_utils.explore.grid import grid_explorer
@@ -17,6 +18,7 @@ from course_utils.explore.noising import corruption_explorer
 from course_utils.explore.or_and import or_and_explorer
 from course_utils.explore.refinement_rounds import refinement_explorer
 from course_utils.explore.ties import thresholds, ties_explorer
+from course_utils.explore.tokens import token_label
 from course_utils.explore.translations import translation_viewer
 from course_utils.explore.unmasking import decisions_viewer
 from course_utils.explore.weights_over_text import weight_strip

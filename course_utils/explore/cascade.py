@@ -1,5 +1,4 @@
-"""The live chart of the cascade: how many items each tier answers, how well and at what cost, for each threshold and
-price ratio."""
+"""The live chart of the cascade: how many items each tier answers, how well and at what cost, for all thresholds."""
 
 from __future__ import annotations
 
@@ -9,20 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from course_utils.explore.chart import (
-    LINE,
-    PALE,
-    LiveChart,
-    calculate,
-    heading,
-    opening,
-    short,
-    slider,
-    stacked_numbers,
-    stop_slider,
-    text_lines,
-)
-from course_utils.explore.style import INK, ROLE_COLOURS
+from course_utils.explore import vega
+from course_utils.explore.chart import LiveChart, clipped, how_many, live_chart, short, shorts, text_lines
+from course_utils.explore.labels import stacked_numbers, with_room
+from course_utils.explore.style import INK, PALE, ROLE_COLOURS
 
 RATIOS = (1, 1.5, 2, 3, 5, 10, 20, 50, 100)  # the stops of the price slider
 STOPS = {2: 51, 3: 51, 4: 21}  # of each threshold: the page gets a table over all thresholds together
@@ -32,13 +21,11 @@ GAP, BELOW = 62, 46  # pixels: beside the plane, and between the histograms
 WIDTH = PLANE + GAP + SIDE + 12
 ABOVE, LONGEST = 16, 12  # pixels above the bars, for the name of the cut; characters of a name
 RIGHT, WRONG, CASCADE = (ROLE_COLOURS[role] for role in ("core", "negative", "result"))
-DESCRIBED = {"description": {"field": "described", "type": "nominal"}}
 
 
 @dataclass(frozen=True, eq=False)
 class _Tiers:
-    """What is drawn. The counts are tables over the stops of the thresholds before a tier: reach[m] and at[m] have m
-    axes.
+    """What is drawn. The counts are tables over the stops of the thresholds before a tier, m of them before tier m.
 
     reach[m]: items that come to tier m (from 0); at[m]: of these, where tier m is right; left[m], with m + 1 axes: of
     those that tier m passes on, where it is right. prices (settings, M), the dearest 1, and what each setting is
@@ -104,30 +91,28 @@ def cascade_explorer(
     M, (low, high) = len(tiers.names), _domain(tiers)
     params = []
     for m, (name, start) in enumerate(zip(tiers.names, tiers.start), 1):
-        params += stop_slider(f"tau{m}", f"τ{m}, threshold of {name}", tiers.stops.tolist(), start)
+        params += vega.stop_slider(f"tau{m}", f"τ{m}, threshold of {name}", tiers.stops.tolist(), start)
     ends = f"{RATIOS[0]} {'' if cost is not None else '(left) '}to {RATIOS[-1]} (right)"
     label = f"price ratio r, {'as measured (left), then ' if cost is not None else ''}from {ends}"
-    params += [*slider("setting", label, 0, len(tiers.said) - 1, 1, tiers.first), *_arithmetic(tiers)]
+    params += [*vega.slider("setting", label, 0, len(tiers.said) - 1, 1, tiers.first), *_arithmetic(tiers)]
     histograms = {"vconcat": [_histogram(tiers, m) for m in range(M - 1)], "spacing": BELOW, "bounds": "flush"}
-    panels = {
-        "hconcat": [_plane(tiers, low, high), histograms],
-        "spacing": GAP,
-        "bounds": "flush",
-    }  # a dot may stand on the edge
     cuts = " + ', ' + ".join(f"'τ{m} = ' + format(tau{m}, '.{tiers.digits}f')" for m in range(1, M))
     answered = " + ', ' + ".join(f"names[{m}] + ' ' + format(answered[{m}] / {tiers.items}, '.0%')" for m in range(M))
     best = int(tiers.alone.argmax())
     result = (
         f"'accuracy ' + format(accuracy, '.3f') + ' (best single: ' + names[{best}] + ' {tiers.alone[best]:.3f}) at '"
+        " + format(cost, '.3g') + ' times the price of ' + dearest[setting]"
     )
-    result += " + format(cost, '.3g') + ' times the price of ' + dearest[setting]"
     lines = [f"'answered by ' + {answered}", f"{cuts} + '; ' + said[setting]", result]
-    head = heading(title, context, "blue: right answers, red: wrong ones, pale: passed on to the next tier")
-    head["subtitle"].append("line: the best that any thresholds reach on these items; dashed: the best single tier")
-    spec = {"title": head, "params": params, "spacing": 12}
-    spec["vconcat"] = [text_lines(lines, WIDTH), panels]
+    said = [
+        "blue: right answers, red: wrong ones, pale: passed on to the next tier",
+        "line: the best that any thresholds reach on these items; dashed: the best single tier",
+    ]
+    # Flush: a dot may stand on the edge.
+    panels = [text_lines(lines, WIDTH), vega.hconcat(_plane(tiers, low, high), histograms, spacing=GAP)]
     sliders = [*(f"τ{m}" for m in range(1, M)), "price ratio r."]
-    return LiveChart(spec, f"{opening(title, context)} {_in_words(tiers)} Sliders: {', '.join(sliders)}")
+    text = f"{_in_words(tiers)} Sliders: {', '.join(sliders)}"
+    return live_chart(title, context, said, text, params, panels, spacing=12)
 
 
 def _checked(scores, correct, cost, names, taus, ratio) -> _Tiers:
@@ -137,17 +122,14 @@ def _checked(scores, correct, cost, names, taus, ratio) -> _Tiers:
     if not 2 <= M <= 4 or not correct.size:
         raise ValueError(f"correct must be (M, N), M = 2 to 4 tiers and at least one item, got {correct.shape}")
     if scores.shape != (M - 1, correct.shape[1]):
-        raise ValueError(
-            f"scores must be {(M - 1, correct.shape[1])}, a row for each tier but the last, got {scores.shape}"
-        )
+        wanted = f"{(M - 1, correct.shape[1])}, a row for each tier but the last"
+        raise ValueError(f"scores must be {wanted}, got {scores.shape}")
     if not ((scores >= 0) & (scores <= 1)).all():  # NaN fails too
         raise ValueError(f"scores must be numbers from 0 to 1, without NaN: got {scores.min()} to {scores.max()}")
     if not np.isin(correct, (0, 1)).all():
         raise ValueError("correct must hold 0 and 1 only: 1 where the tier's answer is right")
     if isinstance(names, str) or len(names) != M:
-        raise ValueError(
-            f"{M} tiers need a list of {M} names, got {'one string' if isinstance(names, str) else len(names)}"
-        )
+        raise ValueError(f"{M} tiers need a list of {M} names, got {how_many(names)}")
     if taus.shape != (M - 1,) or np.isnan(taus).any():
         raise ValueError(f"taus must be {M - 1} numbers, a threshold for each tier but the last, got {taus.tolist()}")
     prices = [[r**m / r ** (M - 1) for m in range(M)] for r in RATIOS]
@@ -155,10 +137,8 @@ def _checked(scores, correct, cost, names, taus, ratio) -> _Tiers:
     if cost is not None:
         cost = np.asarray(cost, dtype=float)
         if cost.shape != (M,) or not (np.isfinite(cost) & (cost >= 0)).all() or not cost.any():
-            raise ValueError(
-                f"cost must be {M} finite prices of at least 0, one of a call of each tier, not all 0, got "
-                f"{cost.tolist()}"
-            )
+            wanted = f"{M} finite prices of at least 0, one of a call of each tier, not all 0"
+            raise ValueError(f"cost must be {wanted}, got {cost.tolist()}")
         prices.insert(0, (cost / cost.max()).tolist())
         said.insert(0, f"prices {' : '.join(map(_digits, cost))} (as measured)")
     if ratio not in RATIOS and (ratio is not None or cost is None):
@@ -171,7 +151,7 @@ def _checked(scores, correct, cost, names, taus, ratio) -> _Tiers:
     reach = [_counts(bins[:m], np.ones(len(correct[0])), len(stops)) for m in range(M)]
     at = [_counts(bins[:m], correct[m], len(stops)) for m in range(M)]
     left = [_counts(bins[: m + 1], correct[m], len(stops)) for m in range(M - 1)]
-    shown = [n if len(n) <= LONGEST else f"{n[: LONGEST - 1]}…" for n in map(str, names)]
+    shown = [clipped(str(name), LONGEST) for name in names]
     return _Tiers(shown, stops, start, reach, at, left, np.array(prices), said, first)
 
 
@@ -180,8 +160,7 @@ def _digits(x: float) -> str:
 
 
 def _counts(bins: np.ndarray, weights: np.ndarray, K: int) -> np.ndarray:
-    """(K,) * m table: the sum of the weights (N,) of the items with bins[j] <= i_j for all of the m tiers; bins
-    (m, N)."""
+    """(K,) * m table: the sum of the weights (N,) of the items with bins[j] <= i_j for all m tiers; bins (m, N)."""
     flat = np.zeros(len(weights), dtype=int)
     for row in bins:
         flat = flat * K + row
@@ -204,16 +183,15 @@ def _outcomes(tiers: _Tiers, price: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def _domain(tiers: _Tiers) -> tuple[float, float]:
     """The ends of the axis of accuracy: all that can be shown, and room for the names."""
     every = np.concatenate([_outcomes(tiers, tiers.prices[0])[0].ravel(), tiers.alone])
-    low, high = every.min(), every.max()
-    margin = 1.3 * LINE / (HEIGHT - 2.6 * LINE) * ((high - low) or 0.1)
-    return short(low - margin), short(high + margin)
+    low, high = with_room(every.min(), every.max(), HEIGHT, lines=1.3)
+    return short(low), short(high)
 
 
 def _arithmetic(tiers: _Tiers) -> list[dict]:
     """Tables and the expressions over them: who is asked, who answers, who is right, accuracy and cost."""
     M, K = len(tiers.names), len(tiers.stops)
     tables = {name: [table.ravel().tolist() for table in getattr(tiers, name)] for name in ("reach", "at", "left")}
-    values = {**tables, "prices": [[float(f"{p:.12g}") for p in row] for row in tiers.prices]}
+    values = {**tables, "prices": shorts(tiers.prices.tolist(), 12)}
     values |= {"names": tiers.names, "said": tiers.said, "dearest": tiers.dearest}
     # key[m]: where the m thresholds before tier m stand in the flat tables of tier m.
     keys = ["0"]
@@ -221,45 +199,38 @@ def _arithmetic(tiers: _Tiers) -> list[dict]:
         keys.append(f"({keys[-1]}) * {K} + tau{m}_i")
     left = [*(f"left[{m}][key[{m + 1}]]" for m in range(M - 1)), "0"]
     asked = [f"asked[{m}] - {f'asked[{m + 1}]' if m + 1 < M else 0}" for m in range(M)]
-    expressions = {
-        "key": f"[{', '.join(keys)}]",
-        "asked": f"[{', '.join(f'reach[{m}][key[{m}]]' for m in range(M))}]",
-        "answered": f"[{', '.join(asked)}]",
-        "right": f"[{', '.join(f'at[{m}][key[{m}]] - {left[m]}' for m in range(M))}]",
-        "price": "prices[setting]",
-        "accuracy": f"({' + '.join(f'right[{m}]' for m in range(M))}) / {tiers.items}",
-        "cost": f"({' + '.join(f'asked[{m}] * price[{m}]' for m in range(M))}) / {tiers.items}",
-    }
-    return [{"name": n, "value": v} for n, v in values.items()] + [
-        {"name": n, "expr": e} for n, e in expressions.items()
-    ]
+    return vega.given(**values) + vega.computed(
+        key=f"[{', '.join(keys)}]",
+        asked=f"[{', '.join(f'reach[{m}][key[{m}]]' for m in range(M))}]",
+        answered=f"[{', '.join(asked)}]",
+        right=f"[{', '.join(f'at[{m}][key[{m}]] - {left[m]}' for m in range(M))}]",
+        price="prices[setting]",
+        accuracy=f"({' + '.join(f'right[{m}]' for m in range(M))}) / {tiers.items}",
+        cost=f"({' + '.join(f'asked[{m}] * price[{m}]' for m in range(M))}) / {tiers.items}",
+    )
 
 
 def _plane(tiers: _Tiers, low: float, high: float) -> dict:
     """Accuracy over cost: every single tier, the cascade, and the best that it reaches at these prices."""
-    from course_utils.selection.cascades import (
-        pareto,
-    )  # only here: it brings scikit-learn, which the other charts do not need
+    # Only here: it brings scikit-learn, which the other charts do not need.
+    from course_utils.selection.cascades import pareto
 
     M = len(tiers.names)
-    x = {"field": "x", "type": "quantitative", "scale": {"domain": [0, DEAREST], "nice": False}}
-    x["axis"] = {
-        "title": "mean cost of an item (1: one call of the dearest tier)",
-        "grid": False,
-        "tickCount": 6,
-        "format": "~g",
-    }
-    y = {"field": "y", "type": "quantitative", "scale": {"domain": [low, high], "nice": False, "zero": False}}
+    axis = {"title": "mean cost of an item (1: one call of the dearest tier)", "grid": False}
+    axis |= {"tickCount": 6, "format": "~g"}
+    x = vega.quantitative("x", scale={"domain": [0, DEAREST], "nice": False}, axis=axis)
+    y = vega.quantitative("y", scale={"domain": [low, high], "nice": False, "zero": False})
     y["axis"] = {"title": None, "tickCount": 6, "minExtent": 34, "format": ".2f"}
     curves = []
     for setting, price in enumerate(tiers.prices):
         accuracy, paid = (table.ravel() for table in _outcomes(tiers, price))
         best = pareto(paid, accuracy)
-        curves.append({"s": setting, "x": [short(v) for v in paid[best]], "y": [short(v) for v in accuracy[best]]})
+        curves.append({"s": setting, "x": shorts(paid[best].tolist()), "y": shorts(accuracy[best].tolist())})
+    grey = {"colour": ROLE_COLOURS["other"], "text": PALE, "size": 90}
     dots = [
-        {"m": m, "name": name, "y": float(f"{one:.9g}")} for m, (name, one) in enumerate(zip(tiers.names, tiers.alone))
+        {"m": m, "name": name, "y": short(one, 9), **grey}
+        for m, (name, one) in enumerate(zip(tiers.names, tiers.alone))
     ]
-    dots = [{**dot, "colour": ROLE_COLOURS["other"], "text": PALE, "size": 90} for dot in dots]
     dots.append({"m": M, "name": "cascade", "y": 0, "colour": CASCADE, "text": INK, "size": 190})
     alone = "datum.name + ' alone: accuracy ' + format(datum.y, '.5f') + ', price ' + format(datum.real, '.5f')"
     within = (
@@ -268,85 +239,62 @@ def _plane(tiers: _Tiers, low: float, high: float) -> dict:
     )
     together = "'cascade: accuracy ' + format(accuracy, '.9f') + ', cost ' + format(cost, '.9f')"
     moving = [
-        calculate("y", f"datum.m < {M} ? datum.y : accuracy"),
-        calculate("real", f"datum.m < {M} ? price[datum.m] : cost"),
-        calculate("x", f"min(datum.real, {DEAREST})"),
-        calculate("words", "datum.name + ' ' + format(datum.y, '.3f')"),
-        calculate("described", f"datum.m < {M} ? {alone} + {within} : {together}"),
+        vega.calculate("y", f"datum.m < {M} ? datum.y : accuracy"),
+        vega.calculate("real", f"datum.m < {M} ? price[datum.m] : cost"),
+        vega.calculate("x", f"min(datum.real, {DEAREST})"),
+        vega.calculate("words", "datum.name + ' ' + format(datum.y, '.3f')"),
+        vega.calculate("described", f"datum.m < {M} ? {alone} + {within} : {together}"),
     ]
     moved = {"data": {"values": dots}, "transform": moving}
     aside = f"datum.x * {PLANE / DEAREST:g} + 8 * length(datum.words) + 14 > {PLANE}"
-    looks = {c: {"field": f, "type": "nominal", "scale": None} for c, f in (("color", "colour"), ("size", "size"))}
+    looks = {"color": vega.nominal("colour", scale=None), "size": vega.nominal("size", scale=None)}
+    single = vega.mark("rule", color=ROLE_COLOURS["other"], strokeDash=[4, 3], aria=False)
+    reached = vega.mark("line", color=CASCADE, strokeWidth=2, opacity=0.6, clip=True, aria=False)
+    now = [{"filter": "datum.s == setting"}, {"flatten": ["x", "y"]}]
+    point = vega.mark("point", filled=True, stroke=INK, opacity=1)
     layers = [
-        {"data": {"values": [{"y": short(tiers.alone.max())}]}, "encoding": {"y": y}}
-        | {"mark": {"type": "rule", "color": ROLE_COLOURS["other"], "strokeDash": [4, 3], "aria": False}},
-        {
-            "data": {"values": curves},
-            "transform": [{"filter": "datum.s == setting"}, {"flatten": ["x", "y"]}],
-            "mark": {"type": "line", "color": CASCADE, "strokeWidth": 2, "opacity": 0.6, "clip": True, "aria": False},
-            "encoding": {"x": x, "y": y},
-        },
-        {**moved, "mark": {"type": "point", "filled": True, "stroke": INK, "opacity": 1}}
-        | {"encoding": {"x": x, "y": y, **looks, **DESCRIBED}},
+        vega.layer(single, data=[{"y": short(tiers.alone.max())}], y=y),
+        vega.layer(reached, data=curves, transform=now, x=x, y=y),
+        vega.layer(point, **moved, x=x, y=y, **looks, **vega.DESCRIBED),
         *stacked_numbers(moved, x, y, f"datum.words + (datum.real > {DEAREST} ? ' →' : '')", M + 1, HEIGHT, aside),
     ]
-    caption = {"text": "accuracy and cost", "frame": "group", "offset": 6}
-    return {"title": caption, "width": PLANE, "height": HEIGHT, "layer": layers}
+    return vega.panel(PLANE, HEIGHT, vega.caption("accuracy and cost", 6), layer=layers)
 
 
 def _histogram(tiers: _Tiers, m: int) -> dict:
     """The scores of the items that reach tier m, right and wrong, and the cut at its threshold."""
     M, K, stops = len(tiers.names), len(tiers.stops), tiers.stops.tolist()
     height = (HEIGHT - (M - 2) * BELOW) // (M - 1)
-    # Bar b holds the scores over stops[b - 1] and up to stops[b]; most items reach a tier where no other one accepts
-    # any.
+    # Bar b holds the scores over stops[b - 1] and up to stops[b]; most come to a tier where no other one accepts any.
     most = np.diff(tiers.reach[m + 1].reshape(-1, K)[-1], prepend=0).max()
     at = f"key[{m}] * {K} + datum.b"
-    bars = [
-        calculate("n", f"reach[{m + 1}][{at}] - (datum.b ? reach[{m + 1}][{at} - 1] : 0)"),
-        calculate("good", f"left[{m}][{at}] - (datum.b ? left[{m}][{at} - 1] : 0)"),
-        calculate("bad", "datum.n - datum.good"),
-        calculate(
-            "described",
-            "'score up to ' + format(datum.to, '.3~f') + ': ' + datum.good + ' right, ' + datum.bad + ' wrong'",
-        ),
+    said = "'score up to ' + format(datum.to, '.3~f') + ': ' + datum.good + ' right, ' + datum.bad + ' wrong'"
+    counted = [
+        vega.calculate("n", f"reach[{m + 1}][{at}] - (datum.b ? reach[{m + 1}][{at} - 1] : 0)"),
+        vega.calculate("good", f"left[{m}][{at}] - (datum.b ? left[{m}][{at} - 1] : 0)"),
+        vega.calculate("bad", "datum.n - datum.good"),
+        vega.calculate("described", said),
         {"filter": "datum.n > 0"},
     ]
-    x = {
-        "field": "from",
-        "type": "quantitative",
-        "scale": {"domain": [2 * stops[0] - stops[1], 1], "nice": False, "zero": False},
-    }
+    x = vega.quantitative("from", scale={"domain": [2 * stops[0] - stops[1], 1], "nice": False, "zero": False})
     x["axis"] = {"title": "score of an answer" if m == M - 2 else None, "grid": False, "tickCount": 6, "format": "~g"}
-    y = {
-        "field": "bad",
-        "type": "quantitative",
-        "scale": {"domain": [0, int(most)], "range": [height, ABOVE], "nice": False},
-    }
+    y = vega.quantitative("bad", scale={"domain": [0, int(most)], "range": [height, ABOVE], "nice": False})
     y["axis"] = {"title": None, "tickCount": 3, "minExtent": 26, "grid": False, "format": "~s"}
-    span = {"x": x, "x2": {"field": "to"}}
-    span["opacity"] = {"condition": {"test": f"datum.b > tau{m + 1}_i", "value": 1}, "value": 0.35}
+    span = {"x": x, "x2": {"field": "to"}, "y": y, "opacity": vega.condition(f"datum.b > tau{m + 1}_i", 1, 0.35)}
     rows = [{"b": b, "from": round(stop + stops[0] - stops[1], 6), "to": stop} for b, stop in enumerate(stops)]
-    cut = {"data": {"values": [{}]}, "transform": [calculate("from", f"tau{m + 1}")]}
+    cut = {"data": [{}], "transform": [vega.calculate("from", f"tau{m + 1}")], "x": x}
     side = f"tau{m + 1} > {(stops[0] + 1) / 2}"
-    name = {"type": "text", "y": 6, "fontWeight": "bold", "align": {"expr": f"{side} ? 'right' : 'left'"}}
-    name |= {
-        "dx": {"expr": f"{side} ? -4 : 4"},
-        "text": {"expr": f"'τ{m + 1} = ' + format(tau{m + 1}, '.{tiers.digits}f')"},
-        "aria": False,
-    }
+    place = {"y": 6, "align": {"expr": f"{side} ? 'right' : 'left'"}, "dx": {"expr": f"{side} ? -4 : 4"}}
+    name = {"expr": f"'τ{m + 1} = ' + format(tau{m + 1}, '.{tiers.digits}f')"}
+    wrong, right = vega.mark("rect", color=WRONG), vega.mark("rect", color=RIGHT, aria=False)
     layers = [
-        {"mark": {"type": "rect", "color": WRONG}, "encoding": {**span, "y": y, "y2": {"datum": 0}, **DESCRIBED}},
-        {"mark": {"type": "rect", "color": RIGHT, "aria": False}, "encoding": {**span, "y": y, "y2": {"field": "n"}}},
-        {**cut, "mark": {"type": "rule", "color": INK, "strokeWidth": 2, "aria": False}, "encoding": {"x": x}},
-        {**cut, "mark": name, "encoding": {"x": x}},
+        vega.layer(wrong, data=rows, transform=counted, **span, y2={"datum": 0}, **vega.DESCRIBED),
+        vega.layer(right, data=rows, transform=counted, **span, y2={"field": "n"}),
+        vega.layer(vega.mark("rule", color=INK, strokeWidth=2, aria=False), **cut),
+        vega.layer(vega.mark("text", text=name, fontWeight="bold", aria=False, **place), **cut),
     ]
-    layers[:2] = [{"data": {"values": rows}, "transform": bars, **layer} for layer in layers[:2]]
-    caption = {
-        "text": {"expr": f"names[{m}] + ': answers ' + format(answered[{m}], ',') + ' of ' + format(asked[{m}], ',')"}
-    }
-    caption |= {"frame": "group", "offset": 4, "fontSize": 12, "limit": SIDE + 10}
-    return {"title": caption, "width": SIDE, "height": height, "layer": layers}
+    who = f"names[{m}] + ': answers ' + format(answered[{m}], ',') + ' of ' + format(asked[{m}], ',')"
+    return vega.panel(SIDE, height, vega.caption({"expr": who}, 4, fontSize=12, limit=SIDE + 10), layer=layers)
 
 
 def _in_words(tiers: _Tiers) -> str:
@@ -355,9 +303,8 @@ def _in_words(tiers: _Tiers) -> str:
     accuracy, paid = (table[tuple(tiers.start)] for table in _outcomes(tiers, price))
     asked = [int(reach[tuple(tiers.start[:m])]) for m, reach in enumerate(tiers.reach)] + [0]
     alone = ", ".join(f"{name} {one:.3f}" for name, one in zip(tiers.names, tiers.alone))
-    shares = ", ".join(
-        f"{name} {100 * (asked[m] - asked[m + 1]) / tiers.items:.0f}%" for m, name in enumerate(tiers.names)
-    )
+    answered = [100 * (asked[m] - asked[m + 1]) / tiers.items for m in range(len(tiers.names))]
+    shares = ", ".join(f"{name} {share:.0f}%" for name, share in zip(tiers.names, answered))
     cuts = ", ".join(f"τ{m} = {tiers.stops[i]:.{tiers.digits}f}" for m, i in enumerate(tiers.start, 1))
     return (
         f"Accuracy of single tiers on {tiers.items:,} items: {alone}. Cascade at {cuts}, {tiers.said[tiers.first]}: "

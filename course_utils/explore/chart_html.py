@@ -24,8 +24,7 @@ HEIGHT = 480  # pixels, until the page in the frame has told its own
 
 
 def wants_html() -> bool:
-    """Whether charts are to be HTML here. A MANY_MODELS_CHARTS that is neither "html" nor "vega" gets a line on
-    standard error."""
+    """Whether charts are to be HTML here. A strange MANY_MODELS_CHARTS gets a line on standard error."""
     asked = os.environ.get("MANY_MODELS_CHARTS", "").strip().lower()
     if asked in ("html", "vega"):
         return asked == "html"
@@ -36,8 +35,7 @@ def wants_html() -> bool:
 
 
 def figure(spec: dict, words: str, label: str) -> str:
-    """The chart as an element of a page: its specification as data, the place where it is drawn, and the same in
-    words."""
+    """The chart as an element of a page: its specification as data, the place where it is drawn, and its words."""
     data = json.dumps(spec, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
     return (
         f'<figure class="live-chart" role="group" aria-label="{html.escape(label)}"><div class="chart"></div>'
@@ -63,8 +61,7 @@ def _page() -> str:
 
 
 def framed(spec: dict, words: str) -> str:
-    """The chart as one <iframe> that asks nobody for anything: 0.4 MB, most of it the scripts. Its name is the words'
-    beginning."""
+    """The chart as one <iframe> that asks nobody for anything: 0.4 MB, most of it scripts, named by its first words."""
     name = html.escape(textwrap.shorten(words, 100, placeholder=" …"))
     page = _page().replace("<!--figure-->", figure(spec, " ".join(words.split()), "Live chart"), 1)
     inside = page.replace("&", "&amp;").replace("'", "&#39;")

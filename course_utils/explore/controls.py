@@ -74,11 +74,9 @@ class BackgroundControl:
         self.output.value = self._page()
 
     def _page(self) -> str:
-        said = {"ready": "ready", "busy": self.busy, "done": "done", "cancelled": "cancelled", "failed": "failed"}
+        said = self.busy if self.state == "busy" else self.state
         body = html.escape(self.text).replace("\n", "<br>")
-        return (
-            f'<div role="status" aria-live="polite"><i>{said[self.state]}</i><p style="max-width:70ch">{body}</p></div>'
-        )
+        return f'<div role="status" aria-live="polite"><i>{said}</i><p style="max-width:70ch">{body}</p></div>'
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
         bundle = self.box._repr_mimebundle_() or {}
@@ -96,31 +94,15 @@ class GenerateControl(BackgroundControl):
         if not (low < high and step > 0 and low <= value <= high):
             raise ValueError(f"lam_range must be (low, high, step) with value in it, got {lam_range} and {value}")
         super().__init__(generate_fn, "Generate", label, description)
-        style, wide, narrow = (
-            {"description_width": "initial"},
-            widgets.Layout(width="380px"),
-            widgets.Layout(width="auto"),
-        )
-        self.slider = widgets.FloatSlider(
-            value=value,
-            min=low,
-            max=high,
-            step=step,
-            description=label,
-            style=style,
-            layout=wide,
-            continuous_update=False,
-            readout=False,
-        )
-        # ipywidgets ties its label to a number box, but not to the handle of its slider: this is the way for screen
-        # readers.
-        self.number = widgets.BoundedFloatText(
-            value=value, min=low, max=high, step=step, description=f"{label} =", style=style, layout=narrow
-        )
+        setting = {"value": value, "min": low, "max": high, "step": step, "style": {"description_width": "initial"}}
+        wide, narrow = widgets.Layout(width="380px"), widgets.Layout(width="auto")
+        released = {"continuous_update": False, "readout": False}
+        self.slider = widgets.FloatSlider(description=label, layout=wide, **released, **setting)
+        # ipywidgets ties its label to a number box, but not to the handle of its slider: for screen readers.
+        self.number = widgets.BoundedFloatText(description=f"{label} =", layout=narrow, **setting)
         self._link = widgets.link((self.slider, "value"), (self.number, "value"))
-        self.box = widgets.VBox(
-            [widgets.HBox([self.slider, self.number, self.start_button, self.cancel_button]), self.output]
-        )
+        row = widgets.HBox([self.slider, self.number, self.start_button, self.cancel_button])
+        self.box = widgets.VBox([row, self.output])
         self.slider.observe(lambda _: self.start(), names="value")
 
     def _argument(self) -> float:
@@ -142,10 +124,8 @@ class ChoiceControl(BackgroundControl):
             raise ValueError(f"chosen must be indices of the {len(choices)} choices, got {list(chosen)}")
         super().__init__(evaluate_fn, "Evaluate", label, description)
         self.choices, self._timer = list(choices), None
-        self.boxes = [
-            widgets.Checkbox(value=i in chosen, description=name, indent=False, layout=widgets.Layout(width="auto"))
-            for i, name in enumerate(choices)
-        ]
+        look = {"indent": False, "layout": widgets.Layout(width="auto")}
+        self.boxes = [widgets.Checkbox(value=i in chosen, description=c, **look) for i, c in enumerate(choices)]
         grid = widgets.GridBox(self.boxes, layout=widgets.Layout(grid_template_columns="repeat(3, 230px)"))
         self.box = widgets.VBox([grid, widgets.HBox([self.start_button, self.cancel_button]), self.output])
         for box in self.boxes:
@@ -177,9 +157,8 @@ class ChoiceControl(BackgroundControl):
         return self.chosen
 
     def __repr__(self) -> str:
-        return textwrap.fill(
-            f"{self.description} Tick boxes ({self.label}): {', '.join(self.choices)}. It needs a running kernel.", 100
-        )
+        boxes = f"Tick boxes ({self.label}): {', '.join(self.choices)}."
+        return textwrap.fill(f"{self.description} {boxes} It needs a running kernel.", 100)
 
 
 def generate_control(

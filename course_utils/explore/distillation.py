@@ -12,22 +12,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from course_utils.distillation import soft_target_loss
-from course_utils.explore.chart import (
-    ROW,
-    LiveChart,
-    bars,
-    calculate,
-    describe,
-    heading,
-    json_log,
-    opening,
-    row_names,
-    short,
-    slider,
-    text_lines,
-    token_label,
-)
+from course_utils.explore import vega
+from course_utils.explore.chart import ROW, LiveChart, bars, live_chart, row_names, short, shorts, text_lines
 from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
+from course_utils.explore.tokens import describe, json_log, token_label
 
 # The stops of the T slider: about even in log T, and 1 among them.
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.4, 1.6, 1.8, 2, 2.2, 2.5, 2.8, 3.2, 3.6, 4)
@@ -67,12 +55,11 @@ def distillation_explorer(
     push = -d loss / d z_s = α T (p_T - q_T) + (1 - α) (onehot(truth) - q_1).
 
     examples: name -> ``Example``, of one kind or of several; more than one adds a slider. Up to 12 classes have a row
-    each, in their own order. Of a larger vocabulary the page gets ten tokens
-    (the truth, the student's favourite and the teachers' most probable at T = 1, in the teachers' order) and one row
-    that sums all others; what these add to the normalisers and to the losses is computed here, over the whole
-    vocabulary, for each of ``TEMPERATURES``: what is shown is exact. Raises ValueError: no examples, shapes that do not
-    fit, a truth out of range, numbers that are not finite (but for a teacher's -inf), an infinite loss. Source: Hinton,
-    Vinyals & Dean (2015), section 2.
+    each, in their own order. Of a larger vocabulary the page gets ten tokens (the truth, the student's favourite and
+    the teachers' most probable at T = 1, in the teachers' order) and one row that sums all others; what these add to
+    the normalisers and to the losses is computed here, over the whole vocabulary, for each of ``TEMPERATURES``: what is
+    shown is exact. Raises ValueError: no examples, shapes that do not fit, a truth out of range, numbers that are not
+    finite (but for a teacher's -inf), an infinite loss. Source: Hinton, Vinyals & Dean (2015), section 2.
     """
     if not examples:
         raise ValueError("examples is empty: pass a dict from names to Examples")
@@ -98,14 +85,14 @@ def distillation_explorer(
     domain = (min(max(ends[0], -1), -0.1), max(min(ends[1], 1), 0.1))
     transform = [
         {"filter": "datum.e == ex"},
-        *(calculate(teacher, softened.format(c=c)) for c, teacher in enumerate(teachers, 1)),
-        calculate("p", f"({' + '.join(listed)}) / datum.m"),
-        calculate("q", softened.format(c=0)),
-        calculate("q1", f"datum.r ? here.rest[0][{ONE}] : exp(datum.z[0])"),
-        calculate("push", "alpha * T * (datum.p - datum.q) + (1 - alpha) * (datum.truth - datum.q1)"),
-        calculate("far", f"max({', '.join(listed)})"),  # the number stands behind the last tick
-        *(calculate(f"{x}_number", small.format(f"datum.{x}")) for x in "pq"),
-        calculate("push_number", pushed),
+        *(vega.calculate(teacher, softened.format(c=c)) for c, teacher in enumerate(teachers, 1)),
+        vega.calculate("p", f"({' + '.join(listed)}) / datum.m"),
+        vega.calculate("q", softened.format(c=0)),
+        vega.calculate("q1", f"datum.r ? here.rest[0][{ONE}] : exp(datum.z[0])"),
+        vega.calculate("push", "alpha * T * (datum.p - datum.q) + (1 - alpha) * (datum.truth - datum.q1)"),
+        vega.calculate("far", f"max({', '.join(listed)})"),  # the number stands behind the last tick
+        *(vega.calculate(f"{x}_number", small.format(f"datum.{x}")) for x in "pq"),
+        vega.calculate("push_number", pushed),
     ]
     warm = "T = ' + format(T, '.1~f')"
     note = "'entropy ' + format(here.entropy[{}][ti], '.2f') + ' bits'"
@@ -120,15 +107,14 @@ def distillation_explorer(
     for panel, field in zip(panels[1:], ("p", "q", "push")):
         panel["layer"][0]["encoding"]["opacity"]["condition"]["test"] = "datum.r"
         for number in panel["layer"][1:-1]:
-            number["encoding"] = {"text": {"field": f"{field}_number", "type": "nominal"}}
+            number["encoding"] = {"text": vega.nominal(f"{field}_number")}
     panels[1]["layer"][1]["encoding"]["x"] = {**panels[1]["encoding"]["x"], "field": "far"}
     panels[1]["layer"].insert(1, _ticks(teachers, panels[1]["encoding"]["x"]))
-    sign = {"condition": {"test": "datum.push < 0", "value": down}, "value": up}
-    panels[3]["layer"][0]["encoding"]["color"] = sign
+    panels[3]["layer"][0]["encoding"]["color"] = vega.condition("datum.push < 0", down, up)
     panels[3]["encoding"]["x"]["scale"]["range"] = [NUMBER, free - 2 * width - NUMBER]
     zero = {"x": {**panels[3]["encoding"]["x"], "field": "zero"}, "y": {"value": 0}, "y2": {"value": n_rows * ROW}}
-    at_zero = [{"filter": "datum.row == 1"}, calculate("zero", "0")]
-    panels[3]["layer"].insert(0, {"transform": at_zero, "mark": {"type": "rule", "color": FAINT}, "encoding": zero})
+    at_zero = [{"filter": "datum.row == 1"}, vega.calculate("zero", "0")]
+    panels[3]["layer"].insert(0, vega.layer(vega.mark("rule", color=FAINT), transform=at_zero, **zero))
     if pictured:
         panels.insert(0, _picture())
     loss = (
@@ -136,23 +122,21 @@ def distillation_explorer(
         " + format(1 - alpha, '.2f') + ' × ' + format(here.hard, '.3f') + ' = '"
         " + format(alpha * here.soft[ti] + (1 - alpha) * here.hard, '.3f') + ' nats'"
     )
-    several = slider("example", f"example, 1 to {len(made)}", 1, len(made), 1, 1, width=max(60, 24 * len(made)))
     params = [
-        *(several if len(made) > 1 else [{"name": "example", "value": 1}]),
-        *slider("ti", "temperature T, from 0.5 (left) to 20 (right)", 0, len(TEMPERATURES) - 1, 1, ONE),
-        *slider("alpha", "α, the teachers' share of the loss", 0, 1, 0.05, 0.5),
-        {"name": "stops", "value": list(TEMPERATURES)},
-        {"name": "T", "expr": "stops[ti]"},
-        {"name": "tables", "value": [one["table"] for one in made]},
-        {"name": "ex", "expr": "example - 1"},
-        {"name": "here", "expr": "tables[ex]"},
+        *vega.numbered("example", f"example, 1 to {len(made)}", len(made)),
+        *vega.slider("ti", "temperature T, from 0.5 (left) to 20 (right)", 0, len(TEMPERATURES) - 1, 1, ONE),
+        *vega.slider("alpha", "α, the teachers' share of the loss", 0, 1, 0.05, 0.5),
+        *vega.given(stops=list(TEMPERATURES)),
+        *vega.computed(T="stops[ti]"),
+        *vega.given(tables=[one["table"] for one in made]),
+        *vega.computed(ex="example - 1", here="tables[ex]"),
     ]
     said = "ticks: the single teachers; push: −∂ loss / ∂ logit = α T (p − q at T) + (1 − α) (truth − q at T = 1)"
-    chart = {"data": {"values": rows}, "transform": transform, "hconcat": panels, "spacing": GAP, "bounds": "flush"}
-    spec = {"title": heading(title, context, said), "params": params, "spacing": 14}
-    spec["vconcat"] = [text_lines(["here.name", "here.truth"], WIDTH), chart, text_lines([loss], WIDTH)]
-    text = [opening(title, context), *(one["text"] for one in made)]
-    return LiveChart(spec, " ".join([*text, f"Sliders: {'example, ' if len(made) > 1 else ''}temperature T, α."]))
+    chart = {"data": {"values": rows}, "transform": transform, **vega.hconcat(*panels, spacing=GAP)}
+    panels = [text_lines(["here.name", "here.truth"], WIDTH), chart, text_lines([loss], WIDTH)]
+    text = " ".join(one["text"] for one in made)
+    sliders = f"Sliders: {'example, ' if len(made) > 1 else ''}temperature T, α."
+    return live_chart(title, context, [said], f"{text} {sliders}", params, panels, spacing=14)
 
 
 def _checked(name: str, example: Example) -> tuple[Tensor, Tensor, Example]:
@@ -193,28 +177,13 @@ def _prepared(e: int, name: str, checked: tuple[Tensor, Tensor, Example]) -> dic
         ids = ids[alone[ids].argsort(descending=True, stable=True)]
     labels = [token_label(example.labels[i]) for i in ids.tolist()]
     rows = [
-        {
-            "e": e,
-            "row": r,
-            "m": len(log_probs) - 1,
-            "label": label,
-            "truth": int(i == truth),
-            "z": [json_log(x, 6) for x in z],
-        }
-        for r, (i, label, z) in enumerate(zip(ids.tolist(), labels, log_probs[:, ids].T.tolist()), 1)
+        {"label": label, "truth": int(i == truth), "z": [json_log(x, 6) for x in z]}
+        for i, label, z in zip(ids.tolist(), labels, log_probs[:, ids].T.tolist())
     ]
     if C > len(ids):
-        rows.append(
-            {
-                "e": e,
-                "row": len(rows) + 1,
-                "m": len(log_probs) - 1,
-                "label": f"{C - len(ids):,} others",
-                "truth": 0,
-                "r": 1,
-            }
-        )
-    for row in rows:
+        rows.append({"label": f"{C - len(ids):,} others", "truth": 0, "r": 1})
+    for r, row in enumerate(rows, 1):
+        row |= {"e": e, "row": r, "m": len(log_probs) - 1}
         row["shown"] = f"{TRUE} {row['label']}" if row["truth"] else row["label"]
 
     T = torch.tensor(TEMPERATURES, dtype=log_probs.dtype)
@@ -227,15 +196,14 @@ def _prepared(e: int, name: str, checked: tuple[Tensor, Tensor, Example]) -> dic
     others[ids] = False
     push = torch.cat([T[:, None] * (p - q), (one_hot(torch.tensor(truth), C) - q[ONE])[None]])  # α = 1, then α = 0
     pushes = torch.cat([push[:, ids], push[:, others].sum(dim=1, keepdim=True)], dim=1)
+    # T multiplies the rounding error in the push: nine digits.
+    rest = shorts(softened[:, :, others].sum(dim=2).tolist(), 9)
     table = {
         "name": f"example {e + 1}: {name}",
         "truth": f"truth {TRUE} {token_label(example.labels[truth])}",
         "logZ": [[round(x, 6) for x in line] for line in scaled.logsumexp(dim=2).tolist()],
-        # T multiplies the rounding error in the push: nine digits.
-        "rest": [[float(f"{x:.9g}") for x in line] for line in softened[:, :, others].sum(dim=2).tolist()]
-        if others.any()
-        else [],
-        "entropy": [[short(x / math.log(2)) for x in torch.special.entr(of).sum(dim=1).tolist()] for of in (p, q)],
+        "rest": rest if others.any() else [],
+        "entropy": [shorts((torch.special.entr(of).sum(dim=1) / math.log(2)).tolist()) for of in (p, q)],
         "soft": [short(loss.item()) for loss in soft],
         "hard": short(cross_entropy(student[None], torch.tensor([truth])).item()),
         "image": [round(x, 3) for x in image.tolist()],
@@ -251,39 +219,22 @@ def _prepared(e: int, name: str, checked: tuple[Tensor, Tensor, Example]) -> dic
 def _ticks(teachers: list[str], x: dict) -> dict:
     """A tick at each teacher's own probability."""
     each = [{"fold": teachers, "as": ["who", "one"]}, {"filter": "isValid(datum.one)"}]
-    mark = {
-        "type": "tick",
-        "orient": "vertical",
-        "thickness": 1.5,
-        "size": ROW - 9,
-        "color": INK,
-        "opacity": 1,
-        "aria": False,
-    }
-    return {"transform": each, "mark": mark, "encoding": {"x": {**x, "field": "one"}}}
+    tick = vega.mark("tick", orient="vertical", thickness=1.5, size=ROW - 9, color=INK, opacity=1, aria=False)
+    return vega.layer(tick, transform=each, x={**x, "field": "one"})
 
 
 def _picture() -> dict:
     """The image of the example, dark on white, with a frame."""
-    size = SIDE * PIXEL
     axis = {"type": "ordinal", "axis": None, "scale": {"domain": list(range(SIDE)), "padding": 0}}
-    grey = {
-        "field": "grey",
-        "type": "quantitative",
-        "legend": None,
-        "scale": {"domain": [0, 1], "range": ["#FFFFFF", "#000000"]},
-    }
+    shade = {"domain": [0, 1], "range": ["#FFFFFF", "#000000"]}
     place = [
-        calculate("x", f"datum.i % {SIDE}"),
-        calculate("y", f"floor(datum.i / {SIDE})"),
-        calculate("grey", "here.image[datum.i]"),
+        vega.calculate("x", f"datum.i % {SIDE}"),
+        vega.calculate("y", f"floor(datum.i / {SIDE})"),
+        vega.calculate("grey", "here.image[datum.i]"),
+        {"filter": "isValid(datum.grey)"},
     ]
-    return {
-        "width": size,
-        "height": size,
-        "view": {"stroke": FAINT},
-        "data": {"sequence": {"start": 0, "stop": SIDE**2, "as": "i"}},
-        "transform": [*place, {"filter": "isValid(datum.grey)"}],
-        "mark": {"type": "rect", "aria": False},
-        "encoding": {"x": {**axis, "field": "x"}, "y": {**axis, "field": "y"}, "color": grey},
-    }
+    data = {"sequence": {"start": 0, "stop": SIDE**2, "as": "i"}}
+    looks = {"x": {**axis, "field": "x"}, "y": {**axis, "field": "y"}}
+    looks["color"] = vega.quantitative("grey", legend=None, scale=shade)
+    cells = vega.layer(vega.mark("rect", aria=False), data=data, transform=place, **looks)
+    return vega.panel(SIDE * PIXEL, SIDE * PIXEL, view={"stroke": FAINT}, **cells)

@@ -1,5 +1,4 @@
-"""The live chart of a grid of measurements: the scores of several methods over one setting, a slider for another
-setting."""
+"""The live chart of a grid of measurements: scores of several methods over one setting, a slider for another one."""
 
 from __future__ import annotations
 
@@ -11,23 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_utils.explore.chart import (
-    LINE,
-    ROW,
-    TEXT_COLOURS,
-    LiveChart,
-    calculate,
-    decimals,
-    heading,
-    name_spots,
-    opening,
-    row_axis,
-    seen_points,
-    short,
-    stacked_numbers,
-    stop_slider,
-)
-from course_utils.explore.style import INK, MEMBER_COLOURS
+from course_utils.explore import vega
+from course_utils.explore.chart import ROW, LiveChart, decimals, live_chart, row_axis, short, shorts
+from course_utils.explore.labels import name_spots, seen_points, stacked_numbers, with_room
+from course_utils.explore.style import INK, MEMBER_COLOURS, TEXT_COLOURS
 
 WIDTH, HEIGHT, AXIS = 690, 300, 34  # pixels: of the panel, and left of it for the axis
 DOT = 7  # pixels: radius of a dot, which stays inside, so that nothing is laid out again
@@ -38,8 +24,7 @@ BEST = "◇"
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """What is drawn: methods (M, outer, x), where a method without x stays the same along it, and references
-    (R, outer)."""
+    """What is drawn: methods (M, outer, x), those without x the same along it, and references (R, outer)."""
 
     names: list[str]
     scores: Tensor
@@ -66,54 +51,35 @@ def grid_explorer(
     title: str,
     context: str = "",
 ) -> LiveChart:
-    """A score of up to six methods over x, with a slider for x and, if there is a second axis, one that changes the
-    curves.
+    """A score of up to six methods over x, with a slider for x and for the second axis, if there is one.
 
     axes: one or two names -> stops, in rising order, of which the last is x. The slider is called by the whole name and
     the text by what stands before its comma: {"n, number of tasks": [2, 4, 6], "λ, scale": [0, 0.5, 1]}. scores: method
     -> (n_outer, n_x), or (n_outer,) if it has no x (a horizontal line); with one axis (n_x,) or one number. measure:
     what the scores are; better: "lower" or "higher"; each method's best x gets a mark. reference: up to three names
-    -> (n_outer,)
-    or one number: dashed lines. Scores that are far worse than all that must be seen
-    (each method's best, the horizontal lines) lie beyond the axis, and their numbers say so by an arrow. Raises
-    ValueError: axes that are none or do not rise, shapes that do not fit them, scores that are not finite, too many
-    names.
+    -> (n_outer,) or one number: dashed lines. Scores that are far worse than all that must be seen (each method's best,
+    the horizontal lines) lie beyond the axis, and their numbers say so by an arrow. Raises ValueError: axes that are
+    none or do not rise, shapes that do not fit them, scores that are not finite, too many names.
     """
     grid = _checked(scores, axes, better, reference or {})
     digits = decimals(_must_see(grid))
     low, high = _domain(grid)
     (x_name, stops), x_symbol = grid.x, _symbol(grid.x[0])
-    params = stop_slider("xs", x_name, stops, len(stops) // 2)
+    params = vega.stop_slider("xs", x_name, stops, len(stops) // 2)
     now = f"{_quoted(f'{x_symbol} = ')} + format(xs, '.6~g')"
     if grid.outer:
-        params = [*stop_slider("outer", *grid.outer, 0), *params]
+        params = [*vega.stop_slider("outer", *grid.outer, 0), *params]
         now = f"{_quoted(f'{_symbol(grid.outer[0])} = ')} + format(outer, '.6~g') + ', ' + {now}"
     else:
-        params.append({"name": "outer_i", "value": 0})
-    params.append(
-        {"name": "scores", "value": [[[short(v) for v in line] for line in one] for one in grid.scores.tolist()]}
-    )
-    panel = {
-        "title": {
-            "text": {"expr": f"{_quoted(f'{measure} ({better} is better); ')} + {now}"},
-            "frame": "group",
-            "offset": 6,
-        },
-        "width": WIDTH,
-        "height": HEIGHT,
-        "layer": _layers(grid, digits, low, high),
-    }
-    text = [opening(title, context), f"{measure.capitalize()}, {better} is better."]
-    text.append(_in_words(grid, digits))
+        params += vega.given(outer_i=0)
+    params += vega.given(scores=shorts(grid.scores.tolist()))
+    shown = vega.caption({"expr": f"{_quoted(f'{measure} ({better} is better); ')} + {now}"}, 6)
+    panels = [vega.panel(WIDTH, HEIGHT, shown, layer=_layers(grid, digits, low, high)), _bests(grid, digits)]
+    text = f"{measure.capitalize()}, {better} is better. {_in_words(grid, digits)}"
     sliders = ", ".join(_symbol(name) for name in axes)
     said = f"{BEST} best {x_symbol} of a method" + ("; dashed: for comparison" if grid.marks else "")
-    spec = {
-        "title": heading(title, context, said),
-        "params": params,
-        "vconcat": [panel, _bests(grid, digits)],
-        "spacing": 12,
-    }
-    return LiveChart(spec, " ".join([*text, f"Slider{'s' if grid.outer else ''}: {sliders}."]))
+    text += f" Slider{'s' if grid.outer else ''}: {sliders}."
+    return live_chart(title, context, [said], text, params, panels, spacing=12)
 
 
 def _checked(scores: Mapping, axes: Mapping, better: str, reference: Mapping) -> _Grid:
@@ -176,20 +142,17 @@ def _domain(grid: _Grid) -> tuple[float, float]:
             high = min(high, low + ROOM * span)
         else:
             low = max(low, high - ROOM * span)
-    room = 1.8 * LINE
-    margin = room / (HEIGHT - 2 * room) * ((high - low) or 0.1)
-    return short(low - margin), short(high + margin)
+    low, high = with_room(low, high, HEIGHT)
+    return short(low), short(high)
 
 
 def _layers(grid: _Grid, digits: int, low: float, high: float) -> list[dict]:
     """The curves, the lines of reference, their names, the best marks, the dots and their numbers."""
     (x_name, stops), here = grid.x, [{"filter": "datum.o == outer_i"}]
-    x = {"field": "x", "type": "quantitative", "scale": {"domain": [stops[0], stops[-1]], "nice": False, "zero": False}}
-    x["scale"]["range"] = [DOT, WIDTH - DOT]
-    x["axis"] = {"title": x_name, "grid": False, "tickCount": 8, "format": "~g"}
-    y = {"field": "y", "type": "quantitative", "scale": {"domain": [low, high], "nice": False, "zero": False}}
+    x = vega.quantitative("x", axis={"title": x_name, "grid": False, "tickCount": 8, "format": "~g"})
+    x["scale"] = {"domain": [stops[0], stops[-1]], "range": [DOT, WIDTH - DOT], "nice": False, "zero": False}
+    y = vega.quantitative("y", scale={"domain": [low, high], "nice": False, "zero": False})
     y["axis"] = {"title": None, "tickCount": 6, "minExtent": AXIS, "format": "~g"}
-    colour = {"field": "colour", "type": "nominal", "scale": None}
     outer, methods = range(grid.scores.shape[1]), range(len(grid.names))
     points = [
         {"o": o, "c": c, "x": stop, "y": short(v), "colour": MEMBER_COLOURS[c]}
@@ -198,83 +161,41 @@ def _layers(grid: _Grid, digits: int, low: float, high: float) -> list[dict]:
         for stop, v in zip(stops, grid.scores[c, o].tolist())
     ]
     tops = [
-        {
-            "o": o,
-            "x": stops[i],
-            "y": short(grid.scores[c, o, i].item()),
-            "colour": MEMBER_COLOURS[c],
-            "described": f"best of {grid.names[c]} at {_symbol(x_name)} = {stops[i]:g}",
-        }
+        {"o": o, "x": stops[i], "y": short(grid.scores[c, o, i].item()), "colour": MEMBER_COLOURS[c]}
+        | {"described": f"best of {grid.names[c]} at {_symbol(x_name)} = {stops[i]:g}"}
         for c in methods
         if not grid.flat[c]
         for o, i in enumerate(grid.best[c].tolist())
     ]
     dots = [{"c": c, "name": n, "colour": MEMBER_COLOURS[c], "text": TEXT_COLOURS[c]} for c, n in enumerate(grid.names)]
     edge = DOT * (high - low) / HEIGHT
+    told = f"datum.name + ' ' + format(datum.score, '.5f') + {_quoted(f' at {_symbol(x_name)} = ')} + xs"
     moving = [
-        calculate("x", "xs"),
-        calculate("score", "scores[datum.c][outer_i][xs_i]"),
-        calculate("y", f"clamp(datum.score, {low + edge}, {high - edge})"),
-        calculate(
-            "described", f"datum.name + ' ' + format(datum.score, '.5f') + {_quoted(f' at {_symbol(x_name)} = ')} + xs"
-        ),
+        vega.calculate("x", "xs"),
+        vega.calculate("score", "scores[datum.c][outer_i][xs_i]"),
+        vega.calculate("y", f"clamp(datum.score, {low + edge}, {high - edge})"),
+        vega.calculate("described", told),
     ]
     moved = {"data": {"values": dots}, "transform": moving}
     arrow = f"(datum.score > {high} ? ' ↑' : datum.score < {low} ? ' ↓' : '')"
     number = f"format(datum.score, '.{digits}f') + {arrow}"
     right = f"xs > {stops[0] + 0.9 * (stops[-1] - stops[0])}"
-    detail, described = {"field": "c", "type": "nominal"}, {"description": {"field": "described", "type": "nominal"}}
-    written = {"x": {**x, "field": "nx"}, "y": {**y, "field": "ny"}, "text": {"field": "name", "type": "nominal"}}
-    drawn = {"x": x, "y": y, "color": colour}
-    names = {"data": {"values": _names(grid, digits, low, high)}, "transform": here}
-    rules = [
-        {
-            "data": {"values": [{"o": o, "y": short(v)} for o, v in enumerate(line.tolist())]},
-            "transform": here,
-            "mark": {"type": "rule", "strokeDash": dash, "strokeWidth": 1.5, "color": INK, "aria": False},
-            "encoding": {"y": y},
-        }
-        for dash, line in zip(DASHES, grid.references)
-    ]
-    diamond = {
-        "type": "point",
-        "shape": "diamond",
-        "filled": True,
-        "fill": "white",
-        "size": 110,
-        "strokeWidth": 2,
-        "opacity": 1,
-    }
+    written = {"x": {**x, "field": "nx"}, "y": {**y, "field": "ny"}, "text": vega.nominal("name"), "color": vega.COLOUR}
+    curve = vega.mark("line", strokeWidth=3, clip=True, aria=False)
+    diamond = vega.dot(110, shape="diamond", fill="white", strokeWidth=2)
+    rules = []
+    for dash, line in zip(DASHES, grid.references):
+        rule = vega.mark("rule", strokeDash=dash, strokeWidth=1.5, color=INK, aria=False)
+        rows = [{"o": o, "y": short(v)} for o, v in enumerate(line.tolist())]
+        rules.append(vega.layer(rule, data=rows, transform=here, y=y))
+    now = vega.mark("rule", color=INK, opacity=0.35, aria=False)
     return [
         *rules,
-        {
-            "data": {"values": points},
-            "transform": here,
-            "mark": {"type": "line", "strokeWidth": 3, "clip": True, "aria": False},
-            "encoding": {**drawn, "detail": detail},
-        },
-        {
-            "data": {"values": dots[:1]},
-            "transform": moving[:1],
-            "mark": {"type": "rule", "color": INK, "opacity": 0.35, "aria": False},
-            "encoding": {"x": x},
-        },
-        {
-            "data": {"values": tops},
-            "transform": here,
-            "mark": diamond,
-            "encoding": {"x": x, "y": y, "stroke": colour, **described},
-        },
-        {
-            **names,
-            "mark": {"type": "text", "fontSize": 12},
-            "encoding": {**written, "color": colour},
-        },
-        {
-            **moved,
-            "mark": {"type": "point", "filled": True, "size": 120, "stroke": INK, "opacity": 1},
-            "encoding": {**drawn, **described},
-        },
+        vega.layer(curve, data=points, transform=here, x=x, y=y, color=vega.COLOUR, detail=vega.nominal("c")),
+        vega.layer(now, data=dots[:1], transform=moving[:1], x=x),
+        vega.layer(diamond, data=tops, transform=here, x=x, y=y, stroke=vega.COLOUR, **vega.DESCRIBED),
+        vega.layer(vega.mark("text", fontSize=12), data=_names(grid, digits, low, high), transform=here, **written),
+        vega.layer(vega.dot(120, stroke=INK), **moved, x=x, y=y, color=vega.COLOUR, **vega.DESCRIBED),
         *stacked_numbers(moved, x, y, number, len(dots), HEIGHT, right),
     ]
 
@@ -307,20 +228,10 @@ def _bests(grid: _Grid, digits: int) -> dict:
         for c, said in enumerate(_best_words(grid, o, digits))
     ]
     n_rows = rows[-1]["row"]
-    encoding = {
-        "x": {"field": "left", "type": "quantitative", "axis": None, "scale": {"domain": [0, 1]}},
-        "y": row_axis(n_rows),
-        "text": {"field": "said", "type": "nominal"},
-        "color": {"field": "colour", "type": "nominal", "scale": None},
-    }
-    mark = {"type": "text", "align": "left", "fontSize": 12}
-    panel = {
-        "width": WIDTH,
-        "height": n_rows * ROW,
-        "data": {"values": rows},
-        "transform": [{"filter": "datum.o == outer_i"}],
-    }
-    return {**panel, "mark": mark, "encoding": encoding}
+    place = {"x": vega.quantitative("left", axis=None, scale={"domain": [0, 1]}), "y": row_axis(n_rows)}
+    text, here = vega.mark("text", align="left", fontSize=12), [{"filter": "datum.o == outer_i"}]
+    said = vega.layer(text, data=rows, transform=here, **place, text=vega.nominal("said"), color=vega.COLOUR)
+    return vega.panel(WIDTH, n_rows * ROW, **said)
 
 
 def _compared(grid: _Grid, o: int, digits: int) -> list[str]:

@@ -7,21 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from course_utils.explore.chart import (
-    LINE,
-    TEXT_COLOURS,
-    LiveChart,
-    calculate,
-    decimals,
-    heading,
-    name_spots,
-    opening,
-    seen_points,
-    short,
-    slider,
-    stacked_numbers,
-)
-from course_utils.explore.style import INK, MEMBER_COLOURS
+from course_utils.explore import vega
+from course_utils.explore.chart import LiveChart, decimals, live_chart, short, shorts
+from course_utils.explore.labels import name_spots, seen_points, stacked_numbers, with_room, written_at
+from course_utils.explore.style import INK, MEMBER_COLOURS, TEXT_COLOURS
 
 WIDTH, HEIGHT, SECOND_HEIGHT = 660, 230, 130  # pixels
 
@@ -45,9 +34,8 @@ def path_explorer(
     Raises ValueError: no names or too many, curves of different lengths or with fewer than three points, numbers that
     are not finite, accuracies outside [0, 1] or of other names. Source: Frankle et al. (2020), section 2.
     """
-    from course_utils.merging.alignment import (
-        loss_barrier,
-    )  # only here: it brings SciPy, which the other charts do not need
+    # Only here: it brings SciPy, which the other charts do not need.
+    from course_utils.merging.alignment import loss_barrier
 
     names, losses = list(curves), _stacked(curves, "curves")  # (curves, n)
     ends = ("A", "B") if labels is None else tuple(labels)
@@ -61,14 +49,12 @@ def path_explorer(
     panels[0]["layer"] = [*_chords(losses, barriers, _x(None if second else axis)), *panels[0]["layer"]]
     n = losses.shape[1]
     params = [
-        *slider("t", f"position t from {ends[0]} (0) to {ends[1]} (1)", 0, 1, 0.01, 0),
+        *vega.slider("t", f"position t from {ends[0]} (0) to {ends[1]} (1)", 0, 1, 0.01, 0),
         # Between the points k and k + 1, at the share f of the way.
-        {"name": "k", "expr": f"min(floor(t * {n - 1}), {n - 2})"},
-        {"name": "f", "expr": f"t * {n - 1} - k"},
-        {"name": "losses", "value": _shorts(losses)},
+        *vega.computed(k=f"min(floor(t * {n - 1}), {n - 2})", f=f"t * {n - 1} - k"),
+        *vega.given(losses=shorts(losses.tolist())),
     ]
-    text = [opening(title, context)]
-    text.append(f"{measure.capitalize()} on the straight path from {ends[0]} (t = 0) to {ends[1]} (t = 1):")
+    text = [f"{measure.capitalize()} on the straight path from {ends[0]} (t = 0) to {ends[1]} (t = 1):"]
     text.append(_in_words(names, losses, barriers, digits))
     if second is not None:
         if list(second) != names:
@@ -79,12 +65,12 @@ def path_explorer(
         if not ((accuracies >= 0) & (accuracies <= 1)).all():
             raise ValueError("second needs accuracies, numbers from 0 to 1")
         panels.append(_panel(accuracies, names, names, "accuracies", "accuracy", SECOND_HEIGHT, axis, 3))
-        params.append({"name": "accuracies", "value": _shorts(accuracies)})
+        params += vega.given(accuracies=shorts(accuracies.tolist()))
         lowest = ", ".join(f"{name} {low:.2f}" for name, low in zip(names, accuracies.amin(dim=1).tolist()))
         text.append(f"Lowest accuracy on the path: {lowest}.")
     said = "dashed: the straight line between a curve's ends; barrier: how far the curve rises above it"
-    spec = {"title": heading(title, context, said), "params": params, "vconcat": panels, "spacing": 16}
-    return LiveChart(spec, " ".join([*text, "Slider: position t."]))
+    text.append("Slider: position t.")
+    return live_chart(title, context, [said], " ".join(text), params, panels, spacing=16)
 
 
 def _stacked(curves: dict, what: str) -> Tensor:
@@ -101,28 +87,16 @@ def _stacked(curves: dict, what: str) -> Tensor:
     return stacked
 
 
-def _shorts(values: Tensor) -> list[list[float]]:
-    return [[short(value) for value in row] for row in values.tolist()]
-
-
-def _domain(values: Tensor, height: int) -> list[float]:
-    """The ends of the vertical axis: all values, and room for a line of text above and below them."""
-    low, high = values.min().item(), values.max().item()
-    room = 1.8 * LINE
-    margin = room / (height - 2 * room) * ((high - low) or 0.1)
-    return [low - margin, high + margin]
-
-
 def _x(title: str | None) -> dict:
     axis = {"title": title, "values": [0, 0.2, 0.4, 0.6, 0.8, 1], "grid": False, "labels": title is not None}
-    return {"field": "t", "type": "quantitative", "scale": {"domain": [0, 1], "nice": False}, "axis": axis}
+    return vega.quantitative("t", scale={"domain": [0, 1], "nice": False}, axis=axis)
 
 
 def _points(values: Tensor) -> list[dict]:
     t = torch.linspace(0, 1, values.shape[1], dtype=torch.float64).tolist()
     return [
-        {"c": c, "t": round(x, 5), "y": y, "colour": MEMBER_COLOURS[c]}
-        for c, row in enumerate(_shorts(values))
+        {"c": c, "t": round(x, 5), "y": short(y), "colour": MEMBER_COLOURS[c]}
+        for c, row in enumerate(values.tolist())
         for x, y in zip(t, row)
     ]
 
@@ -138,41 +112,26 @@ def _panel(
     digits: int,
 ) -> dict:
     """A panel of ``values`` (curves, n) over t, ``written`` beside the curves, and a dot with its number on each."""
-    low, high = _domain(values, height)
-    x = _x(axis)
-    y = {"field": "y", "type": "quantitative", "scale": {"domain": [low, high], "nice": False, "zero": False}}
+    low, high = with_room(values.min().item(), values.max().item(), height)
+    x, y = _x(axis), vega.quantitative("y", scale={"domain": [low, high], "nice": False, "zero": False})
     y["axis"] = {"title": None, "tickCount": 5 if height == HEIGHT else 4, "minExtent": 34, "format": "~g"}
-    colour = {"field": "colour", "type": "nominal", "scale": None}
     at = [{"c": c, "name": n, "colour": MEMBER_COLOURS[c], "text": TEXT_COLOURS[c]} for c, n in enumerate(names)]
     moving = [
-        calculate("t", "t"),
-        calculate("y", f"{param}[datum.c][k] * (1 - f) + {param}[datum.c][k + 1] * f"),
-        calculate("described", "datum.name + ' ' + format(datum.y, '.5f') + ' at t = ' + format(t, '.2f')"),
+        vega.calculate("t", "t"),
+        vega.calculate("y", f"{param}[datum.c][k] * (1 - f) + {param}[datum.c][k + 1] * f"),
+        vega.calculate("described", "datum.name + ' ' + format(datum.y, '.5f') + ' at t = ' + format(t, '.2f')"),
     ]
+    moved = {"data": {"values": at}, "transform": moving}
+    curve, now = vega.mark("line", strokeWidth=3), vega.mark("rule", color=INK, opacity=0.35)
     number = f"format(datum.y, '.{digits}f')"
     layers = [
-        {
-            "data": {"values": _points(values)},
-            "mark": {"type": "line", "strokeWidth": 3},
-            "encoding": {"x": x, "y": y, "color": colour, "detail": {"field": "c", "type": "nominal"}},
-        },
+        vega.layer(curve, data=_points(values), x=x, y=y, color=vega.COLOUR, detail=vega.nominal("c")),
         *_names(values, written, low, high, height),
-        {
-            "data": {"values": at[:1]},
-            "transform": moving[:1],
-            "mark": {"type": "rule", "color": INK, "opacity": 0.35},
-            "encoding": {"x": x},
-        },
-        {
-            "data": {"values": at},
-            "transform": moving,
-            "mark": {"type": "point", "filled": True, "size": 120, "stroke": INK, "opacity": 1},
-            "encoding": {"x": x, "y": y, "color": colour, "description": {"field": "described", "type": "nominal"}},
-        },
-        *stacked_numbers({"data": {"values": at}, "transform": moving}, x, y, number, len(names), height, "t > 0.92"),
+        vega.layer(now, data=at[:1], transform=moving[:1], x=x),
+        vega.layer(vega.dot(120, stroke=INK), **moved, x=x, y=y, color=vega.COLOUR, **vega.DESCRIBED),
+        *stacked_numbers(moved, x, y, number, len(names), height, "t > 0.92"),
     ]
-    heading = {"text": measure, "frame": "group", "offset": 4}
-    return {"title": heading, "width": WIDTH, "height": height, "layer": layers}
+    return vega.panel(WIDTH, height, vega.caption(measure, 4), layer=layers)
 
 
 def _names(values: Tensor, written: list[str], low: float, high: float, height: int) -> list[dict]:
@@ -181,11 +140,8 @@ def _names(values: Tensor, written: list[str], low: float, high: float, height: 
     across = torch.linspace(0, WIDTH, values.shape[1], dtype=torch.float64)
     down = height * (high - values) / (high - low)
     seen = [seen_points(torch.stack([across, row], dim=1), size) for row in down]
-    layers = []
-    for name, spot, colour in zip(written, name_spots(seen, written, size), TEXT_COLOURS):
-        mark = {"type": "text", "text": name, "x": round(float(spot[0])), "y": round(float(spot[1])), "fontSize": 12}
-        layers.append({"data": {"values": [{}]}, "mark": {**mark, "color": colour}})
-    return layers
+    placed = zip(written, name_spots(seen, written, size), TEXT_COLOURS)
+    return [vega.layer(written_at(spot, name, color=colour), data=[{}]) for name, spot, colour in placed]
 
 
 def _chords(losses: Tensor, barriers: list[float], x: dict) -> list[dict]:
@@ -194,29 +150,17 @@ def _chords(losses: Tensor, barriers: list[float], x: dict) -> list[dict]:
     chords = (1 - t) * losses[:, :1] + t * losses[:, -1:]  # (curves, n)
     highest = (losses - chords).argmax(dim=1).tolist()
     ends = [point for point in _points(losses) if point["t"] in (0, 1)]
-    heights = [
-        {
-            "t": round(t[i].item(), 5),
-            "y": short(losses[c, i].item()),
-            "y2": short(chords[c, i].item()),
-            "colour": colour,
-        }
-        for c, (i, colour) in enumerate(zip(highest, MEMBER_COLOURS))
-        if barriers[c] > 0
-    ]
-    y = {"field": "y", "type": "quantitative"}
-    colour = {"field": "colour", "type": "nominal", "scale": None}
+    heights = []
+    for c, i in enumerate(highest):
+        if barriers[c] > 0:
+            ends_at = {"y": short(losses[c, i].item()), "y2": short(chords[c, i].item())}
+            heights.append({"t": round(t[i].item(), 5), **ends_at, "colour": MEMBER_COLOURS[c]})
+    chord = vega.mark("line", strokeDash=[5, 4], strokeWidth=1.5, opacity=0.6)
+    rise = vega.mark("rule", strokeWidth=1, opacity=0.8)
+    place = {"x": x, "y": vega.quantitative("y"), "color": vega.COLOUR}
     return [
-        {
-            "data": {"values": ends},
-            "mark": {"type": "line", "strokeDash": [5, 4], "strokeWidth": 1.5, "opacity": 0.6},
-            "encoding": {"x": x, "y": y, "color": colour, "detail": {"field": "c", "type": "nominal"}},
-        },
-        {
-            "data": {"values": heights},
-            "mark": {"type": "rule", "strokeWidth": 1, "opacity": 0.8},
-            "encoding": {"x": x, "y": y, "y2": {"field": "y2"}, "color": colour},
-        },
+        vega.layer(chord, data=ends, **place, detail=vega.nominal("c")),
+        vega.layer(rise, data=heights, **place, y2={"field": "y2"}),
     ]
 
 

@@ -33,14 +33,11 @@ class MarkedEdits:
     def _repr_html_(self) -> str:
         rows = []
         for label, runs in self.lines:
-            marks = "".join(
-                f'<{TAGS[kind]} style="{STYLES[kind]}">{html.escape(text)}</{TAGS[kind]}>' for kind, text in runs
-            )
-            rows.append(
-                '<tr><th scope="row" '
-                f'style="text-align:left;white-space:nowrap;vertical-align:top">{html.escape(label)}</th>'
-                f'<td style="text-align:left;white-space:pre-wrap">{marks}</td></tr>'
-            )
+            tags = [(TAGS[kind], STYLES[kind], html.escape(text)) for kind, text in runs]
+            marks = "".join(f'<{tag} style="{style}">{text}</{tag}>' for tag, style, text in tags)
+            look = "text-align:left;white-space:nowrap;vertical-align:top"
+            head = f'<th scope="row" style="{look}">{html.escape(label)}</th>'
+            rows.append(f'<tr>{head}<td style="text-align:left;white-space:pre-wrap">{marks}</td></tr>')
         return f"<table>{''.join(rows)}</table>"
 
 
@@ -55,9 +52,8 @@ def marked_edits(
     """
     for _, runs in lines:
         if strange := {kind for kind, _ in runs} - SIGNS.keys():
-            raise ValueError(
-                f"runs must be of {', '.join(SIGNS)}, as edits.changes returns them, got {sorted(map(str, strange))}"
-            )
+            wanted = f"of {', '.join(SIGNS)}, as edits.changes returns them"
+            raise ValueError(f"runs must be {wanted}, got {sorted(map(str, strange))}")
     decode = decode or (lambda words: "".join(f"{word} " for word in words))
     return MarkedEdits(
         [(label, [(kind, _visible(kind, decode(tokens))) for kind, tokens in runs]) for label, runs in lines]

@@ -8,21 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from course_utils.explore.chart import (
-    ROW,
-    LiveChart,
-    calculate,
-    heading,
-    opening,
-    row_axis,
-    row_names,
-    short,
-    slider,
-    stop_slider,
-    text_lines,
-    token_label,
-)
+from course_utils.explore import vega
+from course_utils.explore.chart import ROW, LiveChart, how_many, live_chart, row_axis, row_names, shorts, text_lines
 from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
+from course_utils.explore.tokens import token_label
 from course_utils.moe.gating import cv_squared
 
 TEMPERATURES = (0.25, 0.35, 0.5, 0.7, 1, 1.4, 2, 2.8, 4)  # the stops of the T slider: about even in log T
@@ -32,7 +21,6 @@ NAMES, CELL = 76, 56  # pixels: at least, the names; at most, a cell (at least i
 PLOT, ABOVE = 84, 16  # pixels: height of the histogram, and what of it stays free for a number
 PALEST, LIGHT = 0.1, 0.86  # opacity of a chosen cell: of a gate of 0; from where white is easier to read than ink
 ONCE, EACH_EXPERT = {"filter": "datum.row == 1 && datum.c == 1"}, {"filter": "datum.row == 1"}
-DESCRIBED = {"description": {"field": "described", "type": "nominal"}}
 
 
 def routing_explorer(
@@ -65,46 +53,31 @@ def routing_explorer(
     labels = [token_label(token) for token in tokens]
     rows = [{"row": n + 1, "c": c + 1, "name": name} for n, name in enumerate(labels) for c in range(E)]
     params = [
-        *(
-            slider("layer", f"layer, 1 to {L}", 1, L, 1, 1, width=max(60, 24 * L))
-            if L > 1
-            else [{"name": "layer", "value": 1}]
-        ),
-        *slider("k", f"top-k, experts a token, 1 to {E}", 1, E, 1, int(top_k)),
-        *slider("a", "noise, times the router's own", 0, 2, 0.1, 0),
-        *stop_slider("T", "temperature T of the scores", TEMPERATURES, TEMPERATURES.index(1)),
-        {"name": "clean", "value": clean.tolist()},
-        {"name": "shake", "value": shake.tolist()},
-        {"name": "places", "value": places},
+        *vega.numbered("layer", f"layer, 1 to {L}", L),
+        *vega.slider("k", f"top-k, experts a token, 1 to {E}", 1, E, 1, int(top_k)),
+        *vega.slider("a", "noise, times the router's own", 0, 2, 0.1, 0),
+        *vega.stop_slider("T", "temperature T of the scores", TEMPERATURES, TEMPERATURES.index(1)),
+        *vega.given(clean=clean.tolist(), shake=shake.tolist(), places=places),
     ]
     names_width = max(NAMES, 7 * max(map(len, labels)) + 4)
     cell = min(CELL, (WIDTH - names_width - GAP) // E)
-    names = row_names("name", N, names_width)
-    names |= {"data": {"values": [{"row": n + 1, "name": name} for n, name in enumerate(labels)]}}
     said = "blue: chosen, the darker the larger the gate; hollow: not chosen; the gates of a row add up to 1"
     setting = (
         f"places[layer - 1] + ': top-' + k + ' of {E} experts, noise ' + format(a, '.1f') + ', T = ' + format(T, '~g')"
     )
-    spec = {
-        "title": heading(title, context, said),
-        "params": params,
-        "data": {"values": rows},
-        "transform": _steps(N, E),
-        "spacing": 12,
-    }
-    spec["vconcat"] = [
+    panels = [
         text_lines([setting], WIDTH),
-        {"hconcat": [names, _gates(N, E, cell)], "spacing": GAP, "bounds": "flush"},
-        {"hconcat": [_even(N, E, names_width), _loads(N, E, cell)], "spacing": GAP, "bounds": "flush"},
+        vega.hconcat(row_names("name", N, names_width, labels), _gates(N, E, cell), spacing=GAP),
+        vega.hconcat(_even(N, E, names_width), _loads(N, E, cell), spacing=GAP),
         _summary(N, E),
     ]
-    sliders = f"Sliders: {'layer, ' if L > 1 else ''}top-k, noise, T."
-    return LiveChart(spec, f"{opening(title, context)} {_in_words(clean[0], int(top_k), labels, places[0])} {sliders}")
+    text = f"{_in_words(clean[0], int(top_k), labels, places[0])} Sliders: {'layer, ' if L > 1 else ''}top-k, noise, T."
+    content = {"data": {"values": rows}, "transform": _steps(N, E), "spacing": 12}
+    return live_chart(title, context, [said], text, params, panels, **content)
 
 
 def _checked(logits, noise, std, tokens, top_k, layers) -> tuple[Tensor, Tensor]:
-    """The scores and what noise 1 adds to them, both (L, N, E) as the page gets them. Raises ValueError if that cannot
-    be drawn."""
+    """The scores and what noise 1 adds, both (L, N, E) as the page gets them. Raises ValueError if they do not fit."""
     given = {"logits": logits, "noise": noise} | ({} if std is None else {"std": std})
     given = {name: torch.as_tensor(x).detach().double() for name, x in given.items()}
     shape = given["logits"].shape
@@ -121,141 +94,94 @@ def _checked(logits, noise, std, tokens, top_k, layers) -> tuple[Tensor, Tensor]
     if std is not None and (given["std"] < 0).any():
         raise ValueError(f"std must not be negative, got {given['std'].min().item():g}: softplus makes it positive")
     if isinstance(tokens, str) or len(tokens) != N:
-        raise ValueError(
-            f"{N} rows of logits need a list of {N} tokens, got "
-            f"{'one string' if isinstance(tokens, str) else len(tokens)}"
-        )
+        raise ValueError(f"{N} rows of logits need a list of {N} tokens, got {how_many(tokens)}")
     if int(top_k) != top_k or not 1 <= top_k <= E:
         raise ValueError(f"top_k must be a whole number from 1 to the number of experts, {E}, got {top_k}")
     if layers is not None and len(layers) != L:
         raise ValueError(f"{L} layers of logits need as many names in layers, got {len(layers)}")
     both = given["logits"], given["noise"] * given.get("std", 1)
-    clean, shake = (torch.tensor([short(v) for v in x.flatten().tolist()], dtype=x.dtype).view(L, N, E) for x in both)
+    clean, shake = (torch.tensor(shorts(x.tolist()), dtype=x.dtype).view(L, N, E) for x in both)
     return clean, shake
 
 
 def _steps(N: int, E: int) -> list[dict]:
     """Scores, the k largest, gates, loads and the four summaries in Vega, for each token and expert."""
-
-    def joined(*ops: tuple[str, str, str], by: str | None = None) -> dict:
-        found = {"joinaggregate": [{"op": op, "field": field, "as": to} for op, field, to in ops]}
-        return found | ({"groupby": [by]} if by else {})
-
     at = "[layer - 1][datum.row - 1][datum.c - 1]"
-    order = [{"field": "H", "order": "descending"}, {"field": "c", "order": "ascending"}]  # ties: the lower index
     return [
-        calculate("H", f"clean{at} / T + a * shake{at}"),
-        {"window": [{"op": "row_number", "as": "rank"}], "sort": order, "groupby": ["row"]},
-        calculate("chosen", "datum.rank <= k ? 1 : 0"),
-        joined(("max", "H", "top"), by="row"),
-        calculate("weight", "datum.chosen ? exp(datum.H - datum.top) : 0"),
-        joined(("sum", "weight", "Z"), by="row"),
-        calculate("gate", "datum.weight / datum.Z"),
-        calculate("surprise", "datum.gate > 0 ? -datum.gate * log(datum.gate) : 0"),
-        joined(("sum", "surprise", "entropy"), by="row"),
-        joined(("sum", "chosen", "load"), by="c"),
-        calculate("spread", "exp(datum.entropy)"),
-        calculate("idle", "datum.load ? 0 : 1"),
+        vega.calculate("H", f"clean{at} / T + a * shake{at}"),
+        vega.row_number("rank", by=["row"], H="descending", c="ascending"),  # ties: the lower index
+        vega.calculate("chosen", "datum.rank <= k ? 1 : 0"),
+        vega.joinaggregate(("max", "H", "top"), by=["row"]),
+        vega.calculate("weight", "datum.chosen ? exp(datum.H - datum.top) : 0"),
+        vega.joinaggregate(("sum", "weight", "Z"), by=["row"]),
+        vega.calculate("gate", "datum.weight / datum.Z"),
+        vega.calculate("surprise", "datum.gate > 0 ? -datum.gate * log(datum.gate) : 0"),
+        vega.joinaggregate(("sum", "surprise", "entropy"), by=["row"]),
+        vega.joinaggregate(("sum", "chosen", "load"), by=["c"]),
+        vega.calculate("spread", "exp(datum.entropy)"),
+        vega.calculate("idle", "datum.load ? 0 : 1"),
         # Every expert has N rows and every token E: over all rows, mean and variance weigh them evenly.
-        joined(
+        vega.joinaggregate(
             ("variancep", "load", "variance"),
             ("max", "load", "largest"),
             ("sum", "idle", "empty"),
             ("mean", "spread", "effective"),
         ),
-        calculate("even", f"k * {N} / {E}"),
+        vega.calculate("even", f"k * {N} / {E}"),
     ]
-
-
-def _column(E: int) -> dict:
-    return {
-        "field": "c",
-        "type": "ordinal",
-        "axis": None,
-        "scale": {"type": "band", "domain": list(range(1, E + 1)), "padding": 0},
-    }
 
 
 def _gates(N: int, E: int, cell: int) -> dict:
     """The gates, tokens x experts, each with its number, under the numbers of the experts."""
-    x, y = _column(E), row_axis(N)
+    x, y = vega.band("c", E), row_axis(N)
     described = "datum.name + ', expert ' + datum.c + ': ' + (datum.chosen ? format(datum.gate, '.4f') : 'not chosen')"
     strength = f"datum.chosen ? {PALEST} + {round(1 - PALEST, 4)} * datum.gate : 0"
-    opacity = {"field": "strength", "type": "quantitative", "scale": None}
-    colour = {"condition": {"test": f"datum.strength > {LIGHT}", "value": "white"}, "value": INK}
-    number = {"x": x, "y": y, "color": colour, "text": {"field": "gate", "type": "quantitative", "format": ".2f"}}
+    opacity = vega.quantitative("strength", scale=None)
+    colour = vega.condition(f"datum.strength > {LIGHT}", "white", INK)
+    number = {"x": x, "y": y, "color": colour, "text": vega.quantitative("gate", format=".2f")}
+    cells = vega.mark("rect", fill=ROLE_COLOURS["core"], stroke=ROLE_COLOURS["other"], strokeWidth=0.6)
+    told = [vega.calculate("described", described)]
     heads = {"x": x, "y": {"value": -8}, "text": {"field": "c", "type": "ordinal"}}
     layers = [
-        {
-            "transform": [calculate("described", described)],
-            "mark": {"type": "rect", "fill": ROLE_COLOURS["core"], "stroke": ROLE_COLOURS["other"], "strokeWidth": 0.6},
-            "encoding": {"x": x, "y": y, "fillOpacity": opacity, **DESCRIBED},
-        },
-        {
-            "transform": [{"filter": "datum.chosen"}],
-            "mark": {"type": "text", "fontSize": 10, "aria": False},
-            "encoding": number,
-        },
-        {
-            "data": {"values": [{"c": c + 1} for c in range(E)]},
-            "mark": {"type": "text", "aria": False},
-            "encoding": heads,
-        },
+        vega.layer(cells, transform=told, x=x, y=y, fillOpacity=opacity, **vega.DESCRIBED),
+        vega.layer(vega.mark("text", fontSize=10, aria=False), transform=[{"filter": "datum.chosen"}], **number),
+        vega.layer(vega.mark("text", aria=False), data=[{"c": c + 1} for c in range(E)], **heads),
     ]
-    caption = {"text": "gate of each expert", "frame": "group", "offset": 18}
-    size = {"width": E * cell, "height": N * ROW}
-    return {"title": caption, **size, "transform": [calculate("strength", strength)], "layer": layers}
+    steps = [vega.calculate("strength", strength)]
+    return vega.panel(E * cell, N * ROW, vega.caption("gate of each expert", 18), transform=steps, layer=layers)
 
 
 def _height(field: str, N: int) -> dict:
     """The axis of loads: an expert has at most all N tokens, so that nothing is laid out again."""
     scale = {"domain": [0, N], "range": [PLOT, ABOVE], "nice": False}
-    return {"field": field, "type": "quantitative", "axis": None, "stack": None, "scale": scale}
+    return vega.quantitative(field, axis=None, stack=None, scale=scale)
 
 
 def _even(N: int, E: int, width: int) -> dict:
     """The name of the line at the even load, beside the histogram."""
-    mark = {"type": "text", "align": "right", "x": width, "color": ROLE_COLOURS["negative"]}
-    encoding = {"y": _height("even", N), "text": {"field": "words", "type": "nominal"}}
-    words = calculate("words", "'even ' + format(datum.even, '.4~g')")
-    return {"width": width, "height": PLOT, "transform": [ONCE, words], "mark": mark, "encoding": encoding}
+    name = vega.mark("text", align="right", x=width, color=ROLE_COLOURS["negative"])
+    steps = [ONCE, vega.calculate("words", "'even ' + format(datum.even, '.4~g')")]
+    words = vega.layer(name, transform=steps, y=_height("even", N), text=vega.nominal("words"))
+    return vega.panel(width, PLOT, **words)
 
 
 def _loads(N: int, E: int, cell: int) -> dict:
     """The number of tokens of each expert, under its column, and the line at the even load."""
-    x, y = _column(E), _height("load", N)
-    described = "'expert ' + datum.c + ' has ' + datum.load + ' tokens'"
-    line = {"x": {"value": 0}, "x2": {"value": E * cell}, "y": _height("even", N)}
-    number = {"mark": {"type": "text", "dy": -8, "aria": False}}
-    number["encoding"] = {"x": x, "y": y, "text": {"field": "load", "type": "quantitative"}}
-    halo = {
-        **number,
-        "mark": {**number["mark"], "stroke": "white", "strokeWidth": 4},
-    }  # the line may run behind a number
+    x, y = vega.band("c", E), _height("load", N)
+    told = [vega.calculate("described", "'expert ' + datum.c + ' has ' + datum.load + ' tokens'")]
+    across = {"x": {"value": 0}, "x2": {"value": E * cell}}
+    number, halo = vega.mark("text", dy=-8, aria=False), {"stroke": "white", "strokeWidth": 4}
+    bar = vega.mark("bar", width=cell - 6, color=ROLE_COLOURS["core"], opacity=0.75)
+    even = vega.mark("rule", color=ROLE_COLOURS["negative"], strokeWidth=1.5, strokeDash=[5, 3], aria=False)
     layers = [
-        {
-            "transform": [calculate("described", described)],
-            "mark": {"type": "bar", "width": cell - 6, "color": ROLE_COLOURS["core"], "opacity": 0.75},
-            "encoding": {"x": x, "y": y, **DESCRIBED},
-        },
-        {
-            "transform": [ONCE],
-            "mark": {
-                "type": "rule",
-                "color": ROLE_COLOURS["negative"],
-                "strokeWidth": 1.5,
-                "strokeDash": [5, 3],
-                "aria": False,
-            },
-            "encoding": line,
-        },
-        {"data": {"values": [{}]}, "mark": {"type": "rule", "color": FAINT, "aria": False}}
-        | {"encoding": {"x": {"value": 0}, "x2": {"value": E * cell}, "y": {"value": PLOT}}},
-        halo,
-        number,
+        vega.layer(bar, transform=told, x=x, y=y, **vega.DESCRIBED),
+        vega.layer(even, transform=[ONCE], **across, y=_height("even", N)),
+        vega.layer(vega.mark("rule", color=FAINT, aria=False), data=[{}], **across, y={"value": PLOT}),
+        vega.layer({**number, **halo}, x=x, y=y, text=vega.quantitative("load")),  # the line may run behind a number
+        vega.layer(number, x=x, y=y, text=vega.quantitative("load")),
     ]
-    caption = {"text": "load: tokens of each expert", "frame": "group", "offset": 4}
-    return {"title": caption, "width": E * cell, "height": PLOT, "transform": [EACH_EXPERT], "layer": layers}
+    title = vega.caption("load: tokens of each expert", 4)
+    return vega.panel(E * cell, PLOT, title, transform=[EACH_EXPERT], layer=layers)
 
 
 def _summary(N: int, E: int) -> dict:
@@ -268,13 +194,12 @@ def _summary(N: int, E: int) -> dict:
         "'gates: ' + format(datum.effective, '.2f') + ' effective experts a token (mean of exp entropy; at "
         "most ' + k + ')'"
     )
-    mark = {"type": "text", "align": "left", "x": 0, "fontSize": 12, "limit": WIDTH}
-    layers = [
-        {"transform": [calculate("words", words)], "mark": {**mark, "y": ROW * i + ROW // 2}}
-        | {"encoding": {"text": {"field": "words", "type": "nominal"}}}
-        for i, words in enumerate((load, gates))
-    ]
-    return {"width": WIDTH, "height": 2 * ROW, "transform": [ONCE], "layer": layers}
+    line = vega.mark("text", align="left", x=0, fontSize=12, limit=WIDTH)
+    layers = []
+    for i, words in enumerate((load, gates)):
+        steps = [vega.calculate("words", words)]
+        layers.append(vega.layer({**line, "y": ROW * i + ROW // 2}, transform=steps, text=vega.nominal("words")))
+    return vega.panel(WIDTH, 2 * ROW, transform=[ONCE], layer=layers)
 
 
 def _in_words(scores: Tensor, k: int, labels: list[str], place: str) -> str:
@@ -284,9 +209,8 @@ def _in_words(scores: Tensor, k: int, labels: list[str], place: str) -> str:
     gates = torch.zeros_like(scores).scatter(1, kept, scores.gather(1, kept).softmax(dim=1))
     load = torch.bincount(kept.flatten(), minlength=E).double()
     effective = torch.special.entr(gates).sum(dim=1).exp().mean()
-    first = ", ".join(
-        f"{label} {i + 1} ({g[i]:.2f})" for label, i, g in zip(labels, kept[:, 0].tolist(), gates.tolist())
-    )
+    chosen = zip(labels, kept[:, 0].tolist(), gates.tolist())
+    first = ", ".join(f"{label} {i + 1} ({gate[i]:.2f})" for label, i, gate in chosen)
     loads = ", ".join(f"{int(x)}" for x in load)
     return (
         f"{place[:1].upper()}{place[1:]}, top-{k} of {E} experts, noise 0, T = 1. Each token's first expert (its "

@@ -10,26 +10,11 @@ import torch
 from torch import Tensor
 
 from course_utils.ensembling.negative_evidence import _nucleus
-from course_utils.explore.chart import (
-    OTHERS,
-    PALE,
-    ZERO,
-    LiveChart,
-    bars,
-    calculate,
-    describe,
-    distributions,
-    entropy_bits,
-    json_log,
-    label_side,
-    name_spots,
-    row_names,
-    seen_points,
-    short,
-    slider,
-    token_labels,
-)
-from course_utils.explore.style import INK, ROLE_COLOURS
+from course_utils.explore import vega
+from course_utils.explore.chart import OTHERS, LiveChart, bars, nearest, row_names, short, shorts
+from course_utils.explore.labels import label_side, name_spots, seen_points, written_at
+from course_utils.explore.style import INK, PALE, ROLE_COLOURS
+from course_utils.explore.tokens import ZERO, describe, distributions, entropy_bits, json_log, token_labels
 
 LAMBDAS = tuple(-2 + 0.25 * i for i in range(41))  # the positions of the λ slider
 FILTERS = (False, True)  # the positions of the other one
@@ -79,13 +64,12 @@ def negative_evidence_explorer(
     peak = max(log_probs.max().exp().item(), (scores.amax(dim=1) - scores.logsumexp(dim=1)).max().exp().item())
     widest = min(1.0, math.ceil(peak * 20) / 20)  # the end of the bars' axis
     kept = f"Nucleus of {names[0]}, top_p = {top_p:g}: {int(nucleus.sum()):,} of {len(core):,} tokens"
+    columns = [values[ids].tolist() for values in (core, ratio, nucleus)]
     probs, labels = log_probs.exp(), token_labels(tokenizer_or_labels, ids, len(core))
     rows = [
         # λ multiplies the rounding error of the ratio: six decimals keep exp() exact to four.
         {"t": t, "a": json_log(a, 6), "d": round(d, 6), "n": int(n), "p0": short(p), "p1": short(q), "p2": short(r)}
-        for t, a, d, n, p, q, r in zip(
-            labels, core[ids].tolist(), ratio[ids].tolist(), nucleus[ids].tolist(), *probs[:, ids].tolist()
-        )
+        for t, a, d, n, p, q, r in zip(labels, *columns, *probs[:, ids].tolist())
     ]
     # The tokens that stay behind travel as one row: the mass the members give them; the tables know the result's.
     left = (1 - probs[:, ids].sum(dim=1)).clamp(min=0).tolist()
@@ -93,28 +77,28 @@ def negative_evidence_explorer(
 
     fields = ("p0", "p1", "p2", "p")
     transform = [
-        calculate("score", "datum.a + lam * datum.d"),
+        vega.calculate("score", "datum.a + lam * datum.d"),
         # exp() of a large score would overflow: the largest one is taken off first, which Z cancels.
-        calculate("u", "datum.r ? restMass[key] : filtered && !datum.n ? 0 : exp(datum.score - offset[key])"),
-        calculate("ulogu", "datum.r ? restLogMass[key] : datum.u > 0 ? datum.u * log(datum.u) : 0"),
-        {"joinaggregate": [{"op": "sum", "field": "u", "as": "Z"}, {"op": "sum", "field": "ulogu", "as": "S"}]},
+        vega.calculate("u", "datum.r ? restMass[key] : filtered && !datum.n ? 0 : exp(datum.score - offset[key])"),
+        vega.calculate("ulogu", "datum.r ? restLogMass[key] : datum.u > 0 ? datum.u * log(datum.u) : 0"),
+        vega.joinaggregate(("sum", "u", "Z"), ("sum", "ulogu", "S")),
         # First the nucleus, then what the filter keeps out, in the order that it would have had.
-        calculate("order", "datum.r ? -1e300 : filtered && !datum.n ? datum.score - 1e10 : datum.score"),
-        {"window": [{"op": "row_number", "as": "rank"}], "sort": [{"field": "order", "order": "descending"}]},
+        vega.calculate("order", "datum.r ? -1e300 : filtered && !datum.n ? datum.score - 1e10 : datum.score"),
+        vega.row_number("rank", order="descending"),
         # Rows 1 to top are tokens, row top + 1 is the sum of all others: each panel adds up to 1.
-        calculate("row", f"min(datum.rank, {top + 1})"),
-        calculate("label", f"datum.row > {top} ? '{OTHERS}' : datum.t"),
-        calculate("out", f"filtered && !datum.n && datum.row <= {top}"),
-        calculate("p", "datum.u / datum.Z"),
-        calculate("H", "(log(datum.Z) - datum.S / datum.Z) / LN2"),  # bits
-        {"aggregate": [{"op": "sum", "field": f, "as": f} for f in fields], "groupby": ["row", "label", "out", "H"]},
+        vega.calculate("row", f"min(datum.rank, {top + 1})"),
+        vega.calculate("label", f"datum.row > {top} ? '{OTHERS}' : datum.t"),
+        vega.calculate("out", f"filtered && !datum.n && datum.row <= {top}"),
+        vega.calculate("p", "datum.u / datum.Z"),
+        vega.calculate("H", "(log(datum.Z) - datum.S / datum.Z) / LN2"),  # bits
+        vega.aggregate(*(("sum", field, field) for field in fields), by=["row", "label", "out", "H"]),
     ]
     entropies = [entropy_bits(member) for member in log_probs]
     notes = [f"'entropy {h:.2f} bits'" for h in entropies]
     notes.append("'entropy ' + format(abs(datum.H), '.2f') + ' bits, filter ' + (filtered ? 'on' : 'off')")
     headings = [*names, {"expr": "'result, λ = ' + format(lam, '.2~f')"}]
     panels = [row_names("label", top + 1, NAMES_WIDTH)]
-    panels[0]["encoding"]["color"] = {"condition": {"test": "datum.out", "value": PALE}, "value": INK}
+    panels[0]["encoding"]["color"] = vega.condition("datum.out", PALE, INK)
     for field, name, note, colour in zip(fields, headings, notes, COLOURS):
         width = RESULT if field == "p" else PANEL
         panels.append(bars(field, name, note, colour, (0, widest), top + 1, width))
@@ -122,15 +106,13 @@ def negative_evidence_explorer(
         panels[-1]["layer"][0]["encoding"]["opacity"]["condition"]["test"] += " || datum.out"
     # Words stand in the place of the number 0.000 of a token that the filter keeps out.
     panels[-1]["layer"][1]["transform"] = [{"filter": "!datum.out"}]
-    mark = {"type": "text", "align": "left", "dx": 4, "color": PALE, "fontStyle": "italic"}
-    mark["text"] = "outside the nucleus"
-    panels[-1]["layer"].append({"transform": [{"filter": "datum.out"}], "mark": mark})
+    words = vega.mark("text", text="outside the nucleus", align="left", dx=4, color=PALE, fontStyle="italic")
+    panels[-1]["layer"].append(vega.layer(words, transform=[{"filter": "datum.out"}]))
     params = [
-        *slider("lam", f"λ, weight of {names[1]} against {names[2]}", LAMBDAS[0], LAMBDAS[-1], 0.25, 0),
-        *slider("filtered", "nucleus filter: off (left) or on (right)", 0, 1, 1, 1, width=60),
-        {"name": "li", "expr": f"round((lam - {LAMBDAS[0]}) / 0.25)"},
-        {"name": "key", "expr": f"filtered * {len(LAMBDAS)} + li"},
-        *({"name": name, "value": table} for name, table in _rest_tables(scores, ids).items()),
+        *vega.slider("lam", f"λ, weight of {names[1]} against {names[2]}", LAMBDAS[0], LAMBDAS[-1], 0.25, 0),
+        *vega.slider("filtered", "nucleus filter: off (left) or on (right)", 0, 1, 1, 1, width=60),
+        *vega.computed(li=f"round((lam - {LAMBDAS[0]}) / 0.25)", key=f"filtered * {len(LAMBDAS)} + li"),
+        *vega.given(**_rest_tables(scores, ids)),
     ]
     chart = {"data": {"values": rows}, "transform": transform, "hconcat": panels, "spacing": GAP}
     steered = scores[len(LAMBDAS) + LAMBDAS.index(2)].log_softmax(dim=0)
@@ -138,8 +120,8 @@ def negative_evidence_explorer(
     described = [describe(name, member, ids, labels) for name, member in shown]
     text = " ".join([f"{title}: {context}" if context else f"{title}.", *described, f"{kept}."])
     if curve is not None:
-        panels, nearest, said = _curve_panels(curve, attribute_name)
-        params += [{"name": "nearest", "value": nearest}, {"name": "gi", "expr": "nearest[li]"}]
+        panels, closest, said = _curve_panels(curve, attribute_name)
+        params += [*vega.given(nearest=closest), *vega.computed(gi="nearest[li]")]
         chart, text = {"vconcat": [chart, *panels], "spacing": 20}, f"{text} {said}"
     heading = {"text": title, "subtitle": [line for line in (context, kept) if line], "offset": 14}
     return LiveChart({"title": heading, "params": params, **chart}, f"{text} Sliders: λ, nucleus filter.")
@@ -155,26 +137,20 @@ def _log_ratio(log_probs: Tensor) -> Tensor:
 
 
 def _all_scores(core: Tensor, ratio: Tensor, nucleus: Tensor) -> Tensor:
-    """log of the combination before normalising, for all positions of the sliders: (filter x λ, V), without it
-    first."""
+    """log of the combination before normalising, for all positions of the sliders: (filter off and on x λ, V)."""
     scores = core + torch.tensor(LAMBDAS, dtype=core.dtype)[:, None] * ratio
     return torch.cat([scores, scores.masked_fill(~nucleus, -torch.inf)])
 
 
 def _rest_tables(scores: Tensor, ids: Tensor) -> dict[str, list[float]]:
-    """For filter x λ: the largest log u, and relative to it the sums of u and u log u over the tokens not in
-    ``ids``."""
+    """For filter x λ: the largest log u, and relative to it the sums of u and u log u over all but ``ids``."""
     offset = scores.amax(dim=1).round(decimals=6)  # the page must take off the very same number
     rest = torch.ones(scores.shape[1], dtype=torch.bool)
     rest[ids] = False
     outside = scores[:, rest] - offset[:, None]
     mass = outside.exp().sum(dim=1)
     log_mass = (outside.exp() * outside.clamp(min=ZERO)).sum(dim=1)  # 0 log 0 = 0
-    return {"offset": offset.tolist(), "restMass": _shorts(mass), "restLogMass": _shorts(log_mass)}
-
-
-def _shorts(values: Tensor) -> list[float]:
-    return [short(value) for value in values.tolist()]
+    return {"offset": offset.tolist(), "restMass": shorts(mass.tolist()), "restLogMass": shorts(log_mass.tolist())}
 
 
 def _curve_points(curve: Sequence[dict]) -> tuple[list[dict], list[float]]:
@@ -222,59 +198,39 @@ def _curve_panels(curve: Sequence[dict], attribute_name: str) -> tuple[list[dict
         others = torch.cat([seen[1 - point["f"]], *written])
         sx, sy = label_side(torch.minimum(place, size - 8), label, seen[point["f"]], others, size)
         point |= {"x": min(point["ppl"], high), "label": label, "sx": sx, "sy": sy}
-    x = {"field": "x", "type": "quantitative", "scale": {"type": "log", "domain": x_domain, "nice": False}}
+    x = vega.quantitative("x", scale={"type": "log", "domain": x_domain, "nice": False})
     x["axis"] = {"title": "perplexity (log scale)", "grid": False, "tickCount": 6, "format": "~g"}
-    y = {"field": "y", "type": "quantitative", "scale": {"domain": y_domain, "nice": False}}
+    y = vega.quantitative("y", scale={"domain": y_domain, "nice": False})
     y["axis"] = {"title": None, "tickCount": 4, "format": "~g"}
-    strong = {"condition": {"test": "datum.f == filtered", "value": 1}, "value": 0.3}
+    strong = vega.condition("datum.f == filtered", 1, 0.3)
     at = [{"filter": "datum.f == filtered && datum.i == gi"}]
-    names = []
-    for f, (name, spot) in enumerate(zip(CURVES, spots)):
-        mark = {"type": "text", "text": name, "x": round(float(spot[0])), "y": round(float(spot[1])), "fontSize": 12}
-        colour = {"condition": {"test": f"filtered == {f}", "value": INK}, "value": PALE}
-        names.append({"data": {"values": [{}]}, "mark": mark, "encoding": {"color": colour}})
-    label = {"field": "label", "type": "nominal"}
-    beside = {"align": {"expr": "datum.sx > 0 ? 'left' : 'right'"}, "dx": {"expr": "12 * datum.sx"}}
-    bold = {"type": "text", "fontWeight": "bold", "fontSize": 12, **beside, "dy": {"expr": "11 * datum.sy"}}
+    names = [
+        vega.layer(written_at(spot, name), data=[{}], color=vega.condition(f"filtered == {f}", INK, PALE))
+        for f, (name, spot) in enumerate(zip(CURVES, spots))
+    ]
+    side = {"align": {"expr": "datum.sx > 0 ? 'left' : 'right'"}, "dx": {"expr": "12 * datum.sx"}}
+    bold = vega.mark("text", fontWeight="bold", fontSize=12, **side, dy={"expr": "11 * datum.sy"})
+    halo = {"stroke": "white", "strokeWidth": 4}
+    curves = {"order": vega.quantitative("i"), "detail": vega.nominal("f"), "opacity": strong}
+    line = vega.mark("line", color=COLOURS[3], strokeWidth=3, clip=True)
+    measured = vega.mark("point", filled=True, size=26, color=COLOURS[3])
     layers = [
-        {
-            "mark": {"type": "line", "color": COLOURS[3], "strokeWidth": 3, "clip": True},
-            # Over the true perplexity: a line that leaves the chart must not run along its edge.
-            "encoding": {
-                "x": {**x, "field": "ppl"},
-                "y": y,
-                "order": {"field": "i", "type": "quantitative"},
-                "detail": {"field": "f", "type": "nominal"},
-                "opacity": strong,
-            },
-        },
-        {
-            "transform": [{"filter": "datum.ppl <= datum.x"}],
-            "mark": {"type": "point", "filled": True, "size": 26, "color": COLOURS[3]},
-            "encoding": {"x": x, "y": y, "opacity": strong},
-        },
+        # Over the true perplexity: a line that leaves the chart must not run along its edge.
+        vega.layer(line, x={**x, "field": "ppl"}, y=y, **curves),
+        vega.layer(measured, transform=[{"filter": "datum.ppl <= datum.x"}], x=x, y=y, opacity=strong),
         *names,
-        {
-            "transform": at,
-            "mark": {"type": "point", "filled": True, "size": 130, "color": COLOURS[3], "stroke": INK, "opacity": 1},
-            "encoding": {"x": x, "y": y},
-        },
-        *(
-            {"transform": at, "mark": {**bold, **halo}, "encoding": {"x": x, "y": y, "text": label}}
-            for halo in ({"stroke": "white", "strokeWidth": 4}, {})
-        ),
+        vega.layer(vega.dot(130, color=COLOURS[3], stroke=INK), transform=at, x=x, y=y),
+        vega.layer({**bold, **halo}, transform=at, x=x, y=y, text=vega.nominal("label")),
+        vega.layer(bold, transform=at, x=x, y=y, text=vega.nominal("label")),
     ]
     data = {"values": points}
-    heading = {"text": f"{attribute_name} against perplexity", "frame": "group", "offset": 4}
-    panels = [{"title": heading, "width": WIDTH, "height": HEIGHT, "data": data, "layer": layers}]
+    title = vega.caption(f"{attribute_name} against perplexity", 4)
+    panels = [vega.panel(WIDTH, HEIGHT, title, data=data, layer=layers)]
     if any(point["sample"] for point in points):
-        sample = {"type": "text", "align": "left", "x": 0, "y": 2, "baseline": "top", "lineBreak": "\n", "fontSize": 12}
-        words = {"text": {"field": "sample", "type": "nominal"}}
-        heading = {"text": "a sample at that point", "frame": "group", "offset": 4}
-        panel = {"title": heading, "width": WIDTH, "height": 32, "data": data, "transform": at}
-        panels.append({**panel, "mark": sample, "encoding": words})
-    nearest = [min(range(len(grid)), key=lambda i: abs(grid[i] - lam)) for lam in LAMBDAS]
-    return panels, nearest, _curve_text(points, attribute_name, grid)
+        sample = vega.mark("text", align="left", x=0, y=2, baseline="top", lineBreak="\n", fontSize=12)
+        content = vega.layer(sample, data=points, transform=at, text=vega.nominal("sample"))
+        panels.append(vega.panel(WIDTH, 32, vega.caption("a sample at that point", 4), **content))
+    return panels, [nearest(lam, grid) for lam in LAMBDAS], _curve_text(points, attribute_name, grid)
 
 
 def _curve_text(points: list[dict], attribute_name: str, grid: list[float]) -> str:

@@ -8,22 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from course_utils.explore.chart import (
-    OTHERS,
-    ZERO,
-    LiveChart,
-    bars,
-    calculate,
-    describe,
-    distributions,
-    entropy_bits,
-    json_log,
-    row_names,
-    short,
-    slider,
-    token_labels,
-)
+from course_utils.explore import vega
+from course_utils.explore.chart import OTHERS, LiveChart, bars, nearest, row_names, short, shorts
 from course_utils.explore.style import INK, ROLE_COLOURS
+from course_utils.explore.tokens import ZERO, describe, distributions, entropy_bits, json_log, token_labels
 
 RULES = ("linear", "log-linear")
 LAMBDAS = tuple(round(0.025 * i, 3) for i in range(41))  # the positions of the λ slider
@@ -68,22 +56,19 @@ def next_token_explorer(
         " : pow((1 - lam) * exp(datum.a) + lam * exp(datum.b), 1 / temperature)"
     )
     transform = [
-        calculate("u", f"datum.r ? restMass[key] : ({combined})"),  # unnormalised
-        calculate("ulogu", "datum.r ? restLogMass[key] : datum.u > 0 ? datum.u * log(datum.u) : 0"),
-        {"joinaggregate": [{"op": "sum", "field": "u", "as": "Z"}, {"op": "sum", "field": "ulogu", "as": "S"}]},
-        calculate("order", "datum.r ? -1 : datum.u"),
-        {"window": [{"op": "row_number", "as": "rank"}], "sort": [{"field": "order", "order": "descending"}]},
+        vega.calculate("u", f"datum.r ? restMass[key] : ({combined})"),  # unnormalised
+        vega.calculate("ulogu", "datum.r ? restLogMass[key] : datum.u > 0 ? datum.u * log(datum.u) : 0"),
+        vega.joinaggregate(("sum", "u", "Z"), ("sum", "ulogu", "S")),
+        vega.calculate("order", "datum.r ? -1 : datum.u"),
+        vega.row_number("rank", order="descending"),
         # Rows 1 to top are tokens, row top + 1 is the sum of all others: each panel adds up to 1.
-        calculate("row", f"min(datum.rank, {top + 1})"),
-        calculate("label", f"datum.row > {top} ? '{OTHERS}' : datum.t"),
-        calculate("pa", "exp(datum.a)"),
-        calculate("pb", "exp(datum.b)"),
-        calculate("p", "datum.Z > 0 ? datum.u / datum.Z : 0"),
-        calculate("H", "datum.Z > 0 ? (log(datum.Z) - datum.S / datum.Z) / LN2 : -1"),  # bits
-        {
-            "aggregate": [{"op": "sum", "field": f, "as": f} for f in ("pa", "pb", "p")],
-            "groupby": ["row", "label", "H"],
-        },
+        vega.calculate("row", f"min(datum.rank, {top + 1})"),
+        vega.calculate("label", f"datum.row > {top} ? '{OTHERS}' : datum.t"),
+        vega.calculate("pa", "exp(datum.a)"),
+        vega.calculate("pb", "exp(datum.b)"),
+        vega.calculate("p", "datum.Z > 0 ? datum.u / datum.Z : 0"),
+        vega.calculate("H", "datum.Z > 0 ? (log(datum.Z) - datum.S / datum.Z) / LN2 : -1"),  # bits
+        vega.aggregate(*(("sum", field, field) for field in ("pa", "pb", "p")), by=["row", "label", "H"]),
     ]
     entropies = [entropy_bits(member) for member in log_probs]
     notes = [f"'entropy {h:.2f} bits'" for h in entropies]
@@ -94,21 +79,22 @@ def next_token_explorer(
     for field, name, note, colour in zip(("pa", "pb", "p"), [*names, combination], notes, COLOURS):
         panels.append(bars(field, name, note, colour, (0, widest), top + 1, PANEL))
     params = [
-        *slider("lam", f"λ, weight of {names[1]}", 0, 1, 0.025, 0.5),
-        *slider("loglinear", "rule: linear (left) or log-linear (right)", 0, 1, 1, 0, width=60),
-        *slider("temperature", "temperature T", 0.5, 2, 0.1, 1),
-        {"name": "rule", "expr": "loglinear ? 'log-linear' : 'linear'"},
-        {"name": "li", "expr": "round(lam / 0.025)"},
-        {"name": "ti", "expr": "round((temperature - 0.5) / 0.1)"},
-        {"name": "key", "expr": f"(loglinear * {len(LAMBDAS)} + li) * {len(TEMPERATURES)} + ti"},
-        {"name": "restMass", "value": rest_mass},
-        {"name": "restLogMass", "value": rest_log_mass},
+        *vega.slider("lam", f"λ, weight of {names[1]}", 0, 1, 0.025, 0.5),
+        *vega.slider("loglinear", "rule: linear (left) or log-linear (right)", 0, 1, 1, 0, width=60),
+        *vega.slider("temperature", "temperature T", 0.5, 2, 0.1, 1),
+        *vega.computed(
+            rule="loglinear ? 'log-linear' : 'linear'",
+            li="round(lam / 0.025)",
+            ti="round((temperature - 0.5) / 0.1)",
+            key=f"(loglinear * {len(LAMBDAS)} + li) * {len(TEMPERATURES)} + ti",
+        ),
+        *vega.given(restMass=rest_mass, restLogMass=rest_log_mass),
     ]
     chart = {"data": {"values": rows}, "transform": transform, "hconcat": panels, "spacing": GAP}
     text = _next_token_text(title, context, names, log_probs, ids, labels)
     if heldout is not None:
-        curve, nearest, best = _perplexity_panel(heldout, names)
-        params += [{"name": "nearest", "value": nearest}, {"name": "hi", "expr": "nearest[ti]"}]
+        curve, closest, best = _perplexity_panel(heldout, names)
+        params += [*vega.given(nearest=closest), *vega.computed(hi="nearest[ti]")]
         chart, text = {"vconcat": [chart, curve], "spacing": 22}, f"{text} {best}"
     heading = {"text": title, "subtitle": context, "offset": 14} if context else {"text": title, "offset": 14}
     return LiveChart({"title": heading, "params": params, **chart}, text)
@@ -149,12 +135,11 @@ def _rest_tables(log_probs: Tensor, ids: Tensor) -> tuple[list[float], list[floa
             mass += weights.sum(dim=1).tolist()
             log_mass += (weights * outside.clamp(min=ZERO)).sum(dim=1).tolist()  # 0 log 0 = 0
             widest = max(widest, float(peak))
-    return [short(x) for x in mass], [short(x) for x in log_mass], min(1.0, math.ceil(widest * 20) / 20)
+    return shorts(mass), shorts(log_mass), min(1.0, math.ceil(widest * 20) / 20)
 
 
 def _perplexity_panel(heldout: Sequence[dict], names: list[str]) -> tuple[dict, list[int], str]:
-    """The curve of held-out perplexity over λ; for each temperature step the index of the nearest one in ``heldout``;
-    and the text."""
+    """The curve of held-out perplexity over λ; the nearest temperature in ``heldout`` for each step; and the text."""
     table = {(r["rule"], round(r["temperature"], 1), round(r["lam"], 3)): float(r["ppl"]) for r in heldout}
     temperatures = sorted({t for _, t, _ in table})
     missing = [(r, t, lam) for r in RULES for t in temperatures for lam in LAMBDAS if (r, t, lam) not in table]
@@ -167,79 +152,46 @@ def _perplexity_panel(heldout: Sequence[dict], names: list[str]) -> tuple[dict, 
         for h, t in enumerate(temperatures)
         for i, lam in enumerate(LAMBDAS)
     ]
-    nearest = [min(range(len(temperatures)), key=lambda h: abs(temperatures[h] - t)) for t in TEMPERATURES]
-    plain = temperatures[nearest[TEMPERATURES.index(1.0)]]
+    plain = temperatures[nearest(1.0, temperatures)]
     alone = [table["linear", plain, 0.0], table["linear", plain, 1.0]]
     # Perplexities far above the members are cut off: they would flatten what the slider is there to show.
     low, high = min(table.values()), max(alone) * 1.2
     domain = [short(low * (low / high) ** 0.2), short(high)]  # room below for the number under the dot
-    width = NAMES_WIDTH + 3 * PANEL + 3 * GAP
-    x = {
-        "field": "lam",
-        "type": "quantitative",
-        "scale": {"domain": [0, 1]},
-        "axis": {
-            "title": f"λ  (0: {names[0]} alone, 1: {names[1]} alone)",
-            "values": [0, 0.2, 0.4, 0.6, 0.8, 1],
-            "grid": False,
-        },
-    }
-    y = {
-        "field": "ppl",
-        "type": "quantitative",
-        "scale": {"type": "log", "domain": domain, "nice": False, "clamp": True},
-        "axis": {"title": None, "tickCount": 4, "format": "~g"},
-    }
+    axis = {"title": f"λ  (0: {names[0]} alone, 1: {names[1]} alone)", "values": [0, 0.2, 0.4, 0.6, 0.8, 1]}
+    x = vega.quantitative("lam", scale={"domain": [0, 1]}, axis={**axis, "grid": False})
+    y = vega.quantitative("ppl", scale={"type": "log", "domain": domain, "nice": False, "clamp": True})
+    y["axis"] = {"title": None, "tickCount": 4, "format": "~g"}
     members = [
         {"ppl": short(value), "label": f"{name} alone {value:.3g}", "colour": colour, "lam": at, "dy": -8}
         for name, value, colour, at in zip(names, alone, COLOURS, (0.9, 0.1))  # labelled where the curve is far away
     ]
     if math.log(max(alone) / min(alone)) < 0.15 * math.log(domain[1] / domain[0]):  # the two labels would touch
         members[alone.index(min(alone))]["dy"] = 9
-    colour = {"field": "colour", "type": "nominal", "scale": None}
     label = f"format(datum.ppl, '.3r') + (datum.ppl > {domain[1]} ? ' (above the chart)' : '')"
+    side = {"align": {"expr": "datum.lam > 0.5 ? 'right' : 'left'"}, "dy": {"expr": "datum.dy"}}
+    name, number = (vega.mark("text", fontWeight="bold", **more) for more in (side, {"dy": 16, "fontSize": 12}))
+    now, text = {"filter": "datum.i == li"}, vega.nominal("label")
     layers = [
-        {
-            "data": {"values": members},
-            "mark": {"type": "rule", "strokeDash": [4, 3]},
-            "encoding": {"y": y, "color": colour},
-        },
-        {
-            "data": {"values": members},
-            "mark": {
-                "type": "text",
-                "align": {"expr": "datum.lam > 0.5 ? 'right' : 'left'"},
-                "dy": {"expr": "datum.dy"},
-                "fontWeight": "bold",
-            },
-            "encoding": {"y": y, "x": x, "color": colour, "text": {"field": "label", "type": "nominal"}},
-        },
-        {"mark": {"type": "line", "color": COLOURS[2], "strokeWidth": 3}, "encoding": {"x": x, "y": y}},
-        {
-            "transform": [{"filter": "datum.i == li"}],
-            "mark": {"type": "point", "filled": True, "size": 130, "color": COLOURS[2], "stroke": INK, "opacity": 1},
-            "encoding": {"x": x, "y": y},
-        },
-        {
-            "transform": [{"filter": "datum.i == li"}, calculate("label", label)],
-            "mark": {"type": "text", "dy": 16, "fontWeight": "bold", "fontSize": 12},
-            "encoding": {"x": x, "y": y, "text": {"field": "label", "type": "nominal"}},
-        },
+        vega.layer(vega.mark("rule", strokeDash=[4, 3]), data=members, y=y, color=vega.COLOUR),
+        vega.layer(name, data=members, y=y, x=x, color=vega.COLOUR, text=text),
+        vega.layer(vega.mark("line", color=COLOURS[2], strokeWidth=3), x=x, y=y),
+        vega.layer(vega.dot(130, color=COLOURS[2], stroke=INK), transform=[now], x=x, y=y),
+        vega.layer(number, transform=[now, vega.calculate("label", label)], x=x, y=y, text=text),
     ]
-    panel = {
-        "title": {"text": "held-out perplexity (lower is better)", "offset": 8},
-        "width": width,
-        "height": 130,
-        "data": {"values": rows},
-        "transform": [{"filter": f"datum.g == loglinear * {len(temperatures)} + hi"}],
-        "layer": layers,
-    }
+    panel = vega.panel(
+        NAMES_WIDTH + 3 * PANEL + 3 * GAP,
+        130,
+        {"text": "held-out perplexity (lower is better)", "offset": 8},
+        data={"values": rows},
+        transform=[{"filter": f"datum.g == loglinear * {len(temperatures)} + hi"}],
+        layer=layers,
+    )
     best = []
     for rule in RULES:
         lam = min(LAMBDAS, key=lambda value: table[rule, plain, value])
         best.append(f"{rule} {table[rule, plain, lam]:.2g} at λ = {lam:.1f}")
     text = f"Held-out perplexity: {names[0]} {alone[0]:.2g}, {names[1]} {alone[1]:.2g}; best {', '.join(best)}."
-    return panel, nearest, text
+    return panel, [nearest(t, temperatures) for t in TEMPERATURES], text
 
 
 def _next_token_text(title, context, names, log_probs, ids, labels) -> str:

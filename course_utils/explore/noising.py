@@ -1,5 +1,4 @@
-"""The live chart of the forward process of diffusion: a text under three discrete processes and an image under Gaussian
-noise, at any time t / T."""
+"""The live chart of the way out in diffusion: a text in three discrete processes, an image under Gaussian noise."""
 
 from __future__ import annotations
 
@@ -12,26 +11,19 @@ from torch import Tensor
 
 from course_utils.diffusion.discrete import even_schedule
 from course_utils.diffusion.edits import corrupt
-from course_utils.explore.chart import LiveChart, calculate, heading, opening, short, slider, text_lines
+from course_utils.explore import vega
+from course_utils.explore.chart import LiveChart, live_chart, short, shorts, text_lines
 from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
 
-TEXTS, LETTERS, STEPS, START = (
-    (1, 8),
-    (2, 128),
-    12,
-    0.3,
-)  # texts, characters of one; steps of edits; where the slider starts
-FONT, SIZE, CHAR = "DejaVu Sans Mono, Menlo, monospace", 14, 9.5  # pixels of a letter and of a column
+TEXTS, LETTERS = (1, 8), (2, 128)  # texts, characters of one
+STEPS, START = 12, 0.3  # of edits; where the slider starts
+SIZE, CHAR = 14, 9.5  # pixels of a letter and of a column
 COLUMNS, LINE, GAP = 64, 21, 12  # letters in a line; pixels: height of a line, space between two rows
 WIDTH = round(COLUMNS * CHAR) + 2  # pixels: 610; a frame that reached the edge would make Vega enlarge the chart
 UNIFORM, ABSORBING, EDITS = range(3)
 SAME, NEW, MASKED, AGAIN = range(4)  # a character of x0; drawn anew; masked; drawn anew and the same as before
 FILLS = {NEW: "#FFD58A", MASKED: "#D0D0D0", AGAIN: "#FFFFFF"}  # dark text on each of them has a contrast above 10
-SIDE, PIXEL, BETWEEN = (
-    8,
-    11,
-    84,
-)  # the images: pixels of their own in a row, the chart's for one of them, and between two
+SIDE, PIXEL, BETWEEN = 8, 11, 84  # the images: their own pixels in a row, the chart's for one of them, and between two
 
 
 class _Row(NamedTuple):
@@ -57,18 +49,14 @@ def corruption_explorer(
     uniform: a character with u < t / T is drawn anew from the K of the vocabulary;  absorbing: it becomes the mask;
     edits: at step k = round(12 t / T) the text after k calls of ``edits.corrupt``, each on the text before. Each
     position has one u, uniform in [0, 1), and one replacement: what is hit stays hit, and both processes hit the same
-    positions. Expected share
-    that is left: absorbing 1 - t / T;  uniform 1 - t / T + (t / T) / K;  edits 1 - k / 12, as step k keeps a character
-                                        with
-    chance 1 - 1 / (12 - k + 1) (``even_schedule``; replace, insert and delete in the ratio 2 : 1 : 1).
+    positions. Expected share that is left: absorbing 1 - t / T;  uniform 1 - t / T + (t / T) / K;  edits 1 - k / 12, as
+    step k keeps a character with chance 1 - 1 / (12 - k + 1) (``even_schedule``; replace, insert, delete 2 : 1 : 1).
     Gaussian: x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps at t = round(T t / T).
 
     texts: names -> strings, or a list of strings: 1 to 8 of 2 to 128 characters, all from the vocabulary; more than one
-    adds a slider. vocabulary: K >= 2 different printable characters, without the mask. seed: of u, replacements and
-    edits.
+    adds a slider. vocabulary: K >= 2 different printable characters, without the mask. seed: of u, replacements, edits.
     image: (x0 (64,), eps (64,), alphas_bar (T + 1,), which begins with 1, that of x0 itself): an 8 x 8 image of about
-    unit scale and its noise. Raises ValueError: texts or characters that do not fit, shapes that do not fit, numbers
-    that are not finite.
+    unit scale and its noise. Raises ValueError: texts, characters or shapes that do not fit, numbers not finite.
     Source: Austin et al. (2021), D3PM, section 3; Reid et al. (2022), DiffusER; Ho et al. (2020), DDPM, equation 4.
     """
     named = _checked(texts, vocabulary, mask)
@@ -81,35 +69,27 @@ def corruption_explorer(
         {"e": e, "r": r, "s": s, "p": list(range(len(row.chars))), "c": row.chars, "n": row.new, "u": row.u}
         for (e, r, s), row in rows.items()
     ]
-    several = slider("text", f"text, 1 to {len(named)}", 1, len(named), 1, 1, width=max(60, 24 * len(named)))
     params = [
-        *(several if len(named) > 1 else [{"name": "text", "value": 1}]),
-        *slider("share", "t / T, from 0 (the text) to 1 (nothing left)", 0, 1, 0.02, START, width=300),
-        {"name": "step", "expr": f"round({STEPS} * share)"},
-        {"name": "tops", "value": tops},
-        {"name": "names", "value": list(named)},
-        {"name": "lengths", "value": [len(text) for text in named.values()]},
+        *vega.numbered("text", f"text, 1 to {len(named)}", len(named)),
+        *vega.slider("share", "t / T, from 0 (the text) to 1 (nothing left)", 0, 1, 0.02, START, width=300),
+        *vega.computed(step=f"round({STEPS} * share)"),
+        *vega.given(tops=tops, names=list(named), lengths=[len(text) for text in named.values()]),
     ]
     said = "white: as in x0; orange: drawn anew (only framed: the same again); grey: masked"
     what = ["'t / T = ' + format(share, '.2f') + ', ' + names[text - 1]"]
-    spec = {"title": heading(title, context, said), "params": params, "spacing": 12}
-    spec["vconcat"] = [text_lines(what, WIDTH), _panel(values, height, K)]
+    panels = [text_lines(what, WIDTH), _panel(values, height, K)]
     words = _in_words(next(iter(named.items())), rows, letters)
     if image is not None:
         x0, eps, abar = _checked_image(image)
-        params += [{"name": name, "value": [short(v) for v in x.tolist()]} for name, x in (("x0", x0), ("eps", eps))]
-        params.append(
-            {"name": "abars", "value": [float(f"{v:.9g}") for v in abar.tolist()]}
-        )  # 1 - abar loses digits near 1
-        params += [{"name": "t", "expr": f"round({len(abar) - 1} * share)"}, {"name": "abar", "expr": "abars[t]"}]
-        spec["vconcat"].append(_images(len(abar) - 1, short(max(1.5, x0.abs().max().item()))))
+        params += vega.given(x0=shorts(x0.tolist()), eps=shorts(eps.tolist()))
+        params += vega.given(abars=shorts(abar.tolist(), 9))  # 1 - abar loses digits near 1
+        params += vega.computed(t=f"round({len(abar) - 1} * share)", abar="abars[t]")
+        panels.append(_images(len(abar) - 1, short(max(1.5, x0.abs().max().item()))))
         t = math.floor((len(abar) - 1) * START + 0.5)  # as Vega rounds
-        words += (
-            f" Gaussian, step {t} of {len(abar) - 1}: {abar[t].sqrt():.2f} of the image, "
-            f"{(1 - abar[t]).sqrt():.2f} of the noise."
-        )
+        signal, noise = abar[t].sqrt(), (1 - abar[t]).sqrt()
+        words += f" Gaussian, step {t} of {len(abar) - 1}: {signal:.2f} of the image, {noise:.2f} of the noise."
     sliders = f"Slider{'s: text,' if len(named) > 1 else ':'} t / T."
-    return LiveChart(spec, f"{opening(title, context)} {words} {sliders}")
+    return live_chart(title, context, [said], f"{words} {sliders}", params, panels, spacing=12)
 
 
 def edited(
@@ -149,9 +129,8 @@ def _checked(texts, vocabulary, mask) -> dict[str, str]:
             got = f"{len(text)} characters" if isinstance(text, str) else type(text).__name__
             raise ValueError(f"text {name!r} must be a string of {LETTERS[0]} to {LETTERS[1]} characters, got {got}")
         if strange := sorted(set(text) - set(letters)):
-            raise ValueError(
-                f"text {name!r} has characters that the vocabulary does not: {', '.join(map(repr, strange[:5]))}"
-            )
+            some = ", ".join(map(repr, strange[:5]))
+            raise ValueError(f"text {name!r} has characters that the vocabulary does not: {some}")
     return {str(name): text for name, text in given.items()}
 
 
@@ -165,10 +144,8 @@ def _checked_image(image) -> tuple[Tensor, Tensor, Tensor]:
     if not (x0.isfinite().all() and eps.isfinite().all() and ((abar >= 0) & (abar <= 1)).all()):
         raise ValueError("image must hold finite numbers, and alphas_bar numbers from 0 to 1")
     if abs(abar[0].item() - 1) > 1e-6 or (abar[1:] > abar[:-1]).any():
-        raise ValueError(
-            f"alphas_bar must go down from 1, that of x0 itself, got {abar[0]:.4g} first: put a 1 before the "
-            "schedule's (T,)"
-        )
+        wanted = f"alphas_bar must go down from 1, that of x0 itself, got {abar[0]:.4g} first"
+        raise ValueError(f"{wanted}: put a 1 before the schedule's (T,)")
     return x0.flatten(), eps.flatten(), abar
 
 
@@ -193,123 +170,80 @@ def _rows(
 
 def _panel(values: list[dict], height: int, K: int) -> dict:
     """The three processes, one under the other, each with its name, its numbers and its text."""
-
-    def at(field: str) -> dict:
-        return {"field": field, "type": "quantitative", "scale": None, "axis": None}
-
     again = f"datum.r == {UNIFORM} && datum.n == datum.c ? {AGAIN} : {NEW}"
     steps = [
         {"filter": f"datum.e == text - 1 && (datum.r != {EDITS} || datum.s == step)"},
         {"flatten": ["p", "c", "n", "u"]},
-        calculate("hit", "datum.u < share"),
-        calculate("shown", "datum.hit ? datum.n : datum.c"),
-        calculate("kind", f"!datum.hit ? {SAME} : datum.r == {ABSORBING} ? {MASKED} : {again}"),
+        vega.calculate("hit", "datum.u < share"),
+        vega.calculate("shown", "datum.hit ? datum.n : datum.c"),
+        vega.calculate("kind", f"!datum.hit ? {SAME} : datum.r == {ABSORBING} ? {MASKED} : {again}"),
     ]
     # For edits u is 2 (kept) or -1 (new), so that share = 0 hits none of x0 and share = 1 none that is kept.
-    placed = [
-        calculate("x", f"datum.p % {COLUMNS} * {CHAR} + 1"),
-        calculate("x2", f"datum.x + {CHAR - 0.5}"),
-        calculate("middle", f"datum.x + {CHAR / 2}"),
-        calculate("top", f"tops[datum.r] + {LINE} * (1 + floor(datum.p / {COLUMNS})) + 1"),
-        calculate("bottom", f"datum.top + {LINE - 2}"),
-        calculate("y", f"datum.top + {LINE / 2 - 1}"),
-    ]
+    placed = vega.letter_cells(COLUMNS, CHAR, LINE, f"tops[datum.r] + {LINE} * (1 + floor(datum.p / {COLUMNS})) + 1")
+    uniform = f"datum.r == {UNIFORM} ? 1 - share + share / {K}"
+    names = f"[{', '.join(map(repr, (f'uniform: drawn from {K} characters', 'absorbing: masked', 'edits')))}]"
+    shares = "format(datum.left / lengths[text - 1], '.0%') + ', expected ' + format(datum.expected, '.0%')"
     counted = [
-        calculate("left", f"datum.kind == {SAME} || datum.kind == {AGAIN} ? 1 : 0"),
-        calculate("one", "length(datum.shown) ? 1 : 0"),
-        {
-            "aggregate": [{"op": "sum", "field": "left", "as": "left"}, {"op": "sum", "field": "one", "as": "length"}],
-            "groupby": ["r"],
-        },
-        calculate("y", f"tops[datum.r] + {LINE / 2}"),
-        calculate(
-            "expected",
-            f"datum.r == {UNIFORM} ? 1 - share + share / {K} : datum.r == {ABSORBING} ? 1 - share : 1 - step / {STEPS}",
-        ),
-        calculate("of", f"datum.r == {EDITS} ? '; length ' + datum.length + ', x0 ' + lengths[text - 1] : ''"),
-        calculate(
-            "name",
-            f"[{', '.join(map(repr, _names(K)))}][datum.r] + (datum.r == {EDITS} ? ', step ' + step + ' of "
-            f"{STEPS}' : '')",
-        ),
-        calculate(
-            "words",
-            "'characters left of x0: ' + format(datum.left / lengths[text - 1], '.0%') + ', expected ' + "
-            "format(datum.expected, '.0%')"
-            " + datum.of",
-        ),
+        vega.calculate("left", f"datum.kind == {SAME} || datum.kind == {AGAIN} ? 1 : 0"),
+        vega.calculate("one", "length(datum.shown) ? 1 : 0"),
+        vega.aggregate(("sum", "left", "left"), ("sum", "one", "length"), by=["r"]),
+        vega.calculate("y", f"tops[datum.r] + {LINE / 2}"),
+        vega.calculate("expected", f"{uniform} : datum.r == {ABSORBING} ? 1 - share : 1 - step / {STEPS}"),
+        vega.calculate("of", f"datum.r == {EDITS} ? '; length ' + datum.length + ', x0 ' + lengths[text - 1] : ''"),
+        vega.calculate("name", f"{names}[datum.r] + (datum.r == {EDITS} ? ', step ' + step + ' of {STEPS}' : '')"),
+        vega.calculate("words", f"'characters left of x0: ' + {shares} + datum.of"),
     ]
     fills = [{"test": f"datum.kind == {kind}", "value": fill} for kind, fill in FILLS.items()]
-    cells = {"transform": [{"filter": f"datum.kind != {SAME} && length(datum.shown)"}]}
-    cells["mark"] = {"type": "rect", "strokeWidth": 1, "aria": False}
-    cells["encoding"] = {"x": at("x"), "x2": {"field": "x2"}, "y": at("top"), "y2": {"field": "bottom"}}
-    cells["encoding"]["fill"] = {"condition": fills, "value": "white"}
-    cells["encoding"]["stroke"] = {
-        "condition": {"test": f"datum.kind == {AGAIN}", "value": ROLE_COLOURS["result"]},
-        "value": "white",
-    }
-    chars = {"mark": {"type": "text", "align": "center", "font": FONT, "fontSize": SIZE, "aria": False}}
-    chars["encoding"] = {"x": at("middle"), "y": at("y"), "text": {"field": "shown", "type": "nominal"}}
-
-    def head(field: str, **mark: str | int) -> dict:
-        mark = {"type": "text", "fontSize": 12, "limit": WIDTH, **mark}
-        return {"mark": mark, "encoding": {"y": at("y"), "text": {"field": field, "type": "nominal"}}}
-
-    heads = {
-        "transform": counted,
-        "layer": [head("name", x=0, align="left", fontWeight="bold"), head("words", x=WIDTH - 4, align="right")],
-    }
-    layers = [heads, {"transform": placed, "layer": [cells, chars]}]
-    return {"width": WIDTH, "height": height, "data": {"values": values}, "transform": steps, "layer": layers}
-
-
-def _names(K: int) -> list[str]:
-    return [f"uniform: drawn from {K} characters", "absorbing: masked", "edits"]
+    cells = vega.layer(
+        vega.mark("rect", strokeWidth=1, aria=False),
+        transform=[{"filter": f"datum.kind != {SAME} && length(datum.shown)"}],
+        **vega.span("x", "x2", "top", "bottom"),
+        fill={"condition": fills, "value": "white"},
+        stroke=vega.condition(f"datum.kind == {AGAIN}", ROLE_COLOURS["result"], "white"),
+    )
+    letter = vega.mark("text", align="center", font=vega.MONOSPACE, fontSize=SIZE, aria=False)
+    letters = vega.layer(letter, x=vega.pixels("middle"), y=vega.pixels("y"), text=vega.nominal("shown"))
+    name = vega.mark("text", fontSize=12, limit=WIDTH, x=0, align="left", fontWeight="bold")
+    words = vega.mark("text", fontSize=12, limit=WIDTH, x=WIDTH - 4, align="right")
+    heads = [
+        vega.layer(name, y=vega.pixels("y"), text=vega.nominal("name")),
+        vega.layer(words, y=vega.pixels("y"), text=vega.nominal("words")),
+    ]
+    layers = [{"transform": counted, "layer": heads}, {"transform": placed, "layer": [cells, letters]}]
+    return vega.panel(WIDTH, height, data={"values": values}, transform=steps, layer=layers)
 
 
 def _images(T: int, bound: float) -> dict:
     """x_t = sqrt(abar) x0 + sqrt(1 - abar) eps as three images; 0 is grey, ``bound`` black, -``bound`` white."""
     size, pitch = SIDE * PIXEL, SIDE * PIXEL + BETWEEN
+    name = "['x_t', 'x0', 'noise'][datum.which] + ' ' + datum.k"
     placed = [
-        calculate("which", f"floor(datum.i / {SIDE**2})"),
-        calculate("k", f"datum.i % {SIDE**2}"),
-        calculate("x", f"{pitch} * datum.which + {PIXEL} * (datum.k % {SIDE})"),
-        calculate("x2", f"datum.x + {PIXEL}"),
-        calculate("y", f"{LINE} + {PIXEL} * floor(datum.k / {SIDE})"),
-        calculate("y2", f"datum.y + {PIXEL}"),
+        vega.calculate("which", f"floor(datum.i / {SIDE**2})"),
+        vega.calculate("k", f"datum.i % {SIDE**2}"),
+        vega.calculate("x", f"{pitch} * datum.which + {PIXEL} * (datum.k % {SIDE})"),
+        vega.calculate("x2", f"datum.x + {PIXEL}"),
+        vega.calculate("y", f"{LINE} + {PIXEL} * floor(datum.k / {SIDE})"),
+        vega.calculate("y2", f"datum.y + {PIXEL}"),
     ]
+    described = vega.calculate("described", f"{name} + ': ' + format(datum.grey, '.5f')")
+    shade = {"domain": [-bound, bound], "range": ["#FFFFFF", "#000000"], "clamp": True}
+    place = vega.span("x", "x2", "y", "y2")
+    looks = {**place, "color": vega.quantitative("grey", legend=None, scale=shade), **vega.DESCRIBED}
 
-    def at(field: str) -> dict:
-        return {"field": field, "type": "quantitative", "scale": None, "axis": None}
-
-    grey = {"field": "grey", "type": "quantitative", "legend": None}
-    grey["scale"] = {"domain": [-bound, bound], "range": ["#FFFFFF", "#000000"], "clamp": True}
-    place = {"x": at("x"), "x2": {"field": "x2"}, "y": at("y"), "y2": {"field": "y2"}}
-    encoding = {**place, "color": grey, "description": {"field": "described", "type": "nominal"}}
-    described = calculate(
-        "described", "['x_t', 'x0', 'noise'][datum.which] + ' ' + datum.k + ': ' + format(datum.grey, '.5f')"
-    )
-
-    def pixels(first: int, last: int, value: str) -> dict:
+    def cells(first: int, last: int, value: str) -> dict:
         data = {"sequence": {"start": first * SIDE**2, "stop": last * SIDE**2, "as": "i"}}
-        return {
-            "data": data,
-            "transform": [*placed, calculate("grey", value), described],
-            "mark": {"type": "rect"},
-            "encoding": encoding,
-        }
+        steps = [*placed, vega.calculate("grey", value), described]
+        return vega.layer(vega.mark("rect"), data=data, transform=steps, **looks)
 
     # What the slider does not change is a layer of its own, which is not computed again.
     drawn = [
-        pixels(0, 1, "sqrt(abar) * x0[datum.k] + sqrt(1 - abar) * eps[datum.k]"),
-        pixels(1, 3, "[x0, eps][datum.which - 1][datum.k]"),
+        cells(0, 1, "sqrt(abar) * x0[datum.k] + sqrt(1 - abar) * eps[datum.k]"),
+        cells(1, 3, "[x0, eps][datum.which - 1][datum.k]"),
     ]
-    frames = {
-        "data": {"values": [{"x": pitch * i, "x2": pitch * i + size, "y": LINE, "y2": LINE + size} for i in range(3)]}
-    }
-    frames |= {"mark": {"type": "rect", "fillOpacity": 0, "stroke": FAINT, "aria": False}, "encoding": place}
+    corners = [{"x": pitch * i, "x2": pitch * i + size, "y": LINE, "y2": LINE + size} for i in range(3)]
+    frames = vega.layer(vega.mark("rect", fillOpacity=0, stroke=FAINT, aria=False), data=corners, **place)
     signs = [("'=  ' + format(sqrt(abar), '.2f') + '  ×'", 0), ("'+  ' + format(sqrt(1 - abar), '.2f') + '  ×'", 1)]
-    middle, font = LINE + size / 2, {"type": "text", "fontSize": 13, "color": INK}
+    middle, font = LINE + size / 2, vega.mark("text", fontSize=13, color=INK)
     texts = [{**font, "x": pitch * i + size + BETWEEN / 2, "y": middle, "text": {"expr": sign}} for sign, i in signs]
     right, plain = 3 * size + 2 * BETWEEN + 16, {**font, "align": "left", "fontSize": 12}
     ratio = "abar < 1 ? format(abar / (1 - abar), '.3~g') + ' : 1' : '1 : 0'"
@@ -318,8 +252,8 @@ def _images(T: int, bound: float) -> dict:
     said = enumerate(("Gaussian: x_t", "the image x0", "the noise ε"))
     names = [{**plain, "x": pitch * i, "y": LINE / 2, "text": name} for i, name in said]
     names[0]["fontWeight"] = "bold"
-    layers = [*drawn, frames, *({"data": {"values": [{}]}, "mark": mark} for mark in (*texts, *names))]
-    return {"width": WIDTH, "height": LINE + size + 2, "layer": layers}
+    layers = [*drawn, frames, *(vega.layer(text, data=[{}]) for text in (*texts, *names))]
+    return vega.panel(WIDTH, LINE + size + 2, layer=layers)
 
 
 def _in_words(first: tuple[str, str], rows: dict[tuple[int, int, int], _Row], letters: list[str]) -> str:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from course_utils.explore.chart import LiveChart, bars, calculate, row_names, slider, token_label
-from course_utils.explore.style import ROLE_COLOURS
+from course_utils.explore import vega
+from course_utils.explore.chart import LiveChart, bars, row_names
+from course_utils.explore.style import ROLE_COLOURS, TEXT_COLOURS
+from course_utils.explore.tokens import token_label
 from course_utils.explore.weights_over_text import _listing
 
 
@@ -41,23 +43,17 @@ def or_and_explorer(
     power = "(lam{0} == 0 ? 1 : datum.{1} > 0 ? pow(datum.{1}, lam{0}) : lam{0} > 0 ? 0 : 1 / 0)"
     transform = [
         # A veto wins over an infinite factor, as the limit of small probabilities says nothing about 0 times infinity.
-        calculate("v1", "lam1 > 0 && datum.p == 0"),
-        calculate("v2", "lam2 > 0 && datum.q == 0"),
-        calculate("u", f"datum.v1 || datum.v2 ? 0 : {power.format(1, 'p')} * {power.format(2, 'q')}"),
-        {"joinaggregate": [{"op": "sum", "field": "u", "as": "Z"}]},
-        calculate("ok", "isFinite(datum.Z) && datum.Z > 0"),
-        calculate("and", "datum.ok ? datum.u / datum.Z : 0"),
-        calculate("or", "lam1 + lam2 > 1e-9 ? (lam1 * datum.p + lam2 * datum.q) / (lam1 + lam2) : 0"),
-        calculate("hand", "datum.and > 0 ? -datum.and * log(datum.and) / LN2 : 0"),
-        calculate("hor", "datum.or > 0 ? -datum.or * log(datum.or) / LN2 : 0"),
-        calculate("veto", _veto_text(names)),
-        {
-            "joinaggregate": [
-                {"op": "sum", "field": "hand", "as": "Hand"},
-                {"op": "sum", "field": "hor", "as": "Hor"},
-                {"op": "min", "field": "or", "as": "lowest"},
-            ]
-        },
+        vega.calculate("v1", "lam1 > 0 && datum.p == 0"),
+        vega.calculate("v2", "lam2 > 0 && datum.q == 0"),
+        vega.calculate("u", f"datum.v1 || datum.v2 ? 0 : {power.format(1, 'p')} * {power.format(2, 'q')}"),
+        vega.joinaggregate(("sum", "u", "Z")),
+        vega.calculate("ok", "isFinite(datum.Z) && datum.Z > 0"),
+        vega.calculate("and", "datum.ok ? datum.u / datum.Z : 0"),
+        vega.calculate("or", "lam1 + lam2 > 1e-9 ? (lam1 * datum.p + lam2 * datum.q) / (lam1 + lam2) : 0"),
+        vega.calculate("hand", "datum.and > 0 ? -datum.and * log(datum.and) / LN2 : 0"),
+        vega.calculate("hor", "datum.or > 0 ? -datum.or * log(datum.or) / LN2 : 0"),
+        vega.calculate("veto", _veto_text(names)),
+        vega.joinaggregate(("sum", "hand", "Hand"), ("sum", "hor", "Hor"), ("min", "or", "lowest")),
     ]
     note_or = (
         "lam1 + lam2 <= 1e-9 ? 'λ₁ + λ₂ must be above 0' : datum.lowest < -1e-9 ? 'negative: not a distribution'"
@@ -72,25 +68,23 @@ def or_and_explorer(
     and_panel = bars("and", "AND: P₁^λ₁ × P₂^λ₂ / Z", note_and, result, (0, 1), n, 186)
     # The veto stands in the place of the number 0.000.
     and_panel["layer"][1]["transform"] = [{"filter": "datum.veto == ''"}]
-    and_panel["layer"].append(
-        {
-            "transform": [{"filter": "datum.veto != ''"}],
-            "mark": {"type": "text", "align": "left", "dx": 4, "color": "#B34700", "fontStyle": "italic"},
-            "encoding": {"text": {"field": "veto", "type": "nominal"}},
-        }
-    )
+    veto = vega.mark("text", align="left", dx=4, color=TEXT_COLOURS[2], fontStyle="italic")
+    vetoed = [{"filter": "datum.veto != ''"}]
+    and_panel["layer"].append(vega.layer(veto, transform=vetoed, text=vega.nominal("veto")))
+    notes = [
+        f"'λ{sign} = ' + format(lam{m}, '.2~f') + ', H = {bits:.2f} bits'"
+        for m, (sign, bits) in enumerate(zip("₁₂", entropies), 1)
+    ]
     panels = [
         row_names("label", n, 76),
-        bars("p", names[0], f"'λ₁ = ' + format(lam1, '.2~f') + ', H = {entropies[0]:.2f} bits'", core, (0, 1), n, 148),
-        bars(
-            "q", names[1], f"'λ₂ = ' + format(lam2, '.2~f') + ', H = {entropies[1]:.2f} bits'", positive, (0, 1), n, 148
-        ),
+        bars("p", names[0], notes[0], core, (0, 1), n, 148),
+        bars("q", names[1], notes[1], positive, (0, 1), n, 148),
         bars("or", "OR: λ₁ P₁ + λ₂ P₂, scaled", note_or, result, (-0.5, 1), n, 200),
         and_panel,
     ]
     params = [
-        *slider("lam1", f"λ₁, weight of {names[0]}", -1, 2, 0.05, 0.5),
-        *slider("lam2", f"λ₂, weight of {names[1]}", -1, 2, 0.05, 0.5),
+        *vega.slider("lam1", f"λ₁, weight of {names[0]}", -1, 2, 0.05, 0.5),
+        *vega.slider("lam2", f"λ₂, weight of {names[1]}", -1, 2, 0.05, 0.5),
     ]
     vetoed = [t for t, a, b in zip(labels, p.tolist(), q.tolist()) if a == 0 or b == 0]
     text = (

@@ -7,24 +7,18 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-from course_utils.explore.chart import LiveChart, calculate, heading, opening, slider, text_lines
-from course_utils.explore.style import INK, ROLE_COLOURS
+from course_utils.explore import vega
+from course_utils.explore.chart import LiveChart, live_chart, text_lines
+from course_utils.explore.style import INK, ROLE_COLOURS, TEXT_COLOURS
 from course_utils.refinement.self_refine import fixed_point, two_rate
 
-WIDTH, HEIGHT, ABOVE, BESIDE = (
-    500,
-    252,
-    20,
-    120,
-)  # pixels: the plot; free over accuracy 1, for a number; beside it, for names
-TABLES, ROUNDS, DIGITS = (
-    12,
-    (1, 12),
-    3,
-)  # published results to choose from; rounds; decimals of what the sliders start with
+WIDTH, HEIGHT = 500, 252  # pixels: of the plot
+ABOVE, BESIDE = 20, 120  # pixels: free over accuracy 1, for a number; beside the plot, for names
+TABLES, ROUNDS = 12, (1, 12)  # published results to choose from
+DIGITS = 3  # decimals of what the sliders start with
 LOWEST = 0.08  # below it a number under a dot would stand on the axis
 CURVE, DOTS, TARGET = ROLE_COLOURS["core"], ROLE_COLOURS["negative"], INK
-TEXT_OF_DOTS = "#B34700"  # DOTS, dark enough to be read
+TEXT_OF_DOTS = TEXT_COLOURS[2]  # DOTS, dark enough to be read
 # a_t in Vega; f and c are those in force, rate = f + c, star = f / (f + c). Where both are 0 nothing moves. It is
 # rounded so that a third decimal is the same here and there when the fourth one is a 5.
 ACCURACY = "(round(1e9 * (rate > 0 ? star + (a0 - star) * pow(1 - rate, datum.t) : a0)) / 1e9)"
@@ -47,15 +41,13 @@ def refinement_explorer(
     title: str = "When another round helps",
     context: str = "",
 ) -> LiveChart:
-    """Accuracy after rounds 0, 1, ..., with sliders for the rates, the first accuracy, the quality of feedback and an
-    oracle.
+    """Accuracy after rounds 0, 1, ..., with sliders for the rates, the first accuracy, the feedback and an oracle.
 
-    A round repairs a wrong answer with chance f and breaks a right one with chance c: a_{t+1} = a_t (1 - c) + (1 - a_t)
-    f,
-    hence a_t = a* + (a_0 - a*) (1 - f - c)^t,  a* = f / (f + c): a round helps where a_0 < a*. Feedback of quality q
-                                                mixes
-    the model's own with a verifier's, which repairs with f' = ``verifier_f`` and breaks nothing: f(q) = f + q (f' - f),
-    c(q) = c (1 - q). An oracle lets only wrong answers be changed: c = 0, f as it is.
+    A round repairs a wrong answer with chance f and breaks a right one with chance c:
+    a_{t+1} = a_t (1 - c) + (1 - a_t) f,  hence a_t = a* + (a_0 - a*) (1 - f - c)^t,  a* = f / (f + c): a round helps
+    where a_0 < a*. Feedback of quality q mixes the model's own with that of a verifier, which repairs with chance
+    f' = ``verifier_f`` and breaks nothing: f(q) = f + q (f' - f), c(q) = c (1 - q). An oracle lets only wrong answers
+    be changed: c = 0, f as it is.
 
     f, c, a0: where the sliders start, from 0 to 1 (three decimals); rounds: 1 to 12. tables: name -> accuracies by
     round, from 0 to 1, at most rounds + 1 of them: published results, up to 12, to be chosen and drawn as dots; the
@@ -68,28 +60,23 @@ def refinement_explorer(
         raise ValueError(f"rounds must be a whole number from {ROUNDS[0]} to {ROUNDS[1]}, got {rounds!r}")
     published = _checked_tables({} if tables is None else tables, rounds)
     params = [
-        *slider("f", "f, chance that a round fixes a wrong answer", 0, 1, 0.005, start["f"]),
-        *slider("c", "c, chance that a round breaks a right answer", 0, 1, 0.005, start["c"]),
-        *slider("a0", "a0, accuracy before the first round", 0, 1, 0.005, start["a0"]),
-        *slider("q", "feedback quality q, from the model's own (0) to a verifier's (1)", 0, 1, 0.05, 0),
-        *slider("oracle", "oracle feedback, c = 0: off (left) or on (right)", 0, 1, 1, 0, width=60),
-        *([{"name": "chosen", "value": 0}] if not published else _choice(published)),
-        {"name": "dots", "value": [[], *published.values()]},
-        {"name": "fq", "expr": f"f + q * ({start['verifier_f']} - f)"},
-        {"name": "cq", "expr": "oracle ? 0 : c * (1 - q)"},
-        {"name": "rate", "expr": "fq + cq"},
-        {"name": "star", "expr": "rate > 0 ? fq / rate : a0"},
+        *vega.slider("f", "f, chance that a round fixes a wrong answer", 0, 1, 0.005, start["f"]),
+        *vega.slider("c", "c, chance that a round breaks a right answer", 0, 1, 0.005, start["c"]),
+        *vega.slider("a0", "a0, accuracy before the first round", 0, 1, 0.005, start["a0"]),
+        *vega.slider("q", "feedback quality q, from the model's own (0) to a verifier's (1)", 0, 1, 0.05, 0),
+        *vega.slider("oracle", "oracle feedback, c = 0: off (left) or on (right)", 0, 1, 1, 0, width=60),
+        *(_choice(len(published)) if published else vega.given(chosen=0)),
+        *vega.given(dots=[[], *published.values()]),
+        *vega.computed(fq=f"f + q * ({start['verifier_f']} - f)", cq="oracle ? 0 : c * (1 - q)"),
+        *vega.computed(rate="fq + cq", star="rate > 0 ? fq / rate : a0"),
     ]
     rates = "'f = ' + format(fq, '.3~f') + ', c = ' + format(cq, '.3~f') + (oracle ? ' (oracle)' : '')"
     rates += " + (q > 0 ? '; the model\\'s own: f = ' + format(f, '.3~f') + ', c = ' + format(c, '.3~f') : '')"
     said = "blue: a_t = a* + (a0 − a*) (1 − f − c)^t; dashed: a* = f / (f + c)"
-    spec = {"title": heading(title, context, said), "params": params, "spacing": 10}
     lines = text_lines([VERDICT, rates], WIDTH + BESIDE)
     lines["layer"][0]["mark"]["color"] = {"expr": f"rate > 0 && star < a0 - 1e-6 ? '{TEXT_OF_DOTS}' : '{CURVE}'"}
-    spec["vconcat"] = [lines, _plot(published, rounds)]
-    if published:
-        spec["vconcat"].append(_distance(published))
-    return LiveChart(spec, f"{opening(title, context)} {_in_words(start, rounds, published)}")
+    panels = [lines, _plot(published, rounds), *([_distance(published)] if published else [])]
+    return live_chart(title, context, [said], _in_words(start, rounds, published), params, panels, spacing=10)
 
 
 def _checked(**numbers: Any) -> dict[str, float]:
@@ -108,85 +95,60 @@ def _checked_tables(tables, rounds: int) -> dict[str, list[float]]:
     for name, values in tables.items():
         values = list(values) if not isinstance(values, (str, Real)) else []
         if not 1 <= len(values) <= rounds + 1:
-            raise ValueError(
-                f"table {name!r} must be a list of 1 to {rounds + 1} accuracies, rounds 0 to {rounds}, got "
-                f"{len(values)}"
-            )
+            wanted = f"a list of 1 to {rounds + 1} accuracies, rounds 0 to {rounds}"
+            raise ValueError(f"table {name!r} must be {wanted}, got {len(values)}")
         if not all(isinstance(x, Real) and 0 <= x <= 1 for x in values):
             raise ValueError(f"table {name!r} must hold numbers from 0 to 1 (percent: divide by 100), got {values}")
         found[str(name)] = [round(float(x), 4) for x in values]
     return found
 
 
-def _choice(published: dict[str, list[float]]) -> list[dict]:
-    n = len(published)
-    return slider("chosen", f"published results: none (0), or 1 to {n}", 0, n, 1, 0, width=max(60, 24 * (n + 1)))
+def _choice(n: int) -> list[dict]:
+    return vega.slider("chosen", f"published results: none (0), or 1 to {n}", 0, n, 1, 0, width=max(60, 24 * (n + 1)))
 
 
 def _plot(published: dict[str, list[float]], rounds: int) -> dict:
     """The curve with its numbers, the line at the fixed point, and the chosen dots with theirs."""
-    x = {"field": "t", "type": "quantitative", "scale": {"domain": [-0.3, rounds + 0.3], "nice": False, "zero": False}}
+    x = vega.quantitative("t", scale={"domain": [-0.3, rounds + 0.3], "nice": False, "zero": False})
     x["axis"] = {"title": "round", "grid": False, "values": list(range(rounds + 1)), "format": "d"}
-    y = {"field": "a", "type": "quantitative", "scale": {"domain": [0, 1], "range": [HEIGHT, ABOVE], "nice": False}}
+    y = vega.quantitative("a", scale={"domain": [0, 1], "range": [HEIGHT, ABOVE], "nice": False})
     y["axis"] = {"title": "accuracy", "values": [0, 0.2, 0.4, 0.6, 0.8, 1], "format": ".1f"}
-    described = {"description": {"field": "described", "type": "nominal"}}
-    sequence = {"data": {"sequence": {"start": 0, "stop": rounds + 1, "as": "t"}}}
     said = "'round ' + datum.t + ': accuracy ' + format(datum.a, '.6f')"
-    sequence["transform"] = [calculate("a", ACCURACY), calculate("described", said)]
-    # A number stands on the side of its dot that is away from the other one, or else from the dashed line; none on the
-    # axis.
-    free = "isValid(dots[chosen][datum.t]) ? dots[chosen][datum.t] > datum.a : datum.a < star"
-    number = {"type": "text", "fontSize": 11, "fontWeight": "bold", "aria": False}
-    above = {**number, "dy": {"expr": f"datum.a > {LOWEST} && ({free}) ? 13 : -11"}}
-    beside = {**number, "dy": {"expr": f"datum.a > {LOWEST} && datum.a <= {ACCURACY} ? 14 : -13"}}
-    halo = {"stroke": "white", "strokeWidth": 4, "strokeJoin": "round"}
-    written = {"x": x, "y": y, "text": {"field": "a", "type": "quantitative", "format": ".3f"}}
+    steps = [vega.calculate("a", ACCURACY), vega.calculate("described", said)]
+    curve = {"data": {"sequence": {"start": 0, "stop": rounds + 1, "as": "t"}}, "transform": steps, "x": x, "y": y}
     rows = [
         {"k": k, "t": t, "a": a, "name": name}
         for k, (name, line) in enumerate(published.items(), 1)
         for t, a in enumerate(line)
     ]
-    dots = {"data": {"values": rows}}
-    dots["transform"] = [
-        {"filter": "datum.k == chosen"},
-        calculate("described", "datum.name + ', round ' + datum.t + ': ' + format(datum.a, '.4f')"),
-    ]
-    marks = {
-        "type": "point",
-        "shape": "diamond",
-        "filled": True,
-        "size": 110,
-        "color": DOTS,
-        "stroke": INK,
-        "opacity": 1,
-    }
-    line = {"type": "line", "color": DOTS, "strokeDash": [2, 3], "strokeWidth": 1.5, "aria": False}
-    once = {"data": {"values": [{}]}, "transform": [{"filter": "rate > 0"}, calculate("a", "star")]}
-    target = {"type": "rule", "color": TARGET, "strokeDash": [6, 4], "strokeWidth": 1.5, "aria": False}
-    name = {"type": "text", "align": "left", "x": WIDTH + 6, "fontSize": 12, "aria": False}
+    said = "datum.name + ', round ' + datum.t + ': ' + format(datum.a, '.4f')"
+    steps = [{"filter": "datum.k == chosen"}, vega.calculate("described", said)]
+    chosen = {"data": rows, "transform": steps, "x": x, "y": y}
+    once = {"data": [{}], "transform": [{"filter": "rate > 0"}, vega.calculate("a", "star")], "y": y}
+    # A number stands away from the other dot, or else from the dashed line, and never on the axis.
+    free = "isValid(dots[chosen][datum.t]) ? dots[chosen][datum.t] > datum.a : datum.a < star"
+    number = vega.mark("text", fontSize=11, fontWeight="bold", aria=False)
+    above = {**number, "dy": {"expr": f"datum.a > {LOWEST} && ({free}) ? 13 : -11"}}
+    under = {**number, "dy": {"expr": f"datum.a > {LOWEST} && datum.a <= {ACCURACY} ? 14 : -13"}}
+    halo = {"stroke": "white", "strokeWidth": 4, "strokeJoin": "round"}
+    text = vega.quantitative("a", format=".3f")
+    diamond = vega.dot(110, shape="diamond", color=DOTS, stroke=INK)
+    between = vega.mark("line", color=DOTS, strokeDash=[2, 3], strokeWidth=1.5, aria=False)
+    target = vega.mark("rule", color=TARGET, strokeDash=[6, 4], strokeWidth=1.5, aria=False)
+    name = vega.mark("text", align="left", x=WIDTH + 6, fontSize=12, aria=False)
     name["text"] = {"expr": "'f / (f + c) = ' + format(star, '.3f')"}
-    published_dots = [
-        {**dots, "mark": line, "encoding": {"x": x, "y": y}},
-        {**dots, "mark": marks, "encoding": {"x": x, "y": y, **described}},
-    ]
-    published_numbers = [
-        {**dots, "mark": {**beside, **look}, "encoding": written} for look in (halo, {"color": TEXT_OF_DOTS})
-    ]
+    published_dots = [vega.layer(between, **chosen), vega.layer(diamond, **chosen, **vega.DESCRIBED)]
+    published_numbers = [vega.layer({**under, **look}, **chosen, text=text) for look in (halo, {"color": TEXT_OF_DOTS})]
     layers = [
-        {**once, "mark": target, "encoding": {"y": y, "x": {"value": 0}, "x2": {"value": WIDTH}}},
-        {**once, "mark": name, "encoding": {"y": y}},
-        {
-            **sequence,
-            "mark": {"type": "line", "color": CURVE, "strokeWidth": 2.5, "aria": False},
-            "encoding": {"x": x, "y": y},
-        },
-        {**sequence, "mark": {"type": "point", "filled": True, "size": 60, "color": CURVE, "opacity": 1}}
-        | {"encoding": {"x": x, "y": y, **described}},
+        vega.layer(target, **once, x={"value": 0}, x2={"value": WIDTH}),
+        vega.layer(name, **once),
+        vega.layer(vega.mark("line", color=CURVE, strokeWidth=2.5, aria=False), **curve),
+        vega.layer(vega.dot(60, color=CURVE), **curve, **vega.DESCRIBED),
         *(published_dots if rows else []),
-        *({**sequence, "mark": {**above, **look}, "encoding": written} for look in (halo, {"color": CURVE})),
+        *(vega.layer({**above, **look}, **curve, text=text) for look in (halo, {"color": CURVE})),
         *(published_numbers if rows else []),
     ]
-    return {"width": WIDTH, "height": HEIGHT, "layer": layers}
+    return vega.panel(WIDTH, HEIGHT, layer=layers)
 
 
 def _distance(published: dict[str, list[float]]) -> dict:
@@ -195,34 +157,16 @@ def _distance(published: dict[str, list[float]]) -> dict:
     for k, (name, line) in enumerate(published.items(), 1):
         said = f"{name}: {', '.join(_digits(a) for a in line)}"
         rows.append({"k": k, "said": said, "ts": list(range(len(line))), "ys": line})
-    transform = [
+    words = "datum.k ? datum.said + '; largest distance from the curve ' + format(datum.off, '.3f') : datum.said"
+    steps = [
         {"filter": "datum.k == chosen"},
         {"flatten": ["ts", "ys"], "as": ["t", "y"]},
-        calculate("off", f"abs(datum.y - {ACCURACY})"),
-        {"aggregate": [{"op": "max", "field": "off", "as": "off"}], "groupby": ["k", "said"]},
-        calculate(
-            "words",
-            "datum.k ? datum.said + '; largest distance from the curve ' + format(datum.off, '.3f') : datum.said",
-        ),
+        vega.calculate("off", f"abs(datum.y - {ACCURACY})"),
+        vega.aggregate(("max", "off", "off"), by=["k", "said"]),
+        vega.calculate("words", words),
     ]
-    mark = {
-        "type": "text",
-        "align": "left",
-        "x": 0,
-        "y": 10,
-        "fontSize": 12,
-        "color": TEXT_OF_DOTS,
-        "limit": WIDTH + BESIDE,
-    }
-    encoding = {"text": {"field": "words", "type": "nominal"}}
-    return {
-        "width": WIDTH,
-        "height": 20,
-        "data": {"values": rows},
-        "transform": transform,
-        "mark": mark,
-        "encoding": encoding,
-    }
+    line = vega.mark("text", align="left", x=0, y=10, fontSize=12, color=TEXT_OF_DOTS, limit=WIDTH + BESIDE)
+    return vega.panel(WIDTH, 20, **vega.layer(line, data=rows, transform=steps, text=vega.nominal("words")))
 
 
 def _digits(a: float) -> str:
@@ -237,13 +181,9 @@ def _in_words(start: dict[str, float], rounds: int, published: dict[str, list[fl
         verdict = "nothing moves"
     else:
         star = float(fixed_point(f, c))
-        side = (
-            "neither helps nor hurts: a0 is"
-            if abs(a0 - star) < 1e-6
-            else "helps: a0 is below"
-            if a0 < star
-            else "hurts: a0 is above"
-        )
+        side = "helps: a0 is below" if a0 < star else "hurts: a0 is above"
+        if abs(a0 - star) < 1e-6:
+            side = "neither helps nor hurts: a0 is"
         verdict = f"{side} f / (f + c) = {star:.3f}"
     listed = "; ".join(f"{name} {', '.join(_digits(a) for a in line)}" for name, line in published.items())
     said = f" Published results: {listed}." if published else ""

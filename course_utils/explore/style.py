@@ -24,7 +24,10 @@ ROLE_COLOURS = {
 }
 # More members than roles: the rest of the palette, in this order.
 MEMBER_COLOURS = [ROLE_COLOURS[r] for r in ("core", "positive", "negative")] + ["#CC79A7", "#56B4E9", "#F0E442"]
+# The members' colours, darkened until they can be read as text on white.
+TEXT_COLOURS = ["#0072B2", "#007A59", "#B34700", "#A04A7C", "#2A6F9E", "#756B00"]
 INK, FAINT = "#222222", "#D9D9D9"  # text; grid lines and separators
+PALE = "#767676"  # grey text that can still be read on white
 
 COURSE_STYLE = {
     "figure.figsize": (7.0, 3.2),

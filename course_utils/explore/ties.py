@@ -1,5 +1,4 @@
-"""The live chart of TIES-Merging: at each coordinate the task vectors are trimmed, elect a sign, and the winners are
-averaged."""
+"""The live chart of TIES-Merging: task vectors are trimmed and elect a sign, coordinate by coordinate."""
 
 from __future__ import annotations
 
@@ -11,20 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from course_utils.explore.chart import (
-    ROW,
-    TEXT_COLOURS,
-    LiveChart,
-    calculate,
-    heading,
-    opening,
-    row_axis,
-    row_names,
-    slider,
-    stop_slider,
-    text_lines,
-)
-from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
+from course_utils.explore import vega
+from course_utils.explore.chart import ROW, LiveChart, live_chart, nearest, row_axis, row_names, text_lines
+from course_utils.explore.style import FAINT, INK, ROLE_COLOURS, TEXT_COLOURS
 from course_utils.merging.task_vectors import disjoint_mean, elect_sign, keep_count
 
 PLUS, MINUS, GREY = TEXT_COLOURS[1], TEXT_COLOURS[2], ROLE_COLOURS["other"]  # white signs can be read on the first two
@@ -34,10 +22,9 @@ PLOT = 4 * ROW  # pixels: height of the small picture of the merged values
 RESULTS = ("λ × mean", "λ × sum", "λ × TIES")
 VOTE = "sum of kept"
 HERE, ONCE = {"filter": "datum.c == coord"}, {"filter": "datum.m == 0"}
-SIGNED = {"condition": {"test": "datum.value < 0", "value": MINUS}, "value": PLUS}
+SIGNED = vega.condition("datum.value < 0", MINUS, PLUS)
 PALE = {"condition": [{"test": "datum.agrees", "value": 1}, {"test": "datum.kept", "value": 0.2}], "value": 0}
-DASHED = {"condition": {"test": "datum.kept", "value": [1, 0]}, "value": [3, 2]}
-DESCRIBED = {"description": {"field": "described", "type": "nominal"}}
+DASHED = vega.condition("datum.kept", [1, 0], [3, 2])
 
 
 def number_text(digits: int) -> str:
@@ -46,65 +33,55 @@ def number_text(digits: int) -> str:
 
 
 def steps() -> list[dict]:
-    """Trim, elect and merge in Vega, for each model and coordinate; what belongs to the coordinate is in all its
-    rows."""
-
-    def summed(**fields: str) -> dict:
-        return {"joinaggregate": [{"op": "sum", "field": f, "as": to} for to, f in fields.items()], "groupby": ["c"]}
-
+    """Trim, elect and merge in Vega, for each model and coordinate; what the coordinate has is in all its rows."""
     return [
-        calculate("cut", "cuts[datum.m][density_i]"),
-        calculate("kept", "datum.v != 0 && abs(datum.v) >= datum.cut ? 1 : 0"),
-        calculate("k", "datum.kept ? datum.v : 0"),
-        summed(total="v", mass="k", voters="kept"),
-        calculate("sign", "datum.mass > 0 ? 1 : datum.mass < 0 ? -1 : datum.voters ? majority[density_i] : 0"),
-        calculate("agrees", "datum.kept && datum.sign * datum.v > 0 ? 1 : 0"),
-        calculate("a", "datum.agrees ? datum.v : 0"),
-        summed(winners="a", count="agrees"),
-        calculate("ties", "datum.count ? datum.winners / datum.count : 0"),
-        calculate("word", "datum.agrees ? '' : datum.kept ? 'outvoted' : datum.v ? 'trimmed' : 'unchanged'"),
+        vega.calculate("cut", "cuts[datum.m][density_i]"),
+        vega.calculate("kept", "datum.v != 0 && abs(datum.v) >= datum.cut ? 1 : 0"),
+        vega.calculate("k", "datum.kept ? datum.v : 0"),
+        vega.joinaggregate(("sum", "v", "total"), ("sum", "k", "mass"), ("sum", "kept", "voters"), by=["c"]),
+        vega.calculate("sign", "datum.mass > 0 ? 1 : datum.mass < 0 ? -1 : datum.voters ? majority[density_i] : 0"),
+        vega.calculate("agrees", "datum.kept && datum.sign * datum.v > 0 ? 1 : 0"),
+        vega.calculate("a", "datum.agrees ? datum.v : 0"),
+        vega.joinaggregate(("sum", "a", "winners"), ("sum", "agrees", "count"), by=["c"]),
+        vega.calculate("ties", "datum.count ? datum.winners / datum.count : 0"),
+        vega.calculate("word", "datum.agrees ? '' : datum.kept ? 'outvoted' : datum.v ? 'trimmed' : 'unchanged'"),
     ]
 
 
 def _across(left: int) -> dict:
     scale = {"domain": [-1, 1], "range": [NUMBER, left - NUMBER], "clamp": True, "nice": False}
-    return {"field": "at", "type": "quantitative", "axis": None, "stack": None, "scale": scale}
+    return vega.quantitative("at", axis=None, stack=None, scale=scale)
 
 
 def _still(mark: dict, **places) -> dict:
     """A mark at given pixels, which take the place of the encoding that a panel's layers share."""
     encoding = {place: {"value": {"expr": at} if isinstance(at, str) else at} for place, at in places.items()}
-    return {"data": {"values": [{}]}, "mark": {**mark, "aria": False}, "encoding": encoding}
+    return vega.layer({**mark, "aria": False}, data=[{}], **encoding)
 
 
 def _zero(left: int, rows: int) -> dict:
-    return _still({"type": "rule", "color": FAINT}, x=left / 2, y=0, y2=rows * ROW)
+    return _still(vega.mark("rule", color=FAINT), x=left / 2, y=0, y2=rows * ROW)
 
 
 def _numbered(number: str) -> list[dict]:
     """The place ``at`` of ``value`` on the axis, and its number: with an arrow if the axis is too short."""
-    cut = f"datum.over > 1 ? '» ' + {number} : datum.over < -1 ? {number} + ' «' : {number}".replace(
-        "{0}", "datum.value"
-    )
+    written = number.replace("{0}", "datum.value")
+    cut = f"datum.over > 1 ? '» ' + {written} : datum.over < -1 ? {written} + ' «' : {written}"
     return [
-        calculate("over", "datum.value / spans[coord - 1]"),
-        calculate("at", "clamp(datum.over, -1, 1)"),
-        calculate("number", cut),
+        vega.calculate("over", "datum.value / spans[coord - 1]"),
+        vega.calculate("at", "clamp(datum.over, -1, 1)"),
+        vega.calculate("number", cut),
     ]
 
 
-def _beside(x: dict, bold: str = "false") -> list[dict]:
+def _beside(x: dict, bold: str = "false", away: int = 4) -> list[dict]:
     """The numbers behind the ends of bars, on both sides of zero."""
-    text = {"x": x, "text": {"field": "number", "type": "nominal"}}
-    weight = {"expr": f"{bold} ? 'bold' : 'normal'"}
-    return [
-        {
-            "transform": [{"filter": f"datum.value {side} 0"}],
-            "mark": {"type": "text", "align": align, "dx": dx, "fontWeight": weight},
-            "encoding": text,
-        }
-        for side, align, dx in ((">=", "left", 4), ("<", "right", -4))
-    ]
+    found = []
+    for side, align, dx in ((">=", "left", away), ("<", "right", -away)):
+        number = vega.mark("text", align=align, dx=dx, fontWeight={"expr": f"{bold} ? 'bold' : 'normal'"})
+        shown = [{"filter": f"datum.value {side} 0"}]
+        found.append(vega.layer(number, transform=shown, x=x, text=vega.nominal("number")))
+    return found
 
 
 def votes(n: int, left: int, number: str) -> dict:
@@ -113,12 +90,12 @@ def votes(n: int, left: int, number: str) -> dict:
     # The number stands behind the bar and behind the threshold; the word on the other side of zero.
     models = [
         HERE,
-        calculate("row", "datum.m + 1"),
-        calculate("value", "datum.v"),
+        vega.calculate("row", "datum.m + 1"),
+        vega.calculate("value", "datum.v"),
         *_numbered(number),
-        calculate("limit", "datum.cut / spans[coord - 1] * (datum.v < 0 ? -1 : 1)"),
-        calculate("far", "abs(datum.limit) > 1 || abs(datum.at) > abs(datum.limit) ? datum.at : datum.limit"),
-        calculate("described", "datum.name + ' ' + format(datum.v, '+.6f') + ' ' + (datum.word || 'contributes')"),
+        vega.calculate("limit", "datum.cut / spans[coord - 1] * (datum.v < 0 ? -1 : 1)"),
+        vega.calculate("far", "abs(datum.limit) > 1 || abs(datum.at) > abs(datum.limit) ? datum.at : datum.limit"),
+        vega.calculate("described", "datum.name + ' ' + format(datum.v, '+.6f') + ' ' + (datum.word || 'contributes')"),
     ]
     elected = (
         "datum.voters == 0 ? 'nothing kept' : (datum.mass == 0 ? 'a tie, majority ' : 'elected ')"
@@ -127,213 +104,132 @@ def votes(n: int, left: int, number: str) -> dict:
     vote = [
         HERE,
         ONCE,
-        calculate("row", f"{n + 1}"),
-        calculate("value", "datum.mass"),
+        vega.calculate("row", f"{n + 1}"),
+        vega.calculate("value", "datum.mass"),
         *_numbered(number),
-        calculate("word", elected),
-        calculate("described", f"'{VOTE} ' + format(datum.mass, '+.6f') + ' ' + datum.word"),
+        vega.calculate("word", elected),
+        vega.calculate("described", f"'{VOTE} ' + format(datum.mass, '+.6f') + ' ' + datum.word"),
     ]
-    bar = {"type": "bar", "height": ROW - 6, "orient": "horizontal", "strokeWidth": 1.2}
-    word = {"type": "text", "x": {"expr": f"{left / 2} + (datum.value < 0 ? 6 : -6)"}}
+    bar = vega.mark("bar", height=ROW - 6, orient="horizontal", strokeWidth=1.2)
+    word = vega.mark("text", x={"expr": f"{left / 2} + (datum.value < 0 ? 6 : -6)"})
     word["align"] = {"expr": "datum.value < 0 ? 'left' : 'right'"}
-    said = {"text": {"field": "word", "type": "nominal"}}
-    styled = {
-        "fill": SIGNED,
-        "stroke": SIGNED,
-        "fillOpacity": PALE,
-        "strokeDash": DASHED,
-    }
-    threshold = {
-        "type": "tick",
-        "orient": "vertical",
-        "thickness": 1.2,
-        "size": ROW - 4,
-        "color": INK,
-        "opacity": 1,
-        "aria": False,
-    }
-    layers = [
-        {
-            "transform": models,
-            "layer": [
-                {"mark": bar, "encoding": {"x": x, **DESCRIBED, **styled}},
-                {
-                    "transform": [{"filter": "abs(datum.limit) <= 1 && datum.cut > 0"}],
-                    "mark": threshold,
-                    "encoding": {"x": {**x, "field": "limit"}},
-                },
-                *_beside({**x, "field": "far"}),
-                {"mark": {**word, "fontStyle": "italic"}, "encoding": said},
-            ],
-        },
-        {
-            "transform": vote,
-            "layer": [
-                {"mark": bar, "encoding": {"x": x, **DESCRIBED, "fill": SIGNED}},
-                *_beside(x, "true"),
-                {"mark": {**word, "fontWeight": "bold"}, "encoding": said},
-            ],
-        },
+    threshold = vega.mark("tick", orient="vertical", thickness=1.2, size=ROW - 4, color=INK, opacity=1, aria=False)
+    within = [{"filter": "abs(datum.limit) <= 1 && datum.cut > 0"}]
+    styled = {"fill": SIGNED, "stroke": SIGNED, "fillOpacity": PALE, "strokeDash": DASHED}
+    each = [
+        vega.layer(bar, x=x, **vega.DESCRIBED, **styled),
+        vega.layer(threshold, transform=within, x={**x, "field": "limit"}),
+        *_beside({**x, "field": "far"}),
+        vega.layer({**word, "fontStyle": "italic"}, text=vega.nominal("word")),
     ]
-    heading = {"text": "at this coordinate", "frame": "group", "offset": 14}
-    size = {"width": left, "height": (n + 1) * ROW}
-    return {"title": heading, **size, "encoding": {"y": row_axis(n + 1)}, "layer": [_zero(left, n + 1), *layers]}
-
-
-def _column(d: int) -> dict:
-    return {
-        "field": "c",
-        "type": "ordinal",
-        "axis": None,
-        "scale": {"type": "band", "domain": list(range(1, d + 1)), "padding": 0},
-    }
+    together = [
+        vega.layer(bar, x=x, **vega.DESCRIBED, fill=SIGNED),
+        *_beside(x, "true"),
+        vega.layer({**word, "fontWeight": "bold"}, text=vega.nominal("word")),
+    ]
+    layers = [_zero(left, n + 1), {"transform": models, "layer": each}, {"transform": vote, "layer": together}]
+    title = vega.caption("at this coordinate", 14)
+    return vega.panel(left, (n + 1) * ROW, title, encoding={"y": row_axis(n + 1)}, layer=layers)
 
 
 def _chosen(cell: int, height: int) -> dict:
     """The frame around the chosen coordinate."""
     frame = {"x": f"(coord - 1) * {cell} + 0.6", "x2": f"coord * {cell} - 0.6", "y": 0, "y2": height}
-    return _still({"type": "rect", "fill": None, "stroke": INK, "strokeWidth": 1.2}, **frame)
+    return _still(vega.mark("rect", fill=None, stroke=INK, strokeWidth=1.2), **frame)
 
 
 def grid(n: int, d: int, cell: int) -> dict:
     """The signs that stay, models x coordinates, and the row of elected signs."""
-    square = {
-        "type": "point",
-        "shape": "square",
-        "size": (min(cell, ROW) - 4) ** 2,
-        "strokeWidth": 1,
-        "opacity": 1,
-        "filled": True,
-    }
-    glyph = {"type": "text", "fontWeight": "bold", "fontSize": min(cell, 13), "aria": False}
-    sign = {"text": {"field": "glyph", "type": "nominal"}}
+    square = vega.dot((min(cell, ROW) - 4) ** 2, shape="square", strokeWidth=1)
+    glyph, text = vega.mark("text", fontWeight="bold", fontSize=min(cell, 13), aria=False), vega.nominal("glyph")
     glyphs = "datum.value > 0 ? '+' : datum.value < 0 ? '−' : '·'"
     models = [
-        calculate("row", "datum.m + 1"),
-        calculate("value", "datum.v"),
-        calculate("glyph", f"datum.kept ? {glyphs} : ''"),
-        calculate("described", "datum.name + ', coordinate ' + datum.c + ': ' + (datum.word || datum.glyph)"),
+        vega.calculate("row", "datum.m + 1"),
+        vega.calculate("value", "datum.v"),
+        vega.calculate("glyph", f"datum.kept ? {glyphs} : ''"),
+        vega.calculate("described", "datum.name + ', coordinate ' + datum.c + ': ' + (datum.word || datum.glyph)"),
     ]
     grey = {"condition": [{"test": "!datum.kept", "value": GREY}, SIGNED["condition"]], "value": PLUS}
-    cells = {"fill": SIGNED, "stroke": grey, "fillOpacity": PALE, "strokeDash": DASHED, **DESCRIBED}
-    inner = {"color": {"condition": [{"test": "datum.agrees", "value": "white"}, SIGNED["condition"]], "value": PLUS}}
+    cells = {"fill": SIGNED, "stroke": grey, "fillOpacity": PALE, "strokeDash": DASHED, **vega.DESCRIBED}
+    inner = {"condition": [{"test": "datum.agrees", "value": "white"}, SIGNED["condition"]], "value": PLUS}
     vote = [
         ONCE,
-        calculate("row", f"{n + 1}"),
-        calculate("value", "datum.sign"),
-        calculate("glyph", glyphs),
-        calculate("described", "'elected at coordinate ' + datum.c + ': ' + datum.glyph"),
+        vega.calculate("row", f"{n + 1}"),
+        vega.calculate("value", "datum.sign"),
+        vega.calculate("glyph", glyphs),
+        vega.calculate("described", "'elected at coordinate ' + datum.c + ': ' + datum.glyph"),
     ]
-    solid = {"fill": SIGNED, "fillOpacity": {"condition": {"test": "datum.value", "value": 1}, "value": 0}, **DESCRIBED}
-    white = {"color": {"condition": {"test": "datum.value", "value": "white"}, "value": INK}}
+    solid = {"fill": SIGNED, "fillOpacity": vega.condition("datum.value", 1, 0), **vega.DESCRIBED}
+    each = [vega.layer(square, **cells), vega.layer(glyph, text=text, color=inner)]
+    white = vega.condition("datum.value", "white", INK)
+    elected = [vega.layer(square, **solid), vega.layer(glyph, text=text, color=white)]
     layers = [
         _chosen(cell, (n + 1) * ROW),
-        _still({"type": "text", "text": "▼", "fontSize": 10}, x=f"(coord - 0.5) * {cell}", y=-6),
-        {
-            "transform": models,
-            "layer": [{"mark": square, "encoding": cells}, {"mark": glyph, "encoding": {**sign, **inner}}],
-        },
-        {
-            "transform": vote,
-            "layer": [{"mark": square, "encoding": solid}, {"mark": glyph, "encoding": {**sign, **white}}],
-        },
-        _still({"type": "rule", "color": INK}, x=0, x2=d * cell, y=n * ROW),
+        _still(vega.mark("text", text="▼", fontSize=10), x=f"(coord - 0.5) * {cell}", y=-6),
+        {"transform": models, "layer": each},
+        {"transform": vote, "layer": elected},
+        _still(vega.mark("rule", color=INK), x=0, x2=d * cell, y=n * ROW),
     ]
-    size = {"width": d * cell, "height": (n + 1) * ROW}
-    encoding = {"x": _column(d), "y": row_axis(n + 1)}
-    return {
-        "title": {"text": f"all {d} coordinates", "frame": "group", "offset": 3},
-        **size,
-        "encoding": encoding,
-        "layer": layers,
-    }
+    title, encoding = vega.caption(f"all {d} coordinates", 3), {"x": vega.band("c", d), "y": row_axis(n + 1)}
+    return vega.panel(d * cell, (n + 1) * ROW, title, encoding=encoding, layer=layers)
 
 
 def results(n: int, left: int, number: str) -> dict:
     """Mean, sum and TIES at the chosen coordinate, times λ."""
-    x = _across(left)
+    x, named = _across(left), json.dumps(RESULTS, ensure_ascii=False)
     transform = [
         HERE,
         ONCE,
-        calculate("mean", f"datum.total / {n}"),
+        vega.calculate("mean", f"datum.total / {n}"),
         {"fold": ["mean", "total", "ties"], "as": ["which", "unscaled"]},
-        calculate("row", "indexof(['mean', 'total', 'ties'], datum.which) + 1"),
-        calculate("value", "lam * datum.unscaled"),
+        vega.calculate("row", "indexof(['mean', 'total', 'ties'], datum.which) + 1"),
+        vega.calculate("value", "lam * datum.unscaled"),
         *_numbered(number),
-        calculate(
-            "described", f"{json.dumps(RESULTS, ensure_ascii=False)}[datum.row - 1] + ' ' + format(datum.value, '+.6f')"
-        ),
+        vega.calculate("described", f"{named}[datum.row - 1] + ' ' + format(datum.value, '+.6f')"),
     ]
-    dot = {"type": "point", "filled": True, "size": 90, "opacity": 1}
     layers = [
         _zero(left, 3),
-        {
-            "mark": {"type": "bar", "height": 3, "orient": "horizontal", "aria": False},
-            "encoding": {"x": x, "color": SIGNED},
-        },
-        {"mark": dot, "encoding": {"x": x, "color": SIGNED, **DESCRIBED}},
-        *({**one, "mark": {**one["mark"], "dx": 2 * one["mark"]["dx"]}} for one in _beside(x, "datum.row == 3")),
+        vega.layer(vega.mark("bar", height=3, orient="horizontal", aria=False), x=x, color=SIGNED),
+        vega.layer(vega.dot(90), x=x, color=SIGNED, **vega.DESCRIBED),
+        *_beside(x, "datum.row == 3", away=8),
     ]
-    heading = {"text": "what the base gets", "frame": "group", "offset": 5}
-    return {
-        "title": heading,
-        "width": left,
-        "height": 3 * ROW,
-        "transform": transform,
-        "encoding": {"y": row_axis(3)},
-        "layer": layers,
-    }
+    content = {"transform": transform, "encoding": {"y": row_axis(3)}, "layer": layers}
+    return vega.panel(left, 3 * ROW, vega.caption("what the base gets", 5), **content)
 
 
 def all_results(n: int, d: int, cell: int, end: float) -> dict:
     """TIES and the mean at all coordinates."""
-    y = {
-        "field": "value",
-        "type": "quantitative",
-        "axis": None,
-        "stack": None,
-        "scale": {"domain": [-end, end], "nice": False},
-    }
-    bar = {"type": "bar", "width": min(max(cell - 5, 4), 20)}
+    y = vega.quantitative("value", axis=None, stack=None, scale={"domain": [-end, end], "nice": False})
     ties = [
-        calculate("value", "lam * datum.ties"),
-        calculate("described", "'TIES at ' + datum.c + ': ' + format(datum.value, '+.6f')"),
+        vega.calculate("value", "lam * datum.ties"),
+        vega.calculate("described", "'TIES at ' + datum.c + ': ' + format(datum.value, '+.6f')"),
     ]
-    tick = {
-        "type": "tick",
-        "orient": "horizontal",
-        "thickness": 2,
-        "size": min(cell - 2, 24),
-        "color": INK,
-        "opacity": 1,
-        "aria": False,
-    }
+    mean = [vega.calculate("value", f"lam * datum.total / {n}")]
+    bar = vega.mark("bar", width=min(max(cell - 5, 4), 20))
+    tick = vega.mark("tick", orient="horizontal", thickness=2, size=min(cell - 2, 24), color=INK, opacity=1, aria=False)
     layers = [
         _chosen(cell, PLOT),
-        _still({"type": "rule", "color": GREY}, x=0, x2=d * cell, y=PLOT / 2),
-        {"transform": ties, "mark": bar, "encoding": {"y": y, "color": SIGNED, **DESCRIBED}},
-        {"transform": [calculate("value", f"lam * datum.total / {n}")], "mark": tick, "encoding": {"y": y}},
+        _still(vega.mark("rule", color=GREY), x=0, x2=d * cell, y=PLOT / 2),
+        vega.layer(bar, transform=ties, y=y, color=SIGNED, **vega.DESCRIBED),
+        vega.layer(tick, transform=mean, y=y),
     ]
-    heading = {"text": "λ × TIES (ticks: λ × mean)", "frame": "group", "offset": 5}
-    size = {"width": d * cell, "height": PLOT}
-    return {"title": heading, **size, "transform": [ONCE], "encoding": {"x": _column(d)}, "layer": layers}
+    content = {"transform": [ONCE], "encoding": {"x": vega.band("c", d)}, "layer": layers}
+    return vega.panel(d * cell, PLOT, vega.caption("λ × TIES (ticks: λ × mean)", 5), **content)
 
 
 def spelled_out(number: str) -> dict:
     """The mean of the winners, spelled out."""
-    winners, ties, scaled = (
-        number.replace("{0}", value) for value in ("datum.winners", "datum.ties", "lam * datum.ties")
-    )
+    values = ("datum.winners", "datum.ties", "lam * datum.ties")
+    winners, ties, scaled = (number.replace("{0}", value) for value in values)
     spelled = (
         "datum.count == 0 ? 'TIES: nobody contributes, the base keeps its value' : "
         f"'TIES: the winners add up to ' + {winners} + ', there are ' + datum.count + ': ' + {winners} + ' / ' "
         "+ datum.count"
         f" + ' = ' + {ties} + ';  times λ: ' + {scaled}"
     )
-    mark = {"type": "text", "align": "left", "x": 0, "fontSize": 12, "limit": WIDTH}
-    encoding = {"text": {"field": "spelled", "type": "nominal"}}
-    transform = [HERE, ONCE, calculate("spelled", spelled)]
-    return {"width": WIDTH, "height": ROW, "transform": transform, "mark": mark, "encoding": encoding}
+    line, steps = vega.mark("text", align="left", x=0, fontSize=12, limit=WIDTH), [HERE, ONCE]
+    steps.append(vega.calculate("spelled", spelled))
+    return vega.panel(WIDTH, ROW, **vega.layer(line, transform=steps, text=vega.nominal("spelled")))
 
 
 DENSITIES = (1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)  # the stops of the density slider
@@ -356,32 +252,24 @@ class Thresholds:
 
 
 def thresholds(tau: Tensor, stops: Sequence[float] = DENSITIES) -> Thresholds:
-    """The thresholds that ``task_vectors.trim`` has over the whole task vectors ``tau`` (n, D), at each density of
-    ``stops``.
+    """The thresholds that ``task_vectors.trim`` has over whole task vectors ``tau`` (n, D), at each of ``stops``.
 
     Of entries that are equal at the threshold trim keeps as many as there is room for, and the chart all of them.
     Raises ValueError: not (n, D), numbers that are not finite, densities outside (0, 1] or not falling.
     """
     tau = torch.as_tensor(tau).detach()
     if tau.dim() != 2 or not tau.numel() or not tau.isfinite().all():
-        raise ValueError(
-            f"tau must be (n, D) finite numbers, one whole task vector in each row, got {tuple(tau.shape)}"
-        )
+        wanted = "(n, D) finite numbers, one whole task vector in each row"
+        raise ValueError(f"tau must be {wanted}, got {tuple(tau.shape)}")
     stops = tuple(stops)
-    if (
-        len(stops) < 2
-        or not 1 >= stops[0]
-        or not stops[-1] > 0
-        or not all(a > b for a, b in zip(stops[:-1], stops[1:]))
-    ):
-        raise ValueError(
-            f"stops must be at least two densities, from the largest (at most 1) down to above 0, got {stops}"
-        )
+    falling = all(a > b for a, b in zip(stops[:-1], stops[1:]))
+    if len(stops) < 2 or not 1 >= stops[0] or not stops[-1] > 0 or not falling:
+        wanted = "at least two densities, from the largest (at most 1) down to above 0"
+        raise ValueError(f"stops must be {wanted}, got {stops}")
     kept = torch.tensor([keep_count(density, tau.shape[1]) for density in stops])
     sizes = torch.stack([row.abs().sort(descending=True).values[kept - 1] for row in tau])  # (n, stops)
-    majority = [
-        int(tau.where(tau.abs() >= size[:, None], torch.zeros_like(tau)).sum(0).sign().sum().sign()) for size in sizes.T
-    ]
+    trimmed = (tau.where(tau.abs() >= size[:, None], torch.zeros_like(tau)) for size in sizes.T)
+    majority = [int(kept.sum(0).sign().sum().sign()) for kept in trimmed]
     return Thresholds(stops, sizes.double(), majority)
 
 
@@ -410,7 +298,7 @@ def ties_explorer(
     places = [f"coordinate {c} of {d}" for c in range(1, d + 1)]
     if coordinates is not None:
         places = [f"{place}: {name}" for place, name in zip(places, coordinates)]
-    start = min(range(len(magnitudes.stops)), key=lambda i: abs(magnitudes.stops[i] - USUAL))
+    start = nearest(USUAL, magnitudes.stops)
     found = _merged(tau, magnitudes, start)
     first = _interesting(*found[:2])
     rows = [
@@ -422,47 +310,32 @@ def ties_explorer(
     # λ goes up to 2, and so do mean and TIES; a sum that is longer than the axis is cut, and its number says so.
     spans = tau.sum(dim=0).abs().minimum(3 * largest).maximum(2 * largest)
     params = [
-        *stop_slider("density", "density, the share that each model keeps", magnitudes.stops, start),
-        *slider("coord", f"coordinate, 1 to {d}", 1, d, 1, first + 1),
-        *slider("lam", "λ, scale of what is added", 0, 2, 0.05, 1),
-        {"name": "cuts", "value": magnitudes.sizes.tolist()},
-        {"name": "majority", "value": magnitudes.majority},
-        {"name": "spans", "value": spans.masked_fill(spans == 0, 1).tolist()},
-        {"name": "places", "value": places},
+        *vega.stop_slider("density", "density, the share that each model keeps", magnitudes.stops, start),
+        *vega.slider("coord", f"coordinate, 1 to {d}", 1, d, 1, first + 1),
+        *vega.slider("lam", "λ, scale of what is added", 0, 2, 0.05, 1),
+        *vega.given(cuts=magnitudes.sizes.tolist(), majority=magnitudes.majority),
+        *vega.given(spans=spans.masked_fill(spans == 0, 1).tolist(), places=places),
     ]
     names_width = min(NAMES, 7 * max(map(len, [*names, *RESULTS, VOTE])) + 4)
     cell = min(CELL, GRID // d)
     left = WIDTH - names_width - cell * d - 2 * GAP
     number = number_text(_digits(tau))
-    above = [row_names("name", n + 1, names_width), votes(n, left, number), grid(n, d, cell)]
-    above[0] |= {"data": {"values": [{"row": m + 1, "name": name} for m, name in enumerate([*names, VOTE])]}}
-    below = [
-        row_names("name", 3, names_width),
-        results(n, left, number),
-        all_results(n, d, cell, 2 * largest.max().item() or 1),
-    ]
-    below[0] |= {"data": {"values": [{"row": r + 1, "name": name} for r, name in enumerate(RESULTS)]}}
-    for panel in (above[0], below[0]):
+    voters, kinds = row_names("name", n + 1, names_width, [*names, VOTE]), row_names("name", 3, names_width, RESULTS)
+    for panel in (voters, kinds):
         panel["mark"]["limit"] = names_width
-    said = (
-        "solid: contributes; pale: outvoted; hollow: trimmed; thin line: the model's threshold; ▼ the chosen coordinate"
-    )
+    end = 2 * largest.max().item() or 1
+    said = "solid: contributes; pale: outvoted; hollow: trimmed; thin line: the model's threshold; "
+    said += "▼ the chosen coordinate"
     setting = "'density ' + format(100 * density, '.4~g') + ' %, λ = ' + format(lam, '.2f')"
-    spec = {
-        "title": heading(title, context, said),
-        "params": params,
-        "data": {"values": rows},
-        "transform": steps(),
-        "spacing": 12,
-    }
-    spec["vconcat"] = [
+    panels = [
         text_lines(["places[coord - 1]", setting], WIDTH),
-        {"hconcat": above, "spacing": GAP, "bounds": "flush"},
-        {"hconcat": below, "spacing": GAP, "bounds": "flush"},
+        vega.hconcat(voters, votes(n, left, number), grid(n, d, cell), spacing=GAP),
+        vega.hconcat(kinds, results(n, left, number), all_results(n, d, cell, end), spacing=GAP),
         spelled_out(number),
     ]
     words = _in_words(tau, found, magnitudes.stops[start], first, list(names), places)
-    return LiveChart(spec, f"{opening(title, context)} {words} Sliders: density, coordinate, λ.")
+    content = {"data": {"values": rows}, "transform": steps(), "spacing": 12}
+    return live_chart(title, context, [said], f"{words} Sliders: density, coordinate, λ.", params, panels, **content)
 
 
 def _checked(tau: Tensor, magnitudes: Thresholds, names: Sequence[str], coordinates: Sequence[str] | None) -> Tensor:
@@ -470,15 +343,13 @@ def _checked(tau: Tensor, magnitudes: Thresholds, names: Sequence[str], coordina
     tau = torch.as_tensor(tau).detach().double()
     sizes = [tau.shape[i] if tau.dim() == 2 else 0 for i in (0, 1)]
     if not all(low <= size <= high for size, (low, high) in zip(sizes, (MODELS, COORDINATES))):
-        raise ValueError(
-            f"tau must be (n, d) for n = 2 to 6 models and d = 4 to 24 coordinates, got {tuple(tau.shape)}"
-        )
+        wanted = "(n, d) for n = 2 to 6 models and d = 4 to 24 coordinates"
+        raise ValueError(f"tau must be {wanted}, got {tuple(tau.shape)}")
     if not tau.isfinite().all():
         raise ValueError("tau holds numbers that are not finite")
     if len(names) != len(tau) or len(magnitudes.sizes) != len(tau):
-        raise ValueError(
-            f"{len(tau)} task vectors need as many names and thresholds, got {len(names)} and {len(magnitudes.sizes)}"
-        )
+        got = f"{len(names)} and {len(magnitudes.sizes)}"
+        raise ValueError(f"{len(tau)} task vectors need as many names and thresholds, got {got}")
     if coordinates is not None and len(coordinates) != tau.shape[1]:
         raise ValueError(f"{tau.shape[1]} coordinates need as many names, got {len(coordinates)}")
     return tau
@@ -510,15 +381,9 @@ def _in_words(tau: Tensor, found: tuple, density: float, first: int, names: list
     digits, (kept, agrees, sign, ties) = _digits(tau), found
     column, states = tau[:, first], []
     for m, name in enumerate(names):
-        state = (
-            "contributes"
-            if agrees[m, first]
-            else "outvoted"
-            if kept[m, first]
-            else "trimmed"
-            if column[m]
-            else "unchanged"
-        )
+        state = "trimmed" if column[m] else "unchanged"
+        if kept[m, first]:
+            state = "contributes" if agrees[m, first] else "outvoted"
         states.append(f"{name} {column[m]:+.{digits}f} {state}")
     elected = {1: "+", -1: "−", 0: "none"}[int(sign[first])] if kept[:, first].any() else "none"
     sums = f"mean {column.mean():+.{digits}f}, sum {column.sum():+.{digits}f}, TIES {ties[first]:+.{digits}f}"
@@ -526,8 +391,6 @@ def _in_words(tau: Tensor, found: tuple, density: float, first: int, names: list
         f"{name} {int(a.sum())} contribute, {int((k & ~a).sum())} outvoted, {int((~k).sum())} trimmed"
         for name, k, a in zip(names, kept, agrees)
     ]
-    text = (
-        f"At density {100 * density:g} % and λ = 1, {places[first]}: {', '.join(states)}; elected sign "
-        f"{elected}; {sums}."
-    )
+    setting = f"At density {100 * density:g} % and λ = 1, {places[first]}"
+    text = f"{setting}: {', '.join(states)}; elected sign {elected}; {sums}."
     return f"{text} Of all {tau.shape[1]} coordinates: {'; '.join(counts)}.".replace("-0.", "−0.")

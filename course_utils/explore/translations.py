@@ -9,19 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
-from course_utils.explore.chart import PALE, TEXT_COLOURS, LiveChart, calculate, heading, opening, slider, text_lines
-from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
+from course_utils.explore import vega
+from course_utils.explore.chart import LiveChart, clipped, how_many, live_chart, text_lines
+from course_utils.explore.style import FAINT, INK, PALE, ROLE_COLOURS, TEXT_COLOURS
 
 NAMES, SENTENCES, LINES = (2, 8), (1, 40), (1, 8)
-FONT, SIZE, CHAR = "DejaVu Sans Mono, Menlo, monospace", 13, 7.84  # pixels of a letter and of a column (0.603 of it)
+SIZE, CHAR = 13, 7.84  # pixels of a letter and of a column (0.603 of it)
 COLUMNS, LINE, GAP = 82, 19, 10  # letters in a line; pixels: height of a line, space between two rows
 WIDTH = round(COLUMNS * CHAR)  # pixels: 643
 LONGEST, SCORE = 24, 16  # letters of a name and of the score's name
 WORD = re.compile(r"[^\s—–]+[—–]*|[—–]+")  # blanks and dashes divide words
 MARKED, UNDERLINE = TEXT_COLOURS[2], ROLE_COLOURS["negative"]  # vermilion, for text dark enough to be read on white
-PLAIN, SHARED, MISSING, NOTE = range(
-    4
-)  # what a word is: not compared, matched, underlined, a remark of the chart's own
+# What a word is: not compared, matched, underlined, a remark of the chart's own.
+PLAIN, SHARED, MISSING, NOTE = range(4)
 
 
 class _Row(NamedTuple):
@@ -71,43 +71,22 @@ def translation_viewer(
             score = f"{score_name} {scores[name][n]:.{digits}f}" if name in scores else ""
             drawn[name].append(_row(text, against, name == reference, score, lines))
     tops, height = _places(drawn)
-    shown = [_cut(name) for name in texts]
+    shown = [clipped(name, LONGEST) for name in texts]
     values = [
-        {
-            "s": n + 1,
-            "r": r,
-            "w": row.words,
-            "c": row.columns,
-            "l": row.lines,
-            "m": row.kinds,
-            "told": row.told,
-            "score": row.score,
-        }
+        {"s": n + 1, "r": r, "w": row.words, "c": row.columns, "l": row.lines, "m": row.kinds}
+        | {"told": row.told, "score": row.score}
         for r, versions in enumerate(drawn.values())
         for n, row in enumerate(versions)
     ]
-    label = f"sentence, 1 to {N}"
     params = [
-        *(
-            slider("sentence", label, 1, N, 1, 1, width=min(40 + 10 * N, 360))
-            if N > 1
-            else [{"name": "sentence", "value": 1}]
-        ),
-        {"name": "names", "value": shown},
-        {"name": "tops", "value": tops},
-        {"name": "labels", "value": [one and f": {one}" for one in named]},
+        *vega.numbered("sentence", f"sentence, 1 to {N}", N, width=min(40 + 10 * N, 360)),
+        *vega.given(names=shown, tops=tops, labels=[one and f": {one}" for one in named]),
     ]
-    spec = {
-        "title": heading(title, context, f"underlined: words that {_cut(reference)} does not have in this order"),
-        "params": params,
-        "spacing": 6,
-        "vconcat": [
-            text_lines([f"'sentence ' + sentence + ' of {N}' + labels[sentence - 1]"], WIDTH),
-            _panel(values, tops, height, shown),
-        ],
-    }
-    said = f"{_in_words(texts, drawn, plain, reference, named)}{' Slider: sentence.' if N > 1 else ''}"
-    return LiveChart(spec, f"{opening(title, context)} {said}")
+    where = f"'sentence ' + sentence + ' of {N}' + labels[sentence - 1]"
+    meaning = f"underlined: words that {clipped(reference, LONGEST)} does not have in this order"
+    panels = [text_lines([where], WIDTH), _panel(values, tops, height, shown)]
+    text = f"{_in_words(texts, drawn, plain, reference, named)}{' Slider: sentence.' if N > 1 else ''}"
+    return live_chart(title, context, [meaning], text, params, panels, spacing=6)
 
 
 def in_reference(words: Sequence[str], reference: Sequence[str]) -> list[bool]:
@@ -133,10 +112,6 @@ def in_reference(words: Sequence[str], reference: Sequence[str]) -> list[bool]:
     return found
 
 
-def _cut(name: str) -> str:
-    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "…"
-
-
 def _key(word: str) -> str:
     """The word as it is compared: lower case, letters and digits only; "" for a word of punctuation."""
     return "".join(c for c in word.lower() if c.isalnum())
@@ -154,9 +129,8 @@ def _checked(rows, reference, plain, labels, lines) -> tuple[dict[str, list[str]
     for name, versions in rows.items():
         listed = isinstance(versions, Iterable) and not isinstance(versions, str)
         if not isinstance(name, str) or not listed or not all(isinstance(text, str) for text in versions):
-            raise ValueError(
-                f"name and texts of the row {name!r} must be a string and a list of strings: put a single text in [ ]"
-            )
+            wanted = "a string and a list of strings: put a single text in [ ]"
+            raise ValueError(f"name and texts of the row {name!r} must be {wanted}")
     texts = {
         name: [" ".join(unicodedata.normalize("NFC", text).split()) for text in versions]
         for name, versions in rows.items()
@@ -164,9 +138,8 @@ def _checked(rows, reference, plain, labels, lines) -> tuple[dict[str, list[str]
     counts = {name: len(versions) for name, versions in texts.items()}
     N = next(iter(counts.values()))
     if set(counts.values()) != {N}:
-        raise ValueError(
-            f"all rows need the same number of texts, got {', '.join(f'{name} {n}' for name, n in counts.items())}"
-        )
+        got = ", ".join(f"{name} {n}" for name, n in counts.items())
+        raise ValueError(f"all rows need the same number of texts, got {got}")
     if not SENTENCES[0] <= N <= SENTENCES[1]:
         raise ValueError(f"the viewer shows 1 to 40 sentences, got {N}: choose some of them")
     if reference not in texts:
@@ -179,10 +152,7 @@ def _checked(rows, reference, plain, labels, lines) -> tuple[dict[str, list[str]
         if not _keys(text):
             raise ValueError(f"sentence {n} of the reference has no words: leave it out")
     if labels is not None and (isinstance(labels, str) or len(labels) != N):
-        raise ValueError(
-            f"{N} sentences need a list of as many labels, got "
-            f"{'one string' if isinstance(labels, str) else len(labels)}"
-        )
+        raise ValueError(f"{N} sentences need a list of as many labels, got {how_many(labels)}")
     if not isinstance(lines, int) or not LINES[0] <= lines <= LINES[1]:
         raise ValueError(f"lines must be a whole number from 1 to 8, got {lines!r}")
     return texts, N
@@ -192,16 +162,13 @@ def _checked_scores(scores, score_name: str, texts: dict[str, list[str]], N: int
     if not isinstance(scores, Mapping) or not all(isinstance(values, Iterable) for values in scores.values()):
         raise ValueError(f"scores must be a dict of names and their {N} numbers")
     if len(score_name) > SCORE:
-        raise ValueError(
-            f"score_name must have at most {SCORE} letters, to stand beside a name: {score_name!r} has "
-            f"{len(score_name)}"
-        )
+        wanted = f"at most {SCORE} letters, to stand beside a name"
+        raise ValueError(f"score_name must have {wanted}: {score_name!r} has {len(score_name)}")
     scores = {name: list(values) for name, values in scores.items()}
     for name, values in scores.items():
         if name not in texts or len(values) != N or not all(isinstance(x, Real) and math.isfinite(x) for x in values):
-            raise ValueError(
-                f"scores must have {N} finite numbers for names among {', '.join(texts)}: {name!r} does not fit"
-            )
+            wanted = f"{N} finite numbers for names among {', '.join(texts)}"
+            raise ValueError(f"scores must have {wanted}: {name!r} does not fit")
     return scores
 
 
@@ -223,8 +190,7 @@ def _row(text: str, against: str | None, is_reference: bool, score: str, most: i
 
 
 def _wrapped(words: list[str], glued: list[bool], kinds: list[int], most: int) -> tuple[list, list, list, list]:
-    """Words, columns, lines and kinds in lines of ``COLUMNS``; what does not fit gives way to a remark that counts
-    it."""
+    """Words, columns, lines and kinds in lines of ``COLUMNS``; a remark counts what does not fit."""
     placed, line, end = [], 0, 0  # word, column, line, kind and number of the word; a word longer than a line is broken
     for i, (word, kind) in enumerate(zip(words, kinds)):
         for at in range(0, len(word), COLUMNS):
@@ -253,8 +219,7 @@ def _remark(words: list[str], kinds: list[int]) -> str:
 
 
 def _places(drawn: dict[str, list[_Row]]) -> tuple[list[int], int]:
-    """Where the rows begin, each as high as its longest text, and the height of them all: nothing moves with the
-    slider."""
+    """Where the rows begin, each as high as its longest text, so that nothing moves, and the height of them all."""
     tops, at = [], 0
     for versions in drawn.values():
         tops.append(at)
@@ -265,52 +230,41 @@ def _places(drawn: dict[str, list[_Row]]) -> tuple[list[int], int]:
 def _panel(values: list[dict], tops: list[int], height: int, shown: list[str]) -> dict:
     """The chosen sentence: names, numbers, words and underlines, at pixels that were computed here."""
 
-    def at(field: str) -> dict:
-        return {"field": field, "type": "quantitative", "scale": None, "axis": None}
-
-    def text(field: str, x: float | None = None, **mark: Any) -> dict:
-        place = {"x": at("x")} if x is None else {"x": {"value": x}}
-        mark = {"type": "text", "align": "left", "font": FONT, "fontSize": SIZE, "aria": False, **mark}
-        return {"mark": mark, "encoding": {**place, "y": at("y"), "text": {"field": field, "type": "nominal"}}}
+    def text(field: str, x: dict, **look: Any) -> dict:
+        letters = vega.mark("text", align="left", font=vega.MONOSPACE, fontSize=SIZE, aria=False)
+        return vega.layer({**letters, **look}, x=x, y=vega.pixels("y"), text=vega.nominal(field))
 
     first = (max(map(len, shown)) + 3) * CHAR
     second = first + (max(len(value["told"]) for value in values) + 3) * CHAR
     now = {"filter": "datum.s == sentence"}
-    heads = [now, calculate("y", f"tops[datum.r] + {LINE / 2}"), calculate("name", "names[datum.r]")]
+    heads = [now, vega.calculate("y", f"tops[datum.r] + {LINE / 2}"), vega.calculate("name", "names[datum.r]")]
     words = [
         now,
         {"flatten": ["w", "c", "l", "m"]},
-        calculate("x", f"datum.c * {CHAR}"),
-        calculate("from", "datum.x + 1"),  # lines of neighbours stay apart
-        calculate("to", f"datum.x - 1 + {CHAR} * length(datum.w)"),
-        calculate("y", f"tops[datum.r] + {LINE} * (datum.l + 1.5)"),
-        calculate("under", f"datum.y + {LINE / 2 - 1}"),
+        vega.calculate("x", f"datum.c * {CHAR}"),
+        vega.calculate("from", "datum.x + 1"),  # lines of neighbours stay apart
+        vega.calculate("to", f"datum.x - 1 + {CHAR} * length(datum.w)"),
+        vega.calculate("y", f"tops[datum.r] + {LINE} * (datum.l + 1.5)"),
+        vega.calculate("under", f"datum.y + {LINE / 2 - 1}"),
     ]
-    look = {
-        "condition": [
-            {"test": f"datum.m == {MISSING}", "value": MARKED},
-            {"test": f"datum.m == {NOTE}", "value": PALE},
-        ],
-        "value": INK,
-    }
-    drawn = text("w")
-    drawn["encoding"]["color"] = look
-    under = {"mark": {"type": "rule", "color": UNDERLINE, "strokeWidth": 2, "aria": False}}
-    under |= {
-        "encoding": {"x": at("from"), "x2": {"field": "to"}, "y": at("under")},
-        "transform": [{"filter": f"datum.m == {MISSING}"}],
-    }
-    between = {
-        "data": {"values": [{"y": top - GAP / 2} for top in tops[1:]]},
-        "mark": {"type": "rule", "color": FAINT, "aria": False},
-    }
-    between["encoding"] = {"y": at("y"), "x": {"value": 0}, "x2": {"value": WIDTH}}
+    colours = [{"test": f"datum.m == {kind}", "value": colour} for kind, colour in ((MISSING, MARKED), (NOTE, PALE))]
+    drawn = text("w", vega.pixels("x"))
+    drawn["encoding"]["color"] = {"condition": colours, "value": INK}
+    under = vega.layer(
+        vega.mark("rule", color=UNDERLINE, strokeWidth=2, aria=False),
+        transform=[{"filter": f"datum.m == {MISSING}"}],
+        x=vega.pixels("from"),
+        x2={"field": "to"},
+        y=vega.pixels("under"),
+    )
+    between, across = [{"y": top - GAP / 2} for top in tops[1:]], {"x": {"value": 0}, "x2": {"value": WIDTH}}
+    beside = [text("name", {"value": 0}, fontWeight="bold"), text("told", {"value": first})]
     layers = [
-        between,
-        {"transform": heads, "layer": [text("name", 0, fontWeight="bold"), text("told", first), text("score", second)]},
+        vega.layer(vega.mark("rule", color=FAINT, aria=False), data=between, y=vega.pixels("y"), **across),
+        {"transform": heads, "layer": [*beside, text("score", {"value": second})]},
         {"transform": words, "layer": [under, drawn]},
     ]
-    return {"width": WIDTH, "height": height, "data": {"values": values}, "layer": layers}
+    return vega.panel(WIDTH, height, data={"values": values}, layer=layers)
 
 
 def _in_words(

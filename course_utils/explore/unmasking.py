@@ -7,27 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-from course_utils.explore.chart import (
-    PALE,
-    ROW,
-    LiveChart,
-    bars,
-    calculate,
-    heading,
-    opening,
-    row_names,
-    short,
-    slider,
-    text_lines,
-)
-from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
+from course_utils.explore import vega
+from course_utils.explore.chart import ROW, LiveChart, bars, live_chart, row_names, short, text_lines
+from course_utils.explore.style import FAINT, INK, PALE, ROLE_COLOURS
 
 RUNS, TEXTS, LETTERS, ITERATIONS = (1, 8), (1, 8), (1, 256), (1, 1000)  # labels, texts of each, characters, iterations
-FONT, SIZE, CHAR, LINE = "DejaVu Sans Mono, Menlo, monospace", 14, 9.5, 22  # pixels: letter, column, height of a line
+SIZE, CHAR, LINE = 14, 9.5, 22  # pixels: letter, column, height of a line
 COLUMNS = 64  # letters in a line
 WIDTH = round(COLUMNS * CHAR) + 2  # pixels: 610; a frame that reached the edge would make Vega enlarge the chart
-# The light part of a viridis-like ramp: ever lighter, from blue to yellow; dark text on it has a contrast of 5.5 or
-# more.
+# The light part of a viridis-like ramp, ever lighter from blue to yellow: dark text on it has contrast 5.5 or more.
 RAMP = ("#6AA3DC", "#5FBFC0", "#93D78B", "#F4EA3D")
 START = 0.5  # where the slider of progress starts
 KEY, BARS = 20, 300  # cells of the colours' key; pixels of the panel of scores
@@ -44,8 +32,7 @@ def decisions_viewer(
     title: str = "Which characters are decided when",
     context: str = "",
 ) -> LiveChart:
-    """Samples on their way from x_T to x_0, coloured by the iteration that decided them, with sliders for run and
-    progress.
+    """Samples on their way from x_T to x_0, coloured by the iteration that decided them; a slider for the progress.
 
     At iteration i = round(n progress) of n the page shows state i of a text; a character is coloured by j / n, j the
     last iteration up to i that changed it (0: it stands there from the start), one that is ``mask`` is undecided and
@@ -66,24 +53,12 @@ def decisions_viewer(
     ]
     lines = max(-(-len(states[0]) // COLUMNS) for texts in runs.values() for states in texts)
     last = len(labels)
-    name = f"run, from {labels[0]} (left) to {labels[-1]} (right)"
     params = [
-        *(
-            slider("run", name, 1, last, 1, last, width=max(60, 30 * last))
-            if last > 1
-            else [{"name": "run", "value": 1}]
-        ),
-        *(
-            slider("text", f"text, 1 to {B}", 1, B, 1, 1, width=max(60, 24 * B))
-            if B > 1
-            else [{"name": "text", "value": 1}]
-        ),
-        *slider("progress", "progress, from 0 (x_T) to 1 (x_0)", 0, 1, 0.01, START, width=300),
-        {"name": "labels", "value": labels},
-        {"name": "counts", "value": [len(texts[0]) - 1 for texts in runs.values()]},
-        {"name": "mask", "value": mask},
-        {"name": "n", "expr": "counts[run - 1]"},
-        {"name": "state", "expr": "round(n * progress)"},
+        *vega.numbered("run", f"run, from {labels[0]} (left) to {labels[-1]} (right)", last, last, max(60, 30 * last)),
+        *vega.numbered("text", f"text, 1 to {B}", B),
+        *vega.slider("progress", "progress, from 0 (x_T) to 1 (x_0)", 0, 1, 0.01, START, width=300),
+        *vega.given(labels=labels, counts=[len(texts[0]) - 1 for texts in runs.values()], mask=mask),
+        *vega.computed(n="counts[run - 1]", state="round(n * progress)"),
     ]
     said = "blue: decided first, yellow: last; white: undecided; framed: changed by this iteration"
     which = f" + ', text ' + text + ' of {B}'" if B > 1 else ""
@@ -91,9 +66,8 @@ def decisions_viewer(
     lower = {"hconcat": [_key()], "spacing": 40}
     if scores:
         lower["hconcat"].append(_scores(scores, score_name))
-    spec = {"title": heading(title, context, said), "params": params, "spacing": 10}
-    spec["vconcat"] = [text_lines([where], WIDTH), _grid(values, lines), lower]
-    return LiveChart(spec, f"{opening(title, context)} {_in_words(runs, scores, score_name, mask)}")
+    panels, text = [text_lines([where], WIDTH), _grid(values, lines), lower], _in_words(runs, scores, score_name, mask)
+    return live_chart(title, context, [said], text, params, panels, spacing=10)
 
 
 def _checked(histories, decode, mask) -> dict[str, list[list[str]]]:
@@ -111,29 +85,20 @@ def _checked(histories, decode, mask) -> dict[str, list[list[str]]]:
                 raise ValueError(f"with decode, run {label!r} must be ids (n + 1, B, N), x_T first, got {got}")
             texts = [[decode(texts[i, b]) for i in range(len(texts))] for b in range(texts.shape[1])]
         if not _is_list(texts) or not all(map(_is_list, texts)):
-            raise ValueError(
-                f"run {label!r} must be a list of texts, each a list of strings from x_T to x_0: put a "
-                "single text in [ ]"
-            )
+            wanted = "a list of texts, each a list of strings from x_T to x_0: put a single text in [ ]"
+            raise ValueError(f"run {label!r} must be {wanted}")
         for b, states in enumerate(texts, 1):
-            where = f"run {label!r}, text {b}"
-            if (
-                not all(isinstance(state, str) for state in states)
-                or not ITERATIONS[0] < len(states) <= ITERATIONS[1] + 1
-            ):
+            where, written = f"run {label!r}, text {b}", all(isinstance(state, str) for state in states)
+            if not written or not ITERATIONS[0] < len(states) <= ITERATIONS[1] + 1:
                 wanted = f"strings, one for x_T and one for each of 1 to {ITERATIONS[1]} iterations"
                 raise ValueError(f"{where}: give {wanted}, got {len(states)} states")
             sizes = sorted({len(state) for state in states})
             if len(sizes) > 1 or not LETTERS[0] <= sizes[0] <= LETTERS[1]:
-                raise ValueError(
-                    f"{where}: all states must have one length from {LETTERS[0]} to {LETTERS[1]} characters, "
-                    f"got {sizes[:4]}"
-                )
+                wanted = f"one length from {LETTERS[0]} to {LETTERS[1]} characters"
+                raise ValueError(f"{where}: all states must have {wanted}, got {sizes[:4]}")
         if len({len(states) for states in texts}) > 1:
-            raise ValueError(
-                f"run {label!r}: its texts must have the same number of iterations, got "
-                f"{sorted({len(s) - 1 for s in texts})}"
-            )
+            got = sorted({len(states) - 1 for states in texts})
+            raise ValueError(f"run {label!r}: its texts must have the same number of iterations, got {got}")
         runs[str(label)] = [list(states) for states in texts]
     counts = {label: len(texts) for label, texts in runs.items()}
     if len(set(counts.values())) > 1 or not TEXTS[0] <= min(counts.values()) <= TEXTS[1]:
@@ -158,8 +123,7 @@ def _checked_scores(scores, runs) -> dict[str, float]:
 
 
 def _changes(states: Sequence[str]) -> dict[str, list]:
-    """What stands where and how long: place p, character c, the iteration i that wrote it and the one that changed it
-    again."""
+    """What stands where and how long: place p, character c, the iteration i that wrote it and till when it stood."""
     found = {"p": [], "c": [], "i": [], "till": []}
     for p in range(len(states[0])):
         at = [0, *(i for i in range(1, len(states)) if states[i][p] != states[i - 1][p])]
@@ -172,94 +136,70 @@ def _changes(states: Sequence[str]) -> dict[str, list]:
 
 def _grid(values: list[dict], lines: int) -> dict:
     """The chosen state, character by character, and a line that counts them."""
-
-    def at(field: str) -> dict:
-        return {"field": field, "type": "quantitative", "scale": None, "axis": None}
-
     steps = [
         {"filter": "datum.l == run - 1 && datum.b == text - 1"},
         {"flatten": ["p", "c", "i", "till"]},
         {"filter": "datum.i <= state && state < datum.till"},
-        calculate("open", "datum.c == mask ? 1 : 0"),
-        calculate("fresh", "datum.i == state && state > 0 ? 1 : 0"),
+        vega.calculate("open", "datum.c == mask ? 1 : 0"),
+        vega.calculate("fresh", "datum.i == state && state > 0 ? 1 : 0"),
     ]
-    placed = [
-        calculate("x", f"datum.p % {COLUMNS} * {CHAR} + 1"),
-        calculate("x2", f"datum.x + {CHAR - 0.5}"),
-        calculate("middle", f"datum.x + {CHAR / 2}"),
-        calculate("top", f"{ROW + 4} + {LINE} * floor(datum.p / {COLUMNS})"),
-        calculate("bottom", f"datum.top + {LINE - 2}"),
-        calculate("y", f"datum.top + {LINE / 2 - 1}"),
-        calculate("when", "datum.i / n"),
-    ]
-    counted = [
-        {"aggregate": [{"op": "sum", "field": f, "as": f} for f in ("open", "fresh")] + [{"op": "count", "as": "all"}]},
-        calculate(
-            "words",
-            "'undecided ' + datum.open + ' of ' + datum.all + ' characters, changed by this iteration: ' + datum.fresh",
-        ),
-    ]
-    when = {"field": "when", "type": "quantitative", "legend": None, "scale": _ramp()}
-    cells = {"mark": {"type": "rect", "aria": False}}
-    cells["encoding"] = {"x": at("x"), "x2": {"field": "x2"}, "y": at("top"), "y2": {"field": "bottom"}}
-    cells["encoding"]["fill"] = {"condition": {"test": "datum.open", "value": "white"}, **when}
-    cells["encoding"]["stroke"] = {"condition": {"test": "datum.fresh", "value": INK}, "value": "white"}
-    chars = {"mark": {"type": "text", "align": "center", "font": FONT, "fontSize": SIZE, "aria": False}}
-    chars["encoding"] = {"x": at("middle"), "y": at("y"), "text": {"field": "c", "type": "nominal"}}
-    chars["encoding"]["color"] = {"condition": {"test": "datum.open", "value": PALE}, "value": INK}
-    told = {
-        "transform": counted,
-        "mark": {"type": "text", "align": "left", "x": 0, "y": ROW // 2, "fontSize": 12, "limit": WIDTH},
-    }
-    told["encoding"] = {"text": {"field": "words", "type": "nominal"}}
-    size = {"width": WIDTH, "height": ROW + 6 + lines * LINE}
-    return {
-        **size,
-        "data": {"values": values},
-        "transform": steps,
-        "layer": [told, {"transform": placed, "layer": [cells, chars]}],
-    }
+    placed = vega.letter_cells(COLUMNS, CHAR, LINE, f"{ROW + 4} + {LINE} * floor(datum.p / {COLUMNS})")
+    placed.append(vega.calculate("when", "datum.i / n"))
+    said = "'undecided ' + datum.open + ' of ' + datum.all + ' characters, changed by this iteration: ' + datum.fresh"
+    counts = [{"op": "sum", "field": field, "as": field} for field in ("open", "fresh")]
+    counted = [{"aggregate": [*counts, {"op": "count", "as": "all"}]}, vega.calculate("words", said)]
+    cells = vega.layer(
+        vega.mark("rect", aria=False),
+        **vega.span("x", "x2", "top", "bottom"),
+        fill={**_ramp(), "condition": {"test": "datum.open", "value": "white"}},
+        stroke=vega.condition("datum.fresh", INK, "white"),
+    )
+    letters = vega.layer(
+        vega.mark("text", align="center", font=vega.MONOSPACE, fontSize=SIZE, aria=False),
+        x=vega.pixels("middle"),
+        y=vega.pixels("y"),
+        text=vega.nominal("c"),
+        color=vega.condition("datum.open", PALE, INK),
+    )
+    line = vega.mark("text", align="left", x=0, y=ROW // 2, fontSize=12, limit=WIDTH)
+    told = vega.layer(line, transform=counted, text=vega.nominal("words"))
+    layers = [told, {"transform": placed, "layer": [cells, letters]}]
+    return vega.panel(WIDTH, ROW + 6 + lines * LINE, data={"values": values}, transform=steps, layer=layers)
 
 
 def _ramp() -> dict:
-    return {"domain": [0, 0.333, 0.667, 1], "range": list(RAMP), "interpolate": "rgb"}
+    """The encoding of ``when``, from 0 to 1, as a colour."""
+    scale = {"domain": [0, 0.333, 0.667, 1], "range": list(RAMP), "interpolate": "rgb"}
+    return vega.quantitative("when", legend=None, scale=scale)
 
 
 def _key() -> dict:
     """The colours from the first iteration to the last."""
-    width = 9
+    width, under = 9, 2.5 * ROW + 2
     rows = [{"x": width * j, "x2": width * (j + 1), "when": round(j / (KEY - 1), 4)} for j in range(KEY)]
-    place = {"x": {"field": "x", "type": "quantitative", "scale": None, "axis": None}, "x2": {"field": "x2"}}
-    place |= {"y": {"value": ROW + 4}, "y2": {"value": 2 * ROW}}
-    place["fill"] = {"field": "when", "type": "quantitative", "legend": None, "scale": _ramp()}
-    ends = [
-        {"type": "text", "align": align, "x": x, "y": y, "text": text}
-        for align, x, y, text in (("left", 0, ROW // 2, "decided at iteration"), ("left", 0, 2.5 * ROW + 2, "0"))
+    place = {"x": vega.pixels("x"), "x2": {"field": "x2"}, "y": {"value": ROW + 4}, "y2": {"value": 2 * ROW}}
+    texts = [
+        vega.mark("text", align="left", x=0, y=ROW // 2, text="decided at iteration"),
+        vega.mark("text", align="left", x=0, y=under, text="0"),
+        vega.mark("text", align="right", x=width * KEY, y=under, text={"expr": "'' + n"}),
     ]
-    ends.append({"type": "text", "align": "right", "x": width * KEY, "y": 2.5 * ROW + 2, "text": {"expr": "'' + n"}})
-    layers = [{"data": {"values": rows}, "mark": {"type": "rect", "aria": False}, "encoding": place}]
-    layers += [{"data": {"values": [{}]}, "mark": mark} for mark in ends]
-    return {"width": width * KEY, "height": 3 * ROW + 6, "layer": layers}
+    layers = [vega.layer(vega.mark("rect", aria=False), data=rows, **place, fill=_ramp())]
+    return vega.panel(width * KEY, 3 * ROW + 6, layer=layers + [vega.layer(text, data=[{}]) for text in texts])
 
 
 def _scores(scores: Mapping[str, float], name: str) -> dict:
     """A bar for each run, the chosen one in colour and its name in bold."""
     rows = [{"row": k + 1, "label": label, "score": short(score)} for k, (label, score) in enumerate(scores.items())]
-    domain = (short(min(0, *scores.values(), 0)), short(max(0, *scores.values(), 0)))
-    panel = bars(
-        "score", name, "''", ROLE_COLOURS["core"], domain if domain[0] < domain[1] else (0, 1), len(rows), BARS
-    )
+    low, high = short(min(0, *scores.values(), 0)), short(max(0, *scores.values(), 0))
+    domain, core = (low, high) if low < high else (0, 1), ROLE_COLOURS["core"]
+    panel = bars("score", name, "''", core, domain, len(rows), BARS)
     panel["layer"] = panel["layer"][:-1]  # no note
     panel["title"] |= {"fontSize": 12, "fontWeight": "normal"}
-    chosen = "datum.row == run"
-    panel["layer"][0]["encoding"]["color"] = {
-        "condition": {"test": chosen, "value": ROLE_COLOURS["core"]},
-        "value": FAINT,
-    }
+    panel["layer"][0]["encoding"]["color"] = vega.condition("datum.row == run", core, FAINT)
     names = row_names("label", len(rows), max(40, 7 * max(map(len, scores)) + 4))
     for text in (names, *panel["layer"][1:]):
-        text["mark"]["fontWeight"] = {"expr": f"{chosen} ? 'bold' : 'normal'"}
-    return {"data": {"values": rows}, "hconcat": [names, panel], "spacing": 8, "bounds": "flush"}
+        text["mark"]["fontWeight"] = {"expr": "datum.row == run ? 'bold' : 'normal'"}
+    return {"data": {"values": rows}, **vega.hconcat(names, panel, spacing=8)}
 
 
 def _in_words(runs: dict[str, list[list[str]]], scores: dict[str, float], score_name: str, mask: str) -> str:

@@ -7,18 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from course_utils.explore.chart import LiveChart, bars, calculate, row_names, slider, token_label
+from course_utils.explore import vega
+from course_utils.explore.chart import LiveChart, bars, row_names
 from course_utils.explore.style import INK, MEMBER_COLOURS, ROLE_COLOURS
+from course_utils.explore.tokens import token_label
 
 COLUMNS, CHAR, LINE = 92, 8.4, 24  # the text strip: characters in a line, pixels of a character and of a line
 
 
 def weight_strip(
-    tokens: Sequence[str],
-    weights: Tensor,
-    names: Sequence[str],
-    *,
-    title: str = "Who is trusted at each token",
+    tokens: Sequence[str], weights: Tensor, names: Sequence[str], *, title: str = "Who is trusted at each token"
 ) -> LiveChart:
     """A text whose tokens are coloured by the weight of the first member, and the weights at the position of a slider.
 
@@ -42,51 +40,34 @@ def weight_strip(
         if "\n" in token:
             line, column = line + 1, 0
     width, height = COLUMNS * CHAR, (places[-1]["line"] + 1) * LINE
-    x = {"type": "quantitative", "axis": None, "scale": {"domain": [0, width], "nice": False}}
+    x = vega.quantitative("x", axis=None, scale={"domain": [0, width], "nice": False})
     y = {"field": "line", "type": "ordinal", "axis": None, "scale": {"domain": list(range(line + 1)), "padding": 0}}
-    tint = {
-        "domain": [0, 0.5, 1],
-        "range": ["#9FDCC6", "#FFFFFF", "#93C6EE"],
-        "interpolate": "rgb",
-    }  # pale positive, white, pale core
-    if len(names) > 2:
-        tint = {"domain": [0, 1], "range": ["#FFFFFF", "#93C6EE"], "interpolate": "rgb"}
-    box = {"x": {**x, "field": "x"}, "x2": {"field": "x2"}, "y": y}
-    colour = {"field": "w", "type": "quantitative", "scale": tint, "legend": None}
-    middle = {"x": {**x, "field": "x"}, "y": y}
-    font = "DejaVu Sans Mono, Menlo, monospace"
-    strip = {
-        "width": width,
-        "height": height,
-        "data": {"values": places},
-        "layer": [
-            {"mark": {"type": "rect", "height": LINE - 4, "stroke": "white"}, "encoding": {**box, "color": colour}},
-            {
-                "mark": {"type": "text", "align": "left", "font": font, "fontSize": 14, "limit": 400},
-                "encoding": {**middle, "text": {"field": "token", "type": "nominal"}},
-            },
-            {
-                "transform": [{"filter": "datum.t == t"}],
-                "mark": {"type": "rect", "height": LINE - 2, "fillOpacity": 0, "stroke": INK, "strokeWidth": 2},
-                "encoding": box,
-            },
-        ],
-    }
+    tint = {"domain": [0, 1], "range": ["#FFFFFF", "#93C6EE"], "interpolate": "rgb"}
+    if len(names) == 2:  # pale positive, white, pale core
+        tint |= {"domain": [0, 0.5, 1], "range": ["#9FDCC6", "#FFFFFF", "#93C6EE"]}
+    box, colour = {"x": x, "x2": {"field": "x2"}, "y": y}, vega.quantitative("w", scale=tint, legend=None)
+    words = vega.mark("text", align="left", font=vega.MONOSPACE, fontSize=14, limit=400)
+    frame = vega.mark("rect", height=LINE - 2, fillOpacity=0, stroke=INK, strokeWidth=2)
+    layers = [
+        vega.layer(vega.mark("rect", height=LINE - 4, stroke="white"), **box, color=colour),
+        vega.layer(words, x=x, y=y, text=vega.nominal("token")),
+        vega.layer(frame, transform=[{"filter": "datum.t == t"}], **box),
+    ]
+    strip = vega.panel(width, height, data={"values": places}, layer=layers)
     columns = [[round(x, 3) for x in row] for row in weights.tolist()]
     rows = [{"row": m + 1, "label": name, "colour": c} for m, (name, c) in enumerate(zip(names, MEMBER_COLOURS))]
     note = "'position ' + t + ', before ' + tokens[t]"
     panel = bars("w", "weights", note, ROLE_COLOURS["core"], (0, 1), len(names), 420)
-    panel["layer"][0]["encoding"]["color"] = {"field": "colour", "type": "nominal", "scale": None}
+    panel["layer"][0]["encoding"]["color"] = vega.COLOUR
     lower = {
         "data": {"values": rows},
-        "transform": [calculate("w", "weights[datum.row - 1][t]")],
+        "transform": [vega.calculate("w", "weights[datum.row - 1][t]")],
         "hconcat": [row_names("label", len(names), 150), panel],
         "spacing": 12,
     }
     params = [
-        *slider("t", "position t in the text", 0, len(tokens) - 1, 1, 0),
-        {"name": "weights", "value": columns},
-        {"name": "tokens", "value": [place["token"] for place in places]},
+        *vega.slider("t", "position t in the text", 0, len(tokens) - 1, 1, 0),
+        *vega.given(weights=columns, tokens=[place["token"] for place in places]),
     ]
     average = ", ".join(f"{name} {float(w):.2f}" for name, w in zip(names, weights.mean(dim=1)))
     first, t = weights[0].tolist(), int(weights[0].argmax())

@@ -12,7 +12,8 @@ from drawing import _bars, _draw, _texts
 from course_utils import explore
 from course_utils.ensembling import negative_evidence
 from course_utils.explore import negative_evidence as contrast
-from course_utils.explore.chart import PALE, label_side, name_spots, seen_points
+from course_utils.explore.labels import label_side, name_spots, seen_points
+from course_utils.explore.style import PALE
 
 V, TOP, TOP_P = 49_152, 12, 0.9
 LABELS = [f" w{i}" for i in range(V)]
