@@ -1,4 +1,5 @@
-"""What the engine makes of a declared exercise: cases and corners, mistakes by their name, words for everything else."""
+"""What the engine makes of a declared exercise: cases and corners, mistakes by their name, words for everything
+else."""
 
 from __future__ import annotations
 
@@ -71,7 +72,8 @@ def test_a_mistake_is_named_and_its_advice_follows_the_second_time():
 
 
 def test_one_case_alone_does_not_name_a_mistake():
-    """abs(factor) is right on the first case and on corners: the second tells it; 2 + x is "added" on the first only."""
+    """abs(factor) is right on the first case and on corners: the second tells it; 2 + x is "added" on the first
+    only."""
     exercise(scale, CASES, mistakes=MISTAKES)
     assert "You take the size." in said(lambda x, k: k * x if k > 0 else -k * x)
     text = said(lambda x, k: x + 2)

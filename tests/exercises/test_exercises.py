@@ -143,7 +143,8 @@ def test_an_answer_of_another_kind_gets_a_sentence_of_its_own(name, answer):
 
 @pytest.mark.parametrize(("name", "known"), DECLARED, ids=lambda value: getattr(value, "says", value)[:60])
 def test_a_declared_mistake_gets_its_own_hint(name, known):
-    """Each function that makes the mistake is a wrong answer: it is named at once, and the pointer comes the second time."""
+    """Each function that makes the mistake is a wrong answer: it is named at once, and the pointer comes the second
+    time."""
     for wrong in known.wrong:
         checker._SESSION.failures.clear()
         first, second = (run_check(name, wrong) for _ in range(2))
@@ -261,7 +262,8 @@ def some_wrong_answers(path) -> list:
 
 @cache
 def said_in_one_kernel(path) -> tuple[list[str], list[str]]:
-    """What the checks say of the solutions, and of the stubs and wrong answers. Starting a kernel takes longer than either."""
+    """What the checks say of the solutions, and of the stubs and wrong answers. Starting a kernel takes longer than
+    either."""
     solved, wrong = solved_answers(read(path)), stubs_and_wrong(read(path), some_wrong_answers(path))
     said = run_edition(read(path), [*solved, *wrong], path.parent)
     return said[: len(solved)], said[len(solved) :]

@@ -22,23 +22,27 @@ NAMES = {"np": np, "torch": torch, "math": math, "one_hot": one_hot, "softplus":
 RIGHT = {
     "keep_top_k": (
         "v, k",
-        "torch.tensor([[s if j in sorted(range(len(r)), key=r.__getitem__)[-k:] else -math.inf for j, s in enumerate(r)]"
+        "torch.tensor([[s if j in sorted(range(len(r)), key=r.__getitem__)[-k:] else -math.inf for j, s in "
+        "enumerate(r)]"
         " for r in v.tolist()])",
         "v.double().masked_fill(v.argsort(-1, descending=True).argsort(-1) >= k, -math.inf)",
         "keep_top_k(v.flip(-1), k).flip(-1)",  # the last of equals
         "v + torch.zeros_like(v).scatter(-1, v.topk(k).indices, 1.0).log()",
-        "out = v.clone(); out.scatter_(-1, v.argsort(dim=-1, stable=True)[:, : v.shape[1] - k], -torch.inf); return out",
+        "out = v.clone(); out.scatter_(-1, v.argsort(dim=-1, stable=True)[:, : v.shape[1] - k], -torch.inf); "
+        "return out",
     ),
     "noisy_gate": (
         "x, w_gate, w_noise, k, noise",
-        "p = (x @ w_gate + noise * softplus(x @ w_noise)).softmax(-1); p = p * (p.argsort(-1).argsort(-1) >= p.shape[1] - k); "
+        "p = (x @ w_gate + noise * softplus(x @ w_noise)).softmax(-1); p = p * (p.argsort(-1).argsort(-1) >= "
+        "p.shape[1] - k); "
         "return p / p.sum(-1, keepdim=True)",
         "h = x @ w_gate + noise * torch.log1p((x @ w_noise).exp()); best = h.topk(k); "
         "return torch.zeros_like(h).scatter(1, best.indices, best.values.softmax(1))",
         "h = torch.einsum('nd,de->ne', x, w_gate).add(noise.mul(softplus(torch.einsum('nd,de->ne', x, w_noise)))); "
         "return h.where(keep_top_k(h, k) == h, -1e9).softmax(-1)",
         "h = (x @ w_gate + noise * softplus(x @ w_noise)).double(); return keep_top_k(h, k).softmax(1)",
-        "torch.stack([keep_top_k(row @ w_gate + n * softplus(row @ w_noise), k).softmax(0) for row, n in zip(x, noise)])",
+        "torch.stack([keep_top_k(row @ w_gate + n * softplus(row @ w_noise), k).softmax(0) for row, n in zip(x, "
+        "noise)])",
     ),
     "importance_loss": (
         "gates",
@@ -51,10 +55,12 @@ RIGHT = {
         "x, gates, experts",
         "parts = {i: gates[gates[:, i] > 0, i].unsqueeze(1) * e(x[gates[:, i] > 0]) for i, e in enumerate(experts) "
         "if gates[:, i].any()}; y = torch.zeros(len(x), next(iter(parts.values())).shape[1]); "
-        "[y.__setitem__(gates[:, i] > 0, y[gates[:, i] > 0] + part.to(y.dtype)) for i, part in parts.items()]; return y",
+        "[y.__setitem__(gates[:, i] > 0, y[gates[:, i] > 0] + part.to(y.dtype)) for i, part in parts.items()]; "
+        "return y",
         "pairs = gates.nonzero().tolist(); out = [gates[t, i] * experts[i](x[t]) for t, i in pairs]; "
         "return torch.stack([sum([o for o, (t, _) in zip(out, pairs) if t == n], 0 * out[0]) for n in range(len(x))])",
-        "expert, token = gates.T.nonzero(as_tuple=True); counts = torch.bincount(expert, minlength=len(experts)).tolist(); "
+        "expert, token = gates.T.nonzero(as_tuple=True); counts = torch.bincount(expert, "
+        "minlength=len(experts)).tolist(); "
         "out = torch.cat([experts[i](part) for i, part in enumerate(x[token].split(counts)) if len(part)]); "
         "return out.new_zeros(len(x), out.shape[1]).index_add(0, token, out * gates[token, expert][:, None])",
         "parts = [(r, gates[r, i].unsqueeze(-1).double() * e(x[r].double())) for i, e in enumerate(experts) "
@@ -65,13 +71,15 @@ RIGHT = {
         "logits",
         "c = [0] * logits.shape[1]; [c.__setitem__(r.index(max(r)), c[r.index(max(r))] + 1) for r in logits.tolist()]; "
         "return len(c) * sum(n * logits.softmax(1)[:, i].sum() for i, n in enumerate(c)) / len(logits) ** 2",
-        "p = logits.exp() / logits.exp().sum(1, keepdim=True); f = (logits == logits.amax(1, keepdim=True)).to(p.dtype); "
+        "p = logits.exp() / logits.exp().sum(1, keepdim=True); f = (logits == logits.amax(1, "
+        "keepdim=True)).to(p.dtype); "
         "return logits.shape[1] * (f.mean(0) @ p.mean(0))",
         "f = torch.bincount(logits.argmax(-1), minlength=logits.size(1)).double() / len(logits); "
         "return logits.size(1) * torch.dot(f, logits.double().softmax(1).mean(0))",
         "f = torch.from_numpy(np.bincount(logits.argmax(1).numpy(), minlength=logits.shape[1])) / len(logits); "
         "return (f * logits.shape[1] * logits.softmax(1).sum(0) / len(logits)).sum()",
-        "e = logits.shape[1]; return (one_hot(logits.argmax(1), e).float().mean(0) * logits.softmax(1).mean(0)).mean() * e**2",
+        "e = logits.shape[1]; return (one_hot(logits.argmax(1), e).float().mean(0) * "
+        "logits.softmax(1).mean(0)).mean() * e**2",
     ),
     "apply_capacity": (
         "gates, capacity",

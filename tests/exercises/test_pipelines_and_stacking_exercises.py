@@ -1,4 +1,5 @@
-"""Notebook 09's exercises: answers that are right in another way, and the references against the library and other libraries."""
+"""Notebook 09's exercises: answers that are right in another way, and the references against the library and other
+libraries."""
 
 from __future__ import annotations
 

@@ -259,7 +259,8 @@ def test_posterior_and_products_are_those_of_the_library():
 
 
 def test_one_jump_has_the_law_of_the_single_steps():
-    """20,000 tokens, step by step with beta_t = 1 / (T - t + 1), and in one jump: the shares agree within 4 standard errors."""
+    """20,000 tokens, step by step with beta_t = 1 / (T - t + 1), and in one jump: the shares agree within 4 standard
+    errors."""
     T, n, generator = 5, 20_000, torch.Generator().manual_seed(3)
     x = torch.zeros(1, n, dtype=torch.long)
     for t in range(1, T + 1):

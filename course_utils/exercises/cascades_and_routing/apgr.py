@@ -84,7 +84,8 @@ def _knowing(seed: int, sign: float) -> tuple[Array, Array, Array]:
 
 
 STEPS = (
-    "Sort strong - weak by falling win; quality_j = mean(weak) + the sum of its first j entries / N, for j = 0..N; PGR_j from"
+    "Sort strong - weak by falling win; quality_j = mean(weak) + the sum of its first j entries / N, for j = 0..N; "
+    "PGR_j from"
     " these, and np.trapezoid(PGR, np.arange(N + 1) / N)."
 )
 

@@ -92,7 +92,8 @@ def _weighted(weight: Callable) -> Callable:
 
 
 def inputs(seed: int, items: int) -> tuple[Array, Array]:
-    """Confidences in 64ths, exact in binary, with several at 0, 1/4, 1/2, 3/4 and 1; too sure below, not sure enough above."""
+    """Confidences in 64ths, exact in binary, with several at 0, 1/4, 1/2, 3/4 and 1; too sure below, not sure enough
+    above."""
     random = np.random.default_rng(seed)
     confidence = random.integers(1, 64, items) / 64
     confidence[:10] = [0, 0.25, 0.5, 0.75, 1, 0, 0.25, 0.5, 0.75, 1]
@@ -101,21 +102,21 @@ def inputs(seed: int, items: int) -> tuple[Array, Array]:
     return confidence, correct.astype(float)
 
 
-STEPS = "ECE = sum over the bins with an item of (items in the bin / N) * |mean of correct - mean of confidence|, in the bin."
+STEPS = "ECE = sum over the bins with an item of (items in it / N) * |mean of correct - mean of confidence|."
 NAN = (
-    "The result is nan: the mean over an empty bin is 0/0. A bin without items has the weight 0: leave it out, for instance"
-    " with `if inside.any()`."
+    "The result is nan: the mean over an empty bin is 0/0. A bin without items has the weight 0: leave it out, for"
+    " instance with `if inside.any()`."
 )
 CLASH = (
-    "An index is too large. Which bin does a confidence of exactly 1 get? np.ceil(confidence * B) - 1 gives B - 1, the last;"
-    " floor gives B."
+    "An index is too large. Which bin does a confidence of exactly 1 get? np.ceil(confidence * B) - 1 gives B - 1, the"
+    " last; floor gives B."
 )
 SPARSE = (np.array([0.375, 0.40625, 0.4375, 0.875, 0.9375, 0.84375]), np.array([1.0, 0.0, 1.0, 1.0, 1.0, 0.0]), 8)
 
 
 def _nan_or_table(got: Any, *rest: Any) -> str:
     if np.size(got) > 1:
-        return f"Your result has a number for each bin or item, shape {np.shape(got)}: return one number, the weighted mean."
+        return f"Your result has shape {np.shape(got)}, a number for each bin or item: return one number, the mean."
     return NAN if np.isnan(got).any() else ""
 
 

@@ -15,7 +15,8 @@ Array = np.ndarray
 def knn_outcomes(train: Array, outcomes: Array, x: Array, k: int) -> Array:
     """Mean outcome of each model on the k rows of train (T, d) most similar by cosine to each row of x (n, d): (n, M).
 
-    outcomes (T, M). Source: Shnitzer et al. (2023), Large Language Model Routing with Benchmark Datasets (kNN predictor).
+    outcomes (T, M). Source: Shnitzer et al. (2023), Large Language Model Routing with Benchmark Datasets
+    (kNN predictor).
     """
     similarity = _unit(x) @ _unit(train).T  # (n, T)
     nearest = np.argsort(-similarity, axis=1)[:, :k]  # (n, k)
@@ -71,7 +72,8 @@ def _choice(t: Array, o: Array, x: Array, k: int) -> Array:
 
 
 def inputs(seed: int, train: int, items: int, models: int, k: int, d: int = 5) -> tuple[Array, Array, Array, int]:
-    """Embeddings of lengths from 0.2 to 5 that share a direction, as real ones do; no two similarities nearer than 1e-4."""
+    """Embeddings of lengths from 0.2 to 5 that share a direction, as real ones do; no two similarities nearer than
+    1e-4."""
     random = np.random.default_rng(seed)
     while True:
         rows = (random.standard_normal((train + items, d)) + 0.4) * random.uniform(0.5, 3, d)
@@ -82,8 +84,8 @@ def inputs(seed: int, train: int, items: int, models: int, k: int, d: int = 5) -
 
 
 STEPS = (
-    "Divide the rows of train and x by their lengths; similarity = x @ train.T is (n, T); nearest = np.argsort(-similarity,"
-    " axis=1)[:, :k]; outcomes[nearest] is (n, k, M), and its mean over axis 1 is the result."
+    "Divide the rows of train and x by their lengths; similarity = x @ train.T is (n, T); nearest ="
+    " np.argsort(-similarity, axis=1)[:, :k]; outcomes[nearest] is (n, k, M), and its mean over axis 1 is the result."
 )
 CLASH = (
     "The shapes do not line up. A length for each row is (T, 1), so write keepdims=True; x @ train.T is (n, T), and"
@@ -100,7 +102,8 @@ PLANE = (
 def _shape(got: Any, expected: Array, *rest: Any) -> str:
     if np.shape(got) == expected.shape:
         return ""
-    return f"The result has shape {np.shape(got)}, expected {expected.shape}: a row for each input x, a column for each model."
+    shapes = f"shape {np.shape(got)}, expected {expected.shape}"
+    return f"The result has {shapes}: a row for each input x, a column for each model."
 
 
 EXERCISE = Exercise(

@@ -74,7 +74,8 @@ def inputs(seed: int, points: int) -> tuple[Array, Array]:
 
 
 STEPS = (
-    "Go through the points by rising cost, of equal costs the best first, and keep a point only if its quality is above all"
+    "Go through the points by rising cost, of equal costs the best first, and keep a point only if its quality is "
+    "above all"
     " that came before."
 )
 UNSORTED = (
@@ -86,7 +87,8 @@ WHERE = (
 )
 INTEGERS = "Indices are integers from 0 to P - 1, here {}: your result holds {:g}."
 FLOATS = (
-    "The indices are right, but of a floating-point type: NumPy does not accept them as indices. Collect them in a list (an"
+    "The indices are right, but of a floating-point type: NumPy does not accept them as indices. Collect them in a "
+    "list (an"
     " empty np.array([]) is made of floats), or end with .astype(int)."
 )
 KEPT = "Your result holds point {} (cost {:g}, quality {:g}), but point {} (cost {:g}, quality {:g}) {}."

@@ -127,9 +127,8 @@ EXERCISE = Exercise(
         "You took the median of the teachers.\nTake their mean, whose sum is 1.": lambda z, T: (
             _soft(z, T).median(0).values
         ),
-        f"You multiplied the teachers' probabilities: that is a product of experts, not a mean.\n{ORDER}": lambda z, T: (
-            _soft(z, T).prod(0)
-        ),
+        f"You multiplied the teachers' probabilities: that is a product of experts, not a "
+        f"mean.\n{ORDER}": lambda z, T: _soft(z, T).prod(0),
         "You counted votes: how sure each teacher is, and what it thinks of the other classes, is lost.\n"
         "That is what the student should learn: average the whole distributions.": lambda z, T: _best(z).mean(0),
         "This is a hard label, the best class alone: what the teachers think of the other classes is lost.\n"

@@ -115,7 +115,10 @@ def _instead(value: Any) -> str:
     if isinstance(value, torch.Tensor):
         return "make a new tensor, for example x + y instead of x += y, or start from x.clone()."
     if isinstance(value, np.ndarray):
-        return "make a new array, for example x + y instead of x += y, np.sort(x) instead of x.sort(), or start from x.copy()."
+        return (
+            "make a new array, for example x + y instead of x += y, np.sort(x) instead of x.sort(), or start from"
+            " x.copy()."
+        )
     return "start from a copy, for example list(x), sorted(x) or dict(x)."
 
 

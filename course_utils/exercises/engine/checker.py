@@ -223,7 +223,8 @@ def solution(name: str) -> None:
 def progress() -> None:
     """A table of the exercises of the topics that this session has worked on, each with its state.
 
-    Where progress is kept (see course_utils.classroom.progress) also what earlier sessions passed, and a row for each notebook."""
+    Where progress is kept (see course_utils.classroom.progress) also what earlier sessions passed, and a row for each
+    notebook."""
     _progress().show()
 
 

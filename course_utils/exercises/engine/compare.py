@@ -19,7 +19,8 @@ ANYTHING = object()  # in the result of a mistake: a part that it does not deter
 
 
 def numbers(got: Any, what: str = "the result") -> Tensor:
-    """An array, a tensor, a number or (nested) lists of them as a tensor, double or bool. Raises Mistake for all else."""
+    """An array, a tensor, a number or (nested) lists of them as a tensor, double or bool. Raises Mistake for all
+    else."""
     if isinstance(got, (str, bytes, dict, set)) or (hasattr(got, "__next__") and not isinstance(got, np.ndarray)):
         advice = " Put list(...) around it." if hasattr(got, "__next__") else ""
         raise Mistake(f"{_upper(what)} should be made of numbers, and is {kind(got)}.{advice}")
@@ -45,7 +46,8 @@ def _array(got: Any) -> np.ndarray:
 
 
 def alike(got: Any, wrong: Any, atol: float = 1e-5, rtol: float = 1e-4) -> bool:
-    """Whether two results are the same: numbers but for rounding (nan equals nan), in the same shape, whatever their dtype."""
+    """Whether two results are the same: numbers but for rounding (nan equals nan), in the same shape, whatever their
+    dtype."""
     if wrong is ANYTHING:
         return True
     if isinstance(wrong, Mapping):

@@ -1,4 +1,5 @@
-"""Try an answer on one case and, if the result is wrong, say why: the mistake by its name, or how the results differ."""
+"""Try an answer on one case and, if the result is wrong, say why: the mistake by its name, or how the results
+differ."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ OWN = (
     "Two calls with the same input give two results: you draw random numbers of your own. All that is random is given."
 )
 AMBIGUOUS = (
-    "`if`, `and`, `or` and `not` need one truth value, and here there is one for every entry: use np.where or a mask, & | ~,"
+    "`if`, `and`, `or` and `not` need one truth value, and here there is one for every entry: use np.where or a "
+    "mask, & | ~,"
     " or a loop over the single items."
 )
 

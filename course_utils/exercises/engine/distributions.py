@@ -1,6 +1,8 @@
-"""Results that are distributions: the same one in another form (logarithm or not, normalised or not), and what is wrong with it.
+"""Results that are distributions: the same one in another form (logarithm or not, normalised or not), and what is wrong
+with it.
 
-`exercise.returns` says which form is asked for, "log-probabilities" or "probabilities", over the dimension `exercise.dim`.
+`exercise.returns` says which form is asked for, "log-probabilities" or "probabilities", over the dimension
+`exercise.dim`.
 """
 
 from __future__ import annotations
@@ -104,7 +106,8 @@ def explain(got: Any, expected: Tensor, exercise: Exercise, sizes: Mapping[int, 
     got = got.detach().double()
     zero, mine = (expected.isneginf(), got.isneginf()) if log else (expected == 0, got == 0)
     if (zero & ~mine).any():
-        where = f"{what} is {got[zero & ~mine][0].item():.3g} at {index_of(zero & ~mine)}, where the probability is exactly 0"
+        value = f"{got[zero & ~mine][0].item():.3g} at {index_of(zero & ~mine)}"
+        where = f"{what} is {value}, where the probability is exactly 0"
         if _near(got.where(~zero, 0.0), expected.double().where(~zero, 0.0), max(atol, 1e-2)):
             advice = "Leave out the small constant or limit: torch knows that log 0 is -inf."
             raise Mistake(f"{where} and its logarithm -inf. {advice}" if log else f"{where}.")
@@ -129,7 +132,8 @@ def explain(got: Any, expected: Tensor, exercise: Exercise, sizes: Mapping[int, 
 
 
 def check_shape(got: Any, expected: Any, sizes: Mapping[int, str], what: str) -> None:
-    """Raise a Mistake if the shapes differ, in the words of `sizes`, {6: "V tokens"}: what is missing, what too much."""
+    """Raise a Mistake if the shapes differ, in the words of `sizes`, {6: "V tokens"}: what is missing, what too
+    much."""
     if not isinstance(got, Tensor) or not isinstance(expected, Tensor) or got.shape == expected.shape or not sizes:
         return
 

@@ -104,8 +104,8 @@ class KnownMistake:
 def mistake(says: str, *wrong: Callable, pointer: str = "", anywhere: bool = False) -> KnownMistake:
     """A misconception: what the student reads at the first failed check, and functions that make it.
 
-    wrong: functions of the answer's own signature, one for each way to make this mistake. It is recognised if the answer
-    gives what one of them gives on every case (cases in which one of the two raises or gives nan tell nothing).
+    wrong: functions of the answer's own signature, one for each way to make this mistake. It is recognised if the
+    answer gives what one of them gives on every case (cases in which one of the two raises or gives nan tell nothing).
     pointer: shown besides from the second failed check on: what to do instead. The line of code belongs in the hints.
     anywhere: it is enough if they are equal on the case that failed.
     """
@@ -185,7 +185,8 @@ def one_row(*names: str, dim: int = 0) -> Corner:
 
 
 def with_zeros(*names: str, dim: int = -1) -> Corner:
-    """One probability of 0, that is a log-probability of -inf, in each row of these log-probabilities, at another place in each."""
+    """One probability of 0, that is a log-probability of -inf, in each row of these log-probabilities, at another place
+    in each."""
 
     def change(named: dict[str, Any]) -> dict[str, Any]:
         return {name: _without_one(named[name], i, dim) for i, name in enumerate(names)}
@@ -246,7 +247,8 @@ class Exercise:
     corners: further cases, made from the first one. in_float64 is always among them, unless `float64` is False.
     seconds: the limit for the whole check.
     returns: "log-probabilities" or "probabilities" over the dimension `dim`, if the result is a distribution: the right
-        one not normalised, or with or without logarithm, is then told apart, also for each mistake. "" for anything else.
+        one not normalised, or with or without logarithm, is then told apart, also for each mistake. "" for anything
+        else.
     sizes: a function of the arguments, {size: "M members"}: names the dimensions where a shape is wrong.
     what: how messages call the result. nan, unnormalised: what to say of a result with nan, and of one that is right up
         to its normalisation.

@@ -137,7 +137,8 @@ def quiz_bundle(name: str) -> dict[str, str]:
     if show not in script:
         raise RuntimeError("this version of jupyterquiz shows its questions in another way: use jupyterquiz 2.9.6.4")
     script = script.replace(CDN, "return;")
-    # JupyterLab has a MathJax without a version: asking for its first letter is a page error, and it typesets by itself.
+    # JupyterLab has a MathJax without a version: asking for its first letter is a page error, and it typesets by
+    # itself.
     script = script.replace("typeof MathJax != 'undefined'", "false")
     script = script.replace(
         show, f"document.getElementById('{element}').replaceChildren(); {show} {_announce(element)}"

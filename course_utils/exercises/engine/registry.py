@@ -1,6 +1,7 @@
 """The exercises of the course by name: "topic.name" is EXERCISE in course_utils/exercises/topic/name.py.
 
-The topic's package says in which order they stand in the notebook: ORDER = ("first", "second"). Its quizzes.md holds its quizzes.
+The topic's package says in which order they stand in the notebook: ORDER = ("first", "second"). Its quizzes.md holds
+its quizzes.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def registered() -> dict[str, Exercise]:
 
 
 def load_topic(topic: str) -> None:
-    """Register the exercises and quizzes of a topic, in its order. Raises ModuleNotFoundError if there is no such topic."""
+    """Register the exercises and quizzes of a topic, in its order. Raises ModuleNotFoundError if there is no such
+    topic."""
     from course_utils.exercises.engine.quizzes import register_file
 
     package = importlib.import_module(f"{PACKAGE}.{topic}")

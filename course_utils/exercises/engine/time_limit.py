@@ -60,8 +60,8 @@ def run(function: Callable[[], Any], seconds: float, stream: Captured | None = N
     Put back: the random state of Python, NumPy and PyTorch (inside, each run starts from one fixed seed), the working
     directory, the environment variables, sys.path, the recursion limit, the default dtype, gradient and thread
     settings. Raises TimeUp when `seconds` are over. The limit acts between two Python bytecodes: one long call into C
-    ends first (without interval timers, as on Windows, time.sleep too). Raises UserInterrupt if the user interrupted the
-    kernel meanwhile, otherwise whatever `function` raises.
+    ends first (without interval timers, as on Windows, time.sleep too). Raises UserInterrupt if the user interrupted
+    the kernel meanwhile, otherwise whatever `function` raises.
     """
     stream = stream if stream is not None else Captured()
     with (
@@ -174,7 +174,8 @@ def _timer(on_alarm: Callable, seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _second_thread(on_alarm: Callable, seconds: float) -> Iterator[None]:
-    """The alarm where it has none (Windows): a thread that makes the main one run the handler of a signal that nobody sends there."""
+    """The alarm where it has none (Windows): a thread that makes the main one run the handler of a signal that nobody
+    sends there."""
     over = threading.Event()
 
     def ring() -> None:

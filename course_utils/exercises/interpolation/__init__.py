@@ -1,4 +1,5 @@
-"""The exercises of notebook 01, in its order: the two rules, OR and AND, EM, the posterior, learning lam, the kNN-LM."""
+"""The exercises of notebook 01, in its order: the two rules, OR and AND, EM, the posterior, learning lam, the
+kNN-LM."""
 
 import torch
 from torch import Tensor

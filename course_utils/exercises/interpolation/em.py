@@ -80,11 +80,13 @@ EXERCISE = Exercise(
     what="the vector of weights",
     sizes=lambda probs: dimensions("MN", *probs.shape),
     seconds=15.0,
-    nan="0/0? A product over all tokens underflows; and a member may give probability 0 to everything, while the sum over "
+    nan="0/0? A product over all tokens underflows; and a member may give probability 0 to everything, while the "
+    "sum over "
     "the members is above 0 for each token.",
     unnormalised="The new weight is the mean of the responsibilities over the tokens, not their sum.",
     errors={
-        "shapes": "The shapes do not fit: the weights (M,) belong to the rows of probs (M, N), and torch aligns shapes from "
+        "shapes": "The shapes do not fit: the weights (M,) belong to the rows of probs (M, N), and torch aligns "
+        "shapes from "
         "the last dimension.",
         "dtype|scalar type": "probs is float64 here: give your weights its dtype.",
     },
@@ -134,8 +136,10 @@ EXERCISE = Exercise(
     explain=_explain,
     hints=[
         "Which share of token i would you credit to member m, if the weights were w? That is the responsibility r_mi.",
-        "E step: r = w[:, None] * probs, divided by its sum over the members. M step: w = the mean of r over the tokens. "
+        "E step: r = w[:, None] * probs, divided by its sum over the members. M step: w = the mean of r over the "
+        "tokens. "
         "Repeat.",
-        "w = torch.full((M,), 1 / M); then n_iter times: r = w[:, None] * probs; r = r / r.sum(dim=0); w = r.mean(dim=1).",
+        "w = torch.full((M,), 1 / M); then n_iter times: r = w[:, None] * probs; r = r / r.sum(dim=0); w = "
+        "r.mean(dim=1).",
     ],
 )

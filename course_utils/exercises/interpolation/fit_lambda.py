@@ -100,7 +100,8 @@ def _explain(got: Any, expected: Tensor, log_probs: Tensor, targets: Tensor) -> 
     probs = [_of_targets(_logits(x, log_probs).softmax(-1)[None], targets).mean().item() for x in (got, expected)]
     if probs[0] > probs[1] + 0.005 and (got > expected).all():
         raise Mistake(
-            f"Your lam are too large: the mean probability of the targets, {probs[0]:.3f}, is higher than at the optimum, "
+            f"Your lam are too large: the mean probability of the targets, {probs[0]:.3f}, is higher than at the "
+            f"optimum, "
             f"{probs[1]:.3f}, but their mean log-probability is lower.",
             "The loss is the mean of -log P(target), not of P(target). If yours is this one, take more steps.",
         )
@@ -114,7 +115,8 @@ def _explain(got: Any, expected: Tensor, log_probs: Tensor, targets: Tensor) -> 
     m = int((data - model).abs().argmax())
     raise Mistake(
         f"The moments do not match yet: E_data[log P_{m}] = {data[m]:.3f} and E_model[log P_{m}] = {model[m]:.3f}, so "
-        f"lam_{m} is too {'small' if data[m] > model[m] else 'large'}. Your loss is {loss:.4f}, the lowest is {best:.4f}.",
+        f"lam_{m} is too {'small' if data[m] > model[m] else 'large'}. Your loss is {loss:.4f}, the lowest is "
+        f"{best:.4f}.",
         "Too few steps, or too small a learning rate? If more steps do not help, look at the loss.",
     )
 
@@ -173,9 +175,11 @@ EXERCISE = Exercise(
         ],
     },
     hints=[
-        "The loss is the mean of -log P(target) under the log-linear rule. It is convex in lam: any gradient method that "
+        "The loss is the mean of -log P(target) under the log-linear rule. It is convex in lam: any gradient method "
+        "that "
         "goes on long enough finds the optimum.",
-        "lam = torch.full((M,), 1 / M, requires_grad=True); logits = torch.tensordot(lam, log_probs, dims=1), (N, V); loss "
+        "lam = torch.full((M,), 1 / M, requires_grad=True); logits = torch.tensordot(lam, log_probs, dims=1), (N, "
+        "V); loss "
         "= F.cross_entropy(logits, targets). No softmax on lam.",
         "torch.optim.Adam([lam], lr=0.05), 500 times: zero_grad, loss.backward(), step. Return lam.detach().",
     ],

@@ -122,10 +122,13 @@ EXERCISE = Exercise(
         "1, also the batch when there is one context.": lambda dists, vals, V: knn_probs(dists, vals, V).squeeze(),
     },
     hints=[
-        "Each neighbour is a vote for its token. How much does a vote count, and what happens to two votes for the same "
+        "Each neighbour is a vote for its token. How much does a vote count, and what happens to two votes for the "
+        "same "
         "token?",
-        "The votes: softmax(-dists) over the K neighbours of each context. Then add each vote to the entry of its token.",
-        "torch.zeros(B, V).scatter_add(-1, vals, votes). scatter_ or result[vals] = votes would keep one of several equal "
+        "The votes: softmax(-dists) over the K neighbours of each context. Then add each vote to the entry of its "
+        "token.",
+        "torch.zeros(B, V).scatter_add(-1, vals, votes). scatter_ or result[vals] = votes would keep one of several "
+        "equal "
         "tokens.",
     ],
 )

@@ -27,10 +27,12 @@ EXERCISE = Exercise(
     sizes=lambda log_probs, weights: dimensions("MBV", *log_probs.shape),
     nan="A probability of 0 has the logarithm -inf, and 0 * -inf and -inf - (-inf) are nan. Multiply probabilities by "
     "weights (0.3 * 0 = 0), not log-probabilities.",
-    unnormalised="Right up to a factor: weights that sum to 1 and members that sum to 1 give a sum of 1, nothing else is "
+    unnormalised="Right up to a factor: weights that sum to 1 and members that sum to 1 give a sum of 1, nothing "
+    "else is "
     "to be divided or added.",
     errors={
-        "shapes": "The weights do not line up: torch aligns shapes from the last dimension, and log_probs is (M, B, V). "
+        "shapes": "The weights do not line up: torch aligns shapes from the last dimension, and log_probs is (M, "
+        "B, V). "
         "Weight m belongs to member m, the first dimension: which shape do the weights need?"
     },
     cases=[
@@ -151,7 +153,8 @@ EXERCISE = Exercise(
     hints=[
         "The formula averages probabilities, and you are given their logarithms. What must you undo first?",
         "Three steps: log_probs.exp(), times the weights in the shape (M, 1, 1), summed over dimension 0; then .log().",
-        "In one stable step: torch.logsumexp(weights.log()[:, None, None] + log_probs, dim=0). log 0 is -inf, and that is "
+        "In one stable step: torch.logsumexp(weights.log()[:, None, None] + log_probs, dim=0). log 0 is -inf, and "
+        "that is "
         "right here.",
     ],
 )

@@ -36,7 +36,8 @@ EXERCISE = Exercise(
     what="the product",
     sizes=lambda log_probs, lam: dimensions("MBV", *log_probs.shape),
     nan="0 * -inf is nan. A member with lam 0 has no say, so its term counts as 0.",
-    unnormalised="You did not divide by Z(c), each context's own sum over the vocabulary: a product of probabilities is no "
+    unnormalised="You did not divide by Z(c), each context's own sum over the vocabulary: a product of "
+    "probabilities is no "
     "distribution yet.",
     errors={
         "shapes": "The lam do not line up: torch aligns shapes from the last dimension, and log_probs is (M, B, V). "
@@ -152,8 +153,10 @@ EXERCISE = Exercise(
     ],
     hints=[
         "A product of powers is a sum in logarithms: what is log of P_1^lam_1 * P_2^lam_2?",
-        "scores = (lam[:, None, None] * log_probs).sum(0). That is no distribution yet: which function divides by Z(c)?",
-        "scores.log_softmax(dim=-1), after every term with lam 0 was set to 0: torch.where(lam[:, None, None] == 0, 0.0, "
+        "scores = (lam[:, None, None] * log_probs).sum(0). That is no distribution yet: which function divides by "
+        "Z(c)?",
+        "scores.log_softmax(dim=-1), after every term with lam 0 was set to 0: torch.where(lam[:, None, None] == 0, "
+        "0.0, "
         "...).",
     ],
 )

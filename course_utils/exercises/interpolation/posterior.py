@@ -69,11 +69,13 @@ EXERCISE = Exercise(
     dim=0,
     what="the tensor of weights",
     sizes=lambda token_log_probs, prior: dimensions("MBT", *token_log_probs.shape),
-    nan="Nan comes from 0/0 after an underflow (multiply no probabilities: add their logarithms, and let softmax subtract "
+    nan="Nan comes from 0/0 after an underflow (multiply no probabilities: add their logarithms, and let softmax "
+    "subtract "
     "the maximum), or from -inf - (-inf) (shift the cumulative sum by one, do not subtract the last term).",
     unnormalised="Divide by the sum over the members (dimension 0), so that the weights of each position sum to 1.",
     errors={
-        "shapes": "The prior does not line up: it is (M,), the scores are (M, B, T), and torch aligns shapes from the last "
+        "shapes": "The prior does not line up: it is (M,), the scores are (M, B, T), and torch aligns shapes from "
+        "the last "
         "dimension."
     },
     cases=[
@@ -140,9 +142,11 @@ EXERCISE = Exercise(
     },
     explain=_explain,
     hints=[
-        "Bayes: P(m | y_<t) is proportional to prior_m times the probability that m gave to y_0 ... y_(t-1). At t = 0 that "
+        "Bayes: P(m | y_<t) is proportional to prior_m times the probability that m gave to y_0 ... y_(t-1). At t = "
+        "0 that "
         "is the prior.",
-        "Add logarithms: a cumulative sum over the positions, shifted by one to the right with a 0 in front. Add log prior; "
+        "Add logarithms: a cumulative sum over the positions, shifted by one to the right with a 0 in front. Add "
+        "log prior; "
         "normalise over m.",
         "history = F.pad(token_log_probs[..., :-1].cumsum(-1), (1, 0)); then (prior.log()[:, None, None] + "
         "history).softmax(dim=0).",

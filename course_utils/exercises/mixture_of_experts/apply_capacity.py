@@ -86,10 +86,13 @@ EXERCISE = Exercise(
     ],
     errors={
         "dtype": in_float64.advice,
-        r"0-d": "An expert may have exactly one token, and then squeeze() takes that dimension away too: name it, squeeze(1).",
-        r"out of range|out of bounds": "An expert may have fewer tokens than `capacity`, which may be larger than the number "
+        r"0-d": "An expert may have exactly one token, and then squeeze() takes that dimension away too: name it, "
+        "squeeze(1).",
+        r"out of range|out of bounds": "An expert may have fewer tokens than `capacity`, which may be larger than "
+        "the number "
         "of tokens: nothing is dropped then, and nothing fails. topk(capacity), for example, needs min(capacity, N).",
-        "shapes": "The shapes do not line up: the mask has the shape of the gates, (N, E), with a queue down each column.",
+        "shapes": "The shapes do not line up: the mask has the shape of the gates, (N, E), with a queue down each "
+        "column.",
     },
     mistakes={
         f"You keep the tokens with the largest gates.\n{ORDER}": lambda g, c: _kept(g, g, c),

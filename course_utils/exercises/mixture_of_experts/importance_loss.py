@@ -35,7 +35,8 @@ def _entropy(gates: Tensor) -> Tensor:
 
 
 def _for_scores(loss: Any, gates: Tensor) -> Tensor:
-    """The gradient for the scores whose softmax the gates are: it is the same whether or not "rows sum to 1" is used."""
+    """The gradient for the scores whose softmax the gates are: it is the same whether or not "rows sum to 1" is
+    used."""
     found = gradient_for(0, NO_GRADIENT)(loss, gates)
     return gates * (found - (gates * found).sum(-1, keepdim=True))
 
@@ -128,7 +129,8 @@ EXERCISE = Exercise(
             *(lambda g: g.var() / g.mean() ** 2, lambda g: g.var(correction=0) / g.mean() ** 2),
             *(lambda g: g.std() / g.mean(), lambda g: g.std(correction=0) / g.mean()),
         ],
-        "This is the CV of each expert's gates over the tokens, which may well be large for some tokens and 0 for others.\n"
+        "This is the CV of each expert's gates over the tokens, which may well be large for some tokens and 0 for "
+        "others.\n"
         f"{THEN}": [*(lambda g: _cv(g.T).mean(), lambda g: _cv(g.T).sum(), lambda g: _cv(g.T, 1).mean())],
         "You divide by the mean of the gates: variance and mean are both of the E totals.": [
             lambda g: g.sum(0).var(correction=0) / g.mean() ** 2,
@@ -153,8 +155,10 @@ EXERCISE = Exercise(
         "Leave out the root.": _totals(lambda t: ((t - t.mean()).square().mean().sqrt() / t.mean()) ** 2),
     },
     hints=[
-        "What must be even, and over what? Make one number for each expert first. Then: how far apart are these numbers?",
-        "The sum over the tokens, gates.sum(dim=0), is (experts,). CV^2 is its variance divided by the square of its mean; "
+        "What must be even, and over what? Make one number for each expert first. Then: how far apart are these "
+        "numbers?",
+        "The sum over the tokens, gates.sum(dim=0), is (experts,). CV^2 is its variance divided by the square of "
+        "its mean; "
         "torch's var() divides by E - 1 unless you say correction=0. Stay with tensors, for the gradient.",
         "total = gates.sum(dim=0); total.var(correction=0) / total.mean() ** 2",
     ],

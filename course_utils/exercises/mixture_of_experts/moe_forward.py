@@ -119,9 +119,11 @@ EXERCISE = Exercise(
         "dtype|scalar type": in_float64.advice,
         r"\b13\b": WIDTH,
         r"expected Tensor as element \d+ in argument 0, but got int": WITHOUT,
-        r"0-d": "An expert may have exactly one row, and then squeeze() takes that dimension away too: name it, squeeze(1).",
+        r"0-d": "An expert may have exactly one row, and then squeeze() takes that dimension away too: name it, "
+        "squeeze(1).",
         r"numpy\(\)": NONE_AT_ALL,
-        "shapes": "The shapes do not line up: an expert takes rows of x, (n, d), and their gates need a second axis, (n, 1).",
+        "shapes": "The shapes do not line up: an expert takes rows of x, (n, d), and their gates need a second "
+        "axis, (n, 1).",
     },
     mistakes={
         "The result is all zeros. y[row] is a copy, so y[row].add_(...) changes only the copy.\n"
@@ -160,7 +162,8 @@ EXERCISE = Exercise(
         "You read gates[i], the gates of token i.": _weights(
             lambda g: torch.cat([g[: g.shape[1]].T, 0 * g[g.shape[1] :]])
         ),
-        "An expert is missing: the loop runs over all columns of the gates, the first and the last one included.": _weights(
+        "An expert is missing: the loop runs over all columns of the gates, the first and the last one "
+        "included.": _weights(
             *(lambda g, at=at: g.index_fill(1, torch.tensor([at]), 0.0) for at in (-1, 0)),
             lambda g: g * (torch.arange(g.shape[1]) == 0),
         ),
@@ -176,8 +179,10 @@ EXERCISE = Exercise(
         NO_GRADIENT.format("the gates"): lambda x, g, e: moe_forward(x, g.detach(), e),
     },
     hints=[
-        "Go through the experts, not through the tokens. Which rows does expert i have to read, and where do its outputs go?",
-        "The rows are gates[:, i].nonzero().squeeze(1). Give the expert only x[row], multiply its output by the gates of "
+        "Go through the experts, not through the tokens. Which rows does expert i have to read, and where do its "
+        "outputs go?",
+        "The rows are gates[:, i].nonzero().squeeze(1). Give the expert only x[row], multiply its output by the "
+        "gates of "
         "the same rows (they need a second axis), and add it to y at these rows. Skip an expert without rows.",
         "part = gates[row, i, None] * experts[i](x[row]); the first part tells d_out: y = part.new_zeros(len(x), "
         "part.shape[1]); then y = y.index_add(0, row, part)",

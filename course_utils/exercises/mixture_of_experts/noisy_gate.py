@@ -17,9 +17,11 @@ from course_utils.moe import keep_top_k
 
 
 def noisy_gate(x: Tensor, w_gate: Tensor, w_noise: Tensor, k: int, noise: Tensor) -> Tensor:
-    """softmax(keep_top_k(x W_gate + noise softplus(x W_noise), k)), each row over its experts: the gates alone, without logits.
+    """softmax(keep_top_k(x W_gate + noise softplus(x W_noise), k)), each row over its experts: the gates alone, without
+    logits.
 
-    x (N, d), w_gate and w_noise (d, E), noise (N, E) -> (N, E); rows sum to 1, and all but k gates of a row are exactly 0.
+    x (N, d), w_gate and w_noise (d, E), noise (N, E) -> (N, E); rows sum to 1, and all but k gates of a row are exactly
+    0.
     Raises ValueError: k outside 1..E. Source: Shazeer et al. (2017), section 2.1, equations 3 to 5.
     """
     noisy = x @ w_gate + noise * softplus(x @ w_noise)
@@ -40,7 +42,8 @@ def gate(scores: Tensor, k: int) -> Tensor:
 
 
 def _in(*wrong: Callable) -> list[Callable]:
-    """Answers with a mistake in a step: wrong gets by name c = x W_gate, z = x W_noise, n the noise, k, and h the right scores."""
+    """Answers with a mistake in a step: wrong gets by name c = x W_gate, z = x W_noise, n the noise, k, and h the right
+    scores."""
 
     def answer(make: Callable) -> Callable:
         def gates(x: Tensor, w_gate: Tensor, w_noise: Tensor, k: int, n: Tensor) -> Tensor:
@@ -176,7 +179,8 @@ EXERCISE = Exercise(
         "that topk(k) gives.": _in(lambda h, k: h.masked_fill(h < h.topk(k)[0][:, -1:], -torch.inf).softmax(-1)),
     },
     hints=[
-        "The noise is to change who is chosen, and the weights of the chosen are to sum to 1: what comes first, what last?",
+        "The noise is to change who is chosen, and the weights of the chosen are to sum to 1: what comes first, "
+        "what last?",
         "Scores x @ w_gate, (tokens, experts). Add the noise, each number times a standard deviation, which must be "
         "positive: softplus(x @ w_noise). Then your function of exercise 1, then the softmax over the experts.",
         "h = x @ w_gate + noise * torch.nn.functional.softplus(x @ w_noise); my_keep_top_k(h, k).softmax(dim=-1)",

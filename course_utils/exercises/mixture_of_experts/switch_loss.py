@@ -70,7 +70,8 @@ def _explain(got: Any, expected: Tensor, logits: Tensor) -> str:
 ONE_NUMBER = "f and P are both (E,), one number for each expert; the loss is E times the sum of their products."
 UNUSED = "No token chooses the last two experts here, and f still has E entries, with zeros for them."
 NO_GRADIENT = (
-    "The number is right, but it has no gradient, so it cannot teach the router anything: P must stay a tensor, without "
+    "The number is right, but it has no gradient, so it cannot teach the router anything: P must stay a tensor, "
+    "without "
     "detach(), .data, .item(), float(...), .numpy() or no_grad()."
 )
 CVS = (
@@ -102,7 +103,8 @@ EXERCISE = Exercise(
     ],
     corners=[one_row("logits")],
     errors={
-        r"\b7\b.*\b9\b": f"{UNUSED} torch.bincount needs minlength=E, F.one_hot its number E; unique leaves out who is not there.",
+        r"\b7\b.*\b9\b": f"{UNUSED} torch.bincount needs minlength=E, F.one_hot its number E; unique leaves out who "
+        f"is not there.",
         r"numpy\(\)": NO_GRADIENT,
         "shapes": "The shapes do not line up: logits are (N, E), f and P are both (E,), a mean over dim 0.",
     },
@@ -172,6 +174,7 @@ EXERCISE = Exercise(
         "Two numbers for each expert: how many tokens does it get, as a share, and how probable was it on average?",
         "f counts: one_hot of the argmax, with E classes, then the mean over the tokens. P averages: softmax over the "
         "experts, then the mean over the tokens. Both are (E,).",
-        "E * (F.one_hot(logits.argmax(1), E).float().mean(0) * logits.softmax(1).mean(0)).sum(), with E = logits.shape[1]",
+        "E * (F.one_hot(logits.argmax(1), E).float().mean(0) * logits.softmax(1).mean(0)).sum(), with E = "
+        "logits.shape[1]",
     ],
 )

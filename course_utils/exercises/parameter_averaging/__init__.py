@@ -1,4 +1,5 @@
-"""The exercises of notebook 03, in its order: the average, reordering units, the barrier, the greedy soup, costs, related models."""
+"""The exercises of notebook 03, in its order: the average, reordering units, the barrier, the greedy soup, costs,
+related models."""
 
 from collections.abc import Mapping
 

@@ -99,7 +99,8 @@ EXERCISE = Exercise(
             "The line runs the wrong way: at t = 0 it is L(0).", lambda L: _above(L, 1 - _grid(L)).max(), pointer=LINE
         ),
         mistake(
-            "You measured at the t where the loss is highest: where the line slopes, the largest difference lies elsewhere.",
+            "You measured at the t where the loss is highest: where the line slopes, the largest difference lies "
+            "elsewhere.",
             lambda L: _above(L)[L.argmax()],
             pointer="Subtract first, then take the maximum.",
         ),
@@ -161,7 +162,8 @@ EXERCISE = Exercise(
         mistake("This is the difference between the two ends.", lambda L: L[-1] - L[0], lambda L: abs(L[-1] - L[0])),
     ],
     hints=[
-        "If the two models have the losses 0.4 and 1.3, which loss would you expect half-way without any barrier? And at"
+        "If the two models have the losses 0.4 and 1.3, which loss would you expect half-way without any barrier? "
+        "And at"
         " t = 0.6?",
         "n losses lie at t = 0, 1/(n-1), ..., 1. At each t take the loss minus (1 - t) L(0) + t L(1); of these"
         " differences the largest. No absolute values.",

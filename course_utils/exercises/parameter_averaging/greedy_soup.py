@@ -136,9 +136,11 @@ EXERCISE = Exercise(
     explain=_explain,
     checks=[_asks_little],
     errors={
-        "TypeError.*'dict'": "A state dict is a dict: average it tensor by tensor, or with average(...); sort the indices.",
+        "TypeError.*'dict'": "A state dict is a dict: average it tensor by tensor, or with average(...); sort the "
+        "indices.",
         "subscriptable|indices must be": "What you give to evaluate should be a state dict.",
-        "nothing to merge|non-empty": "No model was taken: the bar starts at the best model's score, which may be below 0.",
+        "nothing to merge|non-empty": "No model was taken: the bar starts at the best model's score, which may be "
+        "below 0.",
         "IndexError: list": "There may be one model only: the soup is then that model.",
     },
     mistakes=[
@@ -178,7 +180,8 @@ EXERCISE = Exercise(
             "All models went in: that is the uniform soup.",
             _soup(bar="newcomer"),
             *(_returns(lambda m, s, c, r, f=f: (_mean(m, r), f(r))) for f in (sorted, list)),
-            pointer="A model stays out if the soup with it scores below the soup so far, not below the newcomer's own score.",
+            pointer="A model stays out if the soup with it scores below the soup so far, not below the newcomer's "
+            "own score.",
         ),
         *(mistake(FEW, _returns(lambda m, s, c, r, k=k: (_mean(m, r[:k]), r[:k])), pointer=WITH) for k in (2, 3, 4, 5)),
         mistake("You minimise: evaluate returns a score.", lambda m, e: greedy_soup(m, lambda s: -e(s)), pointer=MORE),
@@ -187,7 +190,8 @@ EXERCISE = Exercise(
         *(mistake(says, _returns(end), pointer=MEAN if RIGHT in says else PAIR) for says, end in RETURNED.items()),
     ],
     hints=[
-        "First each model alone: which order follows from that? Then: with which score do you compare when a newcomer is"
+        "First each model alone: which order follows from that? Then: with which score do you compare when a "
+        "newcomer is"
         " tried, and what is evaluated?",
         "chosen = [the best], best = its score. For each other i, from good to bad: score = evaluate(mean of chosen +"
         " [i]). If score >= best: i joins, and best = score. If not: leave it out and go on.",

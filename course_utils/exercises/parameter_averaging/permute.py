@@ -18,7 +18,8 @@ INVERSE = "Unit i of the result must be unit perm[i] of the input: index with pe
 
 
 def _case(says: str, sizes: Sequence[int], layers: Sequence[str], place: int, perm: Sequence[int]) -> Case:
-    """A random multi-layer perceptron, sizes [5, 7, 3] are 5 inputs, 7 hidden units, 3 outputs; which layer is permuted."""
+    """A random multi-layer perceptron, sizes [5, 7, 3] are 5 inputs, 7 hidden units, 3 outputs; which layer is
+    permuted."""
     net = {}
     for i, (name, inputs, outputs) in enumerate(zip(layers, sizes[:-1], sizes[1:], strict=True)):
         net[f"{name}.weight"], net[f"{name}.bias"] = (
@@ -139,7 +140,8 @@ EXERCISE = Exercise(
         ],
     },
     hints=[
-        "A hidden unit is a row of its layer's weight and an entry of its bias. Who reads what it computes, and where do"
+        "A hidden unit is a row of its layer's weight and an entry of its bias. Who reads what it computes, and "
+        "where do"
         " they expect it?",
         "Three tensors change: rows of the layer's weight, entries of its bias, columns of the next layer's weight. The"
         " next layer's bias and all else stay. Put them into a copy of the state dict.",

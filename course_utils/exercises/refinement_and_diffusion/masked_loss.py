@@ -41,8 +41,8 @@ CLASH = (
 def masked_loss(log_probs: Tensor, x0: Tensor, x_t: Tensor, share: Tensor, mask: int) -> Tensor:
     """mean over ALL tokens of [x_t = mask] (-log p(x0 | x_t)) / share, in nats a token, a scalar.
 
-    log_probs (B, N, K); ids x0, x_t (B, N); share (B,) in (0, 1], the chance with which each text's tokens were masked. Its
-    mean over an even share and the masks is at least -log p(x0) / N. Source: Sahoo et al. (2024), MDLM, section 3.
+    log_probs (B, N, K); ids x0, x_t (B, N); share (B,) in (0, 1], the chance with which each text's tokens were masked.
+    Its mean over an even share and the masks is at least -log p(x0) / N. Source: Sahoo et al. (2024), MDLM, section 3.
     """
     nats = -log_probs.gather(-1, x0[..., None])[..., 0]
     return torch.where(x_t == mask, nats / share[:, None], 0).mean()

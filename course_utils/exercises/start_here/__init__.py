@@ -1,4 +1,5 @@
-"""The exercises of notebook 00, in its order: temperature and perplexity of one model, then the average and the mixture of two."""
+"""The exercises of notebook 00, in its order: temperature and perplexity of one model, then the average and the mixture
+of two."""
 
 import torch
 

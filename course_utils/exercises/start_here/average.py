@@ -29,7 +29,8 @@ EXERCISE = Exercise(
         case("each token gets the mean of the two models' probabilities", LOG_P, LOG_Q),
         case("a model averaged with itself is itself", LOG_P, LOG_P),
         case(
-            "a token that one model rules out (log-probability -inf) keeps half of what the other gives it; one that both rule out stays ruled out",
+            "a token that one model rules out (log-probability -inf) keeps half of what the other gives it; one "
+            "that both rule out stays ruled out",
             torch.tensor([0.5, 0.5, 0.0, 0.0]).log(),
             torch.tensor([0.2, 0.2, 0.6, 0.0]).log(),
         ),

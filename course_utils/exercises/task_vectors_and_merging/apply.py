@@ -158,7 +158,8 @@ EXERCISE = Exercise(
             *_sum(lambda n, lam: (1 - sum(lam ** (i + 1) for i in range(n)), [lam ** (i + 1) for i in range(n)]))
         ],
         "This is the base: no task vector was added.": [*_sum(lambda n, lam: (1, 0))],
-        "You added up all entries, one number for the whole tensor: each entry keeps its own sum over the models.": lambda base, tuned, lam: {
+        "You added up all entries, one number for the whole tensor: each entry keeps its own sum over the "
+        "models.": lambda base, tuned, lam: {
             n: t + lam * sum((m[n] - t).sum() for m in tuned) for n, t in base.items()
         },
         "You subtract the first model, not the base.": [*_sum(lambda n, lam: (1, [lam - lam * n] + [lam] * (n - 1)))],

@@ -146,6 +146,7 @@ WRONG = [
         "0 in bin -1",
         "lies in your last bin",
         "bins = np.ceil(confidence * n_bins).astype(int) - 1\n"
-        "return np.abs(np.array([(correct - confidence)[bins % n_bins == b].sum() for b in range(n_bins)])).sum() / len(bins)",
+        "return np.abs(np.array([(correct - confidence)[bins % n_bins == b].sum() for b in range(n_bins)])).sum() / "
+        "len(bins)",
     ),
 ]

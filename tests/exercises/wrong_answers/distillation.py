@@ -109,7 +109,8 @@ WRONG = [
             ),
             (
                 "log_target, where a target is 0",
-                "logp = (teacher_logits.detach() / T).log_softmax(-1).logsumexp(0) - torch.tensor(len(teacher_logits)).log()\n"
+                "logp = (teacher_logits.detach() / T).log_softmax(-1).logsumexp(0) - "
+                "torch.tensor(len(teacher_logits)).log()\n"
                 "kl = F.kl_div(logq, logp, reduction='batchmean', log_target=True)\n"
                 "return alpha * T**2 * kl + (1 - alpha) * hard",
                 "0 * log 0 is nan",
@@ -161,7 +162,8 @@ WRONG = [
             ("backward forgotten", "return z.grad", "Your function returns nothing (None)"),
             (
                 "without requires_grad",
-                "loss = F.kl_div((student_logits / T).log_softmax(-1), p)\nreturn torch.autograd.grad(loss, student_logits)[0]",
+                "loss = F.kl_div((student_logits / T).log_softmax(-1), p)\nreturn torch.autograd.grad(loss, "
+                "student_logits)[0]",
                 "For autograd the logits must ask for a gradient",
             ),
             ("autograd of the KL", "return torch.autograd.grad(loss / T**2, z)[0]", "T^2 is missing"),

@@ -1,4 +1,5 @@
-"""Wrong answers to the exercises of notebook 07 that are no function of a declared mistake: crashes, loops, kinds of results."""
+"""Wrong answers to the exercises of notebook 07 that are no function of a declared mistake: crashes, loops, kinds of
+results."""
 
 from __future__ import annotations
 
@@ -222,7 +223,8 @@ return torch.stack(rows)""",
     *_answers(
         "switch_loss",
         "logits",
-        "z, (N, E) = logits, logits.shape\na, p = F.one_hot(z.argmax(1), E).float(), z.softmax(1)\nf, P = a.mean(0), p.mean(0)",
+        "z, (N, E) = logits, logits.shape\na, p = F.one_hot(z.argmax(1), E).float(), z.softmax(1)\nf, P = "
+        "a.mean(0), p.mean(0)",
         ("largest probability", "E * p.amax(1).mean()", "the mean of the products"),
         ("cross-entropy", "F.cross_entropy(z, z.argmax(1))", "This is an entropy"),
         ("sums before the product", "E * f.sum() * P.sum()", "do the sums come before the product"),

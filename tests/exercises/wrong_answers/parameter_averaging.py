@@ -1,4 +1,5 @@
-"""Wrong answers to the exercises of notebook 03 that are no function of a declared mistake: crashes, memory, dtypes, spellings."""
+"""Wrong answers to the exercises of notebook 03 that are no function of a declared mistake: crashes, memory, dtypes,
+spellings."""
 
 from __future__ import annotations
 
@@ -171,7 +172,8 @@ return result""",
         "permute",
         "columns of the first layer",
         PERMUTED
-        + 'result.update({layer + ".weight": W[:, perm], layer + ".bias": B[perm], next_layer + ".weight": N[:, perm]})\n'
+        + 'result.update({layer + ".weight": W[:, perm], layer + ".bias": B[perm], next_layer + ".weight": N[:, '
+        "perm]})\n"
         "return result",
         "You permuted the columns of the first",
     ),
@@ -256,13 +258,15 @@ return {f"{layer}.weight": state_dict[f"{layer}.weight"][perm], f"{layer}.bias":
     _wrong(
         "barrier",
         "the ends swapped",
-        "line = np.linspace(float(losses[-1]), float(losses[0]), len(losses))\nreturn (np.asarray(losses) - line).max()",
+        "line = np.linspace(float(losses[-1]), float(losses[0]), len(losses))\nreturn (np.asarray(losses) - "
+        "line).max()",
         "The line runs the wrong way",
     ),
     _wrong(
         "barrier",
         "an unforeseen one",
-        "t = torch.linspace(0, 1, len(losses))\nreturn (losses - losses[0] - t * (losses[-1] - losses[0])).max() / 3 - 0.5",
+        "t = torch.linspace(0, 1, len(losses))\nreturn (losses - losses[0] - t * (losses[-1] - losses[0])).max() / "
+        "3 - 0.5",
         "The barrier is -0.15, and is never below 0",
     ),
     _wrong("barrier", "forgets return", "t = torch.linspace(0, 1, len(losses))", "did you forget `return`?"),

@@ -1,4 +1,5 @@
-"""Wrong answers to the exercises of notebook 09 that are not declared with them: crashes, mutation, other ways to a mistake."""
+"""Wrong answers to the exercises of notebook 09 that are not declared with them: crashes, mutation, other ways to a
+mistake."""
 
 from __future__ import annotations
 
@@ -97,10 +98,12 @@ return my_wer(reference[:-1], hypothesis[:-1]) + (not same)"""),
     *[
         _wrong("marginal_pipeline", *answer)
         for answer in [
-            ("argmax in a loop", "(argmax), the 1-best pipeline", "return torch.stack([p2[int(row.argmax())] for row in p1])"),
+            ("argmax in a loop", "(argmax), the 1-best pipeline", "return torch.stack([p2[int(row.argmax())] for "
+                "row in p1])"),
             ("max, normalised", "You take the maximum over k",
              "m = (p1[:, :, None] * p2).amax(1)\nreturn m / m.sum(1, keepdim=True)"),
-            ("geometric mean, normalised", "You average the logarithms", "return torch.softmax(p1 @ torch.log(p2), dim=-1)"),
+            ("geometric mean, normalised", "You average the logarithms", "return torch.softmax(p1 @ torch.log(p2), "
+                "dim=-1)"),
             ("mean over k", "Did you divide by K?", "return (p1[:, :, None] * p2).mean(dim=1)"),
             ("log", "You return logarithms", "return (p1 @ p2).log()"),
             ("elementwise", "Your result sums to", "return p1 * p2"),
@@ -108,7 +111,8 @@ return my_wer(reference[:-1], hypothesis[:-1]) + (not same)"""),
             ("certain ones only", "Your result sums to", "return torch.where(p1 > 0.5, p1, 0.0) @ p2"),
             ("squeezed", "does squeeze(), or an index", "return (p1 @ p2).squeeze()"),
             ("wrong dimensions", "The shapes do not line up", "return torch.matmul(p1, p2[1:])"),
-            ("index of a column", "the columns of p1 meet the rows of p2", "return sum(p1[:, [k]] * p2[k] for k in range(p2.shape[1]))"),
+            ("index of a column", "the columns of p1 meet the rows of p2", "return sum(p1[:, [k]] * p2[k] for k in "
+                "range(p2.shape[1]))"),
             ("in place", "changed its input", "p1 /= p1.sum(0)\nreturn p1 @ p2"),
             ("as a list", "should be a torch tensor", "return (p1 @ p2).tolist()"),
         ]
@@ -117,20 +121,27 @@ return my_wer(reference[:-1], hypothesis[:-1]) + (not same)"""),
     *[
         _wrong("nbest_posterior", *answer)
         for answer in [
-            ("plain exp in double", "so all the terms vanish", "e = torch.exp(scale * scores.double())\nreturn e / e.sum()"),
+            ("plain exp in double", "so all the terms vanish", "e = torch.exp(scale * scores.double())\nreturn e / "
+                "e.sum()"),
             ("by math", "whose terms all vanish", "e = [math.exp(scale * s) for s in scores.tolist()]\n"
              "return torch.tensor([x / sum(e) for x in e])"),
-            ("minimum subtracted, by math", "exp of a large number is infinity", "z = [scale * s for s in scores.tolist()]\n"
+            ("minimum subtracted, by math", "exp of a large number is infinity", "z = [scale * s for s in "
+                "scores.tolist()]\n"
              "e = [math.exp(x - min(z)) for x in z]\nreturn torch.tensor([x / sum(e) for x in e])"),
-            ("unscaled maximum", "You subtract the largest score", "z = scale * scores - scores.max()\nreturn z.exp() / z.exp().sum()"),
+            ("unscaled maximum", "You subtract the largest score", "z = scale * scores - scores.max()\nreturn "
+                "z.exp() / z.exp().sum()"),
             ("log of the scores", "The scores are negative", "return torch.softmax(torch.log(scale * scores), dim=0)"),
             ("power of the scores", "The scores are negative", "return torch.softmax(scores ** scale, dim=0)"),
             ("cut off", "were they cut off", "return torch.softmax((scale * scores).clamp(min=-100), dim=0)"),
-            ("divides by the scale for zero", "by a scale of 0", "return torch.softmax(scale * scores, dim=0) * (scale / scale)"),
-            ("nan where the scale is 0", "all K weights are 1 / K", "z = scale * scores\nreturn torch.softmax(z * z / z, dim=0)"),
-            ("tensor of the scale", "The scale is a Python number", "return torch.softmax(scale.unsqueeze(0) * scores, dim=0)"),
+            ("divides by the scale for zero", "by a scale of 0", "return torch.softmax(scale * scores, dim=0) * "
+                "(scale / scale)"),
+            ("nan where the scale is 0", "all K weights are 1 / K", "z = scale * scores\nreturn torch.softmax(z * z "
+                "/ z, dim=0)"),
+            ("tensor of the scale", "The scale is a Python number", "return torch.softmax(scale.unsqueeze(0) * "
+                "scores, dim=0)"),
             ("keeps a dimension", "Your result has shape", "return torch.softmax(scale * scores[None], dim=1)"),
-            ("one hypothesis, squeezed", "does squeeze(), or an index", "return torch.softmax(scale * scores, dim=0).squeeze()"),
+            ("one hypothesis, squeezed", "does squeeze(), or an index", "return torch.softmax(scale * scores, "
+                "dim=0).squeeze()"),
             ("in place", "changed its input", "scores *= scale\nreturn torch.softmax(scores, dim=0)"),
             ("printed", "did you forget `return`", "print(torch.softmax(scale * scores, dim=0))"),
         ]
@@ -174,7 +185,8 @@ return np.array([fit(X[rest != i % k], y[rest != i % k])(X[i]) for i in range(le
     _interval("three in a tuple", "You return 3 numbers", "d.mean(), np.quantile(d, 0.025), np.quantile(d, 0.975)"),
     _interval("all differences", "You return 41 numbers", "d"),
     _interval("whole numbers", "cuts off the decimals", "np.quantile(e, q)",
-              "e = np.zeros(len(index), dtype=a.dtype)\nfor r, row in enumerate(index):\n    e[r] = (a - b)[row].mean()"),
+              "e = np.zeros(len(index), dtype=a.dtype)\nfor r, row in enumerate(index):\n    e[r] = (a - "
+              "b)[row].mean()"),
     _interval("dim", "NumPy says axis= instead of dim=", "np.quantile((a - b)[index].mean(dim=1), q)"),
     _interval("in place", "changed its input (argument 1)", "np.quantile(a[index].mean(1), q)", "a -= b"),
     _interval("nothing returned", "did you forget `return`", "print(np.quantile(d, q))"),

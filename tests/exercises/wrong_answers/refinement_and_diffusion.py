@@ -96,7 +96,8 @@ STEP = [
 
 
 def _products(label: str, value: str, says: str) -> WrongAnswer:
-    """One line; `run(Qs)` are the right running products, `left(Qs)` those from the other side, `one` is the identity, (1, K, K)."""
+    """One line; `run(Qs)` are the right running products, `left(Qs)` those from the other side, `one` is the identity,
+    (1, K, K)."""
     body = f"""
 def run(Qs):
     out = [Qs[0]]
@@ -184,7 +185,8 @@ POSTERIOR = [
 
 
 def _remask(label: str, value: str, says: str) -> WrongAnswer:
-    """One line; `p` are the probabilities (B, N), `n` the right count, `lowest(p, n)` is True at the n lowest of each row."""
+    """One line; `p` are the probabilities (B, N), `n` the right count, `lowest(p, n)` is True at the n lowest of each
+    row."""
     body = f"""
 def lowest(p, n, dim=1):
     return p.argsort(dim=dim).argsort(dim=dim) < n
