@@ -191,8 +191,7 @@ EXERCISE = Exercise(
         "The two values are in the other order: (share, missing).": _then(lambda s, missing, _: (missing, s)),
     },
     hints=[
-        "First make the set of all words of the text. What has to be the same for text and keyword before they are "
-        "compared?",
+        "First make the set of all words of the text. In what must text and keyword agree before they are compared?",
         "re.findall(r'[^\\W\\d_]+', text.lower()) gives the runs of letters: \\w without digits and _. "
         "dict.fromkeys(keywords) holds each keyword once, in order. Compare word.lower(), and return word.",
         "words = set(re.findall(r'[^\\W\\d_]+', text.lower())); wanted = list(dict.fromkeys(keywords)); missing = [w for w "

@@ -1,11 +1,12 @@
-"""Loops that are wrong in one known way, and what is said about them."""
+"""The loop of Self-Refine: who is called when and with what."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from course_utils.exercises.self_refine_loop_world import World, calls_of, trace
+from course_utils.exercises.engine import ANYTHING, Exercise, Mistake, alike, case
+from course_utils.exercises.engine.exercise import Case
 
 
 def self_refine_loop(
@@ -24,255 +25,244 @@ def self_refine_loop(
     return answers, feedbacks
 
 
-LAST_PAIR = (
-    "refine gets only the newest pair. The paper hands it the whole history, [(y_0, fb_0), ..., (y_t, fb_t)]: a model that"
-    " does not see its earlier attempts repeats their mistakes."
-)
-BARE_PAIR = "refine gets the newest answer and feedback as one bare pair: its second argument is a LIST of pairs, one a round so far."
-NOTHING = "refine gets an empty history. It needs what was wrong, and with what: [(y_0, fb_0), ..., (y_t, fb_t)]."
-FIRST_PAIR = "refine gets the first pair alone in every round: the history grows by one pair a round, [(y_0, fb_0), ..., (y_t, fb_t)]."
-BEHIND = (
-    "The history lacks the newest pair: it is extended only after refine was called. What refine is to repair is the newest"
-    " answer, so its pair must be in."
-)
-ANSWERS_ONLY = "The history holds the answers without the feedback on them: refine needs pairs (y, fb)."
-FEEDBACK_ONLY = "The history holds the feedback without the answers that it is about: refine needs pairs (y, fb)."
-NEWEST_FIRST = (
-    "The history has the newest pair first: the stub asks for the oldest first, the order in which it happened."
-)
-SWAPPED_PAIR = "The pairs of the history are (feedback, answer): the stub asks for (answer, feedback)."
-FLAT = "The history is one flat list, y_0, fb_0, y_1, fb_1, ...: it should be a list of pairs, [(y_0, fb_0), (y_1, fb_1), ...]."
-TWO_LISTS = "The history is a pair of two lists: the stub asks for one list of pairs, list(zip(answers, feedbacks))."
-WITH_Y0 = "All pairs of the history have y_0 as their answer: each feedback belongs to the answer of its own round, (y_t, fb_t)."
-ON_Y0 = (
-    "The feedback is on y_0 in every round: ask for it on the NEWEST answer, or all rewrites repair the first draft."
-)
-ARGUMENTS = "feedback gets its arguments in the other order: feedback(x, y), first the task."
-TASK_LOST = (
-    "The newest answer takes the place of the task x. The task stays the same in all rounds: feedback(x, y) and refine(x,"
-    " history), or the answers drift away from what was asked."
-)
-AGAIN = "You call generate again in place of refine: the new answer would know nothing of the feedback. y_{t+1} = refine(x, history)."
-STOP_ANSWER = "stop gets the ANSWER. It decides by what the critic says: stop(fb, t)."
-STOP_LATE = (
-    "You ask stop only after refine has rewritten the answer. If the feedback says that it is right, a rewrite can only do harm:"
-    " ask before."
-)
-STOP_ONE = "stop gets t + 1. The first round is t = 0: stop(fb_0, 0)."
-STOP_NEVER = (
-    "You never call stop, so that an answer which the critic accepts is rewritten all the same: if stop(fb, t): end."
-)
-STOP_EARLY = (
-    "You call stop before there is a feedback on the newest answer: first fb = feedback(x, y), then stop(fb, t)."
-)
-STOP_NOT = "Your loop goes on if stop says True and ends if it says False: the other way round."
-STOP_SAME = "You end when an answer comes back unchanged. Only stop ends the loop (and max_rounds): the next round may change it."
-STOP_FALSY = (
-    "You end when the feedback or the answer is empty. Only stop says what counts as the end: an empty text is a text."
-)
-ONE_MORE = "There is one round too many: max_rounds is the number of REWRITES, so that there are at most max_rounds + 1 answers."
-ONE_LESS = "There is one round too few: y_0 is no rewrite, and max_rounds rewrites follow it, so range(max_rounds)."
-ONCE = "There is one round only: go on until stop says True, or max_rounds rewrites have been made."
-EXTRA = (
-    "After the last allowed rewrite you ask for feedback once more. Nobody will use it, and it costs a call of the model: end at"
-    " max_rounds rewrites."
-)
-TWICE = (
-    "feedback is called twice in one round: keep its result, fb = feedback(x, y), for stop and for the history. A second call"
-    " costs, and a model that samples says something else."
-)
-ALIAS = (
-    "You hand refine the same list each time and append to it afterwards, so that what refine has kept from an earlier round changes"
-    " under its hands. Give it a list of its own: list(history), or list(zip(answers, feedbacks))."
-)
-SPOILED = (
-    "refine has emptied the list that it got, and your own record is gone with it: give it a list of its own, list(history), or"
-    " list(zip(answers, feedbacks))."
-)
-RETURNS = "Return two lists, (answers, feedbacks)."
-LAST_ONLY = f"Your function returns the last answer alone. {RETURNS} Which answer is the best is not known here, so all are kept."
-LAST_EACH = (
-    f"You return the last answer and the last feedback: the stub asks for ALL of them, from y_0 and fb_0 on. {RETURNS}"
-)
-NO_FEEDBACKS = f"Your function returns the answers without the feedbacks. {RETURNS}"
-NO_FIRST = "The list of answers begins with the first rewrite: y_0 belongs to it."
-NO_LAST = "The last answer is missing from the list of answers: the newest rewrite belongs to it."
-NO_STOPPING = "The feedback that ended the loop is missing: it was given on the last answer, and belongs to the list."
-PAIRS = f"Your function returns the pairs of the history. {RETURNS}"
-OTHER_ORDER = "The two lists are in the other order: first the answers, then the feedbacks."
-REVERSED = "Your lists have the newest first: y_0 and fb_0 come first."
-THREE = f"Your function returns three values. {RETURNS} Whether stop has ended it can be seen from their lengths."
+class World:
+    """Four functions that write down how they are called; stop says yes to "Done.". clears: refine empties its list."""
+
+    def __init__(self, answers: str, feedbacks: str, clears: bool = False) -> None:
+        self.texts = {"answer": answers.split("|"), "feedback": feedbacks.split("|")}
+        self.x, self.calls, self.kept, self.clears = None, [], [], clears
+
+    def _record(self, name: str, *given: Any) -> None:
+        if len(self.calls) == 60:
+            raise Mistake(f"Your loop has made 60 calls and goes on. {ROUND}")
+        self.calls.append((name, *("x" if alike(value, self.x) else _plain(value) for value in given)))
+
+    def _next(self, kind: str, *names: str) -> str:
+        number, texts = sum(name in names for name, *_ in self.calls), self.texts[kind]
+        return texts[number - 1] if number <= len(texts) else f"{kind} {number}"
+
+    def generate(self, x: Any) -> str:
+        if isinstance(x, list) and x is not self.x:  # a new run: each gets a copy of the task
+            self.x, self.calls, self.kept = x, [], []
+        self._record("generate", x)
+        return self._next("answer", "generate", "refine")
+
+    def feedback(self, x: Any, y: Any) -> str:
+        self._record("feedback", x, y)
+        return self._next("feedback", "feedback")
+
+    def stop(self, fb: Any, t: Any) -> bool:
+        self._record("stop", fb, t)
+        return alike(fb, "Done.")
+
+    def refine(self, x: Any, history: Any) -> str:
+        if alike(history, self.x):
+            raise Mistake("refine gets its arguments in the other order.", "refine(x, history), first the task.")
+        if not isinstance(history, (list, tuple)):
+            raise Mistake(
+                f"The history that refine gets is a {type(history).__name__}.", "Make a list of it: list(...)."
+            )
+        self._record("refine", x, history)
+        self.kept.append((history, _plain(history)))
+        if self.clears and isinstance(history, list):
+            history.clear()
+        return self._next("answer", "generate", "refine")
+
+    def case(self, says: str, max_rounds: int) -> Case:
+        four = self.generate, self.feedback, self.refine, self.stop
+        return case(says, ["3", "1", "2"], *four, max_rounds, view=self._seen, names=not self.clears)
+
+    def _seen(self, result: Any, *args: Any) -> dict:
+        changed = not self.clears and any(_plain(history) != before for history, before in self.kept)
+        self.x = None
+        return {"calls": self.calls, "changed": ANYTHING if result is ANYTHING else changed, "result": result}
 
 
-def _variant(
-    rounds: Callable = lambda n: n,
+def _plain(value: Any) -> Any:
+    """Lists and tuples as tuples, copied."""
+    return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _explain(got: dict, right: dict, x: Any, generate: Callable, *rest: Any) -> str:
+    if generate.__self__.clears:
+        raise Mistake("refine has emptied the list that it got, and your own record is gone with it.", OWN)
+    names = [name for name, *_ in got["calls"] if name != "stop"]
+    if ("feedback", "feedback") in zip(names, names[1:]):
+        raise Mistake("feedback is called twice in one round: keep its result, for stop and for the history.", COSTS)
+    for number, (mine, wanted) in enumerate(zip([*got["calls"], END], [*right["calls"], END]), start=1):
+        if not alike(mine, wanted):
+            return f"Call {number} of your function is {_shown(mine)}, and should be {_shown(wanted)}. {ROUND}"
+    if got["changed"]:
+        raise Mistake(
+            "You hand refine the same list each time and append to it afterwards, so that what refine has kept from an "
+            "earlier round changes under its hands.",
+            OWN,
+        )
+    return f"The calls are right. {RETURNS} Yours is {str(got['result'])[:200]}, expected {right['result']}."
+
+
+def _shown(call: tuple) -> str:
+    return call[0] if call is END else f"{call[0]}({', '.join(str(a) if a == 'x' else repr(a) for a in call[1:])})"
+
+
+def _loop(
+    steps: str = "fsr",
+    last: str = "",
+    form: Callable = lambda a, fb: ANYTHING,
     judged: Callable = lambda x, a: (x, a[-1]),
     told: Callable = lambda a, fb: list(zip(a, fb)),
     asked: Callable = lambda a, fb, t: (fb[-1], t),
     task: Callable = lambda x, a: x,
     ends: Callable = lambda a, fb: False,
-    negate: bool = False,
+    rounds: Callable = lambda n: n,
+    end: bool = True,
 ) -> Callable:
-    """The loop with one of its parts replaced: a are the answers so far, fb the feedbacks."""
+    """The loop with a part replaced; a are the answers so far, fb the feedbacks. A round is its steps: feedback, stop,
+    refine, generate, end if ends(a, fb)."""
 
-    def run(x: Any, generate: Callable, feedback: Callable, refine: Callable, stop: Callable, n: int) -> None:
+    def run(x: Any, generate: Callable, feedback: Callable, refine: Callable, stop: Callable, n: int) -> Any:
         a, fb = [generate(x)], []
-        for t in range(max(rounds(n), 0)):
-            fb.append(feedback(*judged(x, a)))
-            if stop(*asked(a, fb, t)) != negate or ends(a, fb):
-                break
-            a.append(refine(task(x, a), told(a, fb)))
-            if len(a) > 1 and ends(a, None):
-                break
+        for t in range(rounds(n) + bool(last)):
+            for step in steps if t < n or not last else last:
+                if step == "f":
+                    fb.append(feedback(*judged(x, a)))
+                elif step in "rg":
+                    a.append(refine(task(x, a), told(a, fb)) if step == "r" else generate(x))
+                elif ends(a, fb) if step == "e" else (given := asked(a, fb, t)) and stop(*given) == end:
+                    return form(a, fb)
+        return form(a, fb)
 
     return run
 
 
-def _late(x, generate, feedback, refine, stop, n):
-    a, fb = [generate(x)], []
-    for t in range(n):
-        fb.append(feedback(x, a[-1]))
-        a.append(refine(x, list(zip(a, fb))))
-        if stop(fb[-1], t):
-            break
-
-
-def _never(x, generate, feedback, refine, stop, n):
-    a, fb = [generate(x)], []
-    for _ in range(n):
-        fb.append(feedback(x, a[-1]))
-        a.append(refine(x, list(zip(a, fb))))
-
-
-def _early(x, generate, feedback, refine, stop, n):
-    a, fb = [generate(x)], []
-    for t in range(n):
-        if fb and stop(fb[-1], t):
-            break
-        fb.append(feedback(x, a[-1]))
-        a.append(refine(x, list(zip(a, fb))))
-
-
-def _before(x, generate, feedback, refine, stop, n, first=None):
-    a, fb = [generate(x)], []
-    for t in range(n):
-        if stop(fb[-1] if fb else first, t):
-            break
-        fb.append(feedback(x, a[-1]))
-        a.append(refine(x, list(zip(a, fb))))
-
-
-def _again(x, generate, feedback, refine, stop, n):
-    a = [generate(x)]
-    for t in range(n):
-        if stop(feedback(x, a[-1]), t):
-            break
-        a.append(generate(x))
-
-
-def _extra(x, generate, feedback, refine, stop, n, asks=True):
-    a, fb = [generate(x)], []
-    for t in range(n + 1):
-        fb.append(feedback(x, a[-1]))
-        if t == n and not asks or stop(fb[-1], t) or t == n:
-            break
-        a.append(refine(x, list(zip(a, fb))))
-
-
-def _ahead(x, generate, feedback, refine, stop, n):
-    """The feedback is made before the loop and at the end of each round, also of the last."""
-    a = [generate(x)]
-    fb = [feedback(x, a[-1])]
-    for t in range(n):
-        if stop(fb[-1], t):
-            break
-        a.append(refine(x, list(zip(a, fb))))
-        fb.append(feedback(x, a[-1]))
-
-
-def _of(run: Callable) -> Callable:
-    return lambda world: calls_of(run, world)
-
-
-FLAT_HISTORY = _variant(told=lambda a, fb: [text for pair in zip(a, fb) for text in pair])
-EVENTS = [
-    (hint, _of(run))
-    for hint, run in [
-        (LAST_PAIR, _variant(told=lambda a, fb: [(a[-1], fb[-1])])),
-        (BARE_PAIR, _variant(told=lambda a, fb: (a[-1], fb[-1]))),
-        (NOTHING, _variant(told=lambda a, fb: [])),
-        (FIRST_PAIR, _variant(told=lambda a, fb: [(a[0], fb[0])])),
-        (BEHIND, _variant(told=lambda a, fb: list(zip(a, fb))[:-1])),
-        (ANSWERS_ONLY, _variant(told=lambda a, fb: list(a))),
-        (FEEDBACK_ONLY, _variant(told=lambda a, fb: list(fb))),
-        (NEWEST_FIRST, _variant(told=lambda a, fb: list(zip(a, fb))[::-1])),
-        (SWAPPED_PAIR, _variant(told=lambda a, fb: list(zip(fb, a)))),
-        (SWAPPED_PAIR, _variant(told=lambda a, fb: [(fb[-1], a[-1])])),
-        (FLAT, FLAT_HISTORY),
-        (TWO_LISTS, _variant(told=lambda a, fb: (a, fb))),
-        (WITH_Y0, _variant(told=lambda a, fb: [(a[0], said) for said in fb])),
-        (ON_Y0, _variant(judged=lambda x, a: (x, a[0]))),
-        (ON_Y0, _variant(judged=lambda x, a: (x, a[0]), told=lambda a, fb: [(a[0], said) for said in fb])),
-        (ON_Y0, _variant(judged=lambda x, a: (x, a[0]), told=lambda a, fb: [(a[-1], fb[-1])])),
-        (ARGUMENTS, _variant(judged=lambda x, a: (a[-1], x))),
-        (TASK_LOST, _variant(task=lambda x, a: a[-1])),
-        (TASK_LOST, _variant(task=lambda x, a: a[-1], judged=lambda x, a: (a[-2] if len(a) > 1 else x, a[-1]))),
-        (TASK_LOST, _variant(task=lambda x, a: a[-1], told=lambda a, fb: [(a[-1], fb[-1])])),
-        (AGAIN, _again),
-        (STOP_ANSWER, _variant(asked=lambda a, fb, t: (a[-1], t))),
-        (STOP_LATE, _late),
-        (STOP_ONE, _variant(asked=lambda a, fb, t: (fb[-1], t + 1))),
-        (STOP_NEVER, _never),
-        (STOP_EARLY, _early),
-        (STOP_EARLY, _before),
-        (STOP_EARLY, lambda *given: _before(*given, first="")),
-        (STOP_NOT, _variant(negate=True)),
-        (STOP_SAME, _variant(ends=lambda a, fb: fb is None and a[-1] == a[-2])),
-        (STOP_SAME, _variant(ends=lambda a, fb: fb is not None and len(fb) > 1 and fb[-1] == fb[-2])),
-        (STOP_SAME, _variant(ends=lambda a, fb: fb is not None and len(a) > 1 and a[-1] == a[-2])),
-        (STOP_FALSY, _variant(ends=lambda a, fb: fb is not None and not fb[-1])),
-        (STOP_FALSY, _variant(ends=lambda a, fb: fb is not None and not a[-1])),
-        (STOP_FALSY, _variant(ends=lambda a, fb: fb is None and not a[-1])),
-        (ONE_MORE, _variant(lambda n: n + 1)),
-        (ONE_LESS, _variant(lambda n: n - 1)),
-        (ONCE, _variant(lambda n: min(n, 1))),
-        (ONCE, _variant(lambda n: 1)),
-        (EXTRA, _extra),
-        (EXTRA, lambda *given: _extra(*given, asks=False)),
-        (EXTRA, _ahead),
-    ]
-]
-
-
-def _result(form: Callable) -> Callable:
-    """What `form` makes of the right answers and feedbacks, and of whether stop has ended the loop."""
-
-    def wrong(world: World) -> Any:
-        answers, feedbacks = trace(self_refine_loop, world).result
-        return form(answers, feedbacks, len(answers) == len(feedbacks))
-
-    return wrong
-
-
-RESULTS = [
-    (hint, _result(form))
-    for hint, form in [
-        (LAST_ONLY, lambda a, fb, stopped: a[-1]),
-        (LAST_EACH, lambda a, fb, stopped: (a[-1], fb[-1] if fb else None)),
-        (LAST_EACH, lambda a, fb, stopped: (a[-1], fb)),
-        (NO_FEEDBACKS, lambda a, fb, stopped: a),
-        (NO_FIRST, lambda a, fb, stopped: (a[1:], fb)),
-        (NO_LAST, lambda a, fb, stopped: (a if stopped else a[:-1], fb)),
-        (NO_LAST, lambda a, fb, stopped: (a[:-1], fb)),
-        (NO_STOPPING, lambda a, fb, stopped: (a, fb[:-1] if stopped else fb)),
-        (NO_STOPPING, lambda a, fb, stopped: (a[:-1], fb[:-1]) if stopped else (a, fb)),
-        (PAIRS, lambda a, fb, stopped: list(zip(a, fb))),
-        (PAIRS, lambda a, fb, stopped: (a[-1], list(zip(a, fb)))),
-        (PAIRS, lambda a, fb, stopped: (a[-1], list(zip(a, fb))[:-1] if stopped else list(zip(a, fb)))),
-        (PAIRS, lambda a, fb, stopped: list(zip(a, fb))[:-1] if stopped else list(zip(a, fb))),
-        (OTHER_ORDER, lambda a, fb, stopped: (fb, a)),
-        (REVERSED, lambda a, fb, stopped: (a[::-1], fb[::-1])),
-        (THREE, lambda a, fb, stopped: (a, fb, stopped)),
-        (THREE, lambda a, fb, stopped: (a, fb, not stopped)),
-    ]
-]
+ROUND = "A round is: feedback on the newest answer, stop, refine with all pairs so far; max_rounds rewrites at most."
+END = ("the end",)
+OWN = "Give it a list of its own: list(history), or list(zip(answers, feedbacks))."
+COSTS = "A second call costs, and a model that samples says something else."
+RETURNS = "Return two lists, (answers, feedbacks)."
+HISTORY = "It should be [(y_0, fb_0), ..., (y_t, fb_t)], all pairs, the oldest first."
+EXERCISE = Exercise(
+    "self_refine.loop",
+    reference=self_refine_loop,
+    explain=_explain,
+    errors={
+        r"generate\(\) (takes|missing|got)": "generate takes the task alone: generate(x).",
+        r"feedback\(\) (takes|missing|got)": "feedback takes the task and the newest answer: feedback(x, y).",
+        r"refine\(\) (takes|missing|got)": "refine takes two arguments, the task and the history, one list of pairs.",
+        r"stop\(\) (takes|missing|got)": "stop takes the feedback and the number of the round: stop(fb, t), t = 0, 1, ...",
+    },
+    cases=[
+        World("3 1 2|1 3 2|1 2 3", "3 is too early|3 and 2?").case("two rounds, which stop does not end", 2),
+        World("9 8|8 9", "turn it round").case("one round", 1),
+        World("5 4 6|4 5 6", "5 is too early|Done.").case("stop ends it in the second round", 4),
+        World("1 2", "Done.").case("stop ends it at once", 3),
+        World("7 6 5|6 7 5|5 6 7", "7?|5 is too late|Done.").case("stop ends it in the last round", 3),
+        World("2 1", "").case("max_rounds = 0: only generate is called", 0),
+        World("|b|b||c", "|shorter|shorter|").case("answers and feedbacks that are empty or repeat end nothing", 4),
+        World("4 2|2 4|4|2", "4?|No|2?", True).case("a refine that empties the list which it is given", 3),
+    ],
+    mistakes={
+        "refine gets only the newest pair.\nThe paper hands it the whole history: a model that does not see its earlier "
+        "attempts repeats their mistakes.": _loop(told=lambda a, fb: [(a[-1], fb[-1])]),
+        "refine gets the newest answer and feedback as one bare pair.\nIts second argument is a list of pairs, one a round "
+        "so far.": _loop(told=lambda a, fb: (a[-1], fb[-1])),
+        f"refine gets an empty history.\n{HISTORY}": _loop(told=lambda a, fb: []),
+        f"refine gets the first pair alone in every round.\n{HISTORY}": _loop(told=lambda a, fb: [(a[0], fb[0])]),
+        "The history lacks the newest pair: it is extended only after refine was called.\nWhat refine is to repair is the "
+        "newest answer.": _loop(told=lambda a, fb: list(zip(a, fb))[:-1]),
+        f"The history holds the answers without the feedback on them.\n{HISTORY}": _loop(told=lambda a, fb: list(a)),
+        f"The history holds the feedback without the answers.\n{HISTORY}": _loop(told=lambda a, fb: list(fb)),
+        f"The history has the newest pair first.\n{HISTORY}": _loop(told=lambda a, fb: list(zip(a, fb))[::-1]),
+        f"The pairs of the history are (feedback, answer).\n{HISTORY}": [
+            *[_loop(told=lambda a, fb: list(zip(fb, a))), _loop(told=lambda a, fb: [(fb[-1], a[-1])])],
+        ],
+        f"The history is one flat list.\n{HISTORY}": _loop(told=lambda a, fb: [text for p in zip(a, fb) for text in p]),
+        f"The history is a pair of two lists.\n{HISTORY}": _loop(told=lambda a, fb: (a, fb)),
+        "All pairs of the history have y_0 as their answer.\nEach feedback belongs to the answer of its own round.": _loop(
+            told=lambda a, fb: [(a[0], said) for said in fb]
+        ),
+        "The feedback is on y_0 in every round.\nAsk for it on the newest answer, or all rewrites repair the first "
+        "draft.": [
+            _loop(judged=lambda x, a: (x, a[0])),
+            _loop(judged=lambda x, a: (x, a[0]), told=lambda a, fb: [(a[0], said) for said in fb]),
+            _loop(judged=lambda x, a: (x, a[0]), told=lambda a, fb: [(a[-1], fb[-1])]),
+        ],
+        "feedback gets its arguments in the other order.\nfeedback(x, y), first the task.": _loop(
+            judged=lambda x, a: (a[-1], x)
+        ),
+        "The newest answer takes the place of the task x.\nThe task stays the same in all rounds, or the answers drift away "
+        "from what was asked.": [
+            _loop(task=lambda x, a: a[-1]),
+            _loop(task=lambda x, a: a[-1], judged=lambda x, a: (a[-2] if len(a) > 1 else x, a[-1])),
+            _loop(task=lambda x, a: a[-1], told=lambda a, fb: [(a[-1], fb[-1])]),
+        ],
+        "You call generate again instead of refine.\nThe new answer knows nothing of the feedback.": _loop("fsg"),
+        "stop gets the answer.\nIt decides by what the critic says: stop(fb, t).": _loop(
+            asked=lambda a, fb, t: (a[-1], t)
+        ),
+        "You ask stop only after refine has rewritten the answer.\nIf the feedback says that it is right, a rewrite can "
+        "only do harm: ask before.": _loop("frs"),
+        "stop gets t + 1.\nThe first round is t = 0: stop(fb_0, 0).": _loop(asked=lambda a, fb, t: (fb[-1], t + 1)),
+        "You never call stop, so that an answer which the critic accepts is rewritten all the same.": _loop("fr"),
+        "You call stop before there is a feedback on the newest answer.\nFirst fb = feedback(x, y), then stop(fb, t).": [
+            _loop("sfr", asked=lambda a, fb, t: fb and (fb[-1], t)),
+            *[_loop("sfr", asked=lambda a, fb, t, first=first: ([first, *fb][-1], t)) for first in (None, "")],
+        ],
+        "Your loop goes on if stop says True and ends if it says False: the other way round.": _loop(end=False),
+        "You end when an answer comes back unchanged.\nOnly stop ends the loop (and max_rounds).": [
+            _loop("fsre", ends=lambda a, fb: a[-1] == a[-2]),
+            *[
+                _loop("fser", ends=lambda a, fb: a[-1:] == a[-2:-1]),
+                _loop("fser", ends=lambda a, fb: fb[-1:] == fb[-2:-1]),
+            ],
+        ],
+        "You end when the feedback or the answer is empty.\nOnly stop says what counts as the end.": [
+            *[_loop("fser", ends=lambda a, fb: not fb[-1]), _loop("fser", ends=lambda a, fb: not a[-1])],
+            *[_loop("fsre", ends=lambda a, fb: not a[-1]), _loop("fesr", ends=lambda a, fb: not fb[-1])],
+        ],
+        "There is one round too many.\nmax_rounds is the number of rewrites, so that there are at most max_rounds + 1 "
+        "answers.": _loop(rounds=lambda n: n + 1),
+        "There is one round too few.\ny_0 is no rewrite, and max_rounds rewrites follow it.": _loop(
+            rounds=lambda n: n - 1
+        ),
+        "There is one round only.\nGo on until stop says True, or max_rounds rewrites have been made.": [
+            *[_loop(rounds=lambda n: min(n, 1)), _loop(rounds=lambda n: 1)],
+        ],
+        "After the last allowed rewrite you ask for feedback once more.\nNobody will use it, and it costs a call of the "
+        "model.": [_loop(last="fs"), _loop(last="f")],
+        "Your function returns the last answer alone.\nWhich answer is the best is not known, so all are kept.": _loop(
+            form=lambda a, fb: a[-1]
+        ),
+        f"You return the last answer and the last feedback.\nAsked are all of them. {RETURNS}": [
+            *[_loop(form=lambda a, fb: (a[-1], fb[-1] if fb else None)), _loop(form=lambda a, fb: (a[-1], fb))],
+        ],
+        f"Your function returns the answers without the feedbacks.\n{RETURNS}": _loop(form=lambda a, fb: a),
+        "The list of answers begins with the first rewrite: y_0 belongs to it.": _loop(form=lambda a, fb: (a[1:], fb)),
+        "The last answer is missing from the list of answers.\nThe newest rewrite belongs to it.": [
+            *[_loop(form=lambda a, fb: (a[: len(fb)], fb)), _loop(form=lambda a, fb: (a[:-1], fb))],
+        ],
+        "The feedback that ended the loop is missing.\nIt was given on the last answer, and belongs to the list.": _loop(
+            form=lambda a, fb: (a, fb[: len(a) - 1])
+        ),
+        f"Your function returns the pairs of the history.\n{RETURNS}": [
+            *[_loop(form=lambda a, fb: list(zip(a, fb))), _loop(form=lambda a, fb: (a[-1], list(zip(a, fb))))],
+            *[
+                _loop(form=lambda a, fb: list(zip(a[:-1], fb))),
+                _loop(form=lambda a, fb: (a[-1], list(zip(a[:-1], fb)))),
+            ],
+        ],
+        "The two lists are in the other order: first the answers, then the feedbacks.": _loop(
+            form=lambda a, fb: (fb, a)
+        ),
+        "Your lists have the newest first: y_0 and fb_0 come first.": _loop(form=lambda a, fb: (a[::-1], fb[::-1])),
+        f"Your function returns three values.\n{RETURNS} Whether stop has ended it can be seen from their lengths.": [
+            *[_loop(form=lambda a, fb, like=like: (a, fb, (len(a) == len(fb)) == like)) for like in (True, False)],
+        ],
+    },
+    hints=[
+        "Write down by hand, for max_rounds = 2, which function is called when, and with what. Which call comes last?",
+        "Keep two lists, answers = [generate(x)] and feedbacks = []. In round t: append the feedback on answers[-1], ask "
+        "stop, and only then append the rewrite. The history is made of the two lists.",
+        "for t in range(max_rounds): ...; the history as a new list each time: list(zip(answers, feedbacks))",
+    ],
+)
