@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from course_utils.exercises.engine import ANYTHING, Exercise, Mistake, alike, case
-from course_utils.exercises.engine.exercise import Case
+from course_utils.exercises.engine import ANYTHING, Exercise, Mistake, alike
+from course_utils.exercises.self_refine._loop_world import ROUND, World
 
 
 def self_refine_loop(
@@ -23,64 +23,6 @@ def self_refine_loop(
             break
         answers.append(refine(x, list(zip(answers, feedbacks))))
     return answers, feedbacks
-
-
-class World:
-    """Four functions that write down how they are called; stop says yes to "Done.". clears: refine empties its list."""
-
-    def __init__(self, answers: str, feedbacks: str, clears: bool = False) -> None:
-        self.texts = {"answer": answers.split("|"), "feedback": feedbacks.split("|")}
-        self.x, self.calls, self.kept, self.clears = None, [], [], clears
-
-    def _record(self, name: str, *given: Any) -> None:
-        if len(self.calls) == 60:
-            raise Mistake(f"Your loop has made 60 calls and goes on. {ROUND}")
-        self.calls.append((name, *("x" if alike(value, self.x) else _plain(value) for value in given)))
-
-    def _next(self, kind: str, *names: str) -> str:
-        number, texts = sum(name in names for name, *_ in self.calls), self.texts[kind]
-        return texts[number - 1] if number <= len(texts) else f"{kind} {number}"
-
-    def generate(self, x: Any) -> str:
-        if isinstance(x, list) and x is not self.x:  # a new run: each gets a copy of the task
-            self.x, self.calls, self.kept = x, [], []
-        self._record("generate", x)
-        return self._next("answer", "generate", "refine")
-
-    def feedback(self, x: Any, y: Any) -> str:
-        self._record("feedback", x, y)
-        return self._next("feedback", "feedback")
-
-    def stop(self, fb: Any, t: Any) -> bool:
-        self._record("stop", fb, t)
-        return alike(fb, "Done.")
-
-    def refine(self, x: Any, history: Any) -> str:
-        if alike(history, self.x):
-            raise Mistake("refine gets its arguments in the other order.", "refine(x, history), first the task.")
-        if not isinstance(history, (list, tuple)):
-            raise Mistake(
-                f"The history that refine gets is a {type(history).__name__}.", "Make a list of it: list(...)."
-            )
-        self._record("refine", x, history)
-        self.kept.append((history, _plain(history)))
-        if self.clears and isinstance(history, list):
-            history.clear()
-        return self._next("answer", "generate", "refine")
-
-    def case(self, says: str, max_rounds: int) -> Case:
-        four = self.generate, self.feedback, self.refine, self.stop
-        return case(says, ["3", "1", "2"], *four, max_rounds, view=self._seen, names=not self.clears)
-
-    def _seen(self, result: Any, *args: Any) -> dict:
-        changed = not self.clears and any(_plain(history) != before for history, before in self.kept)
-        self.x = None
-        return {"calls": self.calls, "changed": ANYTHING if result is ANYTHING else changed, "result": result}
-
-
-def _plain(value: Any) -> Any:
-    """Lists and tuples as tuples, copied."""
-    return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _explain(got: dict, right: dict, x: Any, generate: Callable, *rest: Any) -> str:
@@ -110,9 +52,8 @@ def _loop(
     last: str = "",
     form: Callable = lambda a, fb: ANYTHING,
     judged: Callable = lambda x, a: (x, a[-1]),
-    told: Callable = lambda a, fb: list(zip(a, fb)),
+    refined: Callable = lambda x, a, fb: (x, list(zip(a, fb))),
     asked: Callable = lambda a, fb, t: (fb[-1], t),
-    task: Callable = lambda x, a: x,
     ends: Callable = lambda a, fb: False,
     rounds: Callable = lambda n: n,
     end: bool = True,
@@ -127,7 +68,7 @@ def _loop(
                 if step == "f":
                     fb.append(feedback(*judged(x, a)))
                 elif step in "rg":
-                    a.append(refine(task(x, a), told(a, fb)) if step == "r" else generate(x))
+                    a.append(refine(*refined(x, a, fb)) if step == "r" else generate(x))
                 elif ends(a, fb) if step == "e" else (given := asked(a, fb, t)) and stop(*given) == end:
                     return form(a, fb)
         return form(a, fb)
@@ -135,12 +76,54 @@ def _loop(
     return run
 
 
-ROUND = "A round is: feedback on the newest answer, stop, refine with all pairs so far; max_rounds rewrites at most."
+def _many(pointer: str, found: dict[str, list], make: Callable) -> dict[str, list]:
+    return {f"{says}\n{pointer}": [make(way) for way in ways] for says, ways in found.items()}
+
+
 END = ("the end",)
 OWN = "Give it a list of its own: list(history), or list(zip(answers, feedbacks))."
 COSTS = "A second call costs, and a model that samples says something else."
-RETURNS = "Return two lists, (answers, feedbacks)."
-HISTORY = "It should be [(y_0, fb_0), ..., (y_t, fb_t)], all pairs, the oldest first."
+RETURNS = "Return two lists, (answers, feedbacks), of all that was said, the oldest first."
+PAIRS = "The history should be [(y_0, fb_0), ..., (y_t, fb_t)]: all pairs, the oldest first, so that no mistake is repeated."
+HISTORIES = {
+    "refine gets only the newest pair.": [lambda a, fb: [(a[-1], fb[-1])]],
+    "refine gets the newest answer and feedback as one bare pair.": [lambda a, fb: (a[-1], fb[-1])],
+    "refine gets an empty history.": [lambda a, fb: []],
+    "refine gets the first pair alone in every round.": [lambda a, fb: [(a[0], fb[0])]],
+    "The history lacks the newest pair: it is extended only after refine was called.": [
+        lambda a, fb: list(zip(a, fb))[:-1]
+    ],
+    "The history holds the answers without the feedback on them.": [lambda a, fb: a],
+    "The history holds the feedback without the answers that it is about.": [lambda a, fb: fb],
+    "The history has the newest pair first.": [lambda a, fb: list(zip(a, fb))[::-1]],
+    "The pairs of the history are (feedback, answer).": [
+        lambda a, fb: list(zip(fb, a)),
+        lambda a, fb: [(fb[-1], a[-1])],
+    ],
+    "The history is one flat list.": [lambda a, fb: [text for pair in zip(a, fb) for text in pair]],
+    "The history is a pair of two lists.": [lambda a, fb: (a, fb)],
+    "All pairs of the history have y_0 as their answer.": [lambda a, fb: [(a[0], said) for said in fb]],
+}
+RESULTS = {
+    "Your function returns the last answer alone.": [lambda a, fb: a[-1]],
+    "You return the last answer and the last feedback.": [
+        lambda a, fb: (a[-1], (fb or [None])[-1]),
+        lambda a, fb: (a[-1], fb),
+    ],
+    "Your function returns the answers without the feedbacks.": [lambda a, fb: a],
+    "The list of answers begins with the first rewrite: y_0 belongs to it.": [lambda a, fb: (a[1:], fb)],
+    "The last answer is missing.": [lambda a, fb: (a[: len(fb)], fb), lambda a, fb: (a[:-1], fb)],
+    "The feedback that ended the loop is missing.": [lambda a, fb: (a, fb[: len(a) - 1])],
+    "Your function returns the pairs of the history.": [
+        *[lambda a, fb: list(zip(a, fb)), lambda a, fb: (a[-1], list(zip(a, fb)))],
+        *[lambda a, fb: list(zip(a[:-1], fb)), lambda a, fb: (a[-1], list(zip(a[:-1], fb)))],
+    ],
+    "The two lists are in the other order.": [lambda a, fb: (fb, a)],
+    "Your lists have the newest first.": [lambda a, fb: (a[::-1], fb[::-1])],
+    "Your function returns three values.": [
+        lambda a, fb, on=on: (a, fb, (len(a) == len(fb)) == on) for on in (True, False)
+    ],
+}
 EXERCISE = Exercise(
     "self_refine.loop",
     reference=self_refine_loop,
@@ -162,39 +145,16 @@ EXERCISE = Exercise(
         World("4 2|2 4|4|2", "4?|No|2?", True).case("a refine that empties the list which it is given", 3),
     ],
     mistakes={
-        "refine gets only the newest pair.\nThe paper hands it the whole history: a model that does not see its earlier "
-        "attempts repeats their mistakes.": _loop(told=lambda a, fb: [(a[-1], fb[-1])]),
-        "refine gets the newest answer and feedback as one bare pair.\nIts second argument is a list of pairs, one a round "
-        "so far.": _loop(told=lambda a, fb: (a[-1], fb[-1])),
-        f"refine gets an empty history.\n{HISTORY}": _loop(told=lambda a, fb: []),
-        f"refine gets the first pair alone in every round.\n{HISTORY}": _loop(told=lambda a, fb: [(a[0], fb[0])]),
-        "The history lacks the newest pair: it is extended only after refine was called.\nWhat refine is to repair is the "
-        "newest answer.": _loop(told=lambda a, fb: list(zip(a, fb))[:-1]),
-        f"The history holds the answers without the feedback on them.\n{HISTORY}": _loop(told=lambda a, fb: list(a)),
-        f"The history holds the feedback without the answers.\n{HISTORY}": _loop(told=lambda a, fb: list(fb)),
-        f"The history has the newest pair first.\n{HISTORY}": _loop(told=lambda a, fb: list(zip(a, fb))[::-1]),
-        f"The pairs of the history are (feedback, answer).\n{HISTORY}": [
-            *[_loop(told=lambda a, fb: list(zip(fb, a))), _loop(told=lambda a, fb: [(fb[-1], a[-1])])],
-        ],
-        f"The history is one flat list.\n{HISTORY}": _loop(told=lambda a, fb: [text for p in zip(a, fb) for text in p]),
-        f"The history is a pair of two lists.\n{HISTORY}": _loop(told=lambda a, fb: (a, fb)),
-        "All pairs of the history have y_0 as their answer.\nEach feedback belongs to the answer of its own round.": _loop(
-            told=lambda a, fb: [(a[0], said) for said in fb]
-        ),
+        **_many(PAIRS, HISTORIES, lambda told: _loop(refined=lambda x, a, fb: (x, told(a, fb)))),
         "The feedback is on y_0 in every round.\nAsk for it on the newest answer, or all rewrites repair the first "
         "draft.": [
             _loop(judged=lambda x, a: (x, a[0])),
-            _loop(judged=lambda x, a: (x, a[0]), told=lambda a, fb: [(a[0], said) for said in fb]),
-            _loop(judged=lambda x, a: (x, a[0]), told=lambda a, fb: [(a[-1], fb[-1])]),
+            _loop(judged=lambda x, a: (x, a[0]), refined=lambda x, a, fb: (x, [(a[0], said) for said in fb])),
         ],
-        "feedback gets its arguments in the other order.\nfeedback(x, y), first the task.": _loop(
-            judged=lambda x, a: (a[-1], x)
-        ),
-        "The newest answer takes the place of the task x.\nThe task stays the same in all rounds, or the answers drift away "
-        "from what was asked.": [
-            _loop(task=lambda x, a: a[-1]),
-            _loop(task=lambda x, a: a[-1], judged=lambda x, a: (a[-2] if len(a) > 1 else x, a[-1])),
-            _loop(task=lambda x, a: a[-1], told=lambda a, fb: [(a[-1], fb[-1])]),
+        "feedback gets its arguments in the other order.\nFirst the task.": _loop(judged=lambda x, a: (a[-1], x)),
+        "The newest answer takes the place of the task x.\nThe task stays the same in all rounds.": [
+            _loop(refined=lambda x, a, fb: (a[-1], list(zip(a, fb)))),
+            _loop(refined=lambda x, a, fb: (a[-1], [(a[-1], fb[-1])])),
         ],
         "You call generate again instead of refine.\nThe new answer knows nothing of the feedback.": _loop("fsg"),
         "stop gets the answer.\nIt decides by what the critic says: stop(fb, t).": _loop(
@@ -211,10 +171,8 @@ EXERCISE = Exercise(
         "Your loop goes on if stop says True and ends if it says False: the other way round.": _loop(end=False),
         "You end when an answer comes back unchanged.\nOnly stop ends the loop (and max_rounds).": [
             _loop("fsre", ends=lambda a, fb: a[-1] == a[-2]),
-            *[
-                _loop("fser", ends=lambda a, fb: a[-1:] == a[-2:-1]),
-                _loop("fser", ends=lambda a, fb: fb[-1:] == fb[-2:-1]),
-            ],
+            _loop("fser", ends=lambda a, fb: a[-1:] == a[-2:-1]),
+            _loop("fser", ends=lambda a, fb: fb[-1:] == fb[-2:-1]),
         ],
         "You end when the feedback or the answer is empty.\nOnly stop says what counts as the end.": [
             *[_loop("fser", ends=lambda a, fb: not fb[-1]), _loop("fser", ends=lambda a, fb: not a[-1])],
@@ -230,34 +188,7 @@ EXERCISE = Exercise(
         ],
         "After the last allowed rewrite you ask for feedback once more.\nNobody will use it, and it costs a call of the "
         "model.": [_loop(last="fs"), _loop(last="f")],
-        "Your function returns the last answer alone.\nWhich answer is the best is not known, so all are kept.": _loop(
-            form=lambda a, fb: a[-1]
-        ),
-        f"You return the last answer and the last feedback.\nAsked are all of them. {RETURNS}": [
-            *[_loop(form=lambda a, fb: (a[-1], fb[-1] if fb else None)), _loop(form=lambda a, fb: (a[-1], fb))],
-        ],
-        f"Your function returns the answers without the feedbacks.\n{RETURNS}": _loop(form=lambda a, fb: a),
-        "The list of answers begins with the first rewrite: y_0 belongs to it.": _loop(form=lambda a, fb: (a[1:], fb)),
-        "The last answer is missing from the list of answers.\nThe newest rewrite belongs to it.": [
-            *[_loop(form=lambda a, fb: (a[: len(fb)], fb)), _loop(form=lambda a, fb: (a[:-1], fb))],
-        ],
-        "The feedback that ended the loop is missing.\nIt was given on the last answer, and belongs to the list.": _loop(
-            form=lambda a, fb: (a, fb[: len(a) - 1])
-        ),
-        f"Your function returns the pairs of the history.\n{RETURNS}": [
-            *[_loop(form=lambda a, fb: list(zip(a, fb))), _loop(form=lambda a, fb: (a[-1], list(zip(a, fb))))],
-            *[
-                _loop(form=lambda a, fb: list(zip(a[:-1], fb))),
-                _loop(form=lambda a, fb: (a[-1], list(zip(a[:-1], fb)))),
-            ],
-        ],
-        "The two lists are in the other order: first the answers, then the feedbacks.": _loop(
-            form=lambda a, fb: (fb, a)
-        ),
-        "Your lists have the newest first: y_0 and fb_0 come first.": _loop(form=lambda a, fb: (a[::-1], fb[::-1])),
-        f"Your function returns three values.\n{RETURNS} Whether stop has ended it can be seen from their lengths.": [
-            *[_loop(form=lambda a, fb, like=like: (a, fb, (len(a) == len(fb)) == like)) for like in (True, False)],
-        ],
+        **_many(RETURNS, RESULTS, lambda form: _loop(form=form)),
     },
     hints=[
         "Write down by hand, for max_rounds = 2, which function is called when, and with what. Which call comes last?",
