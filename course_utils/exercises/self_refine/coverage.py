@@ -1,0 +1,200 @@
+"""Which of the given words a text contains, the outside verifier of constrained generation."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+from course_utils.exercises.engine import Exercise, case
+
+_words = re.compile(r"[^\W\d_]+").findall
+
+
+def coverage(text: str, keywords: list[str]) -> tuple[float, list[str]]:
+    """(share of the different keywords that occur in the text as whole words in any letter case, list of those that do not).
+
+    A word of the text is a longest run of letters. No keywords: (1.0, []). The missing are as written and in order, each once.
+    """
+    words = set(re.findall(r"[^\W\d_]+", text.lower()))  # runs of letters: \w without digits and _
+    wanted = list(dict.fromkeys(keywords))
+    missing = [word for word in wanted if word.lower() not in words]
+    return (len(wanted) - len(missing)) / len(wanted) if wanted else 1.0, missing
+
+
+def _by(covers: Callable, unique: bool = True) -> Callable:
+    """The result if covers(text, keyword) says what is covered."""
+
+    def wrong(text: str, keywords: list[str]) -> tuple:
+        wanted = list(dict.fromkeys(keywords)) if unique else keywords
+        missing = [word for word in wanted if not covers(text, word)]
+        return (len(wanted) - len(missing)) / len(wanted) if wanted else 1.0, missing
+
+    return wrong
+
+
+def _both(*covers: Callable) -> list[Callable]:
+    """The same with each keyword once, and with those twice that are listed twice."""
+    return [_by(each, unique) for each in covers for unique in (True, False)]
+
+
+def _in(words: Callable) -> list[Callable]:
+    return _both(lambda text, word: word.lower() in words(text.lower()))
+
+
+def _stripped(signs: str) -> list[Callable]:
+    return _in(lambda text: [word.strip(signs) for word in text.split()])
+
+
+def _without(signs: str) -> list[Callable]:
+    return _in(lambda text: "".join(sign for sign in text if sign not in signs).split())
+
+
+def _then(form: Callable) -> Callable:
+    """A mistake in what is returned: form(share, missing, covered)."""
+
+    def wrong(text: str, keywords: list[str]) -> Any:
+        share, missing = coverage(text, keywords)
+        return form(share, missing, [word for word in dict.fromkeys(keywords) if word not in missing])
+
+    return wrong
+
+
+def _share(of: Callable) -> Callable:
+    """A mistake in the share: of(missing, keywords, words of the text)."""
+    return lambda text, keys: (of(coverage(text, keys)[1], keys, _words(text.lower())), coverage(text, keys)[1])
+
+
+def _explain(got: Any, expected: tuple, text: str, keywords: list[str]) -> str:
+    if not keywords:
+        return f"{EMPTY} Your function returns {got!r}."
+    if not isinstance(got, (list, tuple)) or all(isinstance(word, str) for word in got):
+        return "Your function returns one value: the stub asks for two, (share, missing)."
+    if len(got) != 2 or not isinstance(got[0], Real) or not isinstance(got[1], (list, tuple)):
+        kinds = f"{len(got)} values: " + ", ".join(type(part).__name__ for part in got)
+        return f"Return two values, (share, missing): a number and a list of words, in order. Yours are {kinds}."
+    (share, missing), right = got, expected[1]
+    for word in [*missing, *right]:
+        if word not in right:
+            return f"Your missing keywords hold {word!r}, but the text covers it: the text is {text!r}."
+        if word not in missing:
+            return f"{word!r} is missing in this text, and not in your list: the text is {text!r}."
+    if list(missing) != right:
+        return TWICE if len(missing) > len(right) else ORDER
+    wrong = f"The missing keywords are right; your share is {share:.4g}, expected {expected[0]:.4g}: text {text!r}."
+    return ROUNDED if abs(share - expected[0]) < 6e-4 else wrong
+
+
+EMPTY = "Without keywords nothing can be missing: the stub says (1.0, [])."
+TWICE = "A keyword that is listed twice counts twice in your result: it counts once, also among the missing."
+ORDER = "The missing are sorted, or in another order: they stand in the order of keywords."
+ROUNDED = "Your share is rounded: return it as it is."
+RUN = "A word is a run of letters."
+EXERCISE = Exercise(
+    "self_refine.coverage",
+    reference=coverage,
+    atol=1e-6,
+    rtol=1e-6,
+    explain=_explain,
+    errors={"ZeroDivisionError": f"{EMPTY} Your function divides by 0."},
+    cases=[
+        case("inside other words", "the dog will run home since yesterday", "dog run frisbee day homework".split()),
+        case("at the beginning of others", "a man bears the brunt of a running joke", "run man joke bear".split()),
+        case("signs", 'Dog-tired "Ben"; the Cat (a catalogue!): why?', "tired why cat ben log dog".split()),
+        case("capitals", "sea/shore...\nANNA sang,and paris.", "Paris Anna shore seashore sing sang".split()),
+        case("twice, in order", "zebra, apple and zebra", "pear zebra pear apple Fig zebra kiwi zebra".split()),
+        case("words that occur twice", "Bring tea. Tea!", ["tea", "milk", "tea"]),
+        case("an empty text", "", ["dog", "Run"]),
+        case("no keywords", "no keywords here", [], names=False),
+        case("nothing is missing", "It is all there.", ["all", "it", "there"], names=False),
+        case("digits and _", "Route66 leads to the dog_house", ["route", "dog", "house", "cat"], names=False),
+        case("an apostrophe", "The dog's ball isn’t here", ["dog", "ball", "isn"], names=False),
+        case("other signs than those of ASCII", "“Run!” he said—twice…", ["run", "said", "twice"], names=False),
+        case("letters beyond a to z", "Un café für Señora Ørsted", "café señora ørsted f caf".split(), names=False),
+    ],
+    mistakes={
+        "You look for the keyword anywhere in the text, also inside other words.\nCut the "
+        "text into words: `brunt` is not `run`.": _both(
+            *[lambda text, word: word.lower() in text.lower(), lambda text, word: word in text]
+        ),
+        "You count a word that only begins with the keyword.\nInflected forms do not count here: `run` is not covered by "
+        "`running`.": [
+            *_both(lambda text, word: any(other.startswith(word.lower()) for other in _words(text.lower()))),
+            _by(lambda text, word: re.search(rf"\b{word}(s|n?ing|ed|er)?\b", text, re.I)),
+        ],
+        "You count a word that only ends with the keyword.\nCompare whole words.": _both(
+            lambda text, word: any(other.endswith(word.lower()) for other in _words(text.lower()))
+        ),
+        "You ask whether a word of the text stands inside a keyword.\nIs the keyword one of the words?": _both(
+            lambda text, word: any(other in word.lower() for other in _words(text.lower()))
+        ),
+        "You compare letter case too.\n`Dog` at the beginning of a sentence covers `dog`: bring both to lower "
+        "case.": _both(lambda text, word: word in _words(text)),
+        "You bring the text to lower case and not the keywords.\n`Paris` is covered by `Paris`, and by `paris`.": _both(
+            lambda text, word: word in _words(text.lower())
+        ),
+        "You bring the keywords to lower case and not the text.\nA sentence begins with a capital: lower both.": _both(
+            lambda text, word: word.lower() in _words(text)
+        ),
+        f"The punctuation sticks to your words: text.split() gives `dog,` with its comma, which is not `dog`.\n{RUN}": [
+            *[*_in(str.split), *_both(lambda text, word: word in text.split())],
+            _by(lambda text, word: f" {word.lower()} " in f" {text.lower()} "),
+        ],
+        "You remove the punctuation at the ends of what lies between spaces.\nWords can also be joined by it, without a "
+        f"space: `dog-tired`, `sea/shore`. {RUN}": _stripped(string.punctuation),
+        f"You remove some punctuation and not all of it.\nNo sign but letters belongs to a word. {RUN}": [
+            *[wrong for signs in (".,", ".,!?", ".,!?;:") for wrong in _stripped(signs) + _without(signs)],
+        ],
+        "You delete the punctuation, and words that it joined grow together: `sea/shore` becomes `seashore`.\nReplace it "
+        "by a space, or take the runs of letters.": _without(string.punctuation),
+        "The signs of string.punctuation are not all that parts words.\nDigits, curly quotes and long dashes are no "
+        "letters either.": _in(lambda text: re.sub(f"[{re.escape(string.punctuation)}]", " ", text).split())[:1],
+        "Digits and _ count as letters in your words: \\w and \\b take them for letters.\nRoute66 holds the word "
+        "Route.": _in(lambda text: re.findall(r"\w+", text))[:1],
+        "Your letters are a to z alone: é and ñ are letters too.\nstr.isalpha knows them all, and so does \\w, which takes "
+        "digits and _ besides.": _in(lambda text: re.findall(r"[a-z]+", text))[:1],
+        "An apostrophe counts as a letter in your words.\nThe text `the dog's ball` covers `dog`.": _in(
+            lambda text: re.findall(r"[a-z']+", text)
+        )[:1],
+        TWICE: [
+            *_both(lambda text, word: word.lower() in _words(text.lower()))[1:],
+            lambda text, keys: (coverage(text, keys)[0], [word for word in keys if word in coverage(text, keys)[1]]),
+        ],
+        "Your share counts a keyword that is listed twice as two.\nDivide by the number of different keywords.": [
+            _share(lambda missing, keys, words: sum(word not in missing for word in keys) / len(keys)),
+            _share(lambda missing, keys, words: 1 - len(missing) / len(keys)),
+        ],
+        "You count the occurrences in the text.\nA keyword is covered or not, however often it occurs.": _share(
+            lambda missing, keys, words: sum(words.count(word.lower()) for word in set(keys)) / len(set(keys))
+        ),
+        "You divide by the words of the text.\nThe share is that of the keywords: a long text is no worse than a short "
+        "one.": _share(lambda missing, keys, words: (len(set(keys)) - len(missing)) / max(len(words), 1)),
+        ORDER: [
+            *[_then(lambda s, missing, _: (s, sorted(missing))), _then(lambda s, missing, _: (s, missing[::-1]))],
+            _then(lambda s, missing, _: (s, sorted(missing, key=str.lower))),
+        ],
+        "The missing are in lower case.\nReturn them as written.": _then(lambda s, m, _: (s, [*map(str.lower, m)])),
+        "These are the words that are covered.\nA feedback should name what is missing.": [
+            *[_then(lambda s, _, covered: (s, covered)), _then(lambda s, _, covered: (1 - s, covered))],
+        ],
+        "This is the share of the missing keywords.\nAsked is what is covered.": _then(lambda s, m, _: (1 - s, m)),
+        "Your first number is a count.\nDivide it by the number of different keywords.": _then(
+            lambda _, missing, covered: (len(covered), missing)
+        ),
+        "Your share is in percent.\nIt should be from 0 to 1.": _then(lambda s, missing, _: (100 * s, missing)),
+        "Your first value only says whether all keywords are covered (// cuts off).\nAsked is the share of those that "
+        "are, from 0 to 1.": [_then(lambda s, m, _: (not m, m)), _then(lambda s, m, _: (float(not m), m))],
+        ROUNDED: [_then(lambda s, missing, _, n=n: (round(s, n), missing)) for n in (3, 2, 1)],
+        "Your second value is the number of the missing.\nAsked is the list.": _then(lambda s, m, _: (s, len(m))),
+        "The two values are in the other order: (share, missing).": _then(lambda s, missing, _: (missing, s)),
+    },
+    hints=[
+        "First make the set of all words of the text. In what must text and keyword agree before they are compared?",
+        "re.findall(r'[^\\W\\d_]+', text.lower()) gives the runs of letters: \\w without digits and _. "
+        "dict.fromkeys(keywords) holds each keyword once, in order. Compare word.lower(), and return word.",
+        "words = set(re.findall(r'[^\\W\\d_]+', text.lower())); wanted = list(dict.fromkeys(keywords)); missing = [w for w "
+        "in wanted if w.lower() not in words]; the share of the others, 1.0 if wanted is empty",
+    ],
+)
