@@ -25,7 +25,7 @@ from course_utils.exercises.engine.exercise import (
     one_row,
     with_zeros,
 )
-from course_utils.exercises.engine.quizzes import choice, quiz, register_quiz
+from course_utils.exercises.engine.quizzes import quiz
 from course_utils.exercises.engine.registry import all_exercises, find, register
 
 __all__ = [
@@ -43,7 +43,6 @@ __all__ = [
     "all_exercises",
     "case",
     "check",
-    "choice",
     "close",
     "draw",
     "find",
@@ -57,7 +56,6 @@ __all__ = [
     "progress",
     "quiz",
     "register",
-    "register_quiz",
     "run_check",
     "solution",
     "with_zeros",

@@ -35,7 +35,7 @@ from jupyterquiz.dynamic.renderer import build_script, build_styles, render_div
 from course_utils.exercises.engine.messages import Message
 from course_utils.exercises.engine.registry import load_topic
 
-__all__ = ["QUIZZES", "choice", "quiz", "quiz_bundle", "register_file", "register_quiz"]
+__all__ = ["QUIZZES", "quiz", "quiz_bundle", "register_file", "register_quiz"]
 
 Question = dict[str, Any]
 QUIZZES: dict[str, list[Question]] = {}
@@ -53,12 +53,6 @@ COLORS = {
     "--jq-text-color": "#fafafa",
     "--jq-link-color": "#9abafa",
 }
-
-
-def choice(text: str, options: Sequence[tuple[str, str]]) -> Question:
-    """A multiple-choice question; options: (answer, feedback), the right one first (register_quiz shuffles them)."""
-    answers = [{"answer": answer, "correct": i == 0, "feedback": said} for i, (answer, said) in enumerate(options)]
-    return {"question": text, "type": "multiple_choice", "answers": answers}
 
 
 def register_quiz(name: str, questions: Sequence[Question]) -> None:

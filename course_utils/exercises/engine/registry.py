@@ -46,8 +46,6 @@ def load_topic(topic: str) -> None:
     from course_utils.exercises.engine.quizzes import register_file
 
     package = importlib.import_module(f"{PACKAGE}.{topic}")
-    if not hasattr(package, "__path__"):
-        return
     for name in package.ORDER:
         exercise = importlib.import_module(f"{PACKAGE}.{topic}.{name}").EXERCISE
         if exercise.name not in _EXERCISES:

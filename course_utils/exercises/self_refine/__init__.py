@@ -1,3 +1,3 @@
-"""The exercises of notebook 11, in its order. The references do what the library's functions do, written for one case."""
+"""The exercises of notebook 11, in its order. The references are written for one case."""
 
 ORDER = ("loop", "two_rate", "fixed_point", "best_of_n", "coverage", "net_gain")

@@ -12,8 +12,9 @@ from course_utils.exercises.engine import Exercise, case, numbers
 def pass_at_k(n: int, c: int, k: int) -> float:
     """1 - C(n - c, k) / C(n, k): the chance that k different ones of n samples, c of them right, hold a right one.
 
-    Unbiased for the chance that k new samples do. 0 <= c <= n, 1 <= k <= n. Python's integers have no largest one, and the
-    quotient of two is rounded once. Source: Chen et al. (2021), Evaluating Large Language Models Trained on Code, section 2.1.
+    Unbiased for the chance that k new samples do. 0 <= c <= n, 1 <= k <= n. Python's integers have no largest one, and
+    the quotient of two is rounded once. Source: Chen et al. (2021), Evaluating Large Language Models Trained on Code,
+    section 2.1.
     """
     return 1 - math.comb(n - c, k) / math.comb(n, k)
 
@@ -47,7 +48,8 @@ def _explain(got: Any, expected: float, n: int, c: int, k: int) -> str:
 
 ROUNDED = "Your result is nearly right: return it as it is, without rounding. All choices are counted exactly."
 OVERFLOW = (
-    "C(n, k) has hundreds of digits, and a float ends at 1e308 (NumPy's integers at 9e18). A Python integer has any length,"
+    "C(n, k) has hundreds of digits, and a float ends at 1e308 (NumPy's integers at 9e18). A Python integer has any "
+    "length,"
     " and / of two of those is exact; or multiply the k quotients (n - c - i) / (n - i) one by one."
 )
 FEW = "With fewer than k wrong samples, n - c < k, no choice of k can do without a right one: the result is 1."
@@ -61,7 +63,8 @@ EXERCISE = Exercise(
     explain=_explain,
     errors={
         "OverflowError|RecursionError": f"n = 10,000 is too much for your numbers. {OVERFLOW}",
-        "ValueError|ZeroDivisionError": f"{FEW} n - c - k is negative then, which a factorial or a logarithm cannot take.",
+        "ValueError|ZeroDivisionError": f"{FEW} n - c - k is negative then, which a factorial or a logarithm cannot "
+        f"take.",
     },
     cases=[
         case("2 of 5 samples", 5, 2, 2),

@@ -14,9 +14,11 @@ _words = re.compile(r"[^\W\d_]+").findall
 
 
 def coverage(text: str, keywords: list[str]) -> tuple[float, list[str]]:
-    """(share of the different keywords that occur in the text as whole words in any letter case, list of those that do not).
+    """(share of the different keywords that occur in the text as whole words in any letter case, list of those that do
+    not).
 
-    A word of the text is a longest run of letters. No keywords: (1.0, []). The missing are as written and in order, each once.
+    A word of the text is a longest run of letters. No keywords: (1.0, []). The missing are as written and in order,
+    each once.
     """
     words = set(re.findall(r"[^\W\d_]+", text.lower()))  # runs of letters: \w without digits and _
     wanted = list(dict.fromkeys(keywords))
@@ -119,7 +121,8 @@ EXERCISE = Exercise(
         "text into words: `brunt` is not `run`.": _both(
             *[lambda text, word: word.lower() in text.lower(), lambda text, word: word in text]
         ),
-        "You count a word that only begins with the keyword.\nInflected forms do not count here: `run` is not covered by "
+        "You count a word that only begins with the keyword.\nInflected forms do not count here: `run` is not "
+        "covered by "
         "`running`.": [
             *_both(lambda text, word: any(other.startswith(word.lower()) for other in _words(text.lower()))),
             _by(lambda text, word: re.search(rf"\b{word}(s|n?ing|ed|er)?\b", text, re.I)),
@@ -142,18 +145,21 @@ EXERCISE = Exercise(
             *[*_in(str.split), *_both(lambda text, word: word in text.split())],
             _by(lambda text, word: f" {word.lower()} " in f" {text.lower()} "),
         ],
-        "You remove the punctuation at the ends of what lies between spaces.\nWords can also be joined by it, without a "
+        "You remove the punctuation at the ends of what lies between spaces.\nWords can also be joined by it, "
+        "without a "
         f"space: `dog-tired`, `sea/shore`. {RUN}": _stripped(string.punctuation),
         f"You remove some punctuation and not all of it.\nNo sign but letters belongs to a word. {RUN}": [
             *[wrong for signs in (".,", ".,!?", ".,!?;:") for wrong in _stripped(signs) + _without(signs)],
         ],
-        "You delete the punctuation, and words that it joined grow together: `sea/shore` becomes `seashore`.\nReplace it "
+        "You delete the punctuation, and words that it joined grow together: `sea/shore` becomes "
+        "`seashore`.\nReplace it "
         "by a space, or take the runs of letters.": _without(string.punctuation),
         "The signs of string.punctuation are not all that parts words.\nDigits, curly quotes and long dashes are no "
         "letters either.": _in(lambda text: re.sub(f"[{re.escape(string.punctuation)}]", " ", text).split())[:1],
         "Digits and _ count as letters in your words: \\w and \\b take them for letters.\nRoute66 holds the word "
         "Route.": _in(lambda text: re.findall(r"\w+", text))[:1],
-        "Your letters are a to z alone: é and ñ are letters too.\nstr.isalpha knows them all, and so does \\w, which takes "
+        "Your letters are a to z alone: é and ñ are letters too.\nstr.isalpha knows them all, and so does \\w, "
+        "which takes "
         "digits and _ besides.": _in(lambda text: re.findall(r"[a-z]+", text))[:1],
         "An apostrophe counts as a letter in your words.\nThe text `the dog's ball` covers `dog`.": _in(
             lambda text: re.findall(r"[a-z']+", text)
@@ -194,7 +200,8 @@ EXERCISE = Exercise(
         "First make the set of all words of the text. In what must text and keyword agree before they are compared?",
         "re.findall(r'[^\\W\\d_]+', text.lower()) gives the runs of letters: \\w without digits and _. "
         "dict.fromkeys(keywords) holds each keyword once, in order. Compare word.lower(), and return word.",
-        "words = set(re.findall(r'[^\\W\\d_]+', text.lower())); wanted = list(dict.fromkeys(keywords)); missing = [w for w "
+        "words = set(re.findall(r'[^\\W\\d_]+', text.lower())); wanted = list(dict.fromkeys(keywords)); missing = "
+        "[w for w "
         "in wanted if w.lower() not in words]; the share of the others, 1.0 if wanted is empty",
     ],
 )

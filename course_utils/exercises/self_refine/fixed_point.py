@@ -76,7 +76,8 @@ def _explain(got: Any, expected: np.ndarray, a0: float, a1: float, a2: float) ->
 ROUNDED = "Your numbers are nearly right: return them as they are, without rounding."
 RIGHT = "The rates are right; "
 DIVIDED = (
-    "Your function divides by 0 here. a1 = a2 is no harm: it says 1 - f - c = 0, so one round leads to the fixed point. "
+    "Your function divides by 0 here. a1 = a2 is no harm: it says 1 - f - c = 0, so one round leads to the fixed "
+    "point. "
     "Only a1 - a0 may stand below the line."
 )
 EXERCISE = Exercise(
@@ -90,7 +91,8 @@ EXERCISE = Exercise(
     right="Subtract the two equations: a2 - a1 = (1 - f - c)(a1 - a0).",
     errors={
         "ZeroDivisionError": DIVIDED,
-        "LinAlgError": "Your equations do not determine the rates: are they one equation twice? There is one for each round.",
+        "LinAlgError": "Your equations do not determine the rates: are they one equation twice? There is one for "
+        "each round.",
     },
     cases=[  # GSM8K, Huang et al. (2024), tables 3 and 4
         case("GPT-4 on GSM8K, after 0, 1 and 2 rounds of intrinsic self-correction", 0.955, 0.915, 0.89),

@@ -12,9 +12,11 @@ from course_utils.exercises.self_refine._loop_world import ROUND, World
 def self_refine_loop(
     x: Any, generate: Callable, feedback: Callable, refine: Callable, stop: Callable, max_rounds: int
 ) -> tuple[list, list]:
-    """([y_0, y_1, ...], [fb_0, fb_1, ...]): y_0 = generate(x), fb_t = feedback(x, y_t), y_{t+1} = refine(x, all pairs so far).
+    """([y_0, y_1, ...], [fb_0, fb_1, ...]): y_0 = generate(x), fb_t = feedback(x, y_t),
+    y_{t+1} = refine(x, all pairs so far).
 
-    stop(fb_t, t) ends it before a rewrite, max_rounds after one. Source: Madaan et al. (2023), "Self-Refine", algorithm 1.
+    stop(fb_t, t) ends it before a rewrite, max_rounds after one. Source: Madaan et al. (2023), "Self-Refine", algorithm
+    1.
     """
     answers, feedbacks = [generate(x)], []
     for t in range(max_rounds):
@@ -84,7 +86,7 @@ END = ("the end",)
 OWN = "Give it a list of its own: list(history), or list(zip(answers, feedbacks))."
 COSTS = "A second call costs, and a model that samples says something else."
 RETURNS = "Return two lists, (answers, feedbacks), of all that was said, the oldest first."
-PAIRS = "The history should be [(y_0, fb_0), ..., (y_t, fb_t)]: all pairs, the oldest first, so that no mistake is repeated."
+PAIRS = "The history should be [(y_0, fb_0), ..., (y_t, fb_t)]: all pairs, the oldest first, or mistakes come back."
 HISTORIES = {
     "refine gets only the newest pair.": [lambda a, fb: [(a[-1], fb[-1])]],
     "refine gets the newest answer and feedback as one bare pair.": [lambda a, fb: (a[-1], fb[-1])],
@@ -132,7 +134,8 @@ EXERCISE = Exercise(
         r"generate\(\) (takes|missing|got)": "generate takes the task alone: generate(x).",
         r"feedback\(\) (takes|missing|got)": "feedback takes the task and the newest answer: feedback(x, y).",
         r"refine\(\) (takes|missing|got)": "refine takes two arguments, the task and the history, one list of pairs.",
-        r"stop\(\) (takes|missing|got)": "stop takes the feedback and the number of the round: stop(fb, t), t = 0, 1, ...",
+        r"stop\(\) (takes|missing|got)": "stop takes the feedback and the number of the round: stop(fb, t), t = 0, "
+        "1, ...",
     },
     cases=[
         World("3 1 2|1 3 2|1 2 3", "3 is too early|3 and 2?").case("two rounds, which stop does not end", 2),
@@ -160,11 +163,13 @@ EXERCISE = Exercise(
         "stop gets the answer.\nIt decides by what the critic says: stop(fb, t).": _loop(
             asked=lambda a, fb, t: (a[-1], t)
         ),
-        "You ask stop only after refine has rewritten the answer.\nIf the feedback says that it is right, a rewrite can "
+        "You ask stop only after refine has rewritten the answer.\nIf the feedback says that it is right, a "
+        "rewrite can "
         "only do harm: ask before.": _loop("frs"),
         "stop gets t + 1.\nThe first round is t = 0: stop(fb_0, 0).": _loop(asked=lambda a, fb, t: (fb[-1], t + 1)),
         "You never call stop, so that an answer which the critic accepts is rewritten all the same.": _loop("fr"),
-        "You call stop before there is a feedback on the newest answer.\nFirst fb = feedback(x, y), then stop(fb, t).": [
+        "You call stop before there is a feedback on the newest answer.\nFirst fb = feedback(x, y), then "
+        "stop(fb, t).": [
             _loop("sfr", asked=lambda a, fb, t: fb and (fb[-1], t)),
             *[_loop("sfr", asked=lambda a, fb, t, first=first: ([first, *fb][-1], t)) for first in (None, "")],
         ],
@@ -186,13 +191,15 @@ EXERCISE = Exercise(
         "There is one round only.\nGo on until stop says True, or max_rounds rewrites have been made.": [
             *[_loop(rounds=lambda n: min(n, 1)), _loop(rounds=lambda n: 1)],
         ],
-        "After the last allowed rewrite you ask for feedback once more.\nNobody will use it, and it costs a call of the "
+        "After the last allowed rewrite you ask for feedback once more.\nNobody will use it, and it costs a call "
+        "of the "
         "model.": [_loop(last="fs"), _loop(last="f")],
         **_many(RETURNS, RESULTS, lambda form: _loop(form=form)),
     },
     hints=[
         "Write down by hand, for max_rounds = 2, which function is called when, and with what. Which call comes last?",
-        "Keep two lists, answers = [generate(x)] and feedbacks = []. In round t: append the feedback on answers[-1], ask "
+        "Keep two lists, answers = [generate(x)] and feedbacks = []. In round t: append the feedback on "
+        "answers[-1], ask "
         "stop, and only then append the rewrite. The history is made of the two lists.",
         "for t in range(max_rounds): ...; the history as a new list each time: list(zip(answers, feedbacks))",
     ],

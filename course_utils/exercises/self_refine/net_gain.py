@@ -139,7 +139,8 @@ EXERCISE = Exercise(
         ROUNDED: [_then(lambda f, c, n=n: (round(f, n), round(c, n))) for n in (3, 2, 1)],
     },
     hints=[
-        "Take the items apart by what they were before the round. Of each of the two groups: which share has changed sides?",
+        "Take the items apart by what they were before the round. Of each of the two groups: which share has "
+        "changed sides?",
         "after[~before] are the answers after the round to what was wrong before. Their mean is f. And c? And an empty "
         "group?",
         "f = after[~before].mean() if (~before).any() else 0.0; c = (~after)[before].mean() if before.any() else 0.0",

@@ -59,7 +59,7 @@ def _explain(got: Any, expected: Array, a0: float, f: float, c: float, rounds: i
 
 
 ROUNDED = "Your accuracies are nearly right: return them as they are, without rounding."
-NO_DIVISION = "With f = c = 0 your function divides by f + c = 0. Nothing is repaired and nothing broken, so all accuracies are a0."
+NO_DIVISION = "With f = c = 0 your function divides by f + c = 0. Nothing changes then: all accuracies are a0."
 BOTH = "Both happen to the answers as they were before the round: a are right and 1 - a wrong."
 EXERCISE = Exercise(
     "self_refine.two_rate",
