@@ -190,3 +190,19 @@ def test_a_stub_is_open_and_a_check_of_its_own_runs_last():
     exercise(scale, CASES, checks=[check_it])
     assert run_check("toy.it", lambda x, k: ...).status == OPEN
     assert run_check("toy.it", scale).n_passed == 4
+
+
+def test_what_was_changed_in_the_input_is_told_by_its_place():
+    models = [{"w": torch.ones(2)}, {"w": torch.zeros(2)}]
+    exercise(lambda states, names: states[0]["w"] + states[1]["w"], [case("two models", models, ["b", "a"])])
+
+    def in_place(states, names):
+        total = dict(states[0])
+        total["w"] += states[1]["w"] + 1
+        return total["w"]
+
+    text = said(in_place)
+    assert "changed its input (argument 1, its [0]['w'])" in text and "dict(x) and list(x) copy no tensors" in text
+    assert "changed its input (argument 2). " in said(lambda states, names: names.pop())
+        lambda states, names: (names.sort(), states[0]["w"])[1] if 0 else names.pop()
+    )

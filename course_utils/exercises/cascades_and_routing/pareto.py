@@ -215,7 +215,7 @@ EXERCISE = Exercise(
         "is no exchange rate between them.": [lambda c, q: (q / c).argmax(), lambda c, q: (q / c).argmax()[None]],
         "Your points have low quality: the more quality the better.\n"
         "Look at the direction of the comparison, or at the sign.": lambda c, q: pareto(c, -q),
-        "Your points are the dear ones: the less cost the better.\n"
+        "Your points are the expensive ones: the less cost the better.\n"
         "Look at the direction of the comparison, or at the sign.": lambda c, q: pareto(-c, q),
         "These are the dominated points, all that should go.\nTake the others.": lambda c, q: np.flatnonzero(
             ~_mask(c, q)
@@ -237,7 +237,7 @@ EXERCISE = Exercise(
         "Go by rising cost.": _reversed_scan,
     },
     hints=[
-        "If you go through the points from the cheapest to the dearest: when is the next one worth its price?",
+        "If you go through the points from the cheapest to the most expensive: when is the next one worth its price?",
         "Sort by cost, of equal costs the best quality first, and keep a point if its quality is above the best "
         "so far. Then equal points and ties take care of themselves, if the sort is stable.",
         "order = np.lexsort((-quality, cost)); best = -np.inf; for i in order: if quality[i] > best: keep i, and "

@@ -104,17 +104,36 @@ def call(answer: Callable, *args: Any, **kwargs: Any) -> Any:
     places = [(f"argument {i}", *pair) for i, pair in enumerate(zip(args, given, strict=True), start=1)]
     for place, before, after in [*places, *((name, kwargs[name], given_named[name]) for name in kwargs)]:
         if not same(before, after):
-            raise Mistake(f"Your function changed its input ({place}). The caller still needs it: {_instead(before)}")
+            where, what = _first_change(before, after)
+            raise Mistake(
+                f"Your function changed its input ({place}{where and f', its {where}'}). The caller still needs it:"
+                f" {_instead(before, what)}"
+            )
     if result is None:
         raise Mistake("Your function returns nothing (None): did you forget `return`?")
     return result
 
 
-def _instead(value: Any) -> str:
-    """What to do instead of changing an argument."""
-    if isinstance(value, torch.Tensor):
-        return "make a new tensor, for example x + y instead of x += y, or start from x.clone()."
-    if isinstance(value, np.ndarray):
+def _first_change(before: Any, after: Any, path: str = "") -> tuple[str, Any]:
+    """The way to what was changed first, such as [0]['weight'], and what it was."""
+    if type(before) is type(after) and isinstance(before, (list, tuple)) and len(before) == len(after):
+        items = [(f"[{i}]", *pair) for i, pair in enumerate(zip(before, after, strict=True))]
+    elif isinstance(before, Mapping) and isinstance(after, Mapping) and list(before) == list(after):
+        items = [(f"[{key!r}]", before[key], after[key]) for key in before]
+    else:
+        return path, before
+    for step, old, new in items:
+        if not same(old, new):
+            return _first_change(old, new, path + step)
+    return path, before
+
+
+def _instead(argument: Any, changed: Any) -> str:
+    """What to do instead of changing `changed`, which is the argument or a part of it."""
+    if isinstance(changed, torch.Tensor):
+        advice = "make a new tensor, for example x + y instead of x += y, or start from x.clone()."
+        return advice if changed is argument else f"{advice} dict(x) and list(x) copy no tensors."
+    if isinstance(changed, np.ndarray):
         return (
             "make a new array, for example x + y instead of x += y, np.sort(x) instead of x.sort(), or start from"
             " x.copy()."

@@ -17,7 +17,7 @@ def distinct_n(texts: Texts, n: int) -> float:
 
     texts: lists of tokens (numbers or strings); an n-gram lies within one text. Returns a number between 0 and 1: 1 if
     no n-gram comes twice.
-    The paper, and DExperts' code for the 25 continuations of one prompt, divide by the number of tokens in place of
+    The paper, and DExperts' code for the 25 continuations of one prompt, divide by the number of tokens instead of
     n-grams: nearly the same for long texts, but for n > 1 a text without any repetition then stays below 1.
     Source: Li et al. (2016), "A diversity-promoting objective function for neural conversation models", section 5.1.
     """

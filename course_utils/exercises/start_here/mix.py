@@ -57,7 +57,7 @@ EXERCISE = Exercise(
         ),
     },
     hints=[
-        "It is the average of the exercise before, with weights lam and 1 - lam in place of one half each.",
+        "It is the average of the exercise before, with weights lam and 1 - lam instead of one half each.",
         "The weights multiply probabilities: exp, weight and add, log.",
     ],
 )

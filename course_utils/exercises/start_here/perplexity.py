@@ -37,7 +37,7 @@ EXERCISE = Exercise(
         ],
         "This is the mean surprise, -mean(log P), in nats.\nThe perplexity is exp() of it.": lambda x: -x.mean(),
         "The minus is missing: this is 1 / perplexity, which is below 1.": lambda x: x.mean().exp(),
-        "You summed in place of taking the mean: this number grows with the length of the text.\n"
+        "You summed instead of taking the mean: this number grows with the length of the text.\n"
         "The perplexity of the text read twice should be that of the text.": lambda x: torch.exp(-x.sum()),
         "The logarithms are natural, and 2 ** x does not undo them.\nUndo them with exp().": lambda x: 2 ** (-x.mean()),
         "You averaged the probabilities: 1 / mean(P).\nAverage the log-probabilities.": lambda x: 1 / x.exp().mean(),
