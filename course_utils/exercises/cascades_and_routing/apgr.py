@@ -85,8 +85,7 @@ def _knowing(seed: int, sign: float) -> tuple[Array, Array, Array]:
 
 STEPS = (
     "Sort strong - weak by falling win; quality_j = mean(weak) + the sum of its first j entries / N, for j = 0..N; "
-    "PGR_j from"
-    " these, and np.trapezoid(PGR, np.arange(N + 1) / N)."
+    "PGR_j from these, and np.trapezoid(PGR, np.arange(N + 1) / N)."
 )
 
 
@@ -225,9 +224,8 @@ EXERCISE = Exercise(
         "The items of the strong model still count the weak model's outcome as well: each further item brings "
         "strong - weak.": lambda w, a, b: _area(_no_weak(w, a, b)) / (b.mean() - a.mean()),
         "You divide by the size of the gap, abs(mean(strong) - mean(weak)).\n"
-        "Where the strong model is the worse one, the gap is negative: keep the sign.": anywhere(
-            lambda w, a, b: _area(_quality(w, a, b) - a.mean()) / abs(b.mean() - a.mean())
-        ),
+        "Where the strong model is the worse one, the gap is negative: "
+        "keep the sign.": anywhere(lambda w, a, b: _area(_quality(w, a, b) - a.mean()) / abs(b.mean() - a.mean())),
         "You took abs(strong - weak).\n"
         "Where the weak model is better, sending the "
         "item to the strong one loses quality: keep the sign.": lambda w, a, b: _area(_pgr(np.abs(_gain(w, a, b)))),
@@ -248,9 +246,8 @@ EXERCISE = Exercise(
     },
     hints=[
         "What changes in the mean quality when one more item goes from the weak model to the strong one?",
-        "Each further item brings strong - weak. Put these in the order of falling win; np.cumsum gives all N + 1"
-        " qualities, with a 0 in front. PGR is 0 at the first and 1 at the last; then np.trapezoid over the "
-        "share.",
+        "Each further item brings strong - weak. Put these in the order of falling win; np.cumsum gives all N + 1 "
+        "qualities, with a 0 in front. PGR is 0 at the first and 1 at the last; then np.trapezoid over the share.",
         "gain = (strong - weak)[np.argsort(-win)]; pgr = np.append(0, np.cumsum(gain)) / gain.sum(); "
         "np.trapezoid(pgr, np.arange(N + 1) / N)",
     ],

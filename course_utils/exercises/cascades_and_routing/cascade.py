@@ -143,10 +143,8 @@ EXERCISE = Exercise(
         "That is the oracle, which knows the truth: a cascade sees only the scores, and keeps a wrong answer that "
         "it trusts.": _accuracy(lambda s, y, t: y.max(axis=0).mean()),
         "An item counts as right in your result if any of the tiers that were asked is right.\n"
-        "The answer is that of the tier that accepted, the last one asked.": lambda s, y, c, t: (
-            _right(np.maximum.accumulate(y), _tier(s, t[:, None])),
-            cascade(s, y, c, t)[1],
-        ),
+        "The answer is that of the tier that accepted, the last one "
+        "asked.": lambda s, y, c, t: (_right(np.maximum.accumulate(y), _tier(s, t[:, None])), cascade(s, y, c, t)[1]),
         "Your cascade looks at `correct` to decide who answers, and so goes on where a trusted answer is wrong.\n"
         "When it runs, nobody knows that: decide by scores and taus alone, and look at correct only to count.": [
             _accuracy(lambda s, y, t: _right(y, _by((s > t) & (y[:-1] > 0)))),

@@ -253,8 +253,7 @@ EXERCISE = Exercise(
         "Which bin does each item lie in? What does an edge belong to, and what does a bin without items count?",
         "For each bin a mask over the items, lower < confidence <= upper, the first with 0. If it holds an item: "
         "|mean of correct - mean of confidence|, times the number of items in the bin. The sum, divided by N.",
-        "bins = np.maximum(np.ceil(confidence * n_bins) - 1, 0); for each b: inside = bins == b; if inside.any():"
-        " total += inside.sum() * abs(correct[inside].mean() - confidence[inside].mean()); total / "
-        "len(confidence)",
+        "bins = np.maximum(np.ceil(confidence * n_bins) - 1, 0); for each b: inside = bins == b; if inside.any(): "
+        "total += inside.sum() * abs(correct[inside].mean() - confidence[inside].mean()); total / len(confidence)",
     ],
 )

@@ -75,8 +75,7 @@ def inputs(seed: int, points: int) -> tuple[Array, Array]:
 
 STEPS = (
     "Go through the points by rising cost, of equal costs the best first, and keep a point only if its quality is "
-    "above all"
-    " that came before."
+    "above all that came before."
 )
 UNSORTED = (
     "These are the right points in another order, that of their index perhaps. The stub asks for them by rising cost."
@@ -88,8 +87,7 @@ WHERE = (
 INTEGERS = "Indices are integers from 0 to P - 1, here {}: your result holds {:g}."
 FLOATS = (
     "The indices are right, but of a floating-point type: NumPy does not accept them as indices. Collect them in a "
-    "list (an"
-    " empty np.array([]) is made of floats), or end with .astype(int)."
+    "list (an empty np.array([]) is made of floats), or end with .astype(int)."
 )
 KEPT = "Your result holds point {} (cost {:g}, quality {:g}), but point {} (cost {:g}, quality {:g}) {}."
 LOST = "Point {} (cost {:g}, quality {:g}) is missing, and no other point dominates it."

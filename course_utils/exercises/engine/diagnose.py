@@ -31,8 +31,7 @@ OWN = (
 )
 AMBIGUOUS = (
     "`if`, `and`, `or` and `not` need one truth value, and here there is one for every entry: use np.where or a "
-    "mask, & | ~,"
-    " or a loop over the single items."
+    "mask, & | ~, or a loop over the single items."
 )
 
 

@@ -137,8 +137,7 @@ EXERCISE = Exercise(
     hints=[
         "Which share of token i would you credit to member m, if the weights were w? That is the responsibility r_mi.",
         "E step: r = w[:, None] * probs, divided by its sum over the members. M step: w = the mean of r over the "
-        "tokens. "
-        "Repeat.",
+        "tokens. Repeat.",
         "w = torch.full((M,), 1 / M); then n_iter times: r = w[:, None] * probs; r = r / r.sum(dim=0); w = "
         "r.mean(dim=1).",
     ],

@@ -175,12 +175,10 @@ EXERCISE = Exercise(
         ],
     },
     hints=[
-        "The loss is the mean of -log P(target) under the log-linear rule. It is convex in lam: any gradient method "
-        "that "
-        "goes on long enough finds the optimum.",
+        "The loss is the mean of -log P(target) under the log-linear rule. It is convex in lam: any gradient method"
+        " that goes on long enough finds the optimum.",
         "lam = torch.full((M,), 1 / M, requires_grad=True); logits = torch.tensordot(lam, log_probs, dims=1), (N, "
-        "V); loss "
-        "= F.cross_entropy(logits, targets). No softmax on lam.",
+        "V); loss = F.cross_entropy(logits, targets). No softmax on lam.",
         "torch.optim.Adam([lam], lr=0.05), 500 times: zero_grad, loss.backward(), step. Return lam.detach().",
     ],
 )

@@ -123,12 +123,10 @@ EXERCISE = Exercise(
     },
     hints=[
         "Each neighbour is a vote for its token. How much does a vote count, and what happens to two votes for the "
-        "same "
-        "token?",
+        "same token?",
         "The votes: softmax(-dists) over the K neighbours of each context. Then add each vote to the entry of its "
         "token.",
-        "torch.zeros(B, V).scatter_add(-1, vals, votes). scatter_ or result[vals] = votes would keep one of several "
-        "equal "
-        "tokens.",
+        "torch.zeros(B, V).scatter_add(-1, vals, votes). scatter_ or result[vals] = votes would keep one of several"
+        " equal tokens.",
     ],
 )

@@ -154,7 +154,6 @@ EXERCISE = Exercise(
         "The formula averages probabilities, and you are given their logarithms. What must you undo first?",
         "Three steps: log_probs.exp(), times the weights in the shape (M, 1, 1), summed over dimension 0; then .log().",
         "In one stable step: torch.logsumexp(weights.log()[:, None, None] + log_probs, dim=0). log 0 is -inf, and "
-        "that is "
-        "right here.",
+        "that is right here.",
     ],
 )

@@ -155,8 +155,7 @@ EXERCISE = Exercise(
         "A product of powers is a sum in logarithms: what is log of P_1^lam_1 * P_2^lam_2?",
         "scores = (lam[:, None, None] * log_probs).sum(0). That is no distribution yet: which function divides by "
         "Z(c)?",
-        "scores.log_softmax(dim=-1), after every term with lam 0 was set to 0: torch.where(lam[:, None, None] == 0, "
-        "0.0, "
-        "...).",
+        "scores.log_softmax(dim=-1), after every term with lam 0 was set to 0: torch.where(lam[:, None, None] == 0,"
+        " 0.0, ...).",
     ],
 )

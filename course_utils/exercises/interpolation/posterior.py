@@ -142,12 +142,10 @@ EXERCISE = Exercise(
     },
     explain=_explain,
     hints=[
-        "Bayes: P(m | y_<t) is proportional to prior_m times the probability that m gave to y_0 ... y_(t-1). At t = "
-        "0 that "
-        "is the prior.",
+        "Bayes: P(m | y_<t) is proportional to prior_m times the probability that m gave to y_0 ... y_(t-1). At t ="
+        " 0 that is the prior.",
         "Add logarithms: a cumulative sum over the positions, shifted by one to the right with a 0 in front. Add "
-        "log prior; "
-        "normalise over m.",
+        "log prior; normalise over m.",
         "history = F.pad(token_log_probs[..., :-1].cumsum(-1), (1, 0)); then (prior.log()[:, None, None] + "
         "history).softmax(dim=0).",
     ],

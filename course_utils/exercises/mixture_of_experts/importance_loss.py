@@ -158,8 +158,7 @@ EXERCISE = Exercise(
         "What must be even, and over what? Make one number for each expert first. Then: how far apart are these "
         "numbers?",
         "The sum over the tokens, gates.sum(dim=0), is (experts,). CV^2 is its variance divided by the square of "
-        "its mean; "
-        "torch's var() divides by E - 1 unless you say correction=0. Stay with tensors, for the gradient.",
+        "its mean; torch's var() divides by E - 1 unless you say correction=0. Stay with tensors, for the gradient.",
         "total = gates.sum(dim=0); total.var(correction=0) / total.mean() ** 2",
     ],
 )

@@ -71,8 +71,7 @@ ONE_NUMBER = "f and P are both (E,), one number for each expert; the loss is E t
 UNUSED = "No token chooses the last two experts here, and f still has E entries, with zeros for them."
 NO_GRADIENT = (
     "The number is right, but it has no gradient, so it cannot teach the router anything: P must stay a tensor, "
-    "without "
-    "detach(), .data, .item(), float(...), .numpy() or no_grad()."
+    "without detach(), .data, .item(), float(...), .numpy() or no_grad()."
 )
 CVS = (
     *(lambda x, c=c: x.var(correction=c) / x.mean() ** 2 for c in (0, 1)),

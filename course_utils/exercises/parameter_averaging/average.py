@@ -24,8 +24,7 @@ HALF = [{"w": row.half()} for row in 1.7 + 0.1 * draw(150, 6, seed=5)]
 
 
 def _each(mean: Callable[[Tensor, Tensor], Tensor]) -> Callable:
-    """A mistake, tensor by tensor: mean(stack (M, ...), weights (M,)). It is about parameters: a counter tells
-    nothing."""
+    """A mistake, tensor by tensor: mean(stack (M, ...), weights (M,)). A counter tells nothing."""
 
     def wrong(models: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
         if any(tensor.dtype in (torch.int32, torch.float16) for tensor in models[0].values()):
@@ -39,8 +38,7 @@ def _each(mean: Callable[[Tensor, Tensor], Tensor]) -> Callable:
 
 
 def _shares(says: str, wrong: Callable[[Tensor, Tensor], list[Tensor]], pointer: str = "") -> KnownMistake:
-    """A mistake in the models' shares. wrong(w, s): one (M,) for each way to make it; s: the right shares,
-    w / w.sum()."""
+    """A mistake in the models' shares. wrong(w, s): one (M,) for each way to make it; s: w / w.sum()."""
     count = len(wrong(torch.ones(1), torch.ones(1)))
     forms = [lambda stack, w, i=i: torch.tensordot(wrong(w, w / w.sum())[i], stack, 1) for i in range(count)]
     return mistake(says, *map(_each, forms), pointer=pointer)
@@ -126,8 +124,7 @@ EXERCISE = Exercise(
     checks=[_own_memory],
     errors={
         r"RuntimeError.*(Long|Int)": f"'steps' holds whole numbers. {COUNTER}",
-        r"(Type|Attribute)Error.*'list'": "weights is a list of plain numbers: sum(weights), or "
-        "torch.tensor(weights) first.",
+        r"(Type|Attribute)Error.*'list'": "weights is a list: sum(weights), or torch.tensor(weights) first.",
         "IndexError: list": "There may be one model, two or five: loop over all of them.",
         "shapes": "There is one weight for each model: weights[i] * models[i][name], or torch.tensordot on a stack.",
     },
@@ -192,9 +189,8 @@ EXERCISE = Exercise(
         ),
     ],
     hints=[
-        "One sum for each name of the state dict, over the models. What share of it has model i, if the weights "
-        "are 2, 1"
-        " and 5? And which tensors are no parameters at all?",
+        "One sum for each name of the state dict, over the models. What share of it has model i, if the weights are"
+        " 2, 1 and 5? And which tensors are no parameters at all?",
         "total = sum(weights). For each name: start from zeros in float32, add weight / total * model[name].float() for"
         " each model, convert the finished sum to the first model's dtype. Whole numbers (not is_floating_point()) are"
         " copied, with .clone().",

@@ -163,8 +163,7 @@ EXERCISE = Exercise(
     ],
     hints=[
         "If the two models have the losses 0.4 and 1.3, which loss would you expect half-way without any barrier? "
-        "And at"
-        " t = 0.6?",
+        "And at t = 0.6?",
         "n losses lie at t = 0, 1/(n-1), ..., 1. At each t take the loss minus (1 - t) L(0) + t L(1); of these"
         " differences the largest. No absolute values.",
         "t = torch.linspace(0, 1, len(losses)); (losses - ((1 - t) * losses[0] + t * losses[-1])).max().item()",

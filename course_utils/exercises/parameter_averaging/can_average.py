@@ -21,14 +21,12 @@ WHY = {  # (why the entry is wrong, what follows)
     ),
     FINE_TUNES: (
         "Both fine-tunes started from the same weights and moved only a little, each in its direction: unit i of "
-        "the one"
-        " still does what unit i of the other does.",
+        "the one still does what unit i of the other does.",
         "This is a model soup, and it works.",
     ),
     SEEDS: (
-        "From different seeds, unit 7 of the one has nothing to do with unit 7 of the other: averaging them "
-        "cancels what"
-        " both have learnt, though both models are good.",
+        "From different seeds, unit 7 of the one has nothing to do with unit 7 of the other: averaging them cancels"
+        " what both have learnt, though both models are good.",
         "First match their units (Git Re-Basin).",
     ),
     REORDERED: (

@@ -136,8 +136,7 @@ EXERCISE = Exercise(
     explain=_explain,
     checks=[_asks_little],
     errors={
-        "TypeError.*'dict'": "A state dict is a dict: average it tensor by tensor, or with average(...); sort the "
-        "indices.",
+        "TypeError.*'dict'": "A state dict is a dict: average it tensor by tensor; sort the indices.",
         "subscriptable|indices must be": "What you give to evaluate should be a state dict.",
         "nothing to merge|non-empty": "No model was taken: the bar starts at the best model's score, which may be "
         "below 0.",
@@ -191,8 +190,7 @@ EXERCISE = Exercise(
     ],
     hints=[
         "First each model alone: which order follows from that? Then: with which score do you compare when a "
-        "newcomer is"
-        " tried, and what is evaluated?",
+        "newcomer is tried, and what is evaluated?",
         "chosen = [the best], best = its score. For each other i, from good to bad: score = evaluate(mean of chosen +"
         " [i]). If score >= best: i joins, and best = score. If not: leave it out and go on.",
         "scores = [evaluate(m) for m in models]; order = sorted(range(len(models)), key=lambda i: -scores[i]); in the"

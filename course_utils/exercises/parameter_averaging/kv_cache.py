@@ -179,7 +179,6 @@ EXERCISE = Exercise(
         "The cache of one model: keys and values, for each layer, each KV head, each token of the context, a vector of"
         " head_dim numbers. Each parameter is one multiply-add a token. Then times the members, all three.",
         "members * parameters * bytes_per_value, members * 2 * layers * kv_heads * head_dim * context * "
-        "bytes_per_value,"
-        " members * parameters",
+        "bytes_per_value, members * parameters",
     ],
 )

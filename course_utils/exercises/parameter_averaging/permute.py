@@ -141,8 +141,7 @@ EXERCISE = Exercise(
     },
     hints=[
         "A hidden unit is a row of its layer's weight and an entry of its bias. Who reads what it computes, and "
-        "where do"
-        " they expect it?",
+        "where do they expect it?",
         "Three tensors change: rows of the layer's weight, entries of its bias, columns of the next layer's weight. The"
         " next layer's bias and all else stay. Put them into a copy of the state dict.",
         'result = {name: t.clone() for name, t in state_dict.items()}; result[f"{layer}.weight"] ='

@@ -93,9 +93,8 @@ EXERCISE = Exercise(
     atol=1e-5,
     mistakes={
         "You multiply from the left: the last step stands first.\n"
-        "A distribution is a row here, x_0 Q_1 Q_2 ...: the first step stands next to x_0, the leftmost.": lambda Qs: (
-            _products(Qs, left=True)
-        ),
+        "A distribution is a row here, "
+        "x_0 Q_1 Q_2 ...: the first step stands next to x_0, the leftmost.": lambda Qs: _products(Qs, left=True),
         "You multiply the matrices entry by entry (cumprod, *): rows no longer sum to 1.\n"
         "Steps follow each other by the matrix product, @.": lambda Qs: Qs.cumprod(0),
         "You normalise the result: a product of matrices whose rows sum to 1 has such rows already.\n"

@@ -11,14 +11,8 @@ from course_utils.exercises.engine import Exercise, alike, case, one_row
 from course_utils.exercises.refinement_and_diffusion import uniform
 from course_utils.refinement import remask
 
-CHOOSE = (
-    "In each row the n = max(1, N * (T - t) // T) lowest are masked: their places are "
-    "probabilities.argsort(dim=1)[:, :n]."
-)
-CLASH = (
-    "The shapes do not line up: probabilities is (B, N), a threshold for each row must be (B, 1), n is one "
-    "number for all rows."
-)
+CHOOSE = "In each row the n = max(1, N * (T - t) // T) lowest are masked, probabilities.argsort(dim=1)[:, :n]."
+CLASH = "The shapes do not line up: probabilities is (B, N), a threshold for each row (B, 1), n one number for all."
 TIES = (
     "Several probabilities are equal here, and a row masks {} positions instead of {}. A comparison with the "
     "n-th value cannot decide between equals: choose by place, argsort(dim=1)[:, :n], which gives exactly n."
@@ -95,16 +89,7 @@ EXERCISE = Exercise(
         case("3 of 5, in as many texts", uniform(5, 5, seed=1005), 1, 4),
         case("2 of 12", uniform(2, 12, seed=1012), 4, 5),
         case("at least one of 3", uniform(2, 3, seed=1003), 9, 10),
-        *[
-            case(
-                "equal probabilities: exactly n of each row are masked, whichever of the equals",
-                TIED,
-                t,
-                5,
-                names=False,
-            )
-            for t in (2, 3, 4)
-        ],
+        *[case("equal probabilities: exactly n of each row are masked", TIED, t, 5, names=False) for t in (2, 3, 4)],
         case("texts of a single token", uniform(3, 1, seed=1016), 2, 4),
     ],
     corners=[one_row("probabilities")],

@@ -48,9 +48,8 @@ def _explain(got: Any, expected: float, n: int, c: int, k: int) -> str:
 
 ROUNDED = "Your result is nearly right: return it as it is, without rounding. All choices are counted exactly."
 OVERFLOW = (
-    "C(n, k) has hundreds of digits, and a float ends at 1e308 (NumPy's integers at 9e18). A Python integer has any "
-    "length,"
-    " and / of two of those is exact; or multiply the k quotients (n - c - i) / (n - i) one by one."
+    "C(n, k) has hundreds of digits, and a float ends at 1e308 (NumPy's integers at 9e18). A Python integer has any"
+    " length, and / of two of those is exact; or multiply the k quotients (n - c - i) / (n - i) one by one."
 )
 FEW = "With fewer than k wrong samples, n - c < k, no choice of k can do without a right one: the result is 1."
 EXERCISE = Exercise(

@@ -14,11 +14,9 @@ _words = re.compile(r"[^\W\d_]+").findall
 
 
 def coverage(text: str, keywords: list[str]) -> tuple[float, list[str]]:
-    """(share of the different keywords that occur in the text as whole words in any letter case, list of those that do
-    not).
+    """(share of the different keywords that are words of the text, in any letter case; list of those that are not).
 
-    A word of the text is a longest run of letters. No keywords: (1.0, []). The missing are as written and in order,
-    each once.
+    A word is a longest run of letters. No keywords: (1.0, []). The missing are as written and in order, each once.
     """
     words = set(re.findall(r"[^\W\d_]+", text.lower()))  # runs of letters: \w without digits and _
     wanted = list(dict.fromkeys(keywords))
@@ -84,15 +82,13 @@ def _explain(got: Any, expected: tuple, text: str, keywords: list[str]) -> str:
         if word not in missing:
             return f"{word!r} is missing in this text, and not in your list: the text is {text!r}."
     if list(missing) != right:
-        return TWICE if len(missing) > len(right) else ORDER
+        return TWICE if len(missing) > len(right) else "The missing should stand in the order of keywords."
     wrong = f"The missing keywords are right; your share is {share:.4g}, expected {expected[0]:.4g}: text {text!r}."
-    return ROUNDED if abs(share - expected[0]) < 6e-4 else wrong
+    return "Your share is rounded: return it as it is." if abs(share - expected[0]) < 6e-4 else wrong
 
 
 EMPTY = "Without keywords nothing can be missing: the stub says (1.0, [])."
 TWICE = "A keyword that is listed twice counts twice in your result: it counts once, also among the missing."
-ORDER = "The missing are sorted, or in another order: they stand in the order of keywords."
-ROUNDED = "Your share is rounded: return it as it is."
 RUN = "A word is a run of letters."
 EXERCISE = Exercise(
     "self_refine.coverage",
@@ -177,7 +173,7 @@ EXERCISE = Exercise(
         ),
         "You divide by the words of the text.\nThe share is that of the keywords: a long text is no worse than a short "
         "one.": _share(lambda missing, keys, words: (len(set(keys)) - len(missing)) / max(len(words), 1)),
-        ORDER: [
+        "The missing are sorted, or in another order.\nThey stand in the order of keywords.": [
             *[_then(lambda s, missing, _: (s, sorted(missing))), _then(lambda s, missing, _: (s, missing[::-1]))],
             _then(lambda s, missing, _: (s, sorted(missing, key=str.lower))),
         ],
@@ -192,7 +188,9 @@ EXERCISE = Exercise(
         "Your share is in percent.\nIt should be from 0 to 1.": _then(lambda s, missing, _: (100 * s, missing)),
         "Your first value only says whether all keywords are covered (// cuts off).\nAsked is the share of those that "
         "are, from 0 to 1.": [_then(lambda s, m, _: (not m, m)), _then(lambda s, m, _: (float(not m), m))],
-        ROUNDED: [_then(lambda s, missing, _, n=n: (round(s, n), missing)) for n in (3, 2, 1)],
+        "Your share is rounded.\nReturn it as it is.": [
+            _then(lambda s, missing, _, n=n: (round(s, n), missing)) for n in (3, 2, 1)
+        ],
         "Your second value is the number of the missing.\nAsked is the list.": _then(lambda s, m, _: (s, len(m))),
         "The two values are in the other order: (share, missing).": _then(lambda s, missing, _: (missing, s)),
     },
@@ -200,8 +198,7 @@ EXERCISE = Exercise(
         "First make the set of all words of the text. In what must text and keyword agree before they are compared?",
         "re.findall(r'[^\\W\\d_]+', text.lower()) gives the runs of letters: \\w without digits and _. "
         "dict.fromkeys(keywords) holds each keyword once, in order. Compare word.lower(), and return word.",
-        "words = set(re.findall(r'[^\\W\\d_]+', text.lower())); wanted = list(dict.fromkeys(keywords)); missing = "
-        "[w for w "
-        "in wanted if w.lower() not in words]; the share of the others, 1.0 if wanted is empty",
+        "words = set(re.findall(r'[^\\W\\d_]+', text.lower())); wanted = list(dict.fromkeys(keywords)); missing = [w "
+        "for w in wanted if w.lower() not in words]; the share of the others, 1.0 if wanted is empty",
     ],
 )

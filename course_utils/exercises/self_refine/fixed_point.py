@@ -77,8 +77,7 @@ ROUNDED = "Your numbers are nearly right: return them as they are, without round
 RIGHT = "The rates are right; "
 DIVIDED = (
     "Your function divides by 0 here. a1 = a2 is no harm: it says 1 - f - c = 0, so one round leads to the fixed "
-    "point. "
-    "Only a1 - a0 may stand below the line."
+    "point. Only a1 - a0 may stand below the line."
 )
 EXERCISE = Exercise(
     "self_refine.fixed_point",

@@ -12,11 +12,9 @@ from course_utils.exercises.self_refine._loop_world import ROUND, World
 def self_refine_loop(
     x: Any, generate: Callable, feedback: Callable, refine: Callable, stop: Callable, max_rounds: int
 ) -> tuple[list, list]:
-    """([y_0, y_1, ...], [fb_0, fb_1, ...]): y_0 = generate(x), fb_t = feedback(x, y_t),
-    y_{t+1} = refine(x, all pairs so far).
+    """(answers, feedbacks): y_0 = generate(x), fb_t = feedback(x, y_t), y_{t+1} = refine(x, all pairs so far).
 
-    stop(fb_t, t) ends it before a rewrite, max_rounds after one. Source: Madaan et al. (2023), "Self-Refine", algorithm
-    1.
+    stop(fb_t, t) ends it before a rewrite, max_rounds after one. Source: Madaan et al. (2023), algorithm 1.
     """
     answers, feedbacks = [generate(x)], []
     for t in range(max_rounds):
@@ -60,8 +58,7 @@ def _loop(
     rounds: Callable = lambda n: n,
     end: bool = True,
 ) -> Callable:
-    """The loop with a part replaced; a are the answers so far, fb the feedbacks. A round is its steps: feedback, stop,
-    refine, generate, end if ends(a, fb)."""
+    """The loop with a part replaced. a, fb: what was said so far; steps: feedback, stop, refine, generate, end."""
 
     def run(x: Any, generate: Callable, feedback: Callable, refine: Callable, stop: Callable, n: int) -> Any:
         a, fb = [generate(x)], []
@@ -92,9 +89,7 @@ HISTORIES = {
     "refine gets the newest answer and feedback as one bare pair.": [lambda a, fb: (a[-1], fb[-1])],
     "refine gets an empty history.": [lambda a, fb: []],
     "refine gets the first pair alone in every round.": [lambda a, fb: [(a[0], fb[0])]],
-    "The history lacks the newest pair: it is extended only after refine was called.": [
-        lambda a, fb: list(zip(a, fb))[:-1]
-    ],
+    "The history lacks the newest pair, which comes too late.": [lambda a, fb: list(zip(a, fb))[:-1]],
     "The history holds the answers without the feedback on them.": [lambda a, fb: a],
     "The history holds the feedback without the answers that it is about.": [lambda a, fb: fb],
     "The history has the newest pair first.": [lambda a, fb: list(zip(a, fb))[::-1]],
@@ -199,8 +194,7 @@ EXERCISE = Exercise(
     hints=[
         "Write down by hand, for max_rounds = 2, which function is called when, and with what. Which call comes last?",
         "Keep two lists, answers = [generate(x)] and feedbacks = []. In round t: append the feedback on "
-        "answers[-1], ask "
-        "stop, and only then append the rewrite. The history is made of the two lists.",
+        "answers[-1], ask stop, and only then append the rewrite. The history is made of the two lists.",
         "for t in range(max_rounds): ...; the history as a new list each time: list(zip(answers, feedbacks))",
     ],
 )

@@ -123,7 +123,7 @@ WRONG = [
         NEAR,
     ),
     _wrong("knn_outcomes", "torch's names", "The arguments are NumPy arrays", "return (x @ train.T).topk(k, dim=1)"),
-    _wrong("knn_outcomes", "in place", "changed its input (argument 1)", "train /= 2\nreturn x @ train.T"),
+    _wrong("knn_outcomes", "in place", "changed its input (argument 1", "train /= 2\nreturn x @ train.T"),
     _wrong("knn_outcomes", "whole numbers", "cuts off the decimals", WHOLE_OUTCOMES, NEAR),
     _wrong("knn_outcomes", "partition at k", "np.argpartition(s, k) wants k below the number of rows", PARTITION, NEAR),
     _wrong("expected_calibration_error", "table", "return one number", "return gap / len(confidence)", BINS),

@@ -145,7 +145,7 @@ for k in result:
     for w, m in zip(weights[1:], models[1:]):
         result[k] += w / sum(weights) * m[k]
 return result""",
-        "changed its input (argument 1)",
+        "changed its input (argument 1",
     ),
     _wrong(
         "average",
@@ -157,7 +157,7 @@ return result""",
         "average",
         "list arithmetic",
         "shares = weights / sum(weights)\nreturn {k: sum(w * m[k] for w, m in zip(shares, models)) for k in models[0]}",
-        "weights is a list of plain numbers",
+        "weights is a list: sum(weights)",
     ),
     # --- permute ---
     _wrong(
@@ -226,7 +226,7 @@ result[f"{layer}.weight"][:] = state_dict[f"{layer}.weight"][perm]
 result[f"{layer}.bias"][:] = state_dict[f"{layer}.bias"][perm]
 result[f"{next_layer}.weight"][:] = state_dict[f"{next_layer}.weight"][:, perm]
 return result""",
-        "changed its input (argument 1)",
+        "changed its input (argument 1",
     ),
     _wrong(
         "permute",
@@ -312,13 +312,13 @@ for i in order[1:]:
             soup[k] += (models[i][k] - soup[k]) / (len(chosen) + 1)
         chosen.append(i)
 return soup, chosen""",
-        "changed its input (argument 1)",
+        "changed its input (argument 1",
     ),
     _wrong(
         "greedy_soup",
         "sorts the caller's list",
         "models.sort(key=lambda m: -evaluate(m))" + GREEDY + ADD.strip("\n"),
-        "changed its input (argument 1)",
+        "changed its input (argument 1",
     ),
     _wrong(
         "greedy_soup",

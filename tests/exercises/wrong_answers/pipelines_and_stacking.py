@@ -59,7 +59,7 @@ WRONG = [
     # --- word_error_rate ---
     _wrong("word_error_rate", "positions", "An index is too large",
            "return sum(reference[i] != hypothesis[i] for i in range(len(reference))) / len(reference)"),
-    _wrong("word_error_rate", "words crossed out", "changed its input (argument 2)", """
+    _wrong("word_error_rate", "words crossed out", "changed its input (argument 2", """
 wrong = 0
 for word in reference:
     if word in hypothesis:
@@ -163,7 +163,7 @@ return my_wer(reference[:-1], hypothesis[:-1]) + (not same)"""),
     _folds("nothing for row 0", "There is no prediction of row 0", value="out * (np.arange(N) > 0)[:, None]"),
     _folds("written to the front", "The shapes do not line up", write="out[: len(X)] = rows"),
     _folds("two columns", "the predictions have C columns", out="np.zeros((N, 2))"),
-    _folds("X in place", "changed its input (argument 2)", write="out[inside] = rows; X[inside] = 0"),
+    _folds("X in place", "changed its input (argument 2", write="out[inside] = rows; X[inside] = 0"),
     _folds("nothing returned", "did you forget `return`", value="print(out.shape)"),
     _wrong("oof_predictions", "method", "fit returns a plain function f", """
 inside = np.arange(len(X)) % k == 0
@@ -188,6 +188,6 @@ return np.array([fit(X[rest != i % k], y[rest != i % k])(X[i]) for i in range(le
               "e = np.zeros(len(index), dtype=a.dtype)\nfor r, row in enumerate(index):\n    e[r] = (a - "
               "b)[row].mean()"),
     _interval("dim", "NumPy says axis= instead of dim=", "np.quantile((a - b)[index].mean(dim=1), q)"),
-    _interval("in place", "changed its input (argument 1)", "np.quantile(a[index].mean(1), q)", "a -= b"),
+    _interval("in place", "changed its input (argument 1", "np.quantile(a[index].mean(1), q)", "a -= b"),
     _interval("nothing returned", "did you forget `return`", "print(np.quantile(d, q))"),
 ]  # fmt: skip

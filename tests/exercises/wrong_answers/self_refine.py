@@ -150,7 +150,7 @@ WRONG = [
         "not in words and w.replace('i', 'a') not in words",
     ),
     cover("share off", "The missing keywords are right; your share", "len(missing) /", "(len(missing) + 1) /"),
-    cover("removed from the list", "changed its input (argument 2)", "return share", "keywords.clear()\nreturn share"),
+    cover("removed from the list", "changed its input (argument 2", "return share", "keywords.clear()\nreturn share"),
     cover("digits are letters", "Digits and _ count as letters", WORDS, r're.findall(r"\w+", text.lower())'),
     cover("apostrophe", "An apostrophe counts as a letter", WORDS, 're.findall(r"[a-z\']+", text.lower())'),
     cover("ASCII's signs", "The signs of string.punctuation", WORDS, TRANSLATED),
