@@ -47,8 +47,7 @@ def _gather(weight_t, h, index, y, count, d_out, BLOCK_K: tl.constexpr, BLOCK_M:
 
 @jit
 def _skip(weight_t, h, y, d_in, d_out, BLOCK_K: tl.constexpr, BLOCK_M: tl.constexpr):
-    """y[m] = sum_k weight_t[k, m] h[k] without a list: a block of zeros is stepped over, a lone zero's row is masked
-    out."""
+    """y[m] = sum_k weight_t[k, m] h[k] without a list: a block of zeros is skipped, a lone zero's row masked out."""
     m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     total = tl.full((BLOCK_M,), 0.0, tl.float32)
     for start in range(0, d_in, BLOCK_K):

@@ -125,7 +125,7 @@ def test_a_wrong_answer_gets_its_hint_and_the_share_of_cases(grader, tmp_path):
     result = first_result(
         grader, tmp_path, answered("def average_distributions(log_p, log_q):\n    return (log_p + log_q) / 2")
     )
-    assert result.status == "wrong" and 0 <= result.passed < result.total == 4 and "average" in result.text
+    assert result.status == "wrong" and 0 <= result.passed < result.total == 5 and "average" in result.text
 
 
 def test_an_error_is_reported_with_the_students_line(grader, tmp_path):
@@ -231,7 +231,7 @@ for fd in range(3, 64):
     "looks for its judge in memory": """import gc
 for thing in gc.get_objects():
     if isinstance(thing, dict) and 'n_passed' in thing:
-        thing['n_passed'] = 4\n"""
+        thing['n_passed'] = 5\n"""
     + WRONG,
 }
 
@@ -248,12 +248,12 @@ def test_where_the_check_shares_the_process_tampering_is_noticed(grader, tmp_pat
     nb = solved(path)
     result = grader.grade(submit(tmp_path / "honest", nb, path.name), name)
     assert (result.mode, result.status, result.passed) == ("together", "passed", result.total)
-    code = "import course_utils.exercises.answers as a\na.close.__code__ = (lambda *x, **y: None).__code__\n"
+    code = "import course_utils.exercises.engine.compare as a\na.close.__code__ = (lambda *x, **y: None).__code__\n"
     next(cell for cell in nb.cells if "my_moe_forward" in cell.source and "exercise" in tags(cell)).source += (
         "\n" + code
     )
     result = grader.grade(submit(tmp_path / "forged", nb, path.name), name)
-    assert (result.mode, result.status, result.passed) == ("together", "tampered", 0) and "answers.close" in result.text
+    assert (result.mode, result.status, result.passed) == ("together", "tampered", 0) and "compare.close" in result.text
 
 
 @pytest.mark.parametrize(

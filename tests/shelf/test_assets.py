@@ -34,7 +34,7 @@ PROGRAM = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background is started with Ctrl-C switched off
 from pathlib import Path
-from course_utils import assets
+from course_utils.shelf import assets
 def convert(source, out):
     with open({log!r}, "a") as log:
         log.write("converted\\n")

@@ -38,7 +38,7 @@ WRONG = [
         "return both.where(both.isfinite().all(0), torch.tensor(-torch.inf)).exp().mean(0).log()",
     ),
     _wrong("average", "a small constant", "small constant", "return ((log_p.exp() + log_q.exp()) / 2 + 1e-9).log()"),
-    _wrong("average", "nothing returned", "did you forget `return`?", "torch.logaddexp(log_p, log_q) - math.log(2)"),
+    _wrong("average", "nothing returned", "did you forget `return`?", "torch.logaddexp(log_p, log_q)"),
     _wrong("average", "in place", "changed its input", "log_p.exp_()", "return ((log_p + log_q.exp()) / 2).log()"),
     _wrong("mix", "probabilities", PROBABILITIES, "return lam * log_p.exp() + (1 - lam) * log_q.exp()"),
 ]
