@@ -3,7 +3,11 @@
 import math
 
 import torch
+from hypothesis import settings
+from hypothesis import strategies as st
 
+properties = settings(max_examples=25, deadline=None, derandomize=True)
+seeds = st.integers(0, 2**31 - 1)
 INF = math.inf
 
 

@@ -3,9 +3,9 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from random_models import random_members
+from random_models import INF, properties, random_members, seeds
 from scipy.optimize import minimize
 
 from course_utils.ensembling import (
@@ -16,10 +16,6 @@ from course_utils.ensembling import (
     loglinear_interpolation,
     posterior_weights,
 )
-
-properties = settings(max_examples=25, deadline=None, derandomize=True)
-seeds = st.integers(0, 2**31 - 1)
-INF = math.inf
 
 
 @pytest.fixture(autouse=True)

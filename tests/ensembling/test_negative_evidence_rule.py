@@ -1,18 +1,12 @@
 """Negative evidence and the plausible mask against their formulas, and five papers' methods as one function."""
 
-import math
-
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from random_models import random_members
+from random_models import INF, properties, random_members, seeds
 
 from course_utils.ensembling import loglinear_interpolation, negative_evidence, plausible_mask
-
-properties = settings(max_examples=25, deadline=None, derandomize=True)
-seeds = st.integers(0, 2**31 - 1)
-INF = math.inf
 
 
 @pytest.fixture(autouse=True)

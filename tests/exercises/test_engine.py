@@ -17,7 +17,7 @@ import torch
 from course_utils.exercises.engine import OPEN, PASSED, WRONG, Exercise, Mistake, find, register, registry, run_check
 from course_utils.exercises.engine import checker as engine
 from course_utils.exercises.engine.calls import same
-from course_utils.exercises.engine.compare import close
+from course_utils.exercises.engine.compare import alike, close
 from course_utils.exercises.engine.messages import Message
 
 needs_timers = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no interval timers")
@@ -31,7 +31,9 @@ def double(x):
 def is_double(answer):
     """It doubles every entry."""
     x = torch.tensor([1.0, 2.0, 3.0])
-    close(answer(x), 2 * x, known={"You squared it.": x**2})
+    if alike(answer(x), x**2):
+        raise Mistake("You squared it.")
+    close(answer(x), 2 * x)
 
 
 def keeps_the_shape(answer):

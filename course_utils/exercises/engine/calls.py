@@ -25,6 +25,12 @@ class Mistake(Exception):
         self.pointer = pointer
 
 
+def in_two(text: str) -> tuple[str, str]:
+    """A text as (what is said at once, what from the second failure on): its first line, the lines after it."""
+    says, _, pointer = text.partition("\n")
+    return says, pointer.replace("\n", " ")
+
+
 class NotAttempted(Exception):
     """The stub is still there."""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from course_utils.exercises.engine.calls import Mistake
 
-__all__ = ["ANYTHING", "alike", "close", "index_of", "kind", "numbers"]
+__all__ = ["ANYTHING", "alike", "capitalised", "close", "index_of", "kind", "numbers"]
 
 ATOL = RTOL = 1e-4
 ANYTHING = object()  # in the result of a mistake: a part that it does not determine
@@ -23,7 +23,7 @@ def numbers(got: Any, what: str = "the result") -> Tensor:
     else."""
     if isinstance(got, (str, bytes, dict, set)) or (hasattr(got, "__next__") and not isinstance(got, np.ndarray)):
         advice = " Put list(...) around it." if hasattr(got, "__next__") else ""
-        raise Mistake(f"{_upper(what)} should be made of numbers, and is {kind(got)}.{advice}")
+        raise Mistake(f"{capitalised(what)} should be made of numbers, and is {kind(got)}.{advice}")
     if isinstance(got, Tensor):
         found = got.detach()
     else:
@@ -32,10 +32,10 @@ def numbers(got: Any, what: str = "the result") -> Tensor:
             found = torch.from_numpy(found if found.dtype == bool else found.astype(float, casting="same_kind"))
         except (TypeError, ValueError, RuntimeError):
             raise Mistake(
-                f"{_upper(what)} should be made of numbers, all rows of one length, and is {kind(got)}."
+                f"{capitalised(what)} should be made of numbers, all rows of one length, and is {kind(got)}."
             ) from None
     if found.is_complex():
-        raise Mistake(f"{_upper(what)} is complex: real numbers are asked for.")
+        raise Mistake(f"{capitalised(what)} is complex: real numbers are asked for.")
     return found if found.dtype == torch.bool else found.double()
 
 
@@ -75,53 +75,47 @@ def close(
     atol: float = ATOL,
     rtol: float = RTOL,
     what: str = "the result",
-    known: Mapping[str, Any] | None = None,
 ) -> None:
     """Raise a Mistake that says how `got` differs from `expected`: tensor, number, bool, text, list, dict of them.
 
-    known: {hint: the wrong value that this misconception produces}. If `got` is one of them, its hint is what the
-    student reads. Order of the checks: nothing returned, a known mistake, wrong type, wrong shape, nan or inf, wrong
-    values."""
-    for hint, wrong in (known or {}).items():
-        if _matches(got, wrong, atol, rtol) and not _matches(got, expected, atol, rtol):
-            raise Mistake(hint)
+    Order of the checks: nothing returned, wrong type, wrong shape, nan or inf, wrong values."""
     if got is None:
-        raise Mistake(f"{_upper(what)} is None: did you forget `return`?")
+        raise Mistake(f"{capitalised(what)} is None: did you forget `return`?")
     if isinstance(expected, np.ndarray):  # NumPy exercises take any kind of numbers
         return _close_tensor(numbers(got, what), numbers(expected), atol, rtol, what)
     if isinstance(expected, Tensor):
         return _close_tensor(got, expected, atol, rtol, what)
     if isinstance(expected, (bool, str)):
         if type(got) is not type(expected):
-            raise Mistake(f"{_upper(what)} should be of type {type(expected).__name__}, and is {kind(got)}.")
+            raise Mistake(f"{capitalised(what)} should be of type {type(expected).__name__}, and is {kind(got)}.")
         if got != expected:
-            raise Mistake(f"{_upper(what)} is {_short(got)}, expected {_short(expected)}.")
+            raise Mistake(f"{capitalised(what)} is {_short(got)}, expected {_short(expected)}.")
     elif isinstance(expected, Number):
         number = _number(got, what)
         if number != number:
             raise Mistake(
-                f"{_upper(what)} is nan: look for 0/0, inf - inf, 0 * inf or the logarithm of a negative number."
+                f"{capitalised(what)} is nan: look for 0/0, inf - inf, 0 * inf or the logarithm of a negative number."
             )
         if number != expected and not abs(number - expected) <= atol + rtol * abs(expected):
-            raise Mistake(f"{_upper(what)} is {_figure(number)}, expected {_figure(expected)}.")
+            raise Mistake(f"{capitalised(what)} is {_figure(number)}, expected {_figure(expected)}.")
     elif isinstance(expected, Mapping):
         if not isinstance(got, Mapping):
-            raise Mistake(f"{_upper(what)} should be a dict, and is {kind(got)}.")
+            raise Mistake(f"{capitalised(what)} should be a dict, and is {kind(got)}.")
         if set(got) != set(expected):
             raise Mistake(
-                f"{_upper(what)} has the keys {sorted(map(str, got))}, expected {sorted(map(str, expected))}."
+                f"{capitalised(what)} has the keys {sorted(map(str, got))}, expected {sorted(map(str, expected))}."
             )
         for key in expected:
             close(got[key], expected[key], atol, rtol, f"{what}[{key!r}]")
     elif isinstance(expected, (list, tuple)):
         if not isinstance(got, (list, tuple)):
-            raise Mistake(f"{_upper(what)} should be a {type(expected).__name__}, and is {kind(got)}.")
+            raise Mistake(f"{capitalised(what)} should be a {type(expected).__name__}, and is {kind(got)}.")
         if len(got) != len(expected):
-            raise Mistake(f"{_upper(what)} has {len(got)} items, expected {len(expected)}.")
+            raise Mistake(f"{capitalised(what)} has {len(got)} items, expected {len(expected)}.")
         for index, (mine, theirs) in enumerate(zip(got, expected, strict=True)):
             close(mine, theirs, atol, rtol, f"{what}[{index}]")
     elif got != expected:
-        raise Mistake(f"{_upper(what)} is {_short(got)}, expected {_short(expected)}.")
+        raise Mistake(f"{capitalised(what)} is {_short(got)}, expected {_short(expected)}.")
 
 
 def _close_tensor(got: Any, expected: Tensor, atol: float, rtol: float, what: str) -> None:
@@ -133,56 +127,45 @@ def _close_tensor(got: Any, expected: Tensor, atol: float, rtol: float, what: st
             if isinstance(got, (np.ndarray, np.generic))
             else ""
         )
-        raise Mistake(
-            f"{_upper(what)} should be a torch tensor of shape {tuple(expected.shape)}, and is {kind(got)}.{advice}"
-        )
+        asked = f"a torch tensor of shape {tuple(expected.shape)}"
+        raise Mistake(f"{capitalised(what)} should be {asked}, and is {kind(got)}.{advice}")
     if got.shape != expected.shape:
-        raise Mistake(f"{_upper(what)} has shape {tuple(got.shape)}, expected {tuple(expected.shape)}.")
+        raise Mistake(f"{capitalised(what)} has shape {tuple(got.shape)}, expected {tuple(expected.shape)}.")
     if (
         got.is_complex()
         or (got.dtype == torch.bool) != (expected.dtype == torch.bool)
         or (expected.is_floating_point() and not got.is_floating_point())
     ):
-        raise Mistake(f"{_upper(what)} has dtype {got.dtype}, expected {expected.dtype}.")
+        raise Mistake(f"{capitalised(what)} has dtype {got.dtype}, expected {expected.dtype}.")
     whole = expected.dtype == torch.bool
     mine, theirs = got.detach().double().reshape(-1), expected.detach().double().reshape(-1)
     bad_nan = mine.isnan() & ~theirs.isnan()
     if bad_nan.any():
-        where = f"holds nan at {_place(bad_nan, got.shape)}" if got.dim() else "is nan"
+        where = f"holds nan at {index_of(bad_nan.reshape(got.shape))}" if got.dim() else "is nan"
         raise Mistake(
-            f"{_upper(what)} {where}: look for 0/0, -inf - (-inf), 0 * -inf or the logarithm of a negative number."
+            f"{capitalised(what)} {where}: look for 0/0, -inf - (-inf), 0 * -inf or the logarithm of a negative number."
         )
     wrong = ~torch.isclose(mine, theirs, atol=atol, rtol=rtol, equal_nan=True)
     if wrong.any():
         first = int(wrong.nonzero()[0])
         if not got.dim():
-            raise Mistake(f"{_upper(what)} is {_figure(mine[0].item())}, expected {_figure(theirs[0].item())}.")
+            raise Mistake(f"{capitalised(what)} is {_figure(mine[0].item())}, expected {_figure(theirs[0].item())}.")
         mine, theirs = (_figure(side[first].item() > 0 if whole else side[first].item()) for side in (mine, theirs))
         count = f" ({int(wrong.sum())} of {wrong.numel()} numbers differ)" if wrong.numel() > 1 else ""
-        raise Mistake(f"{_upper(what)} is {mine} at {_place(wrong, got.shape)}, expected {theirs}{count}.")
-
-
-def _matches(got: Any, wrong: Any, atol: float, rtol: float) -> bool:
-    try:
-        close(got, wrong, atol, rtol)
-    except Mistake:
-        return False
-    return True
+        raise Mistake(
+            f"{capitalised(what)} is {mine} at {index_of(wrong.reshape(got.shape))}, expected {theirs}{count}."
+        )
 
 
 def _number(got: Any, what: str) -> float:
     if isinstance(got, (Tensor, np.ndarray)) and tuple(got.shape) not in ((), (1,)):
-        raise Mistake(f"{_upper(what)} should be one number, and has shape {tuple(got.shape)}.")
+        raise Mistake(f"{capitalised(what)} should be one number, and has shape {tuple(got.shape)}.")
     if isinstance(got, (str, bool, complex)) or got is None:
-        raise Mistake(f"{_upper(what)} should be a number, and is {kind(got)}.")
+        raise Mistake(f"{capitalised(what)} should be a number, and is {kind(got)}.")
     try:
         return float(got.item() if isinstance(got, (Tensor, np.ndarray)) else got)
     except (TypeError, ValueError):
-        raise Mistake(f"{_upper(what)} should be a number, and is {kind(got)}.") from None
-
-
-def _place(mask: Tensor, shape: torch.Size) -> str:
-    return f"index {[int(i) for i in np.unravel_index(int(mask.nonzero()[0]), tuple(shape))]}"
+        raise Mistake(f"{capitalised(what)} should be a number, and is {kind(got)}.") from None
 
 
 def index_of(mask: Tensor) -> str:
@@ -215,5 +198,6 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _upper(text: str) -> str:
+def capitalised(text: str) -> str:
+    """The text with a capital first letter, the others as they are."""
     return text[:1].upper() + text[1:]

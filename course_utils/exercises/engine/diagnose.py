@@ -12,8 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from course_utils.exercises.engine import distributions
-from course_utils.exercises.engine.calls import Mistake, NotAttempted, StudentError, clone, same
-from course_utils.exercises.engine.compare import alike, close, kind
+from course_utils.exercises.engine.calls import Mistake, NotAttempted, StudentError, clone, in_two, same
+from course_utils.exercises.engine.compare import alike, capitalised, close, kind
 from course_utils.exercises.engine.exercise import Case, Exercise, KnownMistake
 
 __all__ = ["test_case", "tried"]
@@ -62,7 +62,7 @@ def test_case(exercise: Exercise, case: Case, answer: Callable, say_why: bool = 
     if not say_why:
         raise Mistake("This is not right.")
     try:
-        _name_the_mistake(exercise, case, answer, got)
+        _name_the_mistake(exercise, case, answer, got, expected)
         said = _explained(exercise, got, expected, args)
         if said:
             raise _graded(said)
@@ -72,7 +72,7 @@ def test_case(exercise: Exercise, case: Case, answer: Callable, say_why: bool = 
         if case.advice and not isinstance(found, _Named):
             found = Mistake(f"{found} {case.advice}", found.pointer)
         raise found from None
-    raise _graded(f"{exercise.what[:1].upper()}{exercise.what[1:]} is not right. {exercise.right}".strip())
+    raise _graded(f"{capitalised(exercise.what)} is not right. {exercise.right}".strip())
 
 
 def _explained(exercise: Exercise, got: Any, expected: Any, args: tuple) -> str:
@@ -86,8 +86,8 @@ def _explained(exercise: Exercise, got: Any, expected: Any, args: tuple) -> str:
 
 def _graded(text: str, also: str = "") -> Mistake:
     """A Mistake of a text whose second line is for the second time; `also` ends the first line."""
-    says, _, pointer = text.partition("\n")
-    return Mistake(says + also, pointer.replace("\n", " "))
+    says, pointer = in_two(text)
+    return Mistake(says + also, pointer)
 
 
 class _Named(Mistake):
@@ -101,15 +101,15 @@ def tried(exercise: Exercise, answer: Callable, args: tuple) -> Any:
         return answer(*args)
     except StudentError as wrapped:
         said = str(wrapped.error).split("\n")[0]
-        kind = type(wrapped.error).__name__
+        error = type(wrapped.error).__name__
         for pattern, hint in exercise.errors.items():
-            if pattern != "shapes" and re.search(pattern, f"{kind}: {said}"):
+            if pattern != "shapes" and re.search(pattern, f"{error}: {said}"):
                 raise _graded(hint, f" (Python said: {said})") from None
         if arrays and "ambiguous" in said:
             raise Mistake(f"{AMBIGUOUS} (NumPy said: {said})") from None
-        if arrays and re.search(r"^AttributeError.*numpy\.|'dim'|must be Tensor, not numpy", f"{kind}: {said}"):
+        if arrays and re.search(r"^AttributeError.*numpy\.|'dim'|must be Tensor, not numpy", f"{error}: {said}"):
             raise Mistake(f"{NUMPY} (Python said: {said})") from None
-        if "shapes" in exercise.errors and kind in ("RuntimeError", "IndexError", "ValueError"):
+        if "shapes" in exercise.errors and error in ("RuntimeError", "IndexError", "ValueError"):
             if re.search(SHAPES_CLASH, said):
                 raise _graded(exercise.errors["shapes"], f" ({'NumPy' if arrays else 'torch'} said: {said})") from None
         raise
@@ -156,7 +156,7 @@ def _say_the_difference(exercise: Exercise, got: Any, expected: Any, args: tuple
 
 def _say_what_it_depends_on(exercise: Exercise, case: Case, answer: Callable, got: Any, expected: Any) -> None:
     """Raise a Mistake if the answer draws random numbers of its own, or if it never looks at an argument."""
-    again = _result(exercise, answer, case)
+    again = _result(answer, case)
     if again is not _Failed and not same(got, again) and same(expected, _right(exercise, case)):
         raise Mistake(OWN)
     if not isinstance(got, (Tensor, np.ndarray, float)) or np.shape(got) != np.shape(expected):
@@ -169,7 +169,7 @@ def _say_what_it_depends_on(exercise: Exercise, case: Case, answer: Callable, go
         else:
             continue
         changed = replace(case, named={**case.named, name: other})
-        mine, right = _result(exercise, answer, changed), _right(exercise, changed)
+        mine, right = _result(answer, changed), _right(exercise, changed)
         if mine is _Failed or right is _Failed or not alike(mine, got):
             continue
         if not alike(right, expected):
@@ -181,20 +181,20 @@ def _say_what_it_depends_on(exercise: Exercise, case: Case, answer: Callable, go
 # --- recognition -----------------------------------------------------------------------------------------------------
 
 
-def _name_the_mistake(exercise: Exercise, failed: Case, answer: Callable, got: Any) -> None:
+def _name_the_mistake(exercise: Exercise, failed: Case, answer: Callable, got: Any, expected: Any) -> None:
     """Raise the mistake that gives what the answer gives, on all declared cases and the one that failed.
 
     One case alone is not enough: two misconceptions may agree on it by chance.
     """
     others = [each for each in exercise.all_cases[: len(exercise.cases)] if each is not failed and each.names]
     results: dict[int, Any] = {id(failed): got}
-    rights: dict[int, Any] = {}
+    rights: dict[int, Any] = {id(failed): expected}
 
     def told(known: KnownMistake, wrong: Callable) -> Iterator[tuple[Any, Any, Any]]:
         """(the answer's result, the mistake's, the right one) of the cases that can tell, the failed one first."""
         for each in [failed] if known.anywhere else [failed, *others]:
             if id(each) not in results:
-                results[id(each)] = _result(exercise, answer, each)
+                results[id(each)] = _result(answer, each)
             if id(each) not in rights:
                 rights[id(each)] = _right(exercise, each)
             triple = results[id(each)], _called(wrong, each), rights[id(each)]
@@ -209,7 +209,7 @@ def _name_the_mistake(exercise: Exercise, failed: Case, answer: Callable, got: A
             note = distributions.sum_note(got, exercise) if exercise.returns else ""
             raise _Named(f"{known.says} {note}".strip(), known.pointer)
     if exercise.returns:
-        distributions.explain_form(got, _right(exercise, failed), exercise)
+        distributions.explain_form(got, expected, exercise)
         for known, wrong in pairs:
             note = distributions.in_another_form(told(known, wrong), exercise)
             if note is not None:
@@ -234,7 +234,7 @@ def _called(function: Callable, case: Case) -> Any:
         return _Failed
 
 
-def _result(exercise: Exercise, answer: Callable, case: Case) -> Any:
+def _result(answer: Callable, case: Case) -> Any:
     args = tuple(case.named.values())
     try:
         return _seen(answer(*args), case, args)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from course_utils.exercises.engine.calls import Mistake
-from course_utils.exercises.engine.compare import close, index_of
+from course_utils.exercises.engine.compare import capitalised, close, index_of
 
 if TYPE_CHECKING:
     from course_utils.exercises.engine.exercise import Exercise
@@ -39,7 +39,7 @@ def explain_form(got: Any, expected: Tensor, exercise: Exercise) -> None:
     got, log = _zeros(got.detach().double(), exercise.returns), _is_log(exercise)
     if got.isnan().any() and not expected.isnan().any():
         advice = exercise.nan or "Look for 0/0, 0 * -inf and -inf - (-inf)."
-        raise Mistake(f"{_upper(exercise.what)} holds nan at {index_of(got.isnan())}.", advice)
+        raise Mistake(f"{capitalised(exercise.what)} holds nan at {index_of(got.isnan())}.", advice)
     logs = _log(expected, log)
     for note, form in _forms(got, log):
         if _near(form, logs, exercise.atol, log):
@@ -98,7 +98,7 @@ def sum_note(got: Any, exercise: Exercise, log: bool | None = None) -> str:
 
 def explain(got: Any, expected: Tensor, exercise: Exercise, sizes: Mapping[int, str]) -> None:
     """Raise what can be said of a wrong result without knowing how it was computed."""
-    what, log = _upper(exercise.what), _is_log(exercise)
+    what, log = capitalised(exercise.what), _is_log(exercise)
     check_shape(got, expected, sizes, exercise.what)
     if not isinstance(got, Tensor) or not got.is_floating_point() or got.shape != expected.shape:
         return
@@ -140,7 +140,7 @@ def check_shape(got: Any, expected: Any, sizes: Mapping[int, str], what: str) ->
     def named(shape: Sequence[int]) -> str:
         return "(" + ", ".join(sizes.get(n, str(n)) for n in shape) + ("," if len(shape) == 1 else "") + ")"
 
-    text = f"{_upper(what)} has shape {tuple(got.shape)}, that is {named(got.shape)}, "
+    text = f"{capitalised(what)} has shape {tuple(got.shape)}, that is {named(got.shape)}, "
     text += f"expected {tuple(expected.shape)}, {named(expected.shape)}."
     extra = [sizes[n] for n in got.shape if n not in expected.shape and n in sizes]
     lost = [sizes[n] for n in expected.shape if n not in got.shape and n in sizes]
@@ -182,7 +182,3 @@ def _near(a: Tensor, b: Tensor, atol: float, log: bool = True) -> bool:
     """Equal within `atol`; with log=False two logarithms whose exp() are equal."""
     a, b = (a.double(), b.double()) if log else (a.double().exp(), b.double().exp())
     return bool(torch.isclose(a, b, atol=atol, rtol=1e-4).all())
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]

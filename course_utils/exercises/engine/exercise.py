@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from course_utils.exercises.engine.calls import Mistake
+from course_utils.exercises.engine.calls import Mistake, in_two
 
 __all__ = [
     "Case",
@@ -112,12 +112,9 @@ def mistake(says: str, *wrong: Callable, pointer: str = "", anywhere: bool = Fal
     return KnownMistake(says, wrong, pointer, anywhere)
 
 
-_ANYWHERE: set[Callable] = set()
-
-
 def anywhere(wrong: Callable) -> Callable:
     """The same function: as a mistake, it is recognised on the case that failed alone."""
-    _ANYWHERE.add(wrong)
+    wrong.anywhere = True
     return wrong
 
 
@@ -141,15 +138,8 @@ class Corner:
         changed = self.change(dict(made_from.named))
         if not changed:
             return None
-        return Case(
-            f"{made_from.says}; {self.says}",
-            (),
-            {**made_from.named, **changed},
-            made_from.view,
-            False,
-            self.advice,
-            self.excuses,
-        )
+        says, named = f"{made_from.says}; {self.says}", {**made_from.named, **changed}
+        return replace(made_from, says=says, named=named, names=False, advice=self.advice, excuses=self.excuses)
 
 
 def _doubles(named: dict[str, Any]) -> dict[str, Any]:
@@ -300,11 +290,9 @@ class Exercise:
             return list(self.mistakes)
         found = []
         for text, functions in self.mistakes.items():
-            says, _, pointer = text.partition("\n")
+            says, pointer = in_two(text)
             functions = tuple(functions) if isinstance(functions, (list, tuple)) else (functions,)
-            found.append(
-                KnownMistake(says, functions, pointer.replace("\n", " "), any(f in _ANYWHERE for f in functions))
-            )
+            found.append(KnownMistake(says, functions, pointer, any(getattr(f, "anywhere", False) for f in functions)))
         return found
 
     @cached_property
@@ -312,7 +300,7 @@ class Exercise:
         """The declared cases, by the reference's parameters, and the corners made from the first one."""
         signature = inspect.signature(self.reference) if self.is_function else None
         bound = [
-            Case(each.says, (), dict(signature.bind(*each.args, **each.named).arguments), each.view, each.names)
+            replace(each, args=(), named=dict(signature.bind(*each.args, **each.named).arguments))
             for each in self.cases
         ]
         corners = [in_float64, *self.corners] if self.float64 else self.corners

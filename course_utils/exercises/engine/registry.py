@@ -17,8 +17,6 @@ from course_utils.exercises.engine.exercise import Exercise
 __all__ = ["all_exercises", "find", "load_topic", "register", "registered"]
 
 PACKAGE = "course_utils.exercises"
-
-
 _EXERCISES: dict[str, Exercise] = {}
 
 
@@ -46,6 +44,8 @@ def load_topic(topic: str) -> None:
     from course_utils.exercises.engine.quizzes import register_file
 
     package = importlib.import_module(f"{PACKAGE}.{topic}")
+    if not hasattr(package, "ORDER"):  # the engine
+        return
     for name in package.ORDER:
         exercise = importlib.import_module(f"{PACKAGE}.{topic}.{name}").EXERCISE
         if exercise.name not in _EXERCISES:
@@ -56,8 +56,7 @@ def load_topic(topic: str) -> None:
 def all_exercises() -> dict[str, Exercise]:
     """Every exercise of the course by name: loads all topics."""
     for module in pkgutil.iter_modules(importlib.import_module(PACKAGE).__path__):
-        if module.name != "engine":
-            load_topic(module.name)
+        load_topic(module.name)
     return registered()
 
 

@@ -81,13 +81,11 @@ EXERCISE = Exercise(
     sizes=lambda probs: dimensions("MN", *probs.shape),
     seconds=15.0,
     nan="0/0? A product over all tokens underflows; and a member may give probability 0 to everything, while the "
-    "sum over "
-    "the members is above 0 for each token.",
+    "sum over the members is above 0 for each token.",
     unnormalised="The new weight is the mean of the responsibilities over the tokens, not their sum.",
     errors={
         "shapes": "The shapes do not fit: the weights (M,) belong to the rows of probs (M, N), and torch aligns "
-        "shapes from "
-        "the last dimension.",
+        "shapes from the last dimension.",
         "dtype|scalar type": "probs is float64 here: give your weights its dtype.",
     },
     cases=[

@@ -28,12 +28,10 @@ EXERCISE = Exercise(
     nan="A probability of 0 has the logarithm -inf, and 0 * -inf and -inf - (-inf) are nan. Multiply probabilities by "
     "weights (0.3 * 0 = 0), not log-probabilities.",
     unnormalised="Right up to a factor: weights that sum to 1 and members that sum to 1 give a sum of 1, nothing "
-    "else is "
-    "to be divided or added.",
+    "else is to be divided or added.",
     errors={
-        "shapes": "The weights do not line up: torch aligns shapes from the last dimension, and log_probs is (M, "
-        "B, V). "
-        "Weight m belongs to member m, the first dimension: which shape do the weights need?"
+        "shapes": "The weights do not line up: torch aligns shapes from the last dimension, and log_probs is (M, B,"
+        " V). Weight m belongs to member m, the first dimension: which shape do the weights need?"
     },
     cases=[
         case(

@@ -37,8 +37,7 @@ EXERCISE = Exercise(
     sizes=lambda log_probs, lam: dimensions("MBV", *log_probs.shape),
     nan="0 * -inf is nan. A member with lam 0 has no say, so its term counts as 0.",
     unnormalised="You did not divide by Z(c), each context's own sum over the vocabulary: a product of "
-    "probabilities is no "
-    "distribution yet.",
+    "probabilities is no distribution yet.",
     errors={
         "shapes": "The lam do not line up: torch aligns shapes from the last dimension, and log_probs is (M, B, V). "
         "lam[m] belongs to member m, the first dimension: which shape does lam need?"

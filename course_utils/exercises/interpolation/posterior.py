@@ -70,13 +70,11 @@ EXERCISE = Exercise(
     what="the tensor of weights",
     sizes=lambda token_log_probs, prior: dimensions("MBT", *token_log_probs.shape),
     nan="Nan comes from 0/0 after an underflow (multiply no probabilities: add their logarithms, and let softmax "
-    "subtract "
-    "the maximum), or from -inf - (-inf) (shift the cumulative sum by one, do not subtract the last term).",
+    "subtract the maximum), or from -inf - (-inf) (shift the cumulative sum by one, do not subtract the last term).",
     unnormalised="Divide by the sum over the members (dimension 0), so that the weights of each position sum to 1.",
     errors={
         "shapes": "The prior does not line up: it is (M,), the scores are (M, B, T), and torch aligns shapes from "
-        "the last "
-        "dimension."
+        "the last dimension."
     },
     cases=[
         case(

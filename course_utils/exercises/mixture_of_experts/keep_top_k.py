@@ -81,11 +81,9 @@ EXERCISE = Exercise(
     errors={
         "dtype": in_float64.advice,
         r"out of range|out of bounds|must match.*\(0\)": "If k is the number of experts, all stay, and there is no "
-        "next "
-        "score to compare with.",
+        "next score to compare with.",
         "shapes": "The shapes do not line up: v is (tokens, experts), topk(k, dim=-1) gives (tokens, k), a "
-        "threshold must "
-        "be (tokens, 1).",
+        "threshold must be (tokens, 1).",
     },
     mistakes={
         "The others are 0: a softmax would give each of them exp(0) = 1, so every expert keeps a share.\n"

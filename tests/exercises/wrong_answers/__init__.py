@@ -19,3 +19,8 @@ class WrongAnswer:
     label: str
     code: str
     says: str
+
+
+def function(signature: str, body: str, *imports: str) -> str:
+    """The code of a function, led by the imports that it uses, as in a student's own cell."""
+    return "\n".join([*imports, f"def {signature}:", *(f"    {line}" for line in body.strip().splitlines())]) + "\n"

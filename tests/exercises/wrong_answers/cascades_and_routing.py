@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import WrongAnswer
+from . import WrongAnswer, function
 
 SIGNATURES = {
     "cascade": "scores, correct, cost, taus",
@@ -35,9 +35,7 @@ gap = np.array([p.sum() * abs(correct[p].mean() - confidence[p].mean()) if p.any
 
 
 def _wrong(exercise: str, label: str, says: str, line: str, frame: str = "%") -> WrongAnswer:
-    """Every answer brings the import it uses, as in a student's own cell."""
-    body = "".join(f"    {each}\n" for each in frame.replace("%", line).split("\n"))
-    code = f"import numpy as np\n\n\ndef my_{exercise}({SIGNATURES[exercise]}):\n{body}"
+    code = function(f"my_{exercise}({SIGNATURES[exercise]})", frame.replace("%", line), "import numpy as np")
     return WrongAnswer(f"cascades_and_routing.{exercise}", label, code, says)
 
 

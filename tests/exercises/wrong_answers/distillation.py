@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import WrongAnswer
+from . import WrongAnswer, function
 
 SIGNATURES = {
     "ensemble_targets": "teacher_logits, T",
@@ -23,11 +23,9 @@ PARTS = {
 
 
 def _wrong(exercise: str, label: str, body: str, says: str) -> WrongAnswer:
-    lines = "".join(f"    {line}\n" for line in (PARTS[exercise] + body).splitlines())
-    imports = "import random\nimport torch\nimport torch.nn.functional as F\n\n\n"
-    return WrongAnswer(
-        f"distillation.{exercise}", label, f"{imports}def {exercise}({SIGNATURES[exercise]}):\n{lines}", says
-    )
+    imports = "import random", "import torch", "import torch.nn.functional as F"
+    code = function(f"{exercise}({SIGNATURES[exercise]})", PARTS[exercise] + body, *imports)
+    return WrongAnswer(f"distillation.{exercise}", label, code, says)
 
 
 def _chosen(label: str, says: str, plain: str = "", similar: str = "", pair: str = "(source, best[0])") -> WrongAnswer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import WrongAnswer
+from . import WrongAnswer, function
 
 SIGNATURES = {
     "linear": "linear_interpolation(log_probs, weights)",
@@ -15,11 +15,9 @@ SIGNATURES = {
 
 
 def _function(exercise: str, label: str, body: str, says: str) -> WrongAnswer:
-    """Every answer brings the imports it uses, as in a student's own cell."""
     names = {"F.": "import torch.nn.functional as F", "np.": "import numpy as np"}
-    imports = "".join(f"{line}\n\n" for name, line in names.items() if name in body)
-    lines = "\n".join("    " + line for line in body.strip().splitlines())
-    return WrongAnswer(f"interpolation.{exercise}", label, f"{imports}def {SIGNATURES[exercise]}:\n{lines}\n", says)
+    imports = [line for name, line in names.items() if name in body]
+    return WrongAnswer(f"interpolation.{exercise}", label, function(SIGNATURES[exercise], body, *imports), says)
 
 
 def _table(label: str, linear: str, loglinear: str, says: str) -> WrongAnswer:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import re
 
-from . import WrongAnswer
+from . import WrongAnswer, function
 
-HEAD = "import math\n\nimport numpy as np\nimport torch\nimport torch.nn.functional as F\n\n\n"
+IMPORTS = ["import math", "import numpy as np", "import torch", "import torch.nn.functional as F"]
 
 
 def _answers(exercise: str, arguments: str, before: str, *rows: tuple[str, str, str]) -> list[WrongAnswer]:
@@ -15,8 +15,7 @@ def _answers(exercise: str, arguments: str, before: str, *rows: tuple[str, str, 
     made = []
     for label, body, says in rows:
         end = body if re.search(r"^\s*return\b", body, re.MULTILINE) else f"return {body}"
-        lines = [*before.strip().split("\n"), *end.strip().split("\n")]
-        code = "\n".join([f"{HEAD}def my_{exercise}({arguments}):", *(f"    {line}" for line in lines)]) + "\n"
+        code = function(f"my_{exercise}({arguments})", f"{before.strip()}\n{end.strip()}", *IMPORTS)
         made.append(WrongAnswer(f"mixture_of_experts.{exercise}", label, code, says))
     return made
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import WrongAnswer
+from . import WrongAnswer, function
 
 SIGNATURES = {
     "dexperts": "dexperts(core, positive, negative, lam, top_p)",
@@ -11,14 +11,12 @@ SIGNATURES = {
     "guidance": "guided(conditional, unconditional, scale)",
     "distinct": "distinct_n(texts, n)",
 }
-IMPORTS = "import math\nimport torch\nfrom collections import Counter\n"
+IMPORTS = ["import math", "import torch", "from collections import Counter"]
 
 
 def _wrong(exercise: str, label: str, body: str, says: str) -> WrongAnswer:
-    lines = "\n".join("    " + line for line in body.strip().splitlines())
-    return WrongAnswer(
-        f"negative_evidence.{exercise}", label, f"{IMPORTS}\n\ndef {SIGNATURES[exercise]}:\n{lines}\n", says
-    )
+    code = function(SIGNATURES[exercise], body, *IMPORTS)
+    return WrongAnswer(f"negative_evidence.{exercise}", label, code, says)
 
 
 NUCLEUS = """

@@ -3,7 +3,7 @@ spellings."""
 
 from __future__ import annotations
 
-from . import WrongAnswer
+from . import WrongAnswer, function
 
 SIGNATURES = {
     "average": "average(models, weights)",
@@ -15,9 +15,7 @@ SIGNATURES = {
 
 
 def _wrong(exercise: str, label: str, body: str, says: str) -> WrongAnswer:
-    """Every answer brings the imports it uses, as in a student's own cell."""
-    lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
-    code = f"import numpy as np\nimport torch\n\n\ndef {SIGNATURES[exercise]}:\n{lines}"
+    code = function(SIGNATURES[exercise], body, "import numpy as np", "import torch")
     return WrongAnswer(f"parameter_averaging.{exercise}", label, code, says)
 
 

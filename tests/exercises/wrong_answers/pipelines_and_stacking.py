@@ -3,7 +3,7 @@ mistake."""
 
 from __future__ import annotations
 
-from . import WrongAnswer
+from . import WrongAnswer, function
 
 SIGNATURES = {
     "word_error_rate": "my_wer(reference, hypothesis)",
@@ -15,8 +15,7 @@ SIGNATURES = {
 
 
 def _wrong(exercise: str, label: str, says: str, body: str) -> WrongAnswer:
-    lines = "\n".join("    " + line for line in body.strip().splitlines())
-    return WrongAnswer(f"pipelines_and_stacking.{exercise}", label, f"def {SIGNATURES[exercise]}:\n{lines}\n", says)
+    return WrongAnswer(f"pipelines_and_stacking.{exercise}", label, function(SIGNATURES[exercise], body), says)
 
 
 def _wer(label: str, says: str, value: str, pair: str = "(r[i - 1] != h[j - 1])") -> WrongAnswer:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from . import WrongAnswer
+from . import WrongAnswer, function
 
 
-def function(exercise: str, signature: str, label: str, body: str, says: str) -> WrongAnswer:
-    lines = "\n".join("    " + line for line in body.strip().splitlines())
+def _wrong(exercise: str, signature: str, label: str, body: str, says: str) -> WrongAnswer:
     modules = ("import math", "math."), ("import numpy as np", "np.")
-    imports = "".join(f"{line}\n" for line, used in modules if used in body)
-    code = f"{imports}import torch\nimport torch.nn.functional as F\n\n\ndef {signature}:\n{lines}\n"
+    imports = [line for line, used in modules if used in body]
+    code = function(signature, body, *imports, "import torch", "import torch.nn.functional as F")
     return WrongAnswer(f"refinement_and_diffusion.{exercise}", label, code, says)
 
 
@@ -20,11 +19,11 @@ n = -log_probs.gather(-1, x0[..., None])[..., 0]
 m = (x_t == mask).float()
 s = share[:, None].expand(x0.shape)
 return {value}"""
-    return function("masked_loss", "my_masked_loss(log_probs, x0, x_t, share, mask)", label, body, says)
+    return _wrong("masked_loss", "my_masked_loss(log_probs, x0, x_t, share, mask)", label, body, says)
 
 
 def _loss_body(label: str, body: str, says: str) -> WrongAnswer:
-    return function("masked_loss", "my_masked_loss(log_probs, x0, x_t, share, mask)", label, body, says)
+    return _wrong("masked_loss", "my_masked_loss(log_probs, x0, x_t, share, mask)", label, body, says)
 
 
 RIGHT = {
@@ -43,11 +42,11 @@ def _step(label: str, says: str, **wrong: str) -> WrongAnswer:
     assert not wrong.keys() - RIGHT.keys(), wrong
     lines = {**RIGHT, **wrong}
     body = "\n".join(f"{name} = {value}" for name, value in lines.items() if name != "end") + f"\nreturn {lines['end']}"
-    return function("ddpm_step", "my_ddpm_step(x_t, eps, t, betas, noise)", label, body, says)
+    return _wrong("ddpm_step", "my_ddpm_step(x_t, eps, t, betas, noise)", label, body, says)
 
 
 def _step_body(label: str, body: str, says: str) -> WrongAnswer:
-    return function("ddpm_step", "my_ddpm_step(x_t, eps, t, betas, noise)", label, body, says)
+    return _wrong("ddpm_step", "my_ddpm_step(x_t, eps, t, betas, noise)", label, body, says)
 
 
 LOSS = [
@@ -111,11 +110,11 @@ def left(Qs):
     return torch.stack(out)
 one = torch.eye(Qs.shape[1], dtype=Qs.dtype)[None]
 return {value}"""
-    return function("cumulative", "my_cumulative(Qs)", label, body, says)
+    return _wrong("cumulative", "my_cumulative(Qs)", label, body, says)
 
 
 def _products_body(label: str, body: str, says: str) -> WrongAnswer:
-    return function("cumulative", "my_cumulative(Qs)", label, body, says)
+    return _wrong("cumulative", "my_cumulative(Qs)", label, body, says)
 
 
 def _posterior(label: str, value: str, says: str) -> WrongAnswer:
@@ -125,11 +124,11 @@ def norm(p):
     return p / p.sum(dim=-1, keepdim=True)
 A, B, K = Q, Qbar_before, len(Q)
 return {value}"""
-    return function("posterior", "my_posterior(x_t, x0, Q, Qbar_before)", label, body, says)
+    return _wrong("posterior", "my_posterior(x_t, x0, Q, Qbar_before)", label, body, says)
 
 
 def _posterior_body(label: str, body: str, says: str) -> WrongAnswer:
-    return function("posterior", "my_posterior(x_t, x0, Q, Qbar_before)", label, body, says)
+    return _wrong("posterior", "my_posterior(x_t, x0, Q, Qbar_before)", label, body, says)
 
 
 PRODUCTS = [
@@ -193,11 +192,11 @@ def lowest(p, n, dim=1):
 p, (B, N) = probabilities, probabilities.shape
 n = max(1, N * (T - t) // T)
 return {value}"""
-    return function("remask", "my_remask(probabilities, t, T)", label, body, says)
+    return _wrong("remask", "my_remask(probabilities, t, T)", label, body, says)
 
 
 def _remask_body(label: str, body: str, says: str) -> WrongAnswer:
-    return function(
+    return _wrong(
         "remask",
         "my_remask(probabilities, t, T)",
         label,
@@ -207,11 +206,11 @@ def _remask_body(label: str, body: str, says: str) -> WrongAnswer:
 
 
 def _sample(label: str, value: str, says: str) -> WrongAnswer:
-    return function("q_sample", "my_q_sample(x0, t, T, mask, u)", label, f"return {value}", says)
+    return _wrong("q_sample", "my_q_sample(x0, t, T, mask, u)", label, f"return {value}", says)
 
 
 def _sample_body(label: str, body: str, says: str) -> WrongAnswer:
-    return function("q_sample", "my_q_sample(x0, t, T, mask, u)", label, body, says)
+    return _wrong("q_sample", "my_q_sample(x0, t, T, mask, u)", label, body, says)
 
 
 REMASK = [

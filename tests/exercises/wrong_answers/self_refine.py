@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import WrongAnswer
+from . import WrongAnswer, function
 
 SIGNATURES = {
     "loop": "my_self_refine(x, generate, feedback, refine, stop, max_rounds)",
@@ -17,10 +17,8 @@ SIGNATURES = {
 
 
 def _wrong(exercise: str, label: str, says: str, body: str) -> WrongAnswer:
-    """Every answer brings the imports it uses, as in a student's own cell."""
-    modules = "".join(f"import {name}\n" for name in ("math", "random", "re", "string") if f"{name}." in body)
-    lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
-    code = f"{modules}import numpy as np\n\n\ndef {SIGNATURES[exercise]}:\n{lines}"
+    imports = [f"import {name}" for name in ("math", "random", "re", "string") if f"{name}." in body]
+    code = function(SIGNATURES[exercise], body, *imports, "import numpy as np")
     return WrongAnswer(f"self_refine.{exercise}", label, code, says)
 
 

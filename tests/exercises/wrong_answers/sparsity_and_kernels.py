@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from . import WrongAnswer
+from . import WrongAnswer, function
 
 # What the bodies may use: the right parts.
+# The arguments of each function, and lines with which every answer to it begins.
 STARTS = {
-    "sparse_matvec": "(weight_t, h):\n    w, i = weight_t, h.nonzero().squeeze(1)\n",
-    "union_density": "(s, B):\n",
-    "prune_2_4": "(weight):\n    f = weight.reshape(len(weight), -1, 4)\n    best = f.abs().topk(2).indices\n"
-    "    kept = (f * torch.zeros_like(f).scatter(-1, best, 1)).reshape(weight.shape)\n",
-    "live_blocks": "(h, block):\n    b = F.pad(h, (0, -len(h) % block)).reshape(-1, block)\n",
+    "sparse_matvec": ("weight_t, h", "w, i = weight_t, h.nonzero().squeeze(1)"),
+    "union_density": ("s, B", ""),
+    "prune_2_4": (
+        "weight",
+        "f = weight.reshape(len(weight), -1, 4)\nbest = f.abs().topk(2).indices\n"
+        "kept = (f * torch.zeros_like(f).scatter(-1, best, 1)).reshape(weight.shape)",
+    ),
+    "live_blocks": ("h, block", "b = F.pad(h, (0, -len(h) % block)).reshape(-1, block)"),
 }
 ANSWERS = {
     "sparse_matvec": [
@@ -97,8 +101,9 @@ ANSWERS = {
 
 
 def _code(exercise: str, body: str) -> str:
-    lines = "".join(f"    {line}\n" for line in body.splitlines())
-    return f"import math\n\nimport torch\nimport torch.nn.functional as F\n\n\ndef {exercise}{STARTS[exercise]}{lines}"
+    arguments, start = STARTS[exercise]
+    imports = "import math", "import torch", "import torch.nn.functional as F"
+    return function(f"{exercise}({arguments})", f"{start}\n{body}", *imports)
 
 
 WRONG = [

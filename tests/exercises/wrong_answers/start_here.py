@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import WrongAnswer
+from . import WrongAnswer, function
 
 SIGNATURES = {
     "temperature": "log_probs, T",
@@ -13,8 +13,7 @@ SIGNATURES = {
 
 
 def _wrong(exercise: str, label: str, says: str, *lines: str) -> WrongAnswer:
-    body = "\n".join(f"    {line}" for line in lines)
-    code = f"def answer({SIGNATURES[exercise]}):\n{body}\n"
+    code = function(f"answer({SIGNATURES[exercise]})", "\n".join(lines))
     return WrongAnswer(f"start_here.{exercise}", label, code, says)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import WrongAnswer
+from . import WrongAnswer, function
 
 # exercise: the stub's signature, and what is right so far and may be used by the wrong answer
 BEGIN = {
@@ -36,9 +36,8 @@ def _wrong(exercise: str, label: str, body: str, says: str, begin: bool = True) 
     """A body, or the one line that is returned."""
     signature, before = BEGIN[exercise]
     body = body if "return" in body else f"return {body}"
-    lines = f"{before if begin else ''}\n{body}".strip().splitlines()
-    code = "\n".join(["import math", "import torch", "import torch.nn.functional as F", "", f"def {signature}:"])
-    code += "\n" + "\n".join(f"    {line}" for line in lines) + "\n"
+    imports = "import math", "import torch", "import torch.nn.functional as F"
+    code = function(signature, f"{before if begin else ''}\n{body}", *imports)
     return WrongAnswer(f"task_vectors_and_merging.{exercise}", label, code, says)
 
 
