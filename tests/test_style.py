@@ -17,7 +17,7 @@ DRAWING = {"matplotlib", "ipywidgets", "altair", "anywidget", "IPython"}
 # course_utils a folder below the first three may use, and what for; a method that is not named needs none.
 TOP = {"explore", "exercises", "classroom"}
 MAY_USE = {
-    "pipelines": {"ensembling", "shelf"},  # translators are loaded models, and decode like any other
+    "pipelines": {"ensembling", "evidence", "shelf"},  # translators are loaded models, and decode like any other
     "refinement": {"sandbox", "shelf"},  # programs that a model wrote are run; the prompts are the chat model's
     "merging": {"shelf"},  # the command copies the tokenizer of a loaded model
     "shelf": {

@@ -4,6 +4,14 @@
 """
 
 from course_utils.pipelines.stacking import fold_numbers, oof_predictions
-from course_utils.pipelines.translation import CachedTranslator, Translator, apertium, load_translator
+from course_utils.pipelines.translation import CachedTranslator, Translator, apertium, bleu_difference, load_translator
 
-__all__ = ["CachedTranslator", "Translator", "apertium", "fold_numbers", "load_translator", "oof_predictions"]
+__all__ = [
+    "CachedTranslator",
+    "Translator",
+    "apertium",
+    "bleu_difference",
+    "fold_numbers",
+    "load_translator",
+    "oof_predictions",
+]
