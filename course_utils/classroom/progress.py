@@ -78,15 +78,15 @@ def record(name: str, status: str) -> str:
         return f"Your progress could not be kept in {path.name} ({type(error).__name__})."
 
 
-def notebooks(folder: Path | None = None) -> list[Path]:
-    """The course's notebooks in order, from `folder` (default: the course's own)."""
-    return sorted((folder or ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+def notebooks() -> list[Path]:
+    """The course's notebooks in order."""
+    return sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
-def course_exercises(folder: Path | None = None) -> dict[str, list[str]]:
+def course_exercises() -> dict[str, list[str]]:
     """The exercises of each notebook, from its check cells: {"00_start_here": ["start_here.average", ...]}."""
     found = {}
-    for path in notebooks(folder):
+    for path in notebooks():
         topic = path.stem[3:]
         # a student may have broken one
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -97,9 +97,9 @@ def course_exercises(folder: Path | None = None) -> dict[str, list[str]]:
     return found
 
 
-def latest_notebook(path: Path | None, folder: Path | None = None) -> Path:
+def latest_notebook(path: Path | None) -> Path:
     """The notebook of the last check in the file `path`; the first one if there is none."""
-    books, latest = notebooks(folder), read(path)[1] if path else ""
+    books, latest = notebooks(), read(path)[1] if path else ""
     return next((book for book in books if latest and book.stem[3:] == latest), books[0])
 
 

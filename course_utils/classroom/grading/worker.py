@@ -65,14 +65,14 @@ def prepare(path: str) -> Topic:
     return Topic(tasks, {cell.source.strip() for cell in cells if cell.source not in stubs}, names, {})
 
 
-def launch(work: Callable[[int], None], limits: dict, weak: bool) -> tuple[bytes, bool]:
+def launch(work: Callable[[int], None], limits: dict) -> tuple[bytes, bool]:
     """Fork, fence in, run `work(report)`; what was reported, and whether time ran out. Leaves no process behind."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             os.close(read)
-            _launched(write, work, limits, weak)
+            _launched(write, work, limits)
         except BaseException as error:
             os.write(write, _no_sandbox(error))
         finally:
@@ -88,10 +88,11 @@ def launch(work: Callable[[int], None], limits: dict, weak: bool) -> tuple[bytes
             break
         report += part
     os.close(read)
-    if weak:
-        _kill_group(child)
-    else:
-        os.kill(child, signal.SIGKILL)  # everything inside dies with it
+    kill = os.killpg if limits["weak"] else os.kill  # what is fenced in dies with its first process
+    try:
+        kill(child, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):  # not yet a group of its own
+        os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     if gone:
         sys.exit(1)
@@ -102,14 +103,7 @@ def _no_sandbox(error: BaseException) -> bytes:
     return json.dumps({"status": "ungraded", "text": f"no sandbox: {type(error).__name__}: {error}"}).encode()
 
 
-def _kill_group(leader: int) -> None:
-    try:
-        os.killpg(leader, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        os.kill(leader, signal.SIGKILL)
-
-
-def _launched(report: int, work: Callable[[int], None], limits: dict, weak: bool) -> NoReturn:
+def _launched(report: int, work: Callable[[int], None], limits: dict) -> NoReturn:
     """In the fork: nothing of the grader's stays open but the report."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -119,7 +113,7 @@ def _launched(report: int, work: Callable[[int], None], limits: dict, weak: bool
     os.dup2(report, 3)
     os.closerange(4, 4096)
     report = 3
-    if weak:
+    if limits["weak"]:
         os.chdir(limits["folder"])
         _limit(limits, limits["folder"])
         work(report)
@@ -191,14 +185,17 @@ def grade(job: dict, topics: dict[str, Topic]) -> dict:
         topics[job["course"]] = prepare(job["course"])
     topic = topics[job["course"]]
     task = topic.tasks[job["exercise"]]
-    limits = {key: job[key] for key in ("memory_mb", "weak", "folder")}
     seconds = job["seconds"] + judge.time_limit(task.name, job)
-    limits |= {"wall": seconds + 5, "cpu": int(seconds) + 2}
+    limits = {
+        "wall": seconds + 5,
+        "cpu": int(seconds) + 2,
+        **{key: job[key] for key in ("memory_mb", "weak", "folder")},
+    }
     if os.path.exists("/proc/self/statm"):
         limits["pages"] = Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]
 
     def launched(mode: str) -> tuple[bytes, bool]:
-        return launch(lambda fd: judge.judge(fd, task, job, topic.names, topic.shipped, mode), limits, job["weak"])
+        return launch(lambda fd: judge.judge(fd, task, job, topic.names, topic.shipped, mode), limits)
 
     if task.name not in topic.apart:
         # Here, so that each fork has what torch loads on first use.
