@@ -28,10 +28,8 @@ HERE = """() => {
 
 def _violations(page, context=None) -> list[str]:
     """What axe finds serious or critical, one line for each rule and place."""
-    options = {
-        "resultTypes": ["violations"],
-        "preload": False,
-    }  # preload fetches the style sheets again, which file:// forbids
+    # preload fetches the style sheets again, which file:// forbids
+    options = {"resultTypes": ["violations"], "preload": False}
     found = Axe().run(page, context=context, options=options).response["violations"]
     return [
         f"{rule['id']} ({rule['impact']}): {node['target']} {node['html'][:120]}"
@@ -53,10 +51,10 @@ def test_pages(open_page, name):
     assert _violations(open_page(f"site/{name}")) == []
 
 
-# all of them take two minutes more
-@pytest.mark.parametrize(
-    "name", ["01_interpolation", pytest.param("08_cascades_and_routing", marks=pytest.mark.slow_browser)]
-)
+LONG = pytest.param("08_cascades_and_routing", marks=pytest.mark.slow_browser)
+
+
+@pytest.mark.parametrize("name", ["01_interpolation", LONG])  # all of them take two minutes more
 def test_every_slide_of_a_deck(open_page, name):
     deck = open_page(f"slides/{name}")
     found, total = _violations(deck), deck.evaluate("Reveal.getTotalSlides()")

@@ -14,23 +14,13 @@ import json
 import os
 import time
 
+import editions
 import nbformat
 import numpy as np
 import psutil
 import pytest
 import torch
-from editions import (
-    NOTEBOOKS,
-    ROOT,
-    code_cells,
-    read,
-    solved_answers,
-    tags,
-    tasks,
-    topic_of,
-    under_the_name,
-    wrong_answers,
-)
+from editions import NOTEBOOKS, ROOT, code_cells, read, solved_answers, tags, tasks, topic_of
 
 from course_utils.classroom import grade
 from course_utils.classroom.grading import report
@@ -240,9 +230,11 @@ def test_where_the_check_shares_the_process_tampering_is_noticed(grader, tmp_pat
 )
 def test_a_wrong_answer_gets_the_hint_of_the_notebook_through_the_pipe(grader, tmp_path, name, label):
     path = BY_TOPIC[name.split(".")[0]]
-    wrong = next(wrong for wrong in wrong_answers(topic_of(path)) if wrong.exercise == name and wrong.label == label)
+    wrong = next(
+        wrong for wrong in editions.wrong_answers(topic_of(path)) if wrong.exercise == name and wrong.label == label
+    )
     task = next(task for task in tasks(read(path)) if task.name == name)
-    nb = in_place_of(task.stub, under_the_name(task.variable, wrong.code), path)
+    nb = in_place_of(task.stub, editions.under_the_name(task.variable, wrong.code), path)
     result = grader.grade(submit(tmp_path, nb, path.name), name)
     assert (result.mode, result.status) == ("apart", "wrong") and wrong.says in result.text
 

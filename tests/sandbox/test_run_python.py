@@ -83,9 +83,8 @@ def test_a_plain_program_and_one_with_an_error():
     assert run_python("print('sum', sum(map(int, input().split())))", stdin="1 2 3\n") == Ran("ok", "sum 6\n", "", "")
     ran = run_python("def half(x):\n    return x / 0\n\nprint('before')\nhalf(3)\n")
     assert (ran.status, ran.stdout, ran.message) == ("error", "before\n", "ZeroDivisionError: division by zero")
-    assert ran.stderr.startswith(
-        'Traceback (most recent call last):\n  File "/sandbox/program.py", line 5, in <module>\n    half(3)\n'
-    )  # the program's own
+    own = '  File "/sandbox/program.py", line 5, in <module>\n    half(3)\n'
+    assert ran.stderr.startswith(f"Traceback (most recent call last):\n{own}")
 
 
 @contained
@@ -135,10 +134,8 @@ def test_two_runs_do_not_see_each_other_and_print_the_same():
 
 @contained
 def test_several_at_once_do_not_share_their_limits():
-    code = (
-        "import threading, time\nfor i in range(4): threading.Thread(target=time.sleep, "
-        "args=(2,)).start()\nprint('all')"
-    )
+    start = "threading.Thread(target=time.sleep, args=(2,)).start()"
+    code = f"import threading, time\nfor i in range(4): {start}\nprint('all')"
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(lambda i: run_python(code, wall_seconds=60), range(4)))
     assert results == [Ran("ok", "all\n", "", "")] * 4
@@ -160,9 +157,10 @@ def in_c(call: str) -> str:
 
 CLONE = {"aarch64": 220}.get(os.uname().machine, 56) if hasattr(os, "uname") else 56
 SLEEPERS = "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(100,), daemon=True).start()"
-SCRIPT = (
-    "import os\nopen('run', 'w').write('#!' + os.sys.executable)\nos.chmod('run', 0o755)\nos.execv('./run', ['run'])"
-)
+SCRIPT = "open('run', 'w').write('#!' + os.sys.executable)\nos.chmod('run', 0o755)\nos.execv('./run', ['run'])"
+RAISED = "import resource as r\nr.setrlimit(r.RLIMIT_CPU, (1000, 1000))"
+BIG_FILES = "for i in range(99):\n    with open(f'{i}', 'wb') as f: f.write(b'x' * 1_000_000)"
+STUBBORN = "while True:\n    try:\n        while True: pass\n    except BaseException: pass"
 IGNORED = "import signal\nfor s in (1, 2, 15, signal.SIGXCPU): signal.signal(s, signal.SIG_IGN)\nwhile True: pass"
 SPAWNED = "[sys.executable, '-c', 'import time; time.sleep(1000)', 'runaway']"
 OUTSIDE, NOTHING = "outside its working directory", "nothing of the machine is there"
@@ -171,10 +169,7 @@ OUTSIDE, NOTHING = "outside its working directory", "nothing of the machine is t
 ESCAPES = {
     "timeout": {
         "infinite loop": ("while True: pass", "1 s of computing"),
-        "loop that catches all": (
-            "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
-            "computing",
-        ),
+        "loop that catches all": (STUBBORN, "computing"),
         "ignored signals": (IGNORED, "computing"),
         "sleep": ("import time; time.sleep(1000)", "stopped after 3 s"),
         "stubborn fork bomb": ("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass", "stopped after"),
@@ -182,10 +177,7 @@ ESCAPES = {
         "endless errors": ("import sys\nwhile True: print('x' * 10_000, file=sys.stderr)", "stopped"),
     },
     "error": {
-        "raised limits": (
-            "import resource as r\nr.setrlimit(r.RLIMIT_CPU, (1000, 1000))",
-            "not allowed to raise maximum limit",
-        ),
+        "raised limits": (RAISED, "not allowed to raise maximum limit"),
         "deep recursion": ("def f(): return f()\nf()", "RecursionError"),
         "import of the course": ("import course_utils", "No module named 'course_utils'"),
         "import of a package": ("import numpy", "No module named 'numpy'"),
@@ -197,10 +189,7 @@ ESCAPES = {
         "memory file": ("import os\nos.memfd_create('x')", "may not"),
         "shared memory": (in_c("shmget(0, 10**9, 0o1600)"), "may not"),
         "big file": ("with open('big', 'wb') as f:\n    while True: f.write(b'x' * 1_000_000)", "more than 16 MB"),
-        "many files": (
-            "for i in range(99):\n    with open(f'{i}', 'wb') as f: f.write(b'x' * 1_000_000)",
-            "more than 16 MB",
-        ),
+        "many files": (BIG_FILES, "more than 16 MB"),
         "many open files": ("x = [open('/dev/null') for i in range(1000)]", "too many files"),
         "write in the repository": (f"open({str(ROOT / 'escaped')!r}, 'w')", OUTSIDE),
         "write in /tmp": ("open('/tmp/escaped', 'w')", OUTSIDE),
@@ -219,7 +208,7 @@ ESCAPES = {
         "kill of the notebook": (f"import os\nos.kill({os.getpid()}, 9)", "it can see only its own"),
         "shell": ("import os\nos.execv('/bin/sh', ['sh', '-c', 'echo escaped'])", NOTHING),
         "shell of subprocess": ("import subprocess\nsubprocess.run('echo escaped', shell=True)", NOTHING),
-        "a script that it wrote": (SCRIPT, "may not"),
+        "a script that it wrote": (f"import os\n{SCRIPT}", "may not"),
         "mount": (in_c("mount(b'none', b'/sandbox', b'tmpfs', 0, None)"), "mounts"),
         "new user namespace": (in_c("unshare(0x10000000)"), "may not"),
         "clone into a namespace": (in_c(f"syscall({CLONE}, 0x10000011, 0, 0, 0, 0)"), "may not"),
@@ -344,10 +333,8 @@ def test_the_interrupted_notebook_leaves_no_program(monkeypatch):
 @contained
 def test_a_dead_notebook_leaves_no_program():
     """The process that called run_python is killed outright: the sandbox ends with it (asserted by the fixture)."""
-    code = (
-        "from course_utils.sandbox.run_python import run_python; run_python('import time; time.sleep(1000)', "
-        "wall_seconds=500)"
-    )
+    call = "run_python('import time; time.sleep(1000)', wall_seconds=500)"
+    code = f"from course_utils.sandbox.run_python import run_python; {call}"
     notebook = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     wait_for_program_of(notebook.pid)
     notebook.kill()
@@ -374,13 +361,8 @@ for code in ["import os; print(os.getuid())", "import os\\nwhile 1: os.fork()", 
     ran = run_python(code)
     print(ran.status, ran.stdout.strip(), ran.message[:40])
 """  # noqa: E501
-    done = subprocess.run(
-        [*"setpriv --reuid=4711 --regid=4711 --clear-groups /usr/bin/python3 -c".split(), code],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    command = [*"setpriv --reuid=4711 --regid=4711 --clear-groups /usr/bin/python3 -c".split(), code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
     if "unavailable" in done.stdout:
         pytest.skip(done.stdout)
     assert done.stdout.splitlines() == [
