@@ -195,8 +195,8 @@ def site(notebooks: dict[str, NotebookNode], folder: Path) -> dict[str, str]:
         found = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', page)
         rooms = "".join(f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in found)
         steps = [f'<a href="index.html">{COURSE}</a>']
-        steps += [f'<a rel="prev" href="{name}.html">← {titles[name]}</a>' for name in names[max(0, i - 1) : i]]
-        steps += [f'<a rel="next" href="{name}.html">{titles[name]} →</a>' for name in names[i + 1 : i + 2]]
+        steps += [f'<a rel="prev" href="{other}.html">← {titles[other]}</a>' for other in names[max(0, i - 1) : i]]
+        steps += [f'<a rel="next" href="{other}.html">{titles[other]} →</a>' for other in names[i + 1 : i + 2]]
         here = f'<nav aria-label="On this page"><ul>{rooms}</ul></nav>'
         top = f'<header><nav aria-label="Course">{steps[0]}</nav>{here}</header>'
         bottom = f'<footer><nav aria-label="Other notebooks">{" ".join(steps)}</nav></footer>'

@@ -160,6 +160,7 @@ def open_notebook(lab, end_kernels, browser):
 
         def opener(name: str, sent: list[str] | None = None, place: str = "lab/tree"):
             page = context.new_page()
+            page.set_default_timeout(60_000)
 
             def keep(frame: str | bytes) -> None:  # the protocol has binary frames with JSON inside
                 sent.append(frame if isinstance(frame, str) else frame.decode("utf-8", "replace"))
@@ -172,7 +173,7 @@ def open_notebook(lab, end_kernels, browser):
             page.on("websocket", websocket)
             page.goto(f"{url}{place}/notebooks/{name}?token={token}&reset")
             shown = "() => window.jupyterapp?.shell.currentWidget?.content?.widgets?.length > 0"
-            page.wait_for_function(shown, timeout=60_000)
+            page.wait_for_function(shown)
             page.evaluate(READY)
             return page
 

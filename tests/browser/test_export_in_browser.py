@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("playwright")
 
-from test_notebooks_in_browser import LAMBDA, STALLS, _latency, _move_by_keyboard_and_mouse, _picture, _wait_for_change
+from test_notebooks_in_browser import STALLS, _latency, _move_by_keyboard_and_mouse, _press, _sliders
 
 NAMES = ["01_interpolation", "07_mixture_of_experts"]
 TO_ITS_SLIDE = "input => { const at = Reveal.getIndices(input.closest('section')); Reveal.slide(at.h, at.v); }"
@@ -86,7 +86,7 @@ def test_the_site_is_live_from_index_to_slider(open_page, capsys):
     assert page.evaluate("document.activeElement.className") == "skip-link"
     page.get_by_role("link", name=re.compile("^01")).click()
     page.wait_for_selector("body.ready")
-    slider = page.locator(".vega-embed").get_by_role("slider", name=LAMBDA).last
+    slider = _sliders(page).last
     slider.scroll_into_view_if_needed()
     _move_by_keyboard_and_mouse(slider)
     assert _latency(slider, "site 01_interpolation", capsys) < STALLS
@@ -97,10 +97,7 @@ def test_the_site_is_live_from_index_to_slider(open_page, capsys):
     assert len(page.locator(".live-chart details[open] p").inner_text()) > 50
     page.get_by_role("link", name=re.compile("^02.*→")).click()
     page.wait_for_selector("body.ready")
-    slider = page.locator(".vega-embed").get_by_role("slider", name=LAMBDA).first
-    before = _picture(slider)
-    slider.press("ArrowRight")
-    _wait_for_change(slider, before)
+    _press(_sliders(page).first, "ArrowRight")
 
 
 def test_a_quiz_on_a_page_answers(open_page):
