@@ -38,7 +38,8 @@ QUICK = {"start_here": 4, "negative_evidence": 1, "mixture_of_experts": 1}  # ot
 BY_TOPIC = {topic_of(path): path for path in NOTEBOOKS}
 START = BY_TOPIC["start_here"]
 STUB = tasks(read(START))[0].stub
-RIGHT = "def average_distributions(log_p, log_q):\n    return torch.stack([log_p, log_q]).logsumexp(0) - math.log(2)\n"
+DEF = "def average_distributions(log_p, log_q):\n    "
+RIGHT = DEF + "return torch.stack([log_p, log_q]).logsumexp(0) - math.log(2)\n"
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def solved(path, only=None):
 
 def answered(code, before="", after=""):
     """00_start_here with `code` in its first exercise's cell, and a cell of the student's own above or below."""
-    nb = in_place_of(STUB, code, START)
+    nb = in_place_of(STUB, code, read(START))
     place = next(i for i, cell in enumerate(nb.cells) if cell.source == code)
     if after:
         nb.cells.insert(place + 2, nbformat.v4.new_code_cell(after))
@@ -69,9 +70,9 @@ def answered(code, before="", after=""):
     return nb
 
 
-def in_place_of(stub, code, path):
-    """The notebook with `code` in the cell that holds `stub`."""
-    nb = copy.deepcopy(read(path))
+def in_place_of(stub, code, nb):
+    """A copy of the notebook with `code` in the cell that holds `stub`."""
+    nb = copy.deepcopy(nb)
     next(cell for cell in nb.cells if cell.source == stub).source = code
     return nb
 
@@ -115,7 +116,6 @@ def test_of_every_notebook_the_exercises_are_known_and_only_few_cells_are_run(pa
         assert all("setup" in cell.tags or cell is answer for cell in run), [cell.source for cell in run]
 
 
-DEF = "def average_distributions(log_p, log_q):\n    "
 HELPERS = """%matplotlib inline
 !echo hello
 import math as m
@@ -143,7 +143,7 @@ def test_an_answer_is_graded_and_told_what_is_wrong(grader, tmp_path, what):
     result = first_result(grader, tmp_path, answered(code, **others))
     told = "\n".join([result.text, *result.notes])
     assert result.status == status and all(word in told for word in words), result
-    assert result.total == 5 and result.full == (status == "passed")
+    assert result.total == 5 and (result.passed == 5) == (status == "passed")
 
 
 # --- hostile ----------------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_a_wrong_answer_gets_the_hint_of_the_notebook_through_the_pipe(grader, t
         wrong for wrong in editions.wrong_answers(topic_of(path)) if wrong.exercise == name and wrong.label == label
     )
     task = next(task for task in tasks(read(path)) if task.name == name)
-    nb = in_place_of(task.stub, editions.under_the_name(task.variable, wrong.code), path)
+    nb = in_place_of(task.stub, editions.under_the_name(task.variable, wrong.code), read(path))
     result = grader.grade(submit(tmp_path, nb, path.name), name)
     assert (result.mode, result.status) == ("apart", "wrong") and wrong.says in result.text
 
