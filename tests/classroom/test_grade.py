@@ -12,6 +12,8 @@ import csv
 import io
 import json
 import os
+import subprocess
+import sys
 import time
 
 import editions
@@ -429,6 +431,24 @@ def test_without_the_sandbox_nothing_is_graded_unless_asked(tmp_path, monkeypatc
     monkeypatch.setattr(run_python, "unavailable", lambda: "the sandbox needs Linux, so the code was not run")
     assert grade.main([str(tmp_path), "-o", str(tmp_path / "g.csv")]) == 2
     assert "--weak" in capsys.readouterr().err and not (tmp_path / "g.csv").exists()
+
+
+@contained
+def test_a_fence_that_cannot_be_had_is_not_held_against_the_student():
+    code = """import os
+from course_utils.classroom.grading import worker
+for part in ("isolate", "enter_root", "filter_calls"):
+    whole = getattr(worker.jail, part)
+    setattr(worker.jail, part, None)
+    limits = {"wall": 60, "weak": False, "memory_mb": 512, "cpu": 60}
+    print(worker.launch(lambda fd: os.write(fd, b"it was run"), limits)[0].decode(), flush=True)
+    setattr(worker.jail, part, whole)"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    ) as process:
+        verdicts = [json.loads(process.stdout.readline()) for _ in range(3)]
+    assert {verdict["status"] for verdict in verdicts} == {"ungraded"}
+    assert all("no sandbox: TypeError" in verdict["text"] for verdict in verdicts), verdicts
 
 
 @contained

@@ -39,6 +39,7 @@ __all__ = ["main"]
 
 ROOT = Path(__file__).resolve().parents[3]
 DISK_MB, PROCESSES = 16, 8
+REPORT = 3  # the descriptor of the verdict in all that is forked
 
 
 @dataclass
@@ -66,15 +67,15 @@ def prepare(path: str) -> Topic:
 
 
 def launch(work: Callable[[int], None], limits: dict) -> tuple[bytes, bool]:
-    """Fork, fence in, run `work(report)`; what was reported, and whether time ran out. Leaves no process behind."""
+    """Fork, fence in, run `work(REPORT)`; what was reported, and whether time ran out. Leaves no process behind."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            os.close(read)
-            _launched(write, work, limits)
+            os.dup2(write, REPORT)
+            _launched(work, limits)
         except BaseException as error:
-            os.write(write, _no_sandbox(error))
+            os.write(REPORT, _no_sandbox(error))
         finally:
             os._exit(1)
     os.close(write)
@@ -103,28 +104,26 @@ def _no_sandbox(error: BaseException) -> bytes:
     return json.dumps({"status": "ungraded", "text": f"no sandbox: {type(error).__name__}: {error}"}).encode()
 
 
-def _launched(report: int, work: Callable[[int], None], limits: dict) -> NoReturn:
+def _launched(work: Callable[[int], None], limits: dict) -> NoReturn:
     """In the fork: nothing of the grader's stays open but the report."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    os.dup2(report, 3)
-    os.closerange(4, 4096)
-    report = 3
+    os.closerange(REPORT + 1, 4096)
     if limits["weak"]:
         os.chdir(limits["folder"])
         _limit(limits, limits["folder"])
-        work(report)
+        work(REPORT)
         os._exit(0)
     jail.call("prctl", jail.PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     job = {"disk_mb": DISK_MB, "code": "", "stdin": ""}
     machine, was_root, proc = jail.isolate("/sys", os.path.realpath(sys.executable), job, also=packages())
     child = os.fork()
     if child == 0:
-        _first(report, work, limits, machine, was_root, proc)
-    os.close(report)
+        _first(work, limits, machine, was_root, proc)
+    os.close(REPORT)
     os.waitpid(child, 0)
     os._exit(0)
 
@@ -135,7 +134,7 @@ def packages() -> list[str]:
     return [path for path in [*wanted, str(ROOT / "course_utils"), str(ROOT / "data")] if os.path.isdir(path)]
 
 
-def _first(report: int, work: Callable[[int], None], limits: dict, machine: str, was_root: bool, proc: int) -> NoReturn:
+def _first(work: Callable[[int], None], limits: dict, machine: str, was_root: bool, proc: int) -> NoReturn:
     """Process 1 inside the new root: gives up every privilege and waits for the judge; everything ends with it."""
     try:
         jail.enter_root("/sys", machine)
@@ -145,14 +144,14 @@ def _first(report: int, work: Callable[[int], None], limits: dict, machine: str,
         if child == 0:
             _limit(limits, jail.WORK)
             jail.filter_calls(machine)
-            work(report)
+            work(REPORT)
             os._exit(0)
-        os.close(report)
+        os.close(REPORT)
         while os.wait()[0] != child:
             pass
         os._exit(0)
     except BaseException as error:
-        os.write(report, _no_sandbox(error))
+        os.write(REPORT, _no_sandbox(error))
         os._exit(1)
 
 
