@@ -47,9 +47,8 @@ def student_files(root: Path = ROOT) -> list[str]:
     """The tracked files that a student gets, sorted. Raises ValueError: no git checkout, or a file is missing."""
     listed = _tracked(root)
     if listed is None:
-        raise ValueError(
-            f"{root} is not a git checkout: a hand-out is made of the tracked files, so clone the repository"
-        )
+        why = "a hand-out is made of the tracked files, so clone the repository"
+        raise ValueError(f"{root} is not a git checkout: {why}")
     names = sorted(name for name in listed if not name.startswith(INSTRUCTORS))
     missing = [name for name in names if not (root / name).is_file()]
     if missing:

@@ -18,25 +18,10 @@ from course_utils.classroom import handout
 from course_utils.exercises import start_here  # noqa: F401 (registered before a test of the engine swaps the registry)
 from course_utils.exercises.engine import checker as engine
 
-STUDENTS = {
-    *("README.md", "LICENSE", "Makefile", "environment.yml", "pyproject.toml", "requirements.lock", "start.py"),
-    *(
-        "course_utils/moe/gating.py",
-        "course_utils/exercises/engine/checker.py",
-        "data/README.md",
-        "data/verses.parquet",
-    ),
-}
-
-
-# of the small repository
-KEPT = [
-    "README.md",
-    "course_utils/exercises/engine/checker.py",
-    "course_utils/explore/grid.py",
-    "notebooks/01_x.ipynb",
-    "run",
-]
+STUDENTS = """README.md LICENSE Makefile environment.yml pyproject.toml requirements.lock start.py data/README.md
+    data/verses.parquet course_utils/moe/gating.py course_utils/exercises/engine/checker.py""".split()
+NOTEBOOK = "notebooks/01_x.ipynb"  # of the small repository
+MODULES = ["course_utils/exercises/engine/checker.py", "course_utils/explore/grid.py"]
 
 
 def git(folder, *words):
@@ -52,8 +37,8 @@ def repository(tmp_path):
     cell = nbformat.v4.new_code_cell("1", outputs=[output], execution_count=3, metadata=marks)
     text, widgets = nbformat.v4.new_markdown_cell("Text é"), {"widgets": {"state": "SECRET"}}
     nb = nbformat.v4.new_notebook(cells=[cell, text], metadata=widgets)
-    empty = ("tests/test_x.py", "course_utils/classroom/grade.py", "conftest.py", *KEPT[1:3])
-    files = dict.fromkeys(empty, "") | {"README.md": "hello", "run": "#!/bin/sh", KEPT[3]: nbformat.writes(nb)}
+    empty = ("tests/test_x.py", "course_utils/classroom/grade.py", "conftest.py", *MODULES)
+    files = dict.fromkeys(empty, "") | {"README.md": "hello", "run": "#!/bin/sh", NOTEBOOK: nbformat.writes(nb)}
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text, encoding="utf-8")
@@ -74,7 +59,7 @@ def test_outputs_tests_and_untracked_files_stay_behind(repository, tmp_path):
     names = handout.handout(out, repository)
     found = contents(out)
     assert list(found) == [f"many-models/{name}" for name in names]
-    assert names == KEPT
+    assert names == ["README.md", *MODULES, NOTEBOOK, "run"]
     assert "SECRET" not in gzip.decompress(out.read_bytes()).decode("utf-8", "replace")
     nb = nbformat.reads(found["many-models/notebooks/01_x.ipynb"][1].decode(), as_version=4)
     nbformat.validate(nb)
@@ -123,7 +108,7 @@ def test_bad_input_gives_one_clear_line(repository, tmp_path):
 def test_the_courses_hand_out_works(tmp_path, monkeypatch):
     """All but the data, for the time's sake: the names of the data are checked, not their bytes."""
     names = handout.student_files()
-    assert STUDENTS <= set(names)
+    assert set(STUDENTS) <= set(names)
     others = ("tests/", ".ci", ".github", "requirements-test", "course_utils/classroom/grad")
     assert not [name for name in names if name.startswith(others)]
     small = [name for name in names if not name.startswith("data/")]
