@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+SMALL = {"hidden": 32, "inner": 48, "layers": 4, "vocabulary": 80, "tied": False}
+
 
 def llama_shapes(hidden: int, inner: int, layers: int, vocabulary: int, tied: bool) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a LlamaForCausalLM with as many key heads as query heads."""
@@ -27,61 +29,42 @@ def save_llama(folder: Path, state: dict[str, Tensor], *, heads: int = 4, tied: 
     """Write a state dict and the config.json that fits it."""
     folder.mkdir(parents=True)
     hidden = state["model.norm.weight"].numel()
-    config = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+    counts = {
         "hidden_size": hidden,
-        "num_attention_heads": heads,
-        "num_key_value_heads": heads,
         "head_dim": hidden // heads,
         "intermediate_size": len(state["model.layers.0.mlp.up_proj.weight"]),
         "num_hidden_layers": sum(name.endswith("input_layernorm.weight") for name in state),
-        "hidden_act": "silu",
         "vocab_size": len(state["model.embed_tokens.weight"]),
-        "max_position_embeddings": 64,
-        "rms_norm_eps": 1e-6,
-        "tie_word_embeddings": tied,
-        "bos_token_id": 0,
-        "eos_token_id": 1,
-        "dtype": str(state["model.norm.weight"].dtype).removeprefix("torch."),
+        **dict.fromkeys(("num_attention_heads", "num_key_value_heads"), heads),
+        **{"max_position_embeddings": 64, "bos_token_id": 0, "eos_token_id": 1, "rms_norm_eps": 1e-6},
     }
+    dtype = str(state["model.norm.weight"].dtype).removeprefix("torch.")
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu"}
+    config |= counts | {"tie_word_embeddings": tied, "dtype": dtype}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    names = sorted(state)
-    files = [names[i::shards] for i in range(shards)]
     if shards == 1:
         save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
         return folder
-    weight_map = {}
-    for i, part in enumerate(files, 1):
-        file = f"model-{i:05d}-of-{shards:05d}.safetensors"
+    names, weight_map = sorted(state), {}
+    for i in range(shards):
+        part, file = names[i::shards], f"model-{i + 1:05d}-of-{shards:05d}.safetensors"
         save_file({name: state[name] for name in part}, folder / file, metadata={"format": "pt"})
         weight_map |= dict.fromkeys(part, file)
-    (folder / "model.safetensors.index.json").write_text(
-        json.dumps({"metadata": {}, "weight_map": weight_map}), encoding="utf-8"
-    )
+    index = json.dumps({"metadata": {}, "weight_map": weight_map})
+    (folder / "model.safetensors.index.json").write_text(index, encoding="utf-8")
     return folder
 
 
-def random_state(
-    seed: int,
-    dtype: torch.dtype = torch.float32,
-    hidden: int = 32,
-    inner: int = 48,
-    layers: int = 4,
-    vocabulary: int = 80,
-    tied: bool = False,
-) -> dict[str, Tensor]:
-    """Normal numbers with the spread of a fresh model; norms near 1."""
+def random_state(seed: int, dtype: torch.dtype = torch.float32, **shape: int) -> dict[str, Tensor]:
+    """Normal numbers with the spread of a fresh model; norms near 1. shape: what differs from SMALL."""
     generator = torch.Generator().manual_seed(seed)
     return {
         name: (torch.randn(shape, generator=generator) * 0.02 + float("norm" in name)).to(dtype)
-        for name, shape in llama_shapes(hidden, inner, layers, vocabulary, tied).items()
+        for name, shape in llama_shapes(**(SMALL | shape)).items()
     }
 
 
-def fine_tuned(
-    base: dict[str, Tensor], seed: int, spread: float = 0.005, dtype: torch.dtype | None = None
-) -> dict[str, Tensor]:
+def fine_tuned(base: dict[str, Tensor], seed: int, spread: float = 0.005, dtype: torch.dtype | None = None) -> dict:
     """The base plus a task vector of normal numbers."""
     generator = torch.Generator().manual_seed(seed)
     return {
@@ -92,8 +75,5 @@ def fine_tuned(
 
 def load(folder: Path | str) -> dict[str, Tensor]:
     """Every tensor of a model folder."""
-    return {
-        name: tensor
-        for file in sorted(Path(folder).glob("model*.safetensors"))
-        for name, tensor in load_file(file).items()
-    }
+    files = sorted(Path(folder).glob("model*.safetensors"))
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}

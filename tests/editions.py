@@ -41,11 +41,8 @@ def code_cells(nb: NotebookNode) -> list[NotebookNode]:
 
 def calls(source: str, function: str) -> list[ast.Call]:
     """The calls of `function(...)` in a cell."""
-    return [
-        node
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == function
-    ]
+    found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [call for call in found if isinstance(call.func, ast.Name) and call.func.id == function]
 
 
 def defined_names(source: str) -> list[str]:
@@ -104,9 +101,8 @@ def run_cells(nb: NotebookNode, sources: list[str], folder: Path, timeout: int =
     """
     setup = [cell.source for cell in code_cells(nb) if "setup" in tags(cell)]
     mini = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in [*setup, *sources]])
-    NotebookClient(
-        mini, timeout=timeout, kernel_name="python3", allow_errors=True, resources={"metadata": {"path": str(folder)}}
-    ).execute()
+    place = {"metadata": {"path": str(folder)}}
+    NotebookClient(mini, timeout=timeout, kernel_name="python3", allow_errors=True, resources=place).execute()
     texts = [_text(cell) for cell in mini.cells]
     for source, text in zip(setup, texts, strict=False):
         if "Error:" in text:

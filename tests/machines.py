@@ -17,19 +17,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+VARIABLES = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE")
 MACHINES = {
-    "no-avx": {
-        "ATEN_CPU_CAPABILITY": "default",
-        "MKL_CBWR": "COMPATIBLE",
-        "ONEDNN_MAX_CPU_ISA": "SSE41",
-        "OPENBLAS_CORETYPE": "Nehalem",
-    },
-    "avx2": {
-        "ATEN_CPU_CAPABILITY": "avx2",
-        "MKL_CBWR": "AVX2",
-        "ONEDNN_MAX_CPU_ISA": "AVX2",
-        "OPENBLAS_CORETYPE": "Haswell",
-    },
+    "no-avx": dict(zip(VARIABLES, ("default", "COMPATIBLE", "SSE41", "Nehalem"))),
+    "avx2": dict(zip(VARIABLES, ("avx2", "AVX2", "AVX2", "Haswell"))),
     "this": {},
 }
 
@@ -40,17 +31,15 @@ def run(machine: str, threads: int, notebooks: list[str]) -> tuple[int, str]:
     count = {"OMP_NUM_THREADS": str(threads), "MANY_MODELS_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
     workers = "auto" if threads == 1 else "0"
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", "-n", workers, *notebooks]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, **MACHINES[machine], **count}, stdout=-1, stderr=-2, encoding="utf-8"
-    )
+    environment = {**os.environ, **MACHINES[machine], **count}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=-1, stderr=-2, encoding="utf-8")
     return done.returncode, done.stdout
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--machine", action="append", choices=MACHINES, help="may be given twice; default: no-avx and avx2"
-    )
+    twice = "may be given twice; default: no-avx and avx2"
+    parser.add_argument("--machine", action="append", choices=MACHINES, help=twice)
     parser.add_argument("--threads", action="append", type=int, help="may be given twice; default: 1 and 2")
     parser.add_argument("notebooks", nargs="*", default=["notebooks"])
     given = parser.parse_args()

@@ -74,21 +74,16 @@ def saved(notebook: str, beginning: str) -> str:
 
 def test_notebooks_go_on_with_what_was_recorded(found):
     """It is said, and it is what the notebook shows where it runs."""
-    sandbox = "the sandbox needs Linux, so the code was not run. Recorded on Linux:\n" + saved(
-        "11_self_refine.ipynb", "outcomes = "
+    outcomes, programs, repair = (
+        saved("11_self_refine.ipynb", b) for b in ("outcomes = ", "programs = ", "row = programs")
     )
-    repair = saved("11_self_refine.ipynb", "row = programs").replace(
-        "here: True", "here: no sandbox, all this is recorded"
-    )
-    assert found["11"] == sandbox + saved("11_self_refine.ipynb", "programs = ") + repair + "contained: True\n"
+    said = "the sandbox needs Linux, so the code was not run. Recorded on Linux:\n"
+    repair = repair.replace("here: True", "here: no sandbox, all this is recorded")
+    assert found["11"] == said + outcomes + programs + repair + "contained: True\n"
     first, processes = found["07"].split("\n", 1)
     assert first.endswith("Recorded on Linux:") and processes == saved("07_mixture_of_experts.ipynb", "with tempfile")
 
 
-def test_models_are_merged(found):
+def test_models_are_merged_and_triton_is_not_missed(found):
     assert found["04"] == saved("04_task_vectors_and_merging.ipynb", "from course_utils.merging.command import")
-    assert found["alive"] == [True, False]
-
-
-def test_triton_is_not_missed(found):
-    assert found["backend"] == "torch"
+    assert found["alive"] == [True, False] and found["backend"] == "torch"

@@ -56,13 +56,11 @@ def test_four_exercises_with_mistakes_that_are_named(tree):
 
 
 def test_its_wrong_answers_and_its_quiz(tree):
-    import wrong_answers
+    import wrong_answers  # noqa: F401 (the file imports from this package)
 
-    spec = importlib.util.spec_from_file_location(
-        "wrong_answers.bagging", tree / "tests/exercises/wrong_answers/bagging.py"
-    )
+    file = tree / "tests/exercises/wrong_answers/bagging.py"
+    spec = importlib.util.spec_from_file_location("wrong_answers.bagging", file)
     module = importlib.util.module_from_spec(spec)
-    assert wrong_answers
     spec.loader.exec_module(module)
     for wrong in module.WRONG:
         space: dict = {}
@@ -75,9 +73,8 @@ def test_the_skeleton_is_a_notebook_that_runs(tree, capsys):
     subprocess.run([sys.executable, "skeleton.py"], cwd=tree, check=True)
     nb = nbformat.read(tree / "notebooks/12_bagging.ipynb", as_version=4)
     assert style_problems(nb) == []
-    assert [task.name.split(".")[1] for task in tasks(nb)] == list(
-        importlib.import_module("course_utils.exercises.bagging").ORDER
-    )
+    order = importlib.import_module("course_utils.exercises.bagging").ORDER
+    assert tuple(task.name.split(".")[1] for task in tasks(nb)) == order
     space: dict = {}
     for cell in code_cells(nb):
         exec(cell.source, space)

@@ -77,9 +77,8 @@ def test_gradient_is_the_closed_form_and_keeps_its_size():
         sizes.append(gradient.norm().item())
     assert max(sizes) < 1.3 * min(sizes)  # without T^2 they would differ by a factor of 64
     limit = (STUDENT - STUDENT.mean(-1, keepdim=True)) - (TEACHERS - TEACHERS.mean(-1, keepdim=True)).mean(0)
-    assert torch.allclose(
-        gradient, limit / 60, atol=2e-2
-    )  # T -> infinity: the logits are matched, (z_s - mean z_t) / (B C)
+    # T -> infinity: the logits are matched, (z_s - mean z_t) / (B C)
+    assert torch.allclose(gradient, limit / 60, atol=2e-2)
 
 
 @pytest.mark.parametrize(

@@ -9,22 +9,11 @@ import re
 import subprocess
 import sys
 
+import editions
 import nbformat
 import pytest
 import test_exercises
-from editions import (
-    NOTEBOOKS,
-    ROOT,
-    Task,
-    defined_names,
-    read,
-    run_edition,
-    solved_answers,
-    tasks,
-    topic_of,
-    under_the_name,
-    wrong_answers,
-)
+from editions import NOTEBOOKS, ROOT, Task, defined_names, read, run_edition, solved_answers, tasks, topic_of
 from ipykernel.ipkernel import IPythonKernel
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from notebook_rules import saved_problems
@@ -52,10 +41,8 @@ def display(**data):
 
 
 def chart(value, title="mixture", text="chart"):
-    return new_output(
-        "display_data",
-        data={CHART: {"description": "d", "title": title, "data": [{"x": 1, "y": value}]}, "text/plain": text},
-    )
+    spec = {"description": "d", "title": title, "data": [{"x": 1, "y": value}]}
+    return new_output("display_data", data={CHART: spec, "text/plain": text})
 
 
 def show_chart(value, title="mixture", x=1):
@@ -69,6 +56,7 @@ def with_picture(output):
 
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+SHOW_PIXEL = f"display({{'image/png': '{PIXEL}', 'text/plain': 'p'}}, raw=True)"
 CELLS = [  # what the cell does, its source, its saved outputs, does nbval accept it?
     ("same text", "print('a')", [stream("a\n")], True),
     ("other text", "print('b')", [stream("a\n")], False),
@@ -118,12 +106,7 @@ CELLS = [  # what the cell does, its source, its saved outputs, does nbval accep
     ("chart, other title", show_chart(0.5, title="member"), [chart(0.5)], False),
     ("chart, other text", show_chart(0.5), [chart(0.5, text="graph")], False),
     ("chart gone", "display({'text/plain': 'chart'}, raw=True)", [chart(0.5)], False),
-    (
-        "picture, other pixels",
-        f"display({{'image/png': '{PIXEL}', 'text/plain': 'p'}}, raw=True)",
-        [display(image_png=PIXEL.replace("Wj", "Wk"), text_plain="p")],
-        True,
-    ),
+    ("picture, other pixels", SHOW_PIXEL, [display(image_png=PIXEL.replace("Wj", "Wk"), text_plain="p")], True),
     ("picture gone", "display({'text/plain': 'p'}, raw=True)", [display(image_png=PIXEL, text_plain="p")], False),
 ]
 
@@ -131,29 +114,20 @@ CELLS = [  # what the cell does, its source, its saved outputs, does nbval accep
 @pytest.fixture(scope="module")
 def nbval_outcomes(tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("nbval")
-    cells = [
-        new_code_cell(
-            source,
-            outputs=outputs or [],
-            execution_count=None if outputs is None else number,
-            metadata={"tags": re.findall("# (estimate|sampled)$", source)},
-        )
-        for number, (_, source, outputs, _) in enumerate(CELLS, start=1)
-    ]
-    nbformat.write(
-        new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}}),
-        folder / "toy.ipynb",
-    )
+    cells = [new_code_cell(source, outputs=outputs or []) for _, source, outputs, _ in CELLS]
+    for number, (cell, (_, source, outputs, _)) in enumerate(zip(cells, CELLS), start=1):
+        cell.execution_count = None if outputs is None else number
+        cell.metadata["tags"] = re.findall("# (estimate|sampled)$", source)
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / "toy.ipynb")
     (folder / "conftest.py").write_text((ROOT / "conftest.py").read_text(encoding="utf-8"), encoding="utf-8")
     (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
     sanitize = f"--nbval-sanitize-with={ROOT / 'tests' / 'nbval_sanitize.cfg'}"
     options = ["-c", "pytest.ini", "--rootdir", ".", "-rA", "--tb=no", "-p", "no:cacheprovider", "--color=no"]
     command = [sys.executable, "-m", "pytest", *options, "--nbval", sanitize, "toy.ipynb"]
     said = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300).stdout
-    found = {
-        int(number): word
-        for word, number in re.findall(r"^(PASSED|FAILED|ERROR) \S*::Cell (\d+)", said, flags=re.MULTILINE)
-    }
+    words = re.findall(r"^(PASSED|FAILED|ERROR) \S*::Cell (\d+)", said, flags=re.MULTILINE)
+    found = {int(number): word for word, number in words}
     assert len(found) == len(CELLS), said
     return {label: found[number] for number, (label, *_) in enumerate(CELLS)}
 
@@ -168,17 +142,12 @@ def test_nbval_judges(nbval_outcomes, label, accepted):
 
 
 def saved(*outputs, source="f()", execution_count=1, tags=(), language=IPythonKernel.language_info):
-    return new_notebook(
-        cells=[
-            new_code_cell(source, outputs=list(outputs), execution_count=execution_count, metadata={"tags": list(tags)})
-        ],
-        metadata={"language_info": language},
-    )
+    settings = {"execution_count": execution_count, "metadata": {"tags": list(tags)}}
+    cell = new_code_cell(source, outputs=list(outputs), **settings)
+    return new_notebook(cells=[cell], metadata={"language_info": language})
 
 
-def with_picture(output):
-    output.data["image/png"] = PIXEL
-    return output
+FAILED = new_output("error", ename="ValueError", evalue="no", traceback=[])
 
 
 @pytest.mark.parametrize(
@@ -187,10 +156,8 @@ def with_picture(output):
         saved(),
         saved(stream("3.5 nats a token\n")),
         saved(with_picture(chart(1.0))),
-        saved(display(text_plain="p", image_png=PIXEL)),
         saved(source="", execution_count=None),
-        saved(new_output("display_data", data={"image/png": PIXEL}, metadata={"image/png": {"alt": "two bars"}})),
-        saved(new_output("error", ename="ValueError", evalue="no", traceback=[]), tags=["raises-exception"]),
+        saved(FAILED, tags=["raises-exception"]),
     ],
 )
 def test_saved_rules_accept(nb):
@@ -205,20 +172,11 @@ def test_saved_rules_accept(nb):
         (saved(stream("UserWarning: old", "stderr")), "shows a warning"),
         (saved(stream("wrote /home/ann/x\n")), "a path of this machine"),
         (saved(display(text_plain="/tmp/cell.py")), "a path of this machine"),
-        (saved(new_output("error", ename="ValueError", evalue="no", traceback=[])), "ends with an error"),
+        (saved(FAILED), "ends with an error"),
         (saved(source="f()  # NBVAL_IGNORE_OUTPUT"), "kept from the comparison"),
         (saved(tags=["nbval-skip"]), "kept from the comparison"),
         (saved(chart(1.0)), "chart without a picture"),
         (saved(language={"name": "python"}), "language_info lacks codemirror_mode, file_extension"),
-        (
-            saved(new_output("display_data", data={CHART: {"mark": "bar"}, "text/plain": "chart"})),
-            "chart without a description",
-        ),
-        (
-            saved(display(text_plain="<Figure size 640x480 with 1 Axes>", image_png=PIXEL)),
-            "picture without alternative text",
-        ),
-        (saved(display(image_png=PIXEL)), "picture without alternative text"),
     ],
 )
 def test_saved_rules_notice(nb, complaint):
@@ -231,24 +189,21 @@ STUBS = {"average": "average_distributions(log_p, log_q)", "perplexity": "perple
 
 
 def toy(setup="import torch\nfrom course_utils.exercises import check", stubs=STUBS) -> nbformat.NotebookNode:
-    cells = [
-        new_markdown_cell("# Toy"),
-        new_code_cell(setup, metadata={"tags": ["setup"]}),
-        new_code_cell("raise SystemError('not in editions 2, 3')"),
-    ]
+    def code(source, *tags):
+        return new_code_cell(source, metadata={"tags": list(tags)})
+
+    cells = [new_markdown_cell("# Toy"), code(setup, "setup"), code("raise SystemError('not in editions 2, 3')")]
     for name, signature in stubs.items():
         cells += [
-            new_code_cell(
-                f'def {signature}:\n    """Formula."""\n    raise NotImplementedError', metadata={"tags": ["exercise"]}
-            ),
+            code(f'def {signature}:\n    """Formula."""\n    raise NotImplementedError', "exercise"),
             new_markdown_cell("Text between."),
-            new_code_cell(f'check("start_here.{name}", {signature.split("(")[0]})', metadata={"tags": ["check"]}),
+            code(f'check("start_here.{name}", {signature.split("(")[0]})', "check"),
         ]
     return new_notebook(cells=cells)
 
 
 def toy_wrongs() -> list[WrongAnswer]:
-    return [wrong for wrong in wrong_answers("start_here") if wrong.exercise.split(".")[1] in STUBS]
+    return [wrong for wrong in editions.wrong_answers("start_here") if wrong.exercise.split(".")[1] in STUBS]
 
 
 def check_solved(nb, folder):
@@ -281,15 +236,14 @@ def test_edition_3_fails_on_a_right_answer_and_on_another_hint(tmp_path):
     with pytest.raises(AssertionError, match='"right" was not rejected'):
         check_wrong(toy(), [WrongAnswer("start_here.perplexity", "right", RIGHT, "no such hint")], tmp_path)
     with pytest.raises(AssertionError, match="should be told"):
-        check_wrong(
-            toy(), [WrongAnswer("start_here.perplexity", "sign", RIGHT.replace("-", ""), "no such hint")], tmp_path
-        )
+        sign = RIGHT.replace("-", "")
+        check_wrong(toy(), [WrongAnswer("start_here.perplexity", "sign", sign, "no such hint")], tmp_path)
 
 
 def test_a_wrong_answer_gets_the_notebooks_name():
     code = "def helper(x):\n    return x\n\ndef mix(p, q):\n    return p"
-    assert under_the_name("mix", code) == code
-    assert under_the_name("my_mix", code) == code + "\n\nmy_mix = mix"
+    assert editions.under_the_name("mix", code) == code
+    assert editions.under_the_name("my_mix", code) == code + "\n\nmy_mix = mix"
 
 
 def test_edition_3_fails_on_a_stub_that_is_no_stub():
@@ -318,8 +272,8 @@ def test_the_solution_takes_the_notebooks_name():
         (lambda cells: cells[5].update(source="1 + 1"), "should hold one call check"),
         (lambda cells: cells[5].update(source='check("start_here.average")'), "should hold one call check"),
         (
-            lambda cells: cells[5].update(source='check("start_here.average", other)'),
-            "the name that the cell before it defines",
+            lambda cells: cells[5].update(source='check("start_here.average", x)'),
+            "name that the cell before it defines",
         ),
         (lambda cells: cells.insert(4, new_code_cell("x = 1")), 'not followed by a code cell tagged "check"'),
     ],

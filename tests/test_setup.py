@@ -1,5 +1,6 @@
 """What the two commands rely on: one dependency list, an environment and a lock that follow it, no stray files."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -62,9 +63,8 @@ def test_the_locks_hold_for_every_system_and_leave_the_build_of_torch_open():
 
 
 def test_the_packages_that_the_course_is_made_of():
-    assert CARD <= {
-        Requirement(line).name for line in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
-    }
+    lines = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
+    assert CARD <= {Requirement(line).name for line in lines}
     assert PROJECT["requires-python"] == ">=3.11"
 
 
@@ -80,20 +80,13 @@ def test_conda_environment_installs_the_same_pins():
 @pytest.mark.parametrize("kind", ["editable", "wheel"])
 def test_an_installation_settles_the_question_about_news(tmp_path, kind):
     """However JupyterLab is started later: its defaults lie where it looks for them, under a name of ours alone."""
-    for name in (
-        "pyproject.toml",
-        "setup.py",
-        "README.md",
-        "LICENSE",
-        "course_utils/__init__.py",
-        "course_utils/static/settings",
-    ):
+    files = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "course_utils/__init__.py")
+    for name in (*files, "course_utils/static/settings"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
     build = f"import setuptools.build_meta as b; print(b.build_{kind}('out'))"
-    said = subprocess.run(
-        [sys.executable, "-c", build], cwd=tmp_path, capture_output=True, text=True, check=True
-    ).stdout
+    command = [sys.executable, "-c", build]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     with zipfile.ZipFile(tmp_path / "out" / said.split()[-1]) as made:
         [place] = [name for name in made.namelist() if "/data/share/" in name]
         assert place.endswith(".data/data/share/jupyter/lab/settings/overrides.d/many_models.json")
@@ -104,16 +97,9 @@ def test_repo2docker_would_build_from_the_conda_environment():
     """Its own rules (repo2docker 2026.4: app.py, buildpacks/conda, utils.is_local_pip_requirement), restated: it takes
     the first build pack that finds its file, looks into binder/ or .binder/ alone if there is one, reads the Python
     version with this pattern, and copies the repository before it installs only if a pip line names a local path."""
-    before_conda = [
-        "Dockerfile",
-        "Project.toml",
-        "JuliaProject.toml",
-        "REQUIRE",
-        "default.nix",
-        "runtime.txt",
-        "install.R",
-        "DESCRIPTION",
-    ]
+    before_conda = (
+        "Dockerfile Project.toml JuliaProject.toml REQUIRE default.nix runtime.txt install.R DESCRIPTION".split()
+    )
     assert [name for name in ["binder", ".binder", *before_conda] if (ROOT / name).exists()] == []
     python, _, inner = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     assert re.match(r"python\s*=+\s*([\d\.]*)", python).group(1) == "3.11"
@@ -130,8 +116,6 @@ def test_data_stays_small_and_every_model_has_its_report():
 
 
 def test_the_datasheet_has_the_checksum_of_every_data_file():
-    import hashlib
-
     sheet = (ROOT / "data" / "README.md").read_text(encoding="utf-8")
     paths = [*(ROOT / "data").glob("*.parquet"), *(ROOT / "data" / "models").glob("*/*.safetensors")]
     assert paths
@@ -142,11 +126,6 @@ def test_the_datasheet_has_the_checksum_of_every_data_file():
 def test_nothing_that_is_made_is_committed():
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
-        "\n"
-    )
-    assert not [
-        path
-        for path in tracked
-        if re.search(r"(^|/)(\.venv|__pycache__|\.ipynb_checkpoints|\.training)(/|$)|\.pt$", path)
-    ]
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    made = re.compile(r"(^|/)(\.venv|__pycache__|\.ipynb_checkpoints|\.training)(/|$)|\.pt$")
+    assert not [path for path in listed.splitlines() if made.search(path)]

@@ -20,10 +20,8 @@ MAY_USE = {
     "pipelines": {"ensembling", "evidence", "shelf"},  # translators are loaded models, and decode like any other
     "refinement": {"sandbox", "shelf"},  # programs that a model wrote are run; the prompts are the chat model's
     "merging": {"shelf"},  # the command copies the tokenizer of a loaded model
-    "shelf": {
-        "diffusion",
-        "ensembling",
-    },  # a chat answers through the decoder; the editing model predicts the tags of edits
+    # a chat answers through the decoder; the editing model predicts the tags of edits
+    "shelf": {"diffusion", "ensembling"},
 }
 
 
@@ -32,18 +30,13 @@ def test_notebook_has_the_form_of_the_course(path):
     assert style_problems(read(path)) == []
 
 
-def folder_of(name: str) -> str:
-    """course_utils.moe.gating -> moe; the notebooks' short names are not used in the library."""
-    return name.split(".")[1]
-
-
 def wrong_imports(folder: str, names: set[str]) -> list[str]:
     """Imports that a module in `folder`, a part of course_utils below TOP, must not have."""
     ours = {name for name in names if name.startswith("course_utils.")}
     allowed = {folder} | MAY_USE.get(folder, set())
     return sorted(
         {name for name in names - ours if name.split(".")[0] in DRAWING}
-        | {name for name in ours if folder_of(name) not in allowed}
+        | {name for name in ours if name.split(".")[1] not in allowed}
         | (names & {"course_utils"})
     )
 
@@ -59,16 +52,11 @@ def test_no_two_folders_need_each_other():
     TopologicalSorter(MAY_USE).prepare()  # raises CycleError
 
 
-@pytest.mark.parametrize(
-    ("folder", "name"),
-    [
-        ("moe", "matplotlib.pyplot"),
-        ("moe", "course_utils.explore.style"),
-        ("moe", "course_utils.shelf.models"),
-        ("shelf", "course_utils.exercises"),
-        ("merging", "course_utils.ensembling.decoding"),
-    ],
-)
+AGAINST = [("moe", "matplotlib.pyplot"), ("moe", "course_utils.explore.style"), ("moe", "course_utils.shelf.models")]
+AGAINST += [("shelf", "course_utils.exercises"), ("merging", "course_utils.ensembling.decoding")]
+
+
+@pytest.mark.parametrize(("folder", "name"), AGAINST)
 def test_an_import_against_the_stream_is_found(folder, name):
     assert wrong_imports(folder, {"torch", f"course_utils.{folder}.other", name}) == [name]
 
@@ -96,37 +84,15 @@ def test_texts_are_read_and_written_as_utf_8():
     assert len(found) > 100 and {path: lines for path, lines in found.items() if lines} == {}
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "p.read_text()",
-        "p.write_text('a')",
-        "open(p)",
-        "open(p, 'w')",
-        "p.open()",
-        "p.open('a')",
-        "open(p, mode='r')",
-        "p.write_text('a', newline='')",
-    ],
-)
-def test_a_text_without_encoding_is_found(code):
-    assert without_encoding(f"x = 1\n{code}") == [2]
+WITHOUT = ["p.read_text()", "p.write_text('a')", "p.write_text('a', newline='')"]
+WITHOUT += ["open(p)", "open(p, 'w')", "p.open()", "p.open('a')", "open(p, mode='r')"]
+WITH = ["p.read_text(encoding='utf-8')", "open(p, 'w', encoding='utf-8')", "p.read_bytes()"]
+WITH += ["open(p, 'rb')", "p.open('wb')", "open(p, mode='wb')", "os.open(p, os.O_RDONLY)"]
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "p.read_text(encoding='utf-8')",
-        "open(p, 'rb')",
-        "p.open('wb')",
-        "open(p, mode='wb')",
-        "p.read_bytes()",
-        "os.open(p, os.O_RDONLY)",
-        "open(p, 'w', encoding='utf-8')",
-    ],
-)
-def test_what_has_an_encoding_or_is_no_text_is_left_alone(code):
-    assert without_encoding(code) == []
+@pytest.mark.parametrize(("code", "lines"), [*((code, [2]) for code in WITHOUT), *((code, []) for code in WITH)])
+def test_a_text_without_encoding_is_found_and_nothing_else(code, lines):
+    assert without_encoding(f"x = 1\n{code}") == lines
 
 
 def good_notebook() -> nbformat.NotebookNode:
@@ -155,34 +121,28 @@ def test_the_rules_accept_a_good_notebook():
     assert style_problems(good_notebook()) == []
 
 
-def _without(nb, index):
-    del nb.cells[index]
+def change(where, **to):
+    """A function that changes the cells of a notebook whose source holds `where`."""
+
+    def spoil(nb):
+        for cell in nb.cells:
+            if where in cell.source:
+                cell.update(to)
+
+    return spoil
 
 
 @pytest.mark.parametrize(
     ("spoil", "complaint"),
     [
-        (lambda nb: _without(nb, 0), "the rooms are"),
+        (lambda nb: nb.cells.pop(0), "the rooms are"),
         (lambda nb: nb.cells.insert(0, nb.cells.pop()), "the rooms are"),
-        (lambda nb: nb.cells[2].update(source="x = 1\n" * 19), "has 19 lines"),
-        (lambda nb: nb.cells[2].metadata.pop("slideshow"), "no slide type"),
-        (
-            lambda nb: [
-                cell.update(source="pass")
-                for cell in nb.cells
-                if "quiz(" in cell.source and "import" not in cell.source
-            ],
-            "no quiz",
-        ),
-        (
-            lambda nb: [cell.metadata.update(tags=[]) for cell in nb.cells if "claim" in cell.metadata.get("tags", [])],
-            '"claim"',
-        ),
+        (change("import torch", source="x = 1\n" * 19), "has 19 lines"),
+        (change("import torch", metadata={"tags": ["setup"]}), "no slide type"),
+        (change('quiz("', source="pass"), "no quiz"),
+        (change("assert True", metadata={}), '"claim"'),
         (lambda nb: [cell.update(source=cell.source.replace('"""', "#")) for cell in nb.cells], "no docstring"),
-        (
-            lambda nb: [cell.update(source="def f3(x):\n    return x") for cell in nb.cells if "def f3" in cell.source],
-            "3 code exercises",
-        ),
+        (change("def f3", source="def f3(x):\n    return x"), "3 code exercises"),
     ],
 )
 def test_the_rules_notice(spoil, complaint):

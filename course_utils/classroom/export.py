@@ -169,17 +169,10 @@ def styles() -> str:
 
 def scripts(deck: bool = False) -> dict[str, str]:
     """File name -> JavaScript, in the order in which a page needs them."""
-    files = [
-        "vega/vega.js",
-        "katex/katex.min.js",
-        *(["reveal/reveal.js", "reveal/notes.js"] if deck else []),
-        "chart.js",
-        "export.js",
-    ]
-    texts = {Path(file).name: (STATIC / file).read_text(encoding="utf-8") for file in files}
-    return {
-        name: text.replace("</script", "<\\/script") for name, text in texts.items()
-    }  # so that they may stand in a page
+    reveal = ["reveal/reveal.js", "reveal/notes.js"] if deck else []
+    files = [STATIC / file for file in ("vega/vega.js", "katex/katex.min.js", *reveal, "chart.js", "export.js")]
+    # Without "</script" they may stand in a page.
+    return {file.name: file.read_text(encoding="utf-8").replace("</script", "<\\/script") for file in files}
 
 
 def slides(notebooks: dict[str, NotebookNode], folder: Path) -> dict[str, str]:
@@ -193,26 +186,19 @@ def slides(notebooks: dict[str, NotebookNode], folder: Path) -> dict[str, str]:
 def site(notebooks: dict[str, NotebookNode], folder: Path) -> dict[str, str]:
     """File name -> content: index.html, a page a notebook, and what they share in assets/."""
     shared = {"style.css": styles(), **scripts()}
-    head = '<link rel="stylesheet" href="assets/style.css">' + "".join(
-        f'<script defer src="assets/{file}"></script>' for file in shared if file.endswith(".js")
-    )
+    tags = [f'<script defer src="assets/{file}"></script>' for file in shared if file.endswith(".js")]
+    head = "".join(['<link rel="stylesheet" href="assets/style.css">', *tags])
     names, files = list(notebooks), {f"assets/{file}": text for file, text in shared.items()}
     titles = {name: html.escape(title_of(nb, name)) for name, nb in notebooks.items()}
     for i, (name, nb) in enumerate(notebooks.items()):
         page = _convert(nb, name, notebooks, folder)
-        rooms = "".join(
-            f'<li><a href="#{anchor}">{text}</a></li>'
-            for anchor, text in re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', page)
-        )
+        found = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', page)
+        rooms = "".join(f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in found)
         steps = [f'<a href="index.html">{COURSE}</a>']
-        steps += [f'<a rel="prev" href="{names[i - 1]}.html">← {titles[names[i - 1]]}</a>'] if i else []
-        steps += (
-            [f'<a rel="next" href="{names[i + 1]}.html">{titles[names[i + 1]]} →</a>'] if i + 1 < len(names) else []
-        )
-        top = (
-            f'<header><nav aria-label="Course">{steps[0]}</nav><nav aria-label="On this '
-            f'page"><ul>{rooms}</ul></nav></header>'
-        )
+        steps += [f'<a rel="prev" href="{other}.html">← {titles[other]}</a>' for other in names[max(0, i - 1) : i]]
+        steps += [f'<a rel="next" href="{other}.html">{titles[other]} →</a>' for other in names[i + 1 : i + 2]]
+        here = f'<nav aria-label="On this page"><ul>{rooms}</ul></nav>'
+        top = f'<header><nav aria-label="Course">{steps[0]}</nav>{here}</header>'
         bottom = f'<footer><nav aria-label="Other notebooks">{" ".join(steps)}</nav></footer>'
         for comment, text in (("head", head), ("top", top), ("bottom", bottom)):
             page = page.replace(f"<!--{comment}-->", text, 1)
@@ -259,8 +245,7 @@ def read(paths: Sequence[Path]) -> dict[str, NotebookNode]:
 
 
 def write(files: dict[str, str], out: Path) -> int:
-    """Write ``files`` into the folder ``out``, all aside first; the number of bytes. Raises ExportError: not
-    writable."""
+    """Write ``files`` into the folder ``out``, all aside first; their bytes. Raises ExportError: not writable."""
     aside = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
         for name, text in files.items():
@@ -278,9 +263,8 @@ def write(files: dict[str, str], out: Path) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Exit status 0: written; 1: one line on standard error says what to do."""
-    parser = argparse.ArgumentParser(
-        prog="python -m course_utils.classroom.export", description="Lecture decks and a static site."
-    )
+    prog, about = "python -m course_utils.classroom.export", "Lecture decks and a static site."
+    parser = argparse.ArgumentParser(prog=prog, description=about)
     parser.add_argument("kind", choices=["slides", "site"])
     parser.add_argument("out", nargs="?", type=Path, help="folder to write into (default: build/slides, build/site)")
     parser.add_argument("--notebooks", nargs="+", type=Path, metavar="FILE", help="default: all of notebooks/")
@@ -288,9 +272,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = (options.out or ROOT / "build" / options.kind).absolute()
     paths = options.notebooks or progress.notebooks() or [ROOT / "notebooks"]
     try:
-        size = write(
-            files := {"slides": slides, "site": site}[options.kind](read(paths), paths[0].parent.absolute()), out
-        )
+        files = {"slides": slides, "site": site}[options.kind](read(paths), paths[0].parent.absolute())
+        size = write(files, out)
     except ExportError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,13 +1,13 @@
 """Grade submitted notebooks: `python -m course_utils.classroom.grade submissions/ -o grades.csv`.
 
 submissions/ holds a folder of notebooks for each student, or one notebook for each (ada_01_interpolation.ipynb). A
-notebook is known by its name (01_interpolation*.ipynb), else by its exercises. Out come grades.csv
-(a row for each student and notebook, a row "total" for each student, a column for each exercise: the share of its test
-cases that passed) and beside it the folder grades/ with a report for each student. An exercise is full when all its
-cases pass. Quizzes are not graded: they answer at once and keep nothing.
+notebook is known by its name (01_interpolation*.ipynb), else by its exercises. Out come grades.csv (a row for each
+student and notebook, a row "total" for each student, a column for each exercise: the share of its test cases that
+passed) and beside it the folder grades/ with a report for each student. An exercise is full when all its cases pass.
+Quizzes are not graded: they answer at once and keep nothing.
 
-What is run: for each exercise its own cell, the set-up cells and the cells that define what these use
-(`grading.cells`), in a fresh process.
+What is run: for each exercise its own cell, the set-up cells and those that define what these use (`grading.cells`), in
+a fresh process.
 What checks: the grader's copy of `course_utils` and its list of exercises. A submission's own course_utils, its check
 cells, its saved outputs and its progress file are not looked at.
 What fences in (`jail`, Linux): an own root with packages and course read-only, no network, own process ids, no
@@ -35,9 +35,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -53,17 +53,10 @@ __all__ = ["Grader", "Result", "Submission", "find_submissions", "grade_all", "m
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGEST = 64 << 20  # bytes of a notebook
-KEPT = (
-    "PATH",
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "TMPDIR",
-    "XDG_CACHE_HOME",
-    "MPLCONFIGDIR",
-    "LD_LIBRARY_PATH",
-    "MANY_MODELS_DATA",
-)
+KEPT = "PATH HOME LANG LC_ALL TMPDIR XDG_CACHE_HOME MPLCONFIGDIR LD_LIBRARY_PATH MANY_MODELS_DATA".split()
+SET = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MANY_MODELS_THREADS", "HF_HUB_OFFLINE"), "1")
+SET |= {"OMP_WAIT_POLICY": "PASSIVE", "MPLBACKEND": "agg", "MANY_MODELS_PROGRESS": "off"}
+SET |= {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
 
 
 def course() -> dict[str, Path]:
@@ -107,14 +100,14 @@ def _read(submission: Submission, folder: Path) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             nb = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-        cells = [cell for cell in nb.cells if cell.cell_type == "code"]
         submission.cells = [
             {
-                "source": "".join(cell.source),
-                "id": str(cell.get("id", "")),
-                "tags": [str(tag) for tag in cell.metadata.get("tags") or []],
+                "source": "".join(c.source),
+                "id": str(c.get("id", "")),
+                "tags": list(map(str, c.metadata.get("tags") or [])),
             }
-            for cell in cells
+            for c in nb.cells
+            if c.cell_type == "code"
         ]
     except Exception as error:  # whatever is in a file that anybody may have written
         said = str(error).split("\n")[0][:160]
@@ -123,9 +116,7 @@ def _read(submission: Submission, folder: Path) -> None:
     if not submission.topic:
         text = "\n".join(cell["source"] for cell in submission.cells)
         known = {
-            stem: sum(
-                bool(re.search(rf"^(def {task.variable}\b|{task.variable}\s*=)", text, re.M)) for task in tasks_of(stem)
-            )
+            stem: sum(bool(re.search(rf"^(def {t.variable}\b|{t.variable}\s*=)", text, re.M)) for t in tasks_of(stem))
             for stem in course()
         }
         best = max(known, key=known.get)
@@ -151,30 +142,19 @@ class Grader:
     ) -> None:
         if jobs < 1 or seconds <= 0 or memory_mb < 64:
             raise ValueError("jobs must be at least 1, seconds above 0 and memory_mb at least 64")
-        self.limits = {"seconds": seconds, "memory_mb": memory_mb, "weak": weak, "patience": patience}
         self.folder = tempfile.mkdtemp(prefix="many-models-grade-")
+        self.limits = {"seconds": seconds, "memory_mb": memory_mb, "weak": weak, "patience": patience}
+        self.limits["folder"] = self.folder
         self.free: queue.Queue[subprocess.Popen] = queue.Queue()
         self.workers: list[subprocess.Popen] = []
         for _ in range(jobs):
             self._start()
 
     def _start(self) -> None:
-        """A worker gets none of the instructor's variables but those that Python needs, and finds the grader's own copy
-        first."""
-        environment = {key: os.environ[key] for key in KEPT if key in os.environ} | {
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-            "MANY_MODELS_THREADS": "1",
-            "HF_HUB_OFFLINE": "1",
-            "MPLBACKEND": "agg",
-            "MANY_MODELS_PROGRESS": "off",
-            "PYTHONPATH": str(ROOT),
-            "PYTHONHASHSEED": "0",
-            "OMP_WAIT_POLICY": "PASSIVE",
-        }
+        """A worker gets none of the instructor's variables but KEPT, and finds the grader's own copy first."""
         worker = subprocess.Popen(
             [sys.executable, "-B", "-P", "-m", "course_utils.classroom.grading.worker"],
-            env=environment,
+            env={key: os.environ[key] for key in KEPT if key in os.environ} | SET,
             cwd=self.folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -198,14 +178,9 @@ class Grader:
     def grade(self, submission: Submission, exercise: str) -> Result:
         """One exercise of one notebook. Never raises for anything that the submission does."""
         worker = self.free.get()
-        job = {
-            "course": str(course()[submission.topic]),
-            "exercise": exercise,
-            "cells": submission.cells,
-            "folder": self.folder,
-        }
+        job = {"course": str(course()[submission.topic]), "exercise": exercise, "cells": submission.cells} | self.limits
         try:
-            worker.stdin.write(json.dumps(job | self.limits).encode() + b"\n")
+            worker.stdin.write(json.dumps(job).encode() + b"\n")
             worker.stdin.flush()
             verdict = json.loads(worker.stdout.readline())
             self.free.put(worker)
@@ -218,63 +193,45 @@ class Grader:
 
 def grade_all(submissions: Sequence[Submission], grader: Grader, tell=lambda line: None) -> None:
     """Fill in the results of each submission, the workers side by side."""
-    waiting: queue.SimpleQueue = queue.SimpleQueue()
+    waiting = []
     tasks = {stem: tasks_of(stem) for stem in sorted({s.topic for s in submissions if s.topic})}
     for submission in submissions:
         for task in tasks.get(submission.topic, []):
             submission.results.append(Result(task.name, "missing", text=submission.problem))
             if not submission.problem:
-                waiting.put((submission, len(submission.results) - 1))
+                waiting.append((submission, len(submission.results) - 1))
 
-    def work() -> None:
-        while True:
-            try:
-                submission, i = waiting.get_nowait()
-            except queue.Empty:
-                return
-            submission.results[i] = grader.grade(submission, submission.results[i].exercise)
-            tell(f"{submission.student}, {submission.results[i].exercise}: {WORDS[submission.results[i].status]}")
+    def grade_one(place: tuple[Submission, int]) -> None:
+        submission, i = place
+        result = submission.results[i] = grader.grade(submission, submission.results[i].exercise)
+        tell(f"{submission.student}, {result.exercise}: {WORDS[result.status]}")
 
-    threads = [threading.Thread(target=work) for _ in grader.workers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(grader.workers)) as pool:
+        list(pool.map(grade_one, waiting))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m course_utils.classroom.grade", description="Grade the exercises of submitted notebooks."
     )
-    parser.add_argument("submissions", type=Path, help="a folder with a folder, or a notebook, for each student")
-    parser.add_argument(
-        "-o", "--out", type=Path, default=Path("grades.csv"), help="the table; a folder of its name gets the reports"
-    )
-    parser.add_argument(
-        "--jobs", type=int, default=max(1, (os.cpu_count() or 2) // 2), help="side by side (default: half the cores)"
-    )
-    parser.add_argument(
-        "--seconds", type=float, default=60, help="wall time for the cells of one exercise (default: 60)"
-    )
-    parser.add_argument(
-        "--memory-mb", type=int, default=1024, help="memory of a process, above what the course takes (default: 1024)"
-    )
-    parser.add_argument(
-        "--weak",
-        action="store_true",
-        help="where there is no sandbox: limits only. A submission can then do what you can",
-    )
+    add, cores = parser.add_argument, max(1, (os.cpu_count() or 2) // 2)
+    add("submissions", type=Path, help="a folder with a folder, or a notebook, for each student")
+    out = "the table; a folder of its name gets the reports"
+    add("-o", "--out", type=Path, default=Path("grades.csv"), help=out)
+    add("--jobs", type=int, default=cores, help="side by side (default: half the cores)")
+    add("--seconds", type=float, default=60, help="wall time for the cells of one exercise (default: 60)")
+    memory = "memory of a process, above what the course takes (default: 1024)"
+    add("--memory-mb", type=int, default=1024, help=memory)
+    weak = "where there is no sandbox: limits only. A submission can then do what you can"
+    add("--weak", action="store_true", help=weak)
     given = parser.parse_args(arguments)
     if not hasattr(os, "fork"):
         print("grading needs Linux (on Windows: in WSL), so nothing was graded", file=sys.stderr)
         return 2
     reason = "" if given.weak else run_python.unavailable()
     if reason:
-        print(
-            f"{reason.replace('so the code was not run', 'so nothing was graded')}. Grade on Linux, or in a "
-            "virtual machine with --weak.",
-            file=sys.stderr,
-        )
+        reason = reason.replace("so the code was not run", "so nothing was graded")
+        print(f"{reason}. Grade on Linux, or in a virtual machine with --weak.", file=sys.stderr)
         return 2
     try:
         submissions = find_submissions(given.submissions)
@@ -282,16 +239,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             grade_all(submissions, grader, lambda line: print(line, flush=True))
         reports = report.write(submissions, given.out, given.weak)
     except (ValueError, OSError) as error:
-        print(f"{error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return 2
-    with_one = {s.student for s in submissions}
+    students = {s.student for s in submissions}
     for path in sorted(given.submissions.iterdir()):
-        if path.is_dir() and path.name not in with_one:
+        if path.is_dir() and path.name not in students:
             print(f"{path.name}: there is no notebook (*.ipynb) in this folder, so it is not in the table")
-    print(
-        f"{len(submissions)} notebooks of {len({s.student for s in submissions})} students: {given.out}, reports "
-        f"in {reports}/"
-    )
+    print(f"{len(submissions)} notebooks of {len(students)} students: {given.out}, reports in {reports}/")
     ungraded = [r for s in submissions for r in s.results if r.status == "ungraded"]
     if ungraded:
         print(f"{len(ungraded)} exercises were NOT graded, by the grader's fault: {ungraded[0].text}", file=sys.stderr)

@@ -1,14 +1,12 @@
-"""A clean student edition as one archive: `python -m course_utils.classroom.handout -o
-build/many-models-handout.tar.gz`.
+"""A clean student edition as one archive: `python -m course_utils.classroom.handout [-o FILE] [--no-solutions]`.
 
 In it: the tracked files of the repository as they are in the working tree, without the tests, the CI and the grader.
 The notebooks are stripped of all outputs, charts too: a student gets them back by running the cells. The same tree
 gives the same bytes.
 
 The solutions stay: the reference of an exercise *is* the library's function, which the notebooks run, and
-`solution(name)` shows it.
---no-solutions makes `solution` answer that the instructor has switched it off. That is a closed door, not a locked one:
-the library can be read.
+`solution(name)` shows it. --no-solutions makes `solution` answer that the instructor has switched it off. That is a
+closed door, not a locked one: the library can be read.
 """
 
 from __future__ import annotations
@@ -31,43 +29,31 @@ __all__ = ["handout", "main", "student_files", "stripped"]
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP = "many-models"
-INSTRUCTORS = (
-    "INSTRUCTORS.md",
-    "CONTRIBUTING.md",
-    "tests/",
-    ".ci/",
-    ".github/",
-    "conftest.py",
-    "requirements-test.lock",
-    *(f"course_utils/classroom/{name}" for name in ("grade.py", "grading/", "handout.py", "save_notebook.py")),
-)
+PROGRAMS = [f"course_utils/classroom/{name}" for name in ("grade.py", "grading/", "handout.py", "save_notebook.py")]
+FILES = ("INSTRUCTORS.md", "CONTRIBUTING.md", "conftest.py", "requirements-test.lock")
+INSTRUCTORS = (*FILES, "tests/", ".ci/", ".github/", *PROGRAMS)
 SWITCHED_OFF = "course_utils/exercises/solutions.off"  # engine.solution looks for it
 TIME = 946_684_800  # 2000-01-01, of every file
 
 
+def _tracked(root: Path, *options: str) -> list[str] | None:
+    """What `git ls-files` lists, None outside a checkout."""
+    command = ["git", "-C", str(root), "ls-files", "-z", *options]
+    listed = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    return None if listed.returncode else listed.stdout.split("\0")[:-1]
+
+
 def student_files(root: Path = ROOT) -> list[str]:
-    """The tracked files that a student gets, sorted. Raises ValueError if `root` is no git checkout or a file is
-    missing."""
-    listed = subprocess.run(
-        ["git", "-C", str(root), "ls-files", "-z"], capture_output=True, text=True, encoding="utf-8"
-    )
-    if listed.returncode:
-        raise ValueError(
-            f"{root} is not a git checkout: a hand-out is made of the tracked files, so clone the repository"
-        )
-    names = sorted(name for name in listed.stdout.split("\0") if name and not name.startswith(INSTRUCTORS))
+    """The tracked files that a student gets, sorted. Raises ValueError: no git checkout, or a file is missing."""
+    listed = _tracked(root)
+    if listed is None:
+        why = "a hand-out is made of the tracked files, so clone the repository"
+        raise ValueError(f"{root} is not a git checkout: {why}")
+    names = sorted(name for name in listed if not name.startswith(INSTRUCTORS))
     missing = [name for name in names if not (root / name).is_file()]
     if missing:
         raise ValueError(f"{missing[0]} is tracked but not there: restore it with git checkout, or git rm it")
     return names
-
-
-def programs(root: Path) -> set[str]:
-    """The tracked files that git says can be run: a file system, such as Windows', need not know."""
-    listed = subprocess.run(
-        ["git", "-C", str(root), "ls-files", "-s", "-z"], capture_output=True, text=True, encoding="utf-8"
-    ).stdout
-    return {entry.partition("\t")[2] for entry in listed.split("\0") if entry.startswith("100755")}
 
 
 def stripped(text: str) -> str:
@@ -84,46 +70,42 @@ def stripped(text: str) -> str:
 
 
 def handout(out: Path, root: Path = ROOT, solutions: bool = True) -> list[str]:
-    """Write the archive to `out` (aside first, then renamed); the names of the files in it. Raises ValueError as
-    `student_files` does."""
-    names, runnable = student_files(root), programs(root)
-    contents = {name: None for name in names} | (
-        {} if solutions else {SWITCHED_OFF: b"The instructor has switched solution() off.\n"}
-    )
+    """Write the archive to `out` (aside, then renamed); the files in it. Raises ValueError as `student_files` does."""
+    names = student_files(root) + ([] if solutions else [SWITCHED_OFF])
+    # What can be run is what git says: a file system, such as Windows', need not know.
+    runnable = {entry.partition("\t")[2] for entry in _tracked(root, "-s") if entry.startswith("100755")}
     out.parent.mkdir(parents=True, exist_ok=True)
     with written_aside(out) as aside:
         with open(aside, "wb") as raw, gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=TIME) as packed:
             with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
-                for name in sorted(contents):
-                    _add(archive, name, contents[name], root / name, 0o755 if name in runnable else 0o644)
-    return sorted(contents)
+                for name in sorted(names):
+                    data = _content(root, name)
+                    entry = tarfile.TarInfo(f"{TOP}/{name}")
+                    entry.size, entry.mtime, entry.mode = len(data), TIME, 0o755 if name in runnable else 0o644
+                    archive.addfile(entry, io.BytesIO(data))
+    return sorted(names)
 
 
-def _add(archive: tarfile.TarFile, name: str, data: bytes | None, path: Path, mode: int) -> None:
-    if data is None:
-        data = path.read_bytes()
-        if name.endswith(".ipynb"):
-            try:
-                data = stripped(data.decode("utf-8")).encode()
-            except Exception as error:
-                raise ValueError(
-                    f"{name} cannot be read as a notebook ({type(error).__name__}): save it again"
-                ) from None
-    entry = tarfile.TarInfo(f"{TOP}/{name}")
-    entry.size, entry.mtime, entry.mode = len(data), TIME, mode
-    archive.addfile(entry, io.BytesIO(data))
+def _content(root: Path, name: str) -> bytes:
+    if name == SWITCHED_OFF:
+        return b"The instructor has switched solution() off.\n"
+    data = (root / name).read_bytes()
+    if not name.endswith(".ipynb"):
+        return data
+    try:
+        return stripped(data.decode("utf-8")).encode()
+    except Exception as error:
+        raise ValueError(f"{name} cannot be read as a notebook ({type(error).__name__}): save it again") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m course_utils.classroom.handout", description="Write the student edition as one archive."
     )
-    parser.add_argument(
-        "-o", "--out", type=Path, default=Path("build/many-models-handout.tar.gz"), help="the archive to write"
-    )
-    parser.add_argument(
-        "--no-solutions", action="store_true", help="solution() says that the instructor has switched it off"
-    )
+    default = Path("build/many-models-handout.tar.gz")
+    parser.add_argument("-o", "--out", type=Path, default=default, help=f"the archive to write (default: {default})")
+    off = "solution() says that the instructor has switched it off"
+    parser.add_argument("--no-solutions", action="store_true", help=off)
     given = parser.parse_args(arguments)
     try:
         names = handout(given.out, solutions=not given.no_solutions)

@@ -25,7 +25,7 @@ from course_utils.shelf.files import written_aside
 __all__ = ["course_exercises", "latest_notebook", "notebooks", "place", "read", "record"]
 
 ROOT = Path(__file__).resolve().parents[2]
-PASSED = "passed"
+OWN, PASSED = ROOT / ".many_models_progress.json", "passed"
 DAMAGED = "The file with your progress could not be read and was begun anew: {}."
 
 
@@ -37,7 +37,7 @@ def place() -> Path | None:
     if asked:
         return Path(asked).expanduser()
     by_hand = "JPY_SESSION_NAME" in os.environ or _in_vs_code()
-    return ROOT / ".many_models_progress.json" if by_hand and not os.environ.get("CI") else None
+    return OWN if by_hand and not os.environ.get("CI") else None
 
 
 def _in_vs_code() -> bool:
@@ -60,8 +60,7 @@ def read(path: Path) -> tuple[dict[str, str], str, str]:
 
 
 def record(name: str, status: str) -> str:
-    """Keep the state of an exercise; what was passed once stays passed. A line to show if something is amiss, else "".
-    Never raises."""
+    """Keep the state of an exercise; passed stays passed. A line to show if something is amiss. Never raises."""
     path = place()
     if path is None:
         return ""
@@ -71,48 +70,42 @@ def record(name: str, status: str) -> str:
             states, _, note = read(path)
             if states.get(name) != PASSED:
                 states[name] = status
+            text = json.dumps({"latest": name.split(".")[0], "exercises": states}, indent=1)
             with written_aside(path) as aside:
-                aside.write_text(
-                    json.dumps({"latest": name.split(".")[0], "exercises": states}, indent=1), encoding="utf-8"
-                )
+                aside.write_text(text, encoding="utf-8")
         return note
     except (OSError, Timeout) as error:
         return f"Your progress could not be kept in {path.name} ({type(error).__name__})."
 
 
-def notebooks(folder: Path | None = None) -> list[Path]:
-    """The course's notebooks in order, from `folder` (default: the course's own)."""
-    return sorted((folder or ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+def notebooks() -> list[Path]:
+    """The course's notebooks in order."""
+    return sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
 
-def course_exercises(folder: Path | None = None) -> dict[str, list[str]]:
-    """The exercises of each notebook in its order, from its check cells: {"00_start_here": ["start_here.average",
-    ...]}."""
+def course_exercises() -> dict[str, list[str]]:
+    """The exercises of each notebook, from its check cells: {"00_start_here": ["start_here.average", ...]}."""
     found = {}
-    for path in notebooks(folder):
+    for path in notebooks():
         topic = path.stem[3:]
-        with contextlib.suppress(
-            OSError, ValueError, KeyError, TypeError, AttributeError
-        ):  # a student may have broken one
+        # a student may have broken one
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
             text = "\n".join("".join(cell["source"]) for cell in cells if "check" in cell["metadata"].get("tags", []))
-            found[path.stem] = list(
-                dict.fromkeys(re.findall(rf"""check\(\s*["']({re.escape(topic)}\.\w+)["']""", text))
-            )
+            names = re.findall(rf"""check\(\s*["']({re.escape(topic)}\.\w+)["']""", text)
+            found[path.stem] = list(dict.fromkeys(names))
     return found
 
 
-def latest_notebook(path: Path | None, folder: Path | None = None) -> Path:
+def latest_notebook(path: Path | None) -> Path:
     """The notebook of the last check in the file `path`; the first one if there is none."""
-    books, latest = notebooks(folder), read(path)[1] if path else ""
+    books, latest = notebooks(), read(path)[1] if path else ""
     return next((book for book in books if latest and book.stem[3:] == latest), books[0])
 
 
 def main() -> None:
-    kept = place() or (
-        None if os.environ.get("MANY_MODELS_PROGRESS") else ROOT / ".many_models_progress.json"
-    )  # a shell is no notebook
-    found = latest_notebook(kept)
+    # A shell is no notebook, so that place() names the course's own file only in a notebook.
+    found = latest_notebook(place() or (None if os.environ.get("MANY_MODELS_PROGRESS") else OWN))
     print((found.relative_to(Path.cwd()) if found.is_relative_to(Path.cwd()) else found).as_posix())
 
 

@@ -26,9 +26,8 @@ from nbformat import NotebookNode
 from course_utils.shelf.files import written_aside
 
 CHART, PICTURE = "application/vnd.vegalite.v5+json", "image/png"
-VEGA_LITE = (
-    "5.21"  # of the versions that vl-convert carries, the last one of the charts' schema; static/vega is the same
-)
+# Of the versions that vl-convert carries, the last one of the charts' schema; static/vega is the same.
+VEGA_LITE = "5.21"
 SCALE, COLOURS = 1.5, 128  # of a picture: pixels for one of the chart, and its palette
 
 
@@ -42,9 +41,8 @@ def _renderer() -> Any:
         import matplotlib
         import vl_convert
     except ImportError as error:
-        raise SaveError(
-            f"pictures of charts need the packages for authors ({error}): install vl-convert-python"
-        ) from error
+        said = f"pictures of charts need the packages for authors ({error}): install vl-convert-python"
+        raise SaveError(said) from error
     vl_convert.register_font_directory(f"{matplotlib.get_data_path()}/fonts/ttf")  # DejaVu, on every machine
     return vl_convert
 
@@ -67,9 +65,8 @@ def run(nb: NotebookNode, folder: Path) -> None:
     environment = {**os.environ, "MANY_MODELS_CHARTS": "vega", "OMP_WAIT_POLICY": "PASSIVE"}
     # JupyterLab joins what a cell prints, too; times and states of widgets would differ from run to run.
     settings = {"coalesce_streams": True, "record_timing": False, "store_widget_state": False}
-    client = NotebookClient(
-        nb, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(folder)}}, **settings
-    )
+    settings["resources"] = {"metadata": {"path": str(folder)}}
+    client = NotebookClient(nb, timeout=None, kernel_name="python3", **settings)
     try:
         client.execute(env=environment)
     except CellExecutionError as error:

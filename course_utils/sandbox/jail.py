@@ -31,92 +31,51 @@ except ImportError:  # Windows, where this module can be imported and nothing el
     resource = None
 
 WORK, NOBODY = "/sandbox", 65534
-NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = (
-    0x20000,
-    0x2000000,
-    0x4000000,
-    0x8000000,
-    0x10000000,
-    0x20000000,
-    0x40000000,
-)
+NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
+NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 0x1000, 0x4000, 0x40000
 AT_FDCWD, AT_RECURSIVE, MNT_DETACH, ATTR_RDONLY, ATTR_NOSUID = -100, 0x8000, 2, 1, 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
-PIVOT_ROOT, MOUNT_SETATTR = {"x86_64": 155, "aarch64": 41}, 442
 
+# What differs between the two processors for which there is a filter: the numbers of system calls, and the audit code.
+MACHINES = ("x86_64", "aarch64")
+AUDIT_ARCH, CLONE, KILL = (0xC000003E, 0xC00000B7), (56, 220), (62, 129)
+CLONE3, MOUNT_SETATTR = 435, 442  # on both
 # System calls that answer "Operation not permitted": network, memory that no limit counts, namespaces, other processes,
 # kernel interfaces.
 DENIED = {
-    "x86_64": {
-        "socket": 41,
-        "memfd_create": 319,
-        "memfd_secret": 447,
-        "shmget": 29,
-        "semget": 64,
-        "msgget": 68,
-        "mq_open": 240,
-        "unshare": 272,
-        "setns": 308,
-        "mount": 165,
-        "umount2": 166,
-        "pivot_root": 155,
-        "chroot": 161,
-        "fsopen": 430,
-        "open_tree": 428,
-        "move_mount": 429,
-        "mount_setattr": 442,
-        "ptrace": 101,
-        "process_vm_readv": 310,
-        "process_vm_writev": 311,
-        "pidfd_getfd": 438,
-        "bpf": 321,
-        "perf_event_open": 298,
-        "userfaultfd": 323,
-        "io_uring_setup": 425,
-        "io_uring_enter": 426,
-        "io_uring_register": 427,
-        "keyctl": 250,
-        "add_key": 248,
-        "request_key": 249,
-        "open_by_handle_at": 304,
-    },
-    "aarch64": {
-        "socket": 198,
-        "memfd_create": 279,
-        "memfd_secret": 447,
-        "shmget": 194,
-        "semget": 190,
-        "msgget": 186,
-        "mq_open": 180,
-        "unshare": 97,
-        "setns": 268,
-        "mount": 40,
-        "umount2": 39,
-        "pivot_root": 41,
-        "chroot": 51,
-        "fsopen": 430,
-        "open_tree": 428,
-        "move_mount": 429,
-        "mount_setattr": 442,
-        "ptrace": 117,
-        "process_vm_readv": 270,
-        "process_vm_writev": 271,
-        "pidfd_getfd": 438,
-        "bpf": 280,
-        "perf_event_open": 241,
-        "userfaultfd": 282,
-        "io_uring_setup": 425,
-        "io_uring_enter": 426,
-        "io_uring_register": 427,
-        "keyctl": 219,
-        "add_key": 217,
-        "request_key": 218,
-        "open_by_handle_at": 265,
-    },
+    "socket": (41, 198),
+    "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
+    "shmget": (29, 194),
+    "semget": (64, 190),
+    "msgget": (68, 186),
+    "mq_open": (240, 180),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "fsopen": (430, 430),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "mount_setattr": (442, 442),
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "pidfd_getfd": (438, 438),
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "userfaultfd": (323, 282),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "keyctl": (250, 219),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "open_by_handle_at": (304, 265),
 }
-AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-CLONE, CLONE3, KILL = {"x86_64": 56, "aarch64": 220}, 435, {"x86_64": 62, "aarch64": 129}
 
 
 @cache
@@ -127,61 +86,28 @@ def c_library() -> ctypes.CDLL:
 def call(name: str, *arguments: object) -> None:
     """A function of the C library that returns 0; OSError otherwise."""
     wrapped = [
-        ctypes.c_char_p(os.fsencode(a))
-        if isinstance(a, str)
-        else ctypes.c_void_p(a)
-        if a is None
-        else ctypes.c_ulong(a)
-        if isinstance(a, int)
-        else a
-        for a in arguments
+        os.fsencode(a) if isinstance(a, str) else ctypes.c_ulong(a) if isinstance(a, int) else a for a in arguments
     ]
     if getattr(c_library(), name)(*wrapped) != 0:
-        number = ctypes.get_errno()
-        raise OSError(
-            number,
-            os.strerror(number),
-            f"{name}({', '.join(str(a) for a in arguments if isinstance(a, (str, int)))[:80]})",
-        )
-
-
-def write(path: str, text: str, **options: int) -> None:
-    """One write of a whole text to a file that exists."""
-    fd = os.open(path, os.O_WRONLY, **options)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
+        number, said = ctypes.get_errno(), ", ".join(str(a) for a in arguments if isinstance(a, (str, int)))
+        raise OSError(number, os.strerror(number), f"{name}({said[:80]})")
 
 
 def map_user(user: int, group: int, proc: int) -> None:
     """Inside this new user namespace user and group are NOBODY, whoever they are outside; proc: a descriptor of the
     old /proc."""
-    write("self/setgroups", "deny", dir_fd=proc)
-    write("self/uid_map", f"{NOBODY} {user} 1", dir_fd=proc)
-    write("self/gid_map", f"{NOBODY} {group} 1", dir_fd=proc)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{NOBODY} {user} 1"), ("gid_map", f"{NOBODY} {group} 1")):
+        with open(os.open(f"self/{name}", os.O_WRONLY, dir_fd=proc), "wb", buffering=0) as file:
+            file.write(text.encode())
 
 
 def sources(interpreter: str) -> list[str]:
     """What of the machine's files the program can see, read-only: the interpreter, its library, the shared libraries.
     No shell, no /etc."""
     prefix = os.path.dirname(os.path.dirname(interpreter))
-    wanted = [
-        "/lib",
-        "/lib64",
-        "/usr/lib",
-        "/usr/lib64",
-        "/usr/local/lib",
-        f"{prefix}/lib",
-        interpreter,
-        "/etc/ld.so.cache",
-        "/usr/share/zoneinfo",
-        "/dev/null",
-        "/dev/zero",
-        "/dev/urandom",
-        "/dev/random",
-    ]
-    return [path for path in dict.fromkeys(wanted) if os.path.exists(path)]
+    folders = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", f"{prefix}/lib"]
+    files = ["/etc/ld.so.cache", "/usr/share/zoneinfo", "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"]
+    return [path for path in dict.fromkeys([*folders, interpreter, *files]) if os.path.exists(path)]
 
 
 def build_root(root: str, interpreter: str, job: dict, also: Sequence[str] = ()) -> None:
@@ -202,14 +128,8 @@ def build_root(root: str, interpreter: str, job: dict, also: Sequence[str] = ())
     read_only = ctypes.c_long(MOUNT_SETATTR), ctypes.c_long(AT_FDCWD), root, AT_RECURSIVE, attributes, len(attributes)
     call("syscall", *read_only)
     megabytes = job["disk_mb"] + (len(job["code"]) + len(job["stdin"])) // 250_000 + 1
-    call(
-        "mount",
-        "tmpfs",
-        root + WORK,
-        "tmpfs",
-        MS_NOSUID | MS_NODEV | MS_NOEXEC,
-        f"mode=777,size={megabytes}m,nr_inodes=2000",
-    )
+    options = f"mode=777,size={megabytes}m,nr_inodes=2000"
+    call("mount", "tmpfs", root + WORK, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options)
 
 
 def isolate(root: str, interpreter: str, job: dict, also: Sequence[str] = ()) -> tuple[str, bool, int]:
@@ -218,10 +138,10 @@ def isolate(root: str, interpreter: str, job: dict, also: Sequence[str] = ()) ->
     is out of reach afterwards.
     Raises OSError where the kernel refuses, or where there is no filter for the machine."""
     machine, was_root, proc = platform.machine(), os.geteuid() == 0, os.open("/proc", os.O_RDONLY)
-    if machine not in PIVOT_ROOT:
+    if machine not in MACHINES:
         raise OSError(f"no filter of system calls for {machine}")
-    user, group = os.geteuid(), os.getegid()
     if not was_root:
+        user, group = os.geteuid(), os.getegid()
         call("unshare", NEWUSER)
         map_user(user, group, proc)
     call("unshare", NEWNS | NEWUTS | NEWIPC | NEWPID | NEWNET)
@@ -232,7 +152,7 @@ def isolate(root: str, interpreter: str, job: dict, also: Sequence[str] = ()) ->
 def enter_root(root: str, machine: str) -> None:
     """Make `root` the root of the file system; the old one is gone from here on."""
     os.chdir(root)
-    call("syscall", ctypes.c_long(PIVOT_ROOT[machine]), ".", ".")
+    call("syscall", ctypes.c_long(DENIED["pivot_root"][MACHINES.index(machine)]), ".", ".")
     call("umount2", ".", MNT_DETACH)
     os.chdir(WORK)
 
@@ -247,10 +167,8 @@ def drop_privileges(was_root: bool, proc: int) -> None:
         call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)  # else its own /proc entries belong to root
         call("unshare", NEWUSER)  # processes are counted for each user namespace
         map_user(NOBODY, NOBODY, proc)
-    for capability in range(64):
-        c_library().prctl(
-            PR_CAPBSET_DROP, capability, 0, 0, 0
-        )  # fails from the last one that the kernel knows: nothing to drop
+    for capability in range(64):  # it fails from the last one that the kernel knows: there is nothing to drop
+        c_library().prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
     call("capset", struct.pack("=II", 0x20080522, 0), struct.pack("=6I", *[0] * 6))
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)  # the program cannot trace this process
@@ -261,39 +179,21 @@ def filter_program(machine: str) -> bytes:
     """The seccomp filter: classic BPF over (call number, architecture, ..., low words of the arguments at 16 + 8 i)."""
 
     def statement(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
-        return struct.pack("=HBBI", code, yes, no, value & 0xFFFFFFFF)
+        return struct.pack("=HBBI", code, yes, no, value)
 
+    place, namespaces = MACHINES.index(machine), NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET
     load, equal, any_bit, answer = 0x20, 0x15, 0x45, 0x06
-    allow, kill, refuse, missing = (
-        0x7FFF0000,
-        0x80000000,
-        0x00050001,
-        0x00050026,
-    )  # EPERM; ENOSYS: the C library then uses clone
-    namespaces = NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET
-    lines = [statement(load, 4), statement(equal, AUDIT_ARCH[machine], 1), statement(answer, kill), statement(load, 0)]
-    if machine == "x86_64":
-        lines += [
-            statement(any_bit, 0x40000000, 0, 1),
-            statement(answer, kill),
-        ]  # the second numbering of the calls, x32
-    lines += [statement(equal, CLONE3, 0, 1), statement(answer, missing)]
-    for number in DENIED[machine].values():
-        lines += [statement(equal, number, 0, 1), statement(answer, refuse)]
-    lines += [
-        statement(equal, CLONE[machine], 0, 4),
-        statement(load, 16),
-        statement(any_bit, namespaces, 0, 1),
-        statement(answer, refuse),
-        statement(answer, allow),
-    ]
-    lines += [
-        statement(equal, KILL[machine], 0, 3),
-        statement(load, 16),
-        statement(equal, 1, 0, 1),
-        statement(answer, refuse),
-    ]
-    return b"".join([*lines, statement(answer, allow)])
+    # refuse is EPERM; missing is ENOSYS, after which the C library uses clone instead of clone3
+    allow, kill, refuse, missing = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026
+    lines = [(load, 4), (equal, AUDIT_ARCH[place], 1), (answer, kill), (load, 0)]
+    if machine == "x86_64":  # the second numbering of the calls, x32
+        lines += [(any_bit, 0x40000000, 0, 1), (answer, kill)]
+    lines += [(equal, CLONE3, 0, 1), (answer, missing)]
+    for numbers in DENIED.values():
+        lines += [(equal, numbers[place], 0, 1), (answer, refuse)]
+    lines += [(equal, CLONE[place], 0, 4), (load, 16), (any_bit, namespaces, 0, 1), (answer, refuse), (answer, allow)]
+    lines += [(equal, KILL[place], 0, 3), (load, 16), (equal, 1, 0, 1), (answer, refuse), (answer, allow)]
+    return b"".join(statement(*line) for line in lines)
 
 
 def filter_calls(machine: str) -> None:
@@ -306,30 +206,15 @@ def filter_calls(machine: str) -> None:
 
 def run_program(interpreter: str, job: dict, machine: str) -> NoReturn:
     """Limits and filter, then the program. Hard limits: the program can lower but not raise them."""
-    number = {
-        resource.RLIMIT_AS: job["memory_mb"] << 20,
-        resource.RLIMIT_FSIZE: job["disk_mb"] << 20,
-        resource.RLIMIT_NOFILE: 64,
-        resource.RLIMIT_NPROC: job["processes"] + 1,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
-        resource.RLIMIT_MEMLOCK: 0,
-    }
-    for limit, value in number.items():
-        resource.setrlimit(limit, (value, value))
-    resource.setrlimit(
-        resource.RLIMIT_CPU, (job["cpu"], job["cpu"] + 1)
-    )  # SIGXCPU; one second later, if that is ignored, SIGKILL
+    limits = {"AS": job["memory_mb"] << 20, "FSIZE": job["disk_mb"] << 20, "NPROC": job["processes"] + 1, "NOFILE": 64}
+    for name, value in (limits | dict.fromkeys(("CORE", "MSGQUEUE", "MEMLOCK"), 0)).items():
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+    # SIGXCPU; one second later, if that is ignored, SIGKILL
+    resource.setrlimit(resource.RLIMIT_CPU, (job["cpu"], job["cpu"] + 1))
     for signal_number in (signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ):
         signal.signal(signal_number, signal.SIG_DFL)
-    environment = {
-        "PATH": "",
-        "HOME": WORK,
-        "TMPDIR": WORK,
-        "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
-        "MALLOC_ARENA_MAX": "1",
-    }
+    environment = {"PATH": "", "HOME": WORK, "TMPDIR": WORK, "LANG": "C.UTF-8"}
+    environment |= {"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}
     filter_calls(machine)
     os.execve(interpreter, [interpreter, "-P", "-s", "-S", "-B", "-X", "utf8", f"{WORK}/program.py"], environment)
 

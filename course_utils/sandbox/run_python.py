@@ -76,51 +76,33 @@ def run_python(
 ) -> Ran:
     """Run `code` in a fresh interpreter inside the sandbox (see above) and wait for it.
 
-    seconds: CPU time of each process, rounded up to whole seconds; wall_seconds: from start to end, None:
-    3 * seconds + 4, so that a busy
-        machine does not make a timeout of a program that is quick by itself.
+    seconds: CPU time of each process, rounded up. wall_seconds: from start to end; None: 3 * seconds + 4, so that a
+    busy machine does not make a timeout of a program that is quick by itself.
     memory_mb: address space of each process; the interpreter itself needs about 30. output_limit: bytes kept of each
-    stream; the rest is
-        counted and thrown away. The standard library can be imported, installed packages cannot; hashes are not random,
-        so that sets print in the same order each time.
-    Never raises for anything the program does. Raises ValueError: code or stdin that is not a string, a limit that is
-    not positive.
+    stream; the rest is counted and thrown away. The standard library can be imported, installed packages cannot; hashes
+    are not random, so that sets print in the same order each time.
+    Never raises for anything the program does. Raises ValueError: code or stdin that is no string, a limit below its
+    least.
     """
     if not isinstance(code, str) or not isinstance(stdin, str):
         raise ValueError("code and stdin must be strings")
     wall = 3 * seconds + 4 if wall_seconds is None else wall_seconds
-    limits = [
-        ("seconds", seconds, 0),
-        ("wall_seconds", wall, 0),
-        ("memory_mb", memory_mb, 31),
-        ("output_limit", output_limit, 0),
-    ]
-    for name, value, least in limits:
+    limits = {"seconds": seconds, "wall_seconds": wall, "output_limit": output_limit, "memory_mb": memory_mb}
+    for name, value in limits.items():
+        least = 31 if name == "memory_mb" else 0
         if not (value > least and math.isfinite(value)):
             raise ValueError(f"{name} must be a number above {least}, got {value}")
     if not sys.platform.startswith("linux"):
         return Ran("unavailable", "", "", "the sandbox needs Linux, so the code was not run")
     cpu = math.ceil(seconds)
-    job = {
-        "code": code,
-        "stdin": stdin,
-        "cpu": cpu,
-        "memory_mb": int(memory_mb),
-        "disk_mb": DISK_MB,
-        "processes": PROCESSES,
-    }
+    job = {"code": code, "stdin": stdin, "cpu": cpu, "memory_mb": int(memory_mb)}
+    job |= {"disk_mb": DISK_MB, "processes": PROCESSES}
     report_read, report_write = os.pipe()
     try:
         # The real interpreter, not the virtual environment's link to it: the sandbox has no installed packages anyway.
+        command = [os.path.realpath(sys.executable), "-I", "-S", "-B", str(Path(__file__).with_name("jail.py"))]
         process = subprocess.Popen(
-            [
-                os.path.realpath(sys.executable),
-                "-I",
-                "-S",
-                "-B",
-                str(Path(__file__).with_name("jail.py")),
-                str(report_write),
-            ],
+            [*command, str(report_write)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -227,25 +209,22 @@ def _outcome(report: bytes, stdout: _Kept, stderr: _Kept, late: bool, cpu: int, 
     def ran(status: str, message: str) -> Ran:
         return Ran(status, stdout.text, stderr.text, message)
 
+    def unavailable_for(reason: str) -> Ran:
+        return Ran("unavailable", "", "", f"{NO_SANDBOX}: {reason}")
+
     facts = json.loads(report) if report else {}
+    last = ["", *stderr.tail.decode("utf-8", "replace").strip().splitlines()][-1]
     if "unavailable" in facts:
-        return Ran("unavailable", "", "", f"{NO_SANDBOX}: {facts['unavailable']}")
+        return unavailable_for(facts["unavailable"])
     if late:
         return ran("timeout", f"stopped after {wall:g} s")
     if not facts:  # the launcher itself did not get to work, for example an interpreter that needs LD_LIBRARY_PATH
-        reason = stderr.tail.decode("utf-8", "replace").strip().splitlines()
-        return Ran("unavailable", "", "", f"{NO_SANDBOX}: {reason[-1] if reason else 'its launcher was killed'}")
-    code, lines = facts["exit"], stderr.tail.decode("utf-8", "replace").strip().splitlines()
-    last = lines[-1] if lines else ""
+        return unavailable_for(last or "its launcher was killed")
+    code = facts["exit"]
     if code == 0:
         return ran("ok", "")
     if not stdout.size and re.match(rb".*error while loading shared libraries|Fatal Python error: init", stderr.head):
-        return Ran(
-            "unavailable",
-            "",
-            "",
-            f"{NO_SANDBOX}: the interpreter does not start with what it sees there ({last[:200]})",
-        )
+        return unavailable_for(f"the interpreter does not start with what it sees there ({last[:200]})")
     # The kernel counts ticks for the limit and nanoseconds for `cpu`; on a busy machine the two differ.
     if code == -signal.SIGXCPU or (code == -signal.SIGKILL and facts["cpu"] > 0.5 * cpu):
         return ran("timeout", f"stopped after {cpu} s of computing")
@@ -260,7 +239,5 @@ def _outcome(report: bytes, stdout: _Kept, stderr: _Kept, late: bool, cpu: int, 
     for pattern, message in REFUSALS:
         if re.search(pattern, last):
             return ran("forbidden", f"stopped: {message}")
-    return ran(
-        "error",
-        last if re.match(r"[\w.]+(: |$)", last) and '  File "' in stderr.text else f"it ended with exit code {code}",
-    )
+    raised = re.match(r"[\w.]+(: |$)", last) and '  File "' in stderr.text
+    return ran("error", last if raised else f"it ended with exit code {code}")

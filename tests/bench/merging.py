@@ -1,5 +1,4 @@
-"""Seconds and peak memory of our merge program and of mergekit's, side by side, with the machine's copying speed as the
-floor.
+"""Seconds and peak memory of our merge program and of mergekit's, side by side; the copying speed is the floor.
 
     python tests/bench/merging.py                 three Llama checkpoints of 125 M parameters, three runs of everything
     python tests/bench/merging.py --runs 5 --folder /some/disk
@@ -24,13 +23,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SHAPE = {"hidden": 768, "inner": 2048, "layers": 14, "vocabulary": 32_000, "tied": True}  # 124 M parameters
+TIES = "  - {{model: {1}, parameters: {{weight: 0.6, density: 0.2}}}}\n"
+TIES += "  - {{model: {2}, parameters: {{weight: 0.4, density: 0.2}}}}\n"
+LINEAR = "  - {{model: {0}}}\n  - {{model: {1}}}\n  - {{model: {2}}}\n"
 CONFIGS = {
-    "ties": "merge_method: ties\nbase_model: {0}\nmodels:\n  - {{model: {1}, parameters: {{weight: 0.6, "
-    "density: 0.2}}}}\n"
-    "  - {{model: {2}, parameters: {{weight: 0.4, density: 0.2}}}}\ndtype: bfloat16\n",
-    "linear": "merge_method: linear\nmodels:\n  - {{model: {0}}}\n  - {{model: {1}}}\n  - {{model: "
-    "{2}}}\nparameters: {{weight: 1}}\n"
-    "dtype: bfloat16\n",
+    "ties": f"merge_method: ties\nbase_model: {{0}}\nmodels:\n{TIES}dtype: bfloat16\n",
+    "linear": f"merge_method: linear\nmodels:\n{LINEAR}parameters: {{{{weight: 1}}}}\ndtype: bfloat16\n",
 }
 PROGRAMS = {
     "ours": ["-m", "course_utils.merging.command"],
@@ -58,9 +56,8 @@ print(f"{off / sum(x.numel() for x in a.values()):.2%}")
 def python(*arguments: str) -> str:
     """Run a helper in its own process, so that this one stays small."""
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    return subprocess.run(
-        [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def measure(command: list[str]) -> tuple[float, float]:
@@ -96,9 +93,8 @@ def floor(sources: list[Path], target: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=3, help="runs of everything (default 3)")
-    parser.add_argument(
-        "--folder", help="where the checkpoints and results go for the time of the benchmark (default: temporary)"
-    )
+    where = "where the checkpoints and results go for the time of the benchmark (default: temporary)"
+    parser.add_argument("--folder", help=where)
     options = parser.parse_args()
     row = "| {} | {} | {:.2f} | {:.0f} | {:.2f} | {} |".format
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
@@ -106,15 +102,11 @@ def main() -> None:
         parameters = int(python("-c", MAKE, str(folder), str(SHAPE)))
         models = [folder / str(i) for i in range(3)]
         sources = [model / "model.safetensors" for model in models]
-        print(
-            f"3 x {parameters / 1e6:.0f} M parameters, bfloat16; {options.runs} runs each, medians; "
-            f"{os.cpu_count()} processors\n"
-        )
-        print(
-            "| method | program | seconds | peak MB | copying floor, s | times faster | share of memory | entries "
-            "a rounding apart |"
-        )
-        print("|---|---|---|---|---|---|---|---|", flush=True)
+        about = f"{options.runs} runs each, medians; {os.cpu_count()} processors"
+        print(f"3 x {parameters / 1e6:.0f} M parameters, bfloat16; {about}\n")
+        columns = ("method", "program", "seconds", "peak MB", "copying floor, s")
+        columns += ("times faster", "share of memory", "entries a rounding apart")
+        print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
         for method, text in CONFIGS.items():
             (folder / "config.yml").write_text(text.format(*models), encoding="utf-8")
             found: dict[str, list[tuple[float, float]]] = {program: [] for program in PROGRAMS}
@@ -130,9 +122,8 @@ def main() -> None:
             apart = python("-c", COMPARE, str(folder / "ours"), str(folder / "mergekit"))
             theirs = middle["mergekit"]
             for program, (seconds, memory) in middle.items():
-                ratios = (
-                    f"{theirs[0] / seconds:.1f} | {memory / theirs[1]:.2f} | {apart}" if program == "ours" else "| |"
-                )
+                ratios = f"{theirs[0] / seconds:.1f} | {memory / theirs[1]:.2f} | {apart}"
+                ratios = ratios if program == "ours" else "| |"
                 print(row(method, program, seconds, memory, statistics.median(floors[1:]), ratios), flush=True)
 
 

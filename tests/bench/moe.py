@@ -48,9 +48,8 @@ def layers(n_experts: int, k: int, tokens: int, copies: float) -> dict[str, nn.M
     for name in PEERS:
         if name == "batched_mm" and tokens * k * 3 * D_MODEL * D_FF * 4 > copies * 1e9:
             continue
-        config = MixtralConfig(
-            hidden_size=D_MODEL, intermediate_size=D_FF, num_local_experts=n_experts, num_experts_per_tok=k
-        )
+        sizes = {"hidden_size": D_MODEL, "intermediate_size": D_FF, "num_local_experts": n_experts}
+        config = MixtralConfig(**sizes, num_experts_per_tok=k)
         config._experts_implementation = name
         with torch.device("meta"):
             block = MixtralSparseMoeBlock(config)
@@ -96,14 +95,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(
-        f"d_model {D_MODEL}, d_ff {D_FF}, {options.threads} threads, torch {torch.__version__}; ratios: below 1 "
-        "we are faster"
-    )
-    print(
-        f"{'':26}{'ours ms':>9}{'floor ms':>9}"
-        + "".join(f"{'/ ' + name:>13}" for name in (*PEERS, "best peer", "floor"))
-    )
+    layer, build = f"d_model {D_MODEL}, d_ff {D_FF}", f"{options.threads} threads, torch {torch.__version__}"
+    print(f"{layer}, {build}; ratios: below 1 we are faster")
+    others = (*PEERS, "best peer", "floor")
+    print(f"{'':26}{'ours ms':>9}{'floor ms':>9}" + "".join(f"{'/ ' + name:>13}" for name in others))
     for run, title in ((forward, "forward"), (both, "forward+backward")):
         for n_experts, k, tokens in ((e, k, t) for e in (8, 32) for k in (1, 2) for t in (512, 2048)):
             torch.manual_seed(0)
@@ -111,14 +106,9 @@ def main() -> None:
             x.requires_grad_(run is both)
             ms = medians(run, layers(n_experts, k, tokens, options.copies), x, grad, options.rounds, options.budget)
             ms["best peer"] = min(ms[name] for name in PEERS if name in ms)
-            ratios = (
-                f"{ms['ours'] / ms[name]:13.2f}" if name in ms else f"{'-':>13}"
-                for name in (*PEERS, "best peer", "floor")
-            )
-            print(
-                f"{title:17}{n_experts:3} {k} {tokens:4}{ms['ours']:9.1f}{ms['floor']:9.1f}" + "".join(ratios),
-                flush=True,
-            )
+            ratios = (f"{ms['ours'] / ms[name]:13.2f}" if name in ms else f"{'-':>13}" for name in others)
+            line = f"{title:17}{n_experts:3} {k} {tokens:4}{ms['ours']:9.1f}{ms['floor']:9.1f}"
+            print(line + "".join(ratios), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""Peak memory and time of each notebook's kernel, run from its first cell to its last, on two threads, one after
-another.
+"""Peak memory and time of each notebook's kernel, run from its first cell to its last, on two threads.
 
     python tests/bench/notebooks.py                  all of them, one row each
     python tests/bench/notebooks.py 02 05 --cells    two of them, with the cells that need much memory or time
@@ -58,17 +57,15 @@ def run(path: Path) -> list[Cell]:
             start, before = time.perf_counter(), kernel.cpu_times()
             client.execute_cell(cell, number)
             seconds, after = time.perf_counter() - start, kernel.cpu_times()
-            found.append(
-                Cell(number, peak_gb(kernel), seconds, after.user + after.system - before.user - before.system)
-            )
+            processor = after.user + after.system - before.user - before.system
+            found.append(Cell(number, peak_gb(kernel), seconds, processor))
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "notebooks", nargs="*", metavar="NOTEBOOK", help="how its name begins, such as 02; default: all"
-    )
+    name = "how its name begins, such as 02; default: all"
+    parser.add_argument("notebooks", nargs="*", metavar="NOTEBOOK", help=name)
     parser.add_argument("--cells", action="store_true", help="also the cells that need much memory or time")
     options = parser.parse_args()
     paths = sorted(NOTEBOOKS.glob("*.ipynb"))

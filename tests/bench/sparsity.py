@@ -70,9 +70,8 @@ def measure(
     copies, weight = len(prepared["weight"]), prepared["weight"][0]
     draw = torch.Generator().manual_seed(2)
     size = (weight.shape[1],) if batch == 1 else (batch, weight.shape[1])
-    inputs = [
-        torch.randn(size, generator=draw) * (torch.rand(size, generator=draw) < density) for _ in range(rounds + 2)
-    ]
+    draws = ((torch.randn(size, generator=draw), torch.rand(size, generator=draw)) for _ in range(rounds + 2))
+    inputs = [h * (u < density) for h, u in draws]
     filled = torch.randn(size, generator=draw)
     for method, kind in METHODS.values():
         h, reference = (filled, pruned) if kind == "pruned" else (inputs[0], weight)
@@ -105,17 +104,13 @@ def crossover(ratios: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=15, help="timed calls of each method (default 15)")
-    parser.add_argument(
-        "--threads", type=int, default=min(2, os.cpu_count() or 1), help="threads of torch (default: at most 2)"
-    )
+    threads = min(2, os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=threads, help="threads of torch (default: at most 2)")
     parser.add_argument("--warm", action="store_true", help="use one copy of W: it may stay in the cache")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(
-        f"torch {torch.__version__}, {options.threads} threads, {options.rounds} rounds, float32, medians in "
-        "milliseconds, "
-        f"load {os.getloadavg()[0]:.2f} before"
-    )
+    how = f"{options.rounds} rounds, float32, medians in milliseconds, load {os.getloadavg()[0]:.2f} before"
+    print(f"torch {torch.__version__}, {options.threads} threads, {how}")
     columns, rule = " | ".join(METHODS), "---|" * (len(METHODS) + 1)
     table: list[str] = []
     for shape in SHAPES:

@@ -24,20 +24,18 @@ from course_utils.classroom import export
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
+    --disable-component-update --disable-sync""".split()
 # Errors of Notebook 7.6.5 itself while it starts: settings that come before its shortcuts are there, a file browser
 # that it lacks.
 NOTEBOOK_7 = re.compile(r"(reading 'schema'|'filebrowser:open-path' not registered)[^\n]*\n[^\n]*/static/notebook/")
 # JupyterLab's fonts and Notebook 7's have the same names; a server that has served one of the two refuses the other.
 SAME_FONT = re.compile(r"/static/(lab|notebook)/\w+\.woff")
+READY = """async () => {
+    const panel = jupyterapp.shell.currentWidget;
+    await panel.context.ready;
+    await panel.sessionContext.ready;
+}"""
 LOCAL = {"127.0.0.1", "localhost", ""}  # "": data: and blob: addresses
 
 
@@ -61,45 +59,21 @@ def lab_home(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def lab(lab_home, browser):
-    """Address and token of a JupyterLab started on an empty home; the repository is not touched, nor the user's Jupyter
-    settings.
-
-    Where the package notebook is installed, it serves Notebook 7, too.
-    """
+    """Address and token of a JupyterLab (and Notebook 7, if there) on an empty home; it touches nothing else."""
     home, notebooks = lab_home, lab_home / "notebooks"
     shutil.copytree(ROOT / "notebooks", notebooks, ignore=shutil.ignore_patterns(".*"))
     nbformat.write(_charts_notebook(), notebooks / "charts.ipynb")
-    places = {
-        "JUPYTER_CONFIG_DIR": "config",
-        "JUPYTER_RUNTIME_DIR": "runtime",
-        "JUPYTERLAB_SETTINGS_DIR": "settings",
-        "JUPYTERLAB_WORKSPACES_DIR": "workspaces",
-        "IPYTHONDIR": "ipython",
-    }
-    python_path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {
-        **os.environ,
-        **{name: str(home / folder) for name, folder in places.items()},
-        "PYTHONPATH": python_path,
-    }
+    folders = "JUPYTER_CONFIG_DIR JUPYTER_RUNTIME_DIR JUPYTERLAB_SETTINGS_DIR JUPYTERLAB_WORKSPACES_DIR IPYTHONDIR"
+    environment = os.environ | {name: str(home / name) for name in folders.split()}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     token = secrets.token_hex(16)
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        "--ServerApp.ip=127.0.0.1",
-        "--ServerApp.port=0",
-        "--allow-root",
-        f"--IdentityProvider.token={token}",
-        f"--ServerApp.root_dir={home}",
-        "--LabApp.expose_app_in_browser=True",
-        "--JupyterNotebookApp.expose_app_in_browser=True",
-    ]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.root_dir={home}"]
+    command += ["--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--IdentityProvider.token={token}"]
+    command += [f"--{app}.expose_app_in_browser=True" for app in ("LabApp", "JupyterNotebookApp")]
     log = (home / "lab.log").open("w+", encoding="utf-8")
     server = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log)
     try:
-        yield _address(home / "runtime", server, log), token
+        yield _address(home / "JUPYTER_RUNTIME_DIR", server, log), token
     finally:
         server.terminate()  # JupyterLab shuts its kernels down
         try:
@@ -127,8 +101,7 @@ def _address(runtime: Path, server: subprocess.Popen, log) -> str:
 
 @pytest.fixture
 def end_kernels(lab):
-    """end_kernels() stops them all; so does the end of the test. Each holds a gigabyte or more, and JupyterLab keeps
-    them when their page is closed."""
+    """end_kernels() stops them all, and so does the end of the test: each holds a gigabyte, and would stay."""
     url, token = lab
 
     def end() -> None:
@@ -143,8 +116,7 @@ def end_kernels(lab):
 
 @contextlib.contextmanager
 def _watched(browser, height: int, allowed: Callable[[str], bool]):
-    """A browser context and `visit(address)`. At the end: no page error, no console error, no visit that is not
-    `allowed`."""
+    """A browser context and `visit(address)`. At the end: no error in a page, no visit that is not `allowed`."""
     context = browser.new_context(viewport={"width": 1280, "height": height})
     problems: list[str] = []
 
@@ -188,50 +160,53 @@ def open_notebook(lab, end_kernels, browser):
 
         def opener(name: str, sent: list[str] | None = None, place: str = "lab/tree"):
             page = context.new_page()
+            page.set_default_timeout(60_000)
+
+            def keep(frame: str | bytes) -> None:  # the protocol has binary frames with JSON inside
+                sent.append(frame if isinstance(frame, str) else frame.decode("utf-8", "replace"))
 
             def websocket(socket) -> None:
                 visit(socket.url)
-                if (
-                    sent is not None
-                ):  # what the page sends to the kernel; the protocol has binary frames with JSON inside
-                    socket.on(
-                        "framesent",
-                        lambda frame: sent.append(
-                            frame if isinstance(frame, str) else frame.decode("utf-8", "replace")
-                        ),
-                    )
+                if sent is not None:  # what the page sends to the kernel
+                    socket.on("framesent", keep)
 
             page.on("websocket", websocket)
             page.goto(f"{url}{place}/notebooks/{name}?token={token}&reset")
-            page.wait_for_function(
-                "() => window.jupyterapp?.shell.currentWidget?.content?.widgets?.length > 0", timeout=60_000
-            )
-            page.evaluate(
-                "async () => { const p = jupyterapp.shell.currentWidget; await p.context.ready; await "
-                "p.sessionContext.ready; }"
-            )
+            shown = "() => window.jupyterapp?.shell.currentWidget?.content?.widgets?.length > 0"
+            page.wait_for_function(shown)
+            page.evaluate(READY)
             return page
 
         yield opener
 
 
 @pytest.fixture
-def open_html(browser, tmp_path):
-    """open_html(body) -> a page with it. At the end: no error, and nothing asked of anything but the disk."""
-    with _watched(browser, 900, lambda address: address.startswith(("file:", "data:", "blob:", "about:"))) as (
+def from_disk(browser):
+    """from_disk(path) -> the page. At the end: no error, and nothing asked of anything but the disk."""
+    with _watched(browser, 720, lambda address: address.startswith(("file:", "data:", "blob:", "about:"))) as (
         context,
         _,
     ):
 
-        def opener(body: str):
-            (tmp_path / "page.html").write_text(
-                f'<!DOCTYPE html><html lang="en"><title>A page</title>{body}</html>', encoding="utf-8"
-            )
+        def opener(path: Path):
             page = context.new_page()
-            page.goto((tmp_path / "page.html").as_uri())
+            page.set_default_timeout(120_000)  # a busy machine
+            page.goto(path.as_uri())
             return page
 
         yield opener
+
+
+@pytest.fixture
+def open_html(from_disk, tmp_path):
+    """open_html(body) -> a page with it."""
+
+    def opener(body: str):
+        page = f'<!DOCTYPE html><html lang="en"><title>A page</title>{body}</html>'
+        (tmp_path / "page.html").write_text(page, encoding="utf-8")
+        return from_disk(tmp_path / "page.html")
+
+    return opener
 
 
 @pytest.fixture(scope="session")
@@ -244,19 +219,16 @@ def exported(tmp_path_factory, browser) -> Path:
 
 
 @pytest.fixture
-def open_page(exported, browser):
-    """open_page("slides/NAME") -> the page, ready. At the end: no error, and nothing asked of anything but the disk."""
-    with _watched(browser, 720, lambda address: address.startswith(("file:", "data:", "blob:"))) as (context, _):
+def open_page(exported, from_disk):
+    """open_page("slides/NAME") -> the page, ready."""
 
-        def opener(name: str):
-            page = context.new_page()
-            page.set_default_timeout(120_000)  # a busy machine
-            page.goto((exported / f"{name}.html").as_uri())
-            if not name.endswith("index"):
-                page.wait_for_selector("body.ready")
-            return page
+    def opener(name: str):
+        page = from_disk(exported / f"{name}.html")
+        if not name.endswith("index"):
+            page.wait_for_selector("body.ready")
+        return page
 
-        yield opener
+    return opener
 
 
 CHARTS = [
@@ -311,8 +283,6 @@ generate_control(count)
 
 def _charts_notebook():
     """All charts and controls on made-up numbers: what the browser shows does not wait for a model here."""
-    cells = [nbformat.v4.new_code_cell(source.strip()) for source in CHARTS]
-    for i, cell in enumerate(cells):
-        cell["id"] = f"cell-{i}"
+    cells = [nbformat.v4.new_code_cell(source.strip(), id=f"cell-{i}") for i, source in enumerate(CHARTS)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return nbformat.v4.new_notebook(cells=cells, metadata=kernel)

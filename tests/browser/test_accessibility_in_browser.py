@@ -8,7 +8,7 @@ pytest.importorskip("playwright")
 pytest.importorskip("axe_playwright_python")
 
 from axe_playwright_python.sync_playwright import Axe
-from test_notebooks_in_browser import ERRORS, RUN_ALL, _picture, _wait_for_change
+from test_notebooks_in_browser import _press, _run_all
 
 from course_utils.classroom import progress
 
@@ -28,10 +28,8 @@ HERE = """() => {
 
 def _violations(page, context=None) -> list[str]:
     """What axe finds serious or critical, one line for each rule and place."""
-    options = {
-        "resultTypes": ["violations"],
-        "preload": False,
-    }  # preload fetches the style sheets again, which file:// forbids
+    # preload fetches the style sheets again, which file:// forbids
+    options = {"resultTypes": ["violations"], "preload": False}
     found = Axe().run(page, context=context, options=options).response["violations"]
     return [
         f"{rule['id']} ({rule['impact']}): {node['target']} {node['html'][:120]}"
@@ -53,10 +51,10 @@ def test_pages(open_page, name):
     assert _violations(open_page(f"site/{name}")) == []
 
 
-# all of them take two minutes more
-@pytest.mark.parametrize(
-    "name", ["01_interpolation", pytest.param("08_cascades_and_routing", marks=pytest.mark.slow_browser)]
-)
+LONG = pytest.param("08_cascades_and_routing", marks=pytest.mark.slow_browser)
+
+
+@pytest.mark.parametrize("name", ["01_interpolation", LONG])  # all of them take two minutes more
 def test_every_slide_of_a_deck(open_page, name):
     deck = open_page(f"slides/{name}")
     found, total = _violations(deck), deck.evaluate("Reveal.getTotalSlides()")
@@ -69,9 +67,7 @@ def test_every_slide_of_a_deck(open_page, name):
 
 def test_a_notebook_in_jupyterlab(open_notebook):
     page = open_notebook("00_start_here.ipynb")
-    page.set_default_timeout(60_000)
-    page.evaluate(RUN_ALL)
-    assert page.evaluate(ERRORS) == []
+    _run_all(page)
     assert page.locator(".vega-embed canvas").count() > 0
     assert _violations(page, {"include": OURS}) == []
 
@@ -104,10 +100,7 @@ def test_every_slider_by_keyboard(open_page, name):
         slider.focus()
         page.keyboard.press("ArrowRight" if value == low else "ArrowLeft")
         assert slider.input_value() != value, slider.get_attribute("aria-label")
-    before = _picture(sliders.first)
-    sliders.first.focus()
-    page.keyboard.press("End" if sliders.first.input_value() != sliders.first.get_attribute("max") else "Home")
-    _wait_for_change(sliders.first, before)
+    _press(sliders.first, "End" if sliders.first.input_value() != sliders.first.get_attribute("max") else "Home")
 
 
 def test_a_quiz_by_keyboard(open_page):

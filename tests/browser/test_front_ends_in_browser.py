@@ -19,10 +19,8 @@ from test_notebooks_in_browser import LAMBDA, _move_by_keyboard_and_mouse, _run,
 from course_utils import explore
 from course_utils.classroom import save_notebook
 
-LAB = "lab/tree"
-NOTEBOOK_7 = pytest.param(
-    "notebooks", marks=pytest.mark.skipif(not find_spec("notebook"), reason="the package notebook is not installed")
-)
+LAB, SEVEN = "lab/tree", "notebooks"  # JupyterLab, Notebook 7
+LACKS_7 = pytest.mark.skipif(not find_spec("notebook"), reason="the package notebook is not installed")
 CELLS = "() => jupyterapp.shell.currentWidget.content.widgets.length"
 LOOK = """async i => {
     await jupyterapp.shell.currentWidget.content.scrollToItem(i);
@@ -47,7 +45,7 @@ def _look_at_all(page) -> None:
     [
         ("04_task_vectors_and_merging.ipynb", LAB),
         pytest.param("09_pipelines_and_stacking.ipynb", LAB, marks=pytest.mark.slow_browser),
-        pytest.param("09_pipelines_and_stacking.ipynb", *NOTEBOOK_7.values, marks=NOTEBOOK_7.marks),
+        pytest.param("09_pipelines_and_stacking.ipynb", SEVEN, marks=LACKS_7),
     ],
 )
 def test_a_shipped_notebook_that_is_looked_at_and_saved_stays_as_it_is(open_notebook, lab_home, name, place):
@@ -69,13 +67,8 @@ def test_a_chart_without_its_picture_would_be_changed(open_notebook, lab_home):
     text = (lab_home / "notebooks" / "00_start_here.ipynb").read_text(encoding="utf-8")
     file.write_text(text, encoding="utf-8")
     assert save_notebook.main(["--no-run", str(file)]) == 0
-    chart_alone = re.sub(
-        r'(vegalite.v5\+json": .*?)"image/png": "[^"]+",\s*',
-        r"\1",
-        file.read_text(encoding="utf-8"),
-        count=1,
-        flags=re.S,
-    )
+    picture, text = r'(vegalite.v5\+json": .*?)"image/png": "[^"]+",\s*', file.read_text(encoding="utf-8")
+    chart_alone = re.sub(picture, r"\1", text, count=1, flags=re.S)
     file.write_text(chart_alone, encoding="utf-8")
     page = open_notebook(file.name)
     _look_at_all(page)
@@ -90,9 +83,7 @@ def test_nobody_is_asked_about_news(open_notebook):
     assert page.get_by_text(re.compile("news", re.I)).count() == 0
 
 
-@pytest.mark.parametrize(
-    "place", [LAB, pytest.param(*NOTEBOOK_7.values, marks=[*NOTEBOOK_7.marks, pytest.mark.slow_browser])]
-)
+@pytest.mark.parametrize("place", [LAB, pytest.param(SEVEN, marks=[LACKS_7, pytest.mark.slow_browser])])
 def test_a_chart_is_the_same_in_light_and_dark(open_notebook, end_kernels, place):
     """Pixel by pixel; and axe finds the labels of its sliders readable."""
     page, pictures = open_notebook("charts.ipynb", place=place), []
@@ -113,9 +104,9 @@ def test_a_chart_is_the_same_in_light_and_dark(open_notebook, end_kernels, place
     assert pictures[0] == pictures[1]
 
 
-@pytest.mark.parametrize("place", [NOTEBOOK_7])
-def test_sliders_move_in_notebook_7(open_notebook, place):
-    page = open_notebook("01_interpolation.ipynb", place=place)
+@LACKS_7
+def test_sliders_move_in_notebook_7(open_notebook):
+    page = open_notebook("01_interpolation.ipynb", place=SEVEN)
     _look_at_all(page)
     _move_by_keyboard_and_mouse(_sliders(page, LAMBDA).first)
 
@@ -152,11 +143,9 @@ def test_a_chart_as_html_is_live_alone(open_html, output, place):
     chart.locator("body.ready").wait_for()
     assert len(chart.locator(".vega-embed[role='graphics-document']").get_attribute("aria-label")) > 50
     slider = chart.get_by_role("slider").first
-    pressed = page.evaluate(
-        "() => { window.pressed = []; addEventListener('keydown', event => pressed.push(event.key)); return pressed; }"
-    )
+    page.evaluate("() => { window.pressed = []; addEventListener('keydown', event => pressed.push(event.key)); }")
     _move_by_keyboard_and_mouse(slider)
-    assert page.evaluate("pressed") == pressed == [], "the page around it sees the chart's keys"
+    assert page.evaluate("pressed") == [], "the page around it sees the chart's keys"
     sizes = "() => [document.documentElement.clientHeight, Math.ceil(document.body.getBoundingClientRect().height)]"
     inside = element.element_handle().content_frame()
     if "of another" in place:  # cannot tell its height: it scrolls

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -34,7 +34,11 @@ def new_session(monkeypatch):
 
 
 def right(name=FIRST):
-    engine.run_check(name, engine.find(name).reference)
+    return engine.run_check(name, engine.find(name).reference)
+
+
+def exercises_in(path):
+    return json.loads(path.read_text(encoding="utf-8"))["exercises"]
 
 
 def test_what_was_passed_is_seen_in_the_next_session_and_in_other_notebooks(kept, monkeypatch):
@@ -46,17 +50,14 @@ def test_what_was_passed_is_seen_in_the_next_session_and_in_other_notebooks(kept
     assert f"2 of {total} exercises passed" in text
     assert "00_start_here" in text and "1 of 4 passed" in text and "1 of 7 passed" in text
     assert FIRST not in text  # in detail only the topics of this session
-    assert json.loads(kept.read_text(encoding="utf-8"))["exercises"] == {
-        FIRST: "passed",
-        "interpolation.linear": "passed",
-    }
+    assert exercises_in(kept) == {FIRST: "passed", "interpolation.linear": "passed"}
 
 
 def test_what_was_passed_once_stays_passed(kept, monkeypatch):
     right()
     new_session(monkeypatch)
     engine.run_check(FIRST, lambda log_p, log_q: log_p)
-    assert json.loads(kept.read_text(encoding="utf-8"))["exercises"][FIRST] == "passed"
+    assert exercises_in(kept)[FIRST] == "passed"
     assert [FIRST, "passed"] in map(str.split, engine._progress().text.splitlines())
 
 
@@ -76,32 +77,23 @@ def test_a_damaged_file_is_begun_anew_and_said_in_one_line(kept, text):
     kept.parent.mkdir()
     kept.write_text(text, encoding="utf-8")
     assert engine._progress().lines == [progress.DAMAGED.format("progress.json")]
-    report = engine.run_check(FIRST, engine.find(FIRST).reference)
+    report = right()
     assert report.status == "passed" and report.lines == [progress.DAMAGED.format("progress.json")]
-    assert engine.run_check(FIRST, engine.find(FIRST).reference).lines == []
+    assert right().lines == []
     assert json.loads(kept.read_text(encoding="utf-8")) == {"latest": "start_here", "exercises": {FIRST: "passed"}}
 
 
 def test_a_place_that_cannot_be_written_costs_one_line_and_no_check(kept, monkeypatch):
     kept.parent.write_text("a file where the folder should be", encoding="utf-8")
-    report = engine.run_check(FIRST, engine.find(FIRST).reference)
-    assert (
-        report.status == "passed" and len(report.lines) == 1 and "could not be kept in progress.json" in report.lines[0]
-    )
+    report = right()
+    assert report.status == "passed" and len(report.lines) == 1
+    assert "could not be kept in progress.json" in report.lines[0]
 
 
 def test_sessions_side_by_side_lose_nothing_and_leave_no_partial_file(kept):
-    threads = [
-        threading.Thread(target=lambda i=i: [progress.record(f"t{i}.e{j}", "passed") for j in range(20)])
-        for i in range(5)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(json.loads(kept.read_text(encoding="utf-8"))["exercises"]) == 100 and not list(
-        kept.parent.glob("*.partial")
-    )
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda i: [progress.record(f"t{i}.e{j}", "passed") for j in range(20)], range(5)))
+    assert len(exercises_in(kept)) == 100 and not list(kept.parent.glob("*.partial"))
 
 
 @pytest.mark.parametrize(
@@ -138,13 +130,16 @@ def test_a_notebook_under_nbval_shows_the_same_twice_whatever_the_file_says(tmp_
 
 
 def test_the_notebook_to_open_is_the_one_worked_on_last(kept):
-    assert progress.latest_notebook(kept).name == "00_start_here.ipynb"
+    def name():
+        return progress.latest_notebook(kept).name
+
+    assert name() == "00_start_here.ipynb"
     right("interpolation.linear")
-    assert progress.latest_notebook(kept).name == "01_interpolation.ipynb"
+    assert name() == "01_interpolation.ipynb"
     right()
-    assert progress.latest_notebook(kept).name == "00_start_here.ipynb"
+    assert name() == "00_start_here.ipynb"
     kept.write_text('{"latest": "a_notebook_that_is_gone", "exercises": {}}', encoding="utf-8")
-    assert progress.latest_notebook(kept).name == "00_start_here.ipynb"
+    assert name() == "00_start_here.ipynb"
 
 
 @pytest.mark.parametrize(
@@ -155,13 +150,8 @@ def test_make_lab_asks_for_it_without_loading_torch(tmp_path, setting, opened):
     file.write_text(json.dumps({"latest": "interpolation", "exercises": {}}), encoding="utf-8")
     environment = {key: value for key, value in os.environ.items() if key != "PYTEST_VERSION"}
     environment["MANY_MODELS_PROGRESS"] = str(file) if setting == "file" else "off"
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "course_utils.classroom.progress"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-X", "importtime", "-m", "course_utils.classroom.progress"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.stdout == opened + "\n" and "torch" not in done.stderr
 
 

@@ -18,25 +18,21 @@ from course_utils.explore import or_and_explorer
 pytest.importorskip("vl_convert")
 
 ANIMALS = ["cat", "dog", "cow", "ant", "bee", "fly", "elk", "emu"]
-SHOWN = or_and_explorer(
-    [0.4, 0.3, 0.1, 0.1, 0.1, 0, 0, 0], [0, 0.05, 0.05, 0.3, 0, 0.4, 0.1, 0.1], ANIMALS
-)._repr_mimebundle_()
+P, Q = [0.4, 0.3, 0.1, 0.1, 0.1, 0, 0, 0], [0, 0.05, 0.05, 0.3, 0, 0.4, 0.1, 0.1]
+SHOWN = or_and_explorer(P, Q, ANIMALS)._repr_mimebundle_()
+NUMBERS = {"application/json": {"whole": 1.0, "tiny": 1e-07, "huge": 1e21, "half": [0.5]}}
 
 
 def _write(path, *cells) -> None:
-    nbformat.write(
-        new_notebook(cells=[new_markdown_cell("# A title"), *cells], metadata={"language_info": {"name": "python"}}),
-        path,
-    )
+    cells, metadata = [new_markdown_cell("# A title"), *cells], {"language_info": {"name": "python"}}
+    nbformat.write(new_notebook(cells=cells, metadata=metadata), path)
 
 
 @pytest.fixture
 def chart(tmp_path):
     """A notebook that JupyterLab has run, with a chart in it."""
     output = new_output("execute_result", data={**SHOWN, PICTURE: "JupyterLab's own"}, execution_count=1)
-    numbers = new_output(
-        "display_data", data={"application/json": {"whole": 1.0, "tiny": 1e-07, "huge": 1e21, "half": [0.5]}}
-    )
+    numbers = new_output("display_data", data=NUMBERS)
     _write(path := tmp_path / "chart.ipynb", new_code_cell("f()", outputs=[output, numbers], execution_count=1))
     return path
 
@@ -50,9 +46,8 @@ def test_a_chart_gets_a_small_picture_with_words(chart, capsys):
     nbformat.validate(nb)
     assert [cell.id for cell in nb.cells] == [cell.id for cell in before.cells]
     [output, _] = nb.cells[1].outputs
-    assert (
-        output.data[CHART] == json.loads(json.dumps(SHOWN[CHART])) and output.data["text/plain"] == SHOWN["text/plain"]
-    )
+    assert output.data[CHART] == json.loads(json.dumps(SHOWN[CHART]))
+    assert output.data["text/plain"] == SHOWN["text/plain"]
     png = base64.b64decode(output.data[PICTURE])
     image, about = Image.open(io.BytesIO(png)), output.metadata[PICTURE]
     assert about["alt"] == SHOWN["text/plain"]
@@ -67,11 +62,8 @@ def test_the_kernel_is_described_and_numbers_are_javascripts(chart):
     text = chart.read_bytes().decode("utf-8")
     nb = json.loads(text)
     assert nb["metadata"]["language_info"] == IPythonKernel.language_info
-    assert nb["metadata"]["kernelspec"] == {
-        "display_name": "Python 3 (ipykernel)",
-        "language": "python",
-        "name": "python3",
-    }
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    assert nb["metadata"]["kernelspec"] == kernel
     assert '"whole": 1\n' in text and '"tiny": 1e-07,' in text and '"huge": 1e+21,' in text and "0.5" in text
     assert text == json.dumps(nb, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     assert save_notebook.main(["--no-run", str(chart)]) == 0
@@ -81,14 +73,9 @@ def test_the_kernel_is_described_and_numbers_are_javascripts(chart):
 def test_cells_are_run_from_the_top_in_a_fresh_kernel(tmp_path, monkeypatch):
     monkeypatch.setenv("MANY_MODELS_CHARTS", "html")  # the author's own setting
     (tmp_path / "here.txt").write_text("found", encoding="utf-8")
-    show = (
-        "import os; print(os.environ['MANY_MODELS_CHARTS']); print(open('here.txt').read(), end=''); "
-        "print('\\n', end='')"
-    )
-    again = new_output("stream", name="stdout", text="old")
-    _write(
-        path := tmp_path / "run.ipynb", new_code_cell(show, outputs=[again], execution_count=7), new_code_cell("1 / 2")
-    )
+    show = "import os\nprint(os.environ['MANY_MODELS_CHARTS'])\nprint(open('here.txt').read() + '\\n', end='')"
+    shown = new_code_cell(show, outputs=[new_output("stream", name="stdout", text="old")], execution_count=7)
+    _write(path := tmp_path / "run.ipynb", shown, new_code_cell("1 / 2"))
     assert save_notebook.main([str(path)]) == 0
     first, second = nbformat.read(path, 4).cells[1:]
     assert [(out.name, out.text) for out in first.outputs] == [("stdout", "vega\nfound\n")]

@@ -6,8 +6,7 @@
     needed   for each name that the answer uses and does not define: the last cell above the answer that defines it,
              else the first below; and so on for the names that these cells use. Whole cells, in the notebook's order
     always   cells tagged "setup" and cells with `from ... import *`
-    never    cells tagged "check": the grader has its own. Cells whose names nobody needs
-             (models, charts, a student's scratch work)
+    never    cells tagged "check": the grader has its own. Cells that nobody needs (models, charts, scratch work)
 
 Nothing is executed here, but hostile source is parsed: the grader calls this inside the sandbox only.
 """
@@ -28,8 +27,7 @@ __all__ = ["Cell", "Task", "cells_of", "chosen", "course_tasks"]
 
 @dataclass(frozen=True)
 class Task:
-    """One exercise of the course's notebook: its name, the name that holds the answer, the id and the source of its
-    cell."""
+    """One exercise of the course's notebook: its name, the answer's name, the id and the source of its cell."""
 
     name: str
     variable: str
@@ -39,8 +37,7 @@ class Task:
 
 @dataclass
 class Cell:
-    """One code cell: its place among the code cells (from 1), its source as plain Python, what it binds and uses at its
-    top level."""
+    """One code cell: its place among them (from 1), source as plain Python, what it binds and uses at its top level."""
 
     number: int
     source: str
@@ -52,8 +49,7 @@ class Cell:
 
 
 def cells_of(sources: list[dict]) -> list[Cell]:
-    """The code cells, given as {"source": ..., "id": ..., "tags": [...]}. One that is not Python keeps its `problem`
-    and binds nothing."""
+    """The code cells, given as {"source", "id", "tags"}. One that is not Python keeps its `problem`, binds nothing."""
     found = []
     for number, raw in enumerate(sources, start=1):
         cell = Cell(number, raw["source"], raw["id"], raw["tags"])
@@ -81,8 +77,7 @@ def _below(table: symtable.SymbolTable) -> list[symtable.SymbolTable]:
 
 
 def course_tasks(notebook: Any) -> list[Task]:
-    """The exercises of the course's own notebook, in order: cells tagged "exercise", each before its cell tagged
-    "check"."""
+    """The course's own exercises, in order: cells tagged "exercise", each before its cell tagged "check"."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     found = []
     for cell, after in zip(cells, cells[1:]):
@@ -102,23 +97,17 @@ def chosen(cells: list[Cell], task: Task, shipped: set[str]) -> tuple[Cell | Non
     shipped: the sources of the course's own cells other than the stubs; where one of them defines the same name it is
     not the answer.
     """
-    cells = [cell for cell in cells if "check" not in cell.tags]
-    stub = task.stub.strip()
-    own = [
-        cell
-        for cell in cells
-        if cell.cell_id == task.cell_id and ("exercise" in cell.tags or task.variable in cell.binds)
-    ]
-    own = own or [cell for cell in cells if "exercise" in cell.tags and task.variable in cell.binds]
-    others = [
-        cell for cell in cells if task.variable in cell.binds and cell.source.strip() not in shipped and cell not in own
-    ]
+    cells, stub = [cell for cell in cells if "check" not in cell.tags], task.stub.strip()
+    makers = [cell for cell in cells if task.variable in cell.binds]
+    own = [c for c in cells if c.cell_id == task.cell_id and ("exercise" in c.tags or c in makers)]
+    own = own or [cell for cell in makers if "exercise" in cell.tags]
+    others = [cell for cell in makers if cell.source.strip() not in shipped and cell not in own]
     changed = [cell for cell in own + others if cell.source.strip() != stub]
     if not (changed or own):
         return None, []
     answer = next((cell for cell in own if cell in changed), None) or (changed or own)[-1]
-    run, wanted = {cell.number: cell for cell in cells if "setup" in cell.tags or _imports_all(cell)}, [answer]
-    seen: set[int] = set()
+    run = {cell.number: cell for cell in cells if "setup" in cell.tags or _imports_all(cell)}
+    wanted, seen = [answer], set()
     while wanted:
         cell = wanted.pop()
         run[cell.number] = cell
@@ -128,8 +117,7 @@ def chosen(cells: list[Cell], task: Task, shipped: set[str]) -> tuple[Cell | Non
         for name in sorted(cell.uses - cell.binds):
             makers = [other for other in cells if name in other.binds and other is not cell]
             above = [other for other in makers if other.number < answer.number]
-            if makers:
-                wanted.append(above[-1] if above else makers[0])
+            wanted += above[-1:] or makers[:1]
     return answer, [run[number] for number in sorted(run)]
 
 

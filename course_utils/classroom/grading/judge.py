@@ -1,13 +1,12 @@
-"""Judge and student, two processes inside the fence: the judge runs the checks, the student's process answers their
-calls.
+"""Judge and student, two processes inside the fence: the judge runs the checks, the student's answers its calls.
 
 The judge's answer is a stand-in: it sends the arguments over a pipe (`wire`: data, not pickle) and gets the result
 back. So nothing that a submission does to its own copy of the engine, of torch, of Python reaches the judge, and only
-the judge can write the verdict. This is "apart". An exercise whose check hands over what cannot be sent
-(a module, a function that carries a gradient) is checked "together", in the student's process; what the engine, the
-library and torch consisted of is then compared before and after. That finds accidents and the usual tricks, and does
-NOT withstand somebody who studies it: code in one process can undo its traces. Which exercises can be held apart is
-found by trying the reference.
+the judge can write the verdict. This is "apart". An exercise whose check hands over what cannot be sent (a module, a
+function that carries a gradient) is checked "together", in the student's process; what the engine, the library and
+torch consisted of is then compared before and after. That finds accidents and the usual tricks, and does NOT withstand
+somebody who studies it: code in one process can undo its traces. Which exercises can be held apart is found by trying
+the reference.
 """
 
 from __future__ import annotations
@@ -33,7 +32,9 @@ from course_utils.exercises.engine.registry import find, register
 
 __all__ = ["cases", "judge", "time_limit"]
 
+SENT = "The submission's process sent"
 ENDED = "The submission's process ended during the check{}."
+STATUS = {checker.PASSED: "passed", checker.OPEN: "open"}  # of a report; all others are "wrong"
 
 
 def time_limit(name: str, job: dict) -> float:
@@ -46,8 +47,7 @@ def cases(name: str) -> int:
 
 
 def judge(report: int, task: Task, job: dict, names: dict, shipped: set[str], mode: str) -> None:
-    """Run one exercise and write the verdict as JSON to the descriptor `report`. mode: "apart", "together" or
-    "probe"."""
+    """Run one exercise, write the verdict as JSON to the descriptor `report`. mode: "apart", "together" or "probe"."""
     (ask_read, ask_write), (say_read, say_write) = os.pipe(), os.pipe()
     register(replace(find(task.name), seconds=time_limit(task.name, job)))
     child = os.fork()
@@ -64,13 +64,14 @@ def judge(report: int, task: Task, job: dict, names: dict, shipped: set[str], mo
     try:
         verdict = _Judge(ask_write, say_read, child).verdict(task, job["seconds"], mode)
     except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
-        verdict = {
-            "status": "tampered",
-            "text": f"The submission's process sent what is no answer ({type(error).__name__}).",
-        }
+        verdict = _said("tampered", f"{SENT} what is no answer ({type(error).__name__}).")
     with contextlib.suppress(ProcessLookupError):
         os.kill(child, signal.SIGKILL)
     os.write(report, json.dumps(verdict).encode())
+
+
+def _said(status: str, text: object, **more: object) -> dict:
+    return {"status": status, "text": text, **more}
 
 
 class _Judge:
@@ -86,49 +87,40 @@ class _Judge:
         while True:
             message = self.hear(deadline)
             if message is None:
-                return {
-                    "status": "timeout",
-                    "text": f"Code cell {cell} did not end within {seconds:g} seconds."
-                    if cell
-                    else f"The notebook did not end within {seconds:g} seconds.",
-                }
+                what = f"Code cell {cell}" if cell else "The notebook"
+                return _said("timeout", f"{what} did not end within {seconds:g} seconds.")
             if self.broken:
-                return {"status": self.broken, "text": message + (f" It was at code cell {cell}." if cell else "")}
+                return _said(self.broken, message + (f" It was at code cell {cell}." if cell else ""))
             if message[0] != "cell":
                 break
             cell = message[1]
         notes = [str(note)[:400] for note in message[-1]][:20]
         if message[0] == "missing":
-            return {"status": "missing", "text": str(message[1])[:2000], "notes": notes}
+            return _said("missing", str(message[1])[:2000], notes=notes)
         if message[0] != "ready":
-            return {"status": "tampered", "text": "The submission's process sent a message of its own."}
+            return _said("tampered", f"{SENT} a message of its own.")
         if mode == "together":
             return self.believe(task, time.monotonic() + find(task.name).seconds + 3) | {"notes": notes}
         answer = message[2] if message[1] == "value" else self.stand_in(str(message[2]))
         found = checker.run_check(task.name, answer)
-        status = self.broken or {checker.PASSED: "passed", checker.OPEN: "open"}.get(found.status, "wrong")
-        passed = 0 if self.broken else found.n_passed
-        return {"status": status, "passed": passed, "total": found.n_tests, "text": found.text, "notes": notes}
+        status, passed = self.broken or STATUS.get(found.status, "wrong"), 0 if self.broken else found.n_passed
+        return _said(status, found.text, passed=passed, total=found.n_tests, notes=notes)
 
     def believe(self, task: Task, deadline: float) -> dict:
         """Together: the student's process runs the check and says what came out."""
         send(self.out, Codec(strict=True).pack(["check"]))
         message = self.hear(deadline)
         if message is None:
-            return {"status": "timeout", "text": f"The check did not end within {find(task.name).seconds:g} seconds."}
+            return _said("timeout", f"The check did not end within {find(task.name).seconds:g} seconds.")
         if self.broken:
-            return {"status": self.broken, "text": message}
+            return _said(self.broken, message)
         status, passed, text, tampered = message[1:5]
         if tampered:
-            return {
-                "status": "tampered",
-                "text": f"The submission changed what checks it: {', '.join(map(str, tampered[:5]))}.",
-            }
-        passed = min(max(int(passed), 0), cases(task.name))
-        status = {checker.PASSED: "passed", checker.OPEN: "open"}.get(status, "wrong")
+            return _said("tampered", f"The submission changed what checks it: {', '.join(map(str, tampered[:5]))}.")
+        status, passed = STATUS.get(status, "wrong"), min(max(int(passed), 0), cases(task.name))
         if (status == "passed") != (passed == cases(task.name)):
-            return {"status": "tampered", "text": "The submission's process sent a verdict that no check gives."}
-        return {"status": status, "passed": passed, "text": str(text)[:4000]}
+            return _said("tampered", f"{SENT} a verdict that no check gives.")
+        return _said(status, str(text)[:4000], passed=passed)
 
     def hear(self, deadline: float | None = None) -> Any:
         """The next message; None when it is late; a text, with `broken` set, when there will be no more."""
@@ -145,7 +137,7 @@ class _Judge:
             return ENDED.format(self.cause())
         except (ValueError, MemoryError) as error:
             self.broken = "tampered"
-            return f"The submission's process sent what is no answer ({error})."
+            return f"{SENT} what is no answer ({error})."
 
     def cause(self) -> str:
         for _ in range(50):
@@ -165,12 +157,8 @@ class _Judge:
                 raise calls.Mistake(ENDED.format(""))
             codec = Codec(strict=True, follow=True)
             frame = codec.pack(["call", list(args), kwargs, random_states()])
-            generators, leaves, codec.follow, self.given = (
-                list(codec.generators),
-                list(codec.leaves),
-                False,
-                list(codec.objects),
-            )
+            generators, leaves, self.given = list(codec.generators), list(codec.leaves), list(codec.objects)
+            codec.follow = False
             (result, states, changes, drawn), made = self.ask(frame, codec)
             set_random_states(*drawn)
             for generator, state in zip(generators, states):
@@ -187,8 +175,7 @@ class _Judge:
         return answer
 
     def ask(self, frame: bytes, codec: Codec) -> tuple[list, list[torch.Tensor]]:
-        """Send a question, serve the calls of functions that went with it, return the answer and the tensors with a
-        gradient in it.
+        """Send a question, serve the calls of functions that went with it; the answer, and the tensors with a gradient.
 
         Raises what the engine expects of an answer: Mistake, NotAttempted, StudentError."""
         try:
@@ -231,13 +218,10 @@ def _change(thing: Any, content: Any) -> None:
 
 
 class _Through(torch.autograd.Function):
-    """The student's function in the judge's graph: backward asks the student's process for the products of gradient and
-    Jacobian."""
+    """The student's function in the judge's graph: backward asks its process for gradient times Jacobian."""
 
     @staticmethod
-    def forward(
-        ctx: Any, judge: _Judge, number: int, made: list[torch.Tensor], *leaves: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
+    def forward(ctx: Any, judge: _Judge, number: int, made: list[torch.Tensor], *leaves: torch.Tensor) -> tuple:
         ctx.judge, ctx.number = judge, number
         ctx.set_materialize_grads(False)
         return tuple(tensor.detach().clone() for tensor in made)

@@ -64,8 +64,7 @@ class Submission:
 
 
 def write(submissions: Sequence[Submission], out: Path, weak: bool = False) -> Path:
-    """Write the table to `out` and the reports to a folder of its name beside it, which is returned. Each file is
-    written aside first."""
+    """Write the table to `out`, the reports to a folder of its name beside it, which is returned; all aside first."""
     folder = out.with_suffix("")
     if folder == out:
         folder = out.with_name(out.name + "-reports")
@@ -87,48 +86,30 @@ def _put(path: Path, text: str) -> None:
 
 
 def table(submissions: Sequence[Submission]) -> str:
-    """CSV: student, notebook, file, full (exercises), exercises, cases (passed), of, problem, then each exercise's
-    share of cases."""
-    exercises = list(
-        dict.fromkeys(result.exercise for s in sorted(submissions, key=lambda s: s.topic) for result in s.results)
-    )
+    """CSV: student, notebook, file, full (exercises), exercises, cases (passed), of, problem, then of each exercise
+    the share of its cases; for each student a row "total"."""
+    by_topic = sorted(submissions, key=lambda s: s.topic)
+    exercises = list(dict.fromkeys(result.exercise for s in by_topic for result in s.results))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["student", "notebook", "file", "full", "exercises", "cases", "of", "problem", *exercises])
+
+    def row(student: str, notebook: str, file: str, problem: str, counted: list[Result] | None) -> None:
+        figures, share = [""] * 4, {}
+        if counted is not None:
+            passed, total = sum(r.passed for r in counted), sum(r.total for r in counted)
+            figures = [sum(r.full for r in counted), len(counted), passed, total]
+            share = {r.exercise: f"{r.passed / r.total:.4g}" if r.total else "0" for r in counted}
+        cells = [student, notebook, file, *figures, problem, *(share.get(exercise, "") for exercise in exercises)]
+        writer.writerow(map(_safe, cells))
+
     for student in dict.fromkeys(s.student for s in submissions):
-        mine = [s for s in submissions if s.student == student]
-        for s in [*mine, None]:  # None: the total
-            second = bool(s) and s.problem.startswith("a second copy")
-            counted = [
-                r
-                for one in ([s] if s else mine)
-                if s or not one.problem.startswith("a second copy")
-                for r in one.results
-            ]
-            share = {} if second else {r.exercise: f"{r.passed / r.total:.4g}" if r.total else "0" for r in counted}
-            figures = (
-                [""] * 4
-                if second
-                else [
-                    sum(r.full for r in counted),
-                    len(counted),
-                    sum(r.passed for r in counted),
-                    sum(r.total for r in counted),
-                ]
-            )
-            writer.writerow(
-                map(
-                    _safe,
-                    [
-                        student,
-                        s.topic if s else "total",
-                        s.path.name if s else "",
-                        *figures,
-                        _problem(s) if s else "",
-                        *(share.get(exercise, "") for exercise in exercises),
-                    ],
-                )
-            )
+        mine, counted = [s for s in submissions if s.student == student], []
+        for s in mine:
+            second = s.problem.startswith("a second copy")
+            row(student, s.topic, s.path.name, _problem(s), None if second else s.results)
+            counted += [] if second else s.results
+        row(student, "total", "", "", counted)
     return buffer.getvalue()
 
 

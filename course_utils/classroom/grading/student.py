@@ -1,5 +1,4 @@
-"""The student's side of `judge`: runs the chosen cells of a submission, then answers the judge. Nothing it says is
-trusted."""
+"""The student's side of `judge`: runs the chosen cells, then answers the judge. Nothing it says is trusted."""
 
 from __future__ import annotations
 
@@ -29,14 +28,21 @@ class _Shell:
         return lambda *args, **kwargs: None
 
 
+@contextlib.contextmanager
+def quiet():
+    """What is printed, and warnings, go nowhere."""
+    captured = time_limit.Captured
+    with contextlib.redirect_stdout(captured()), contextlib.redirect_stderr(captured()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 class Student:
     """The other side: it runs the submission's cells, then answers."""
 
     def __init__(self, into: int, out: int) -> None:
         self.into, self.out = into, out
-        self.graphs: list[
-            tuple[list[torch.Tensor], list[torch.Tensor]]
-        ] = []  # inputs and results of calls that a gradient passes
+        self.graphs: list[tuple[list, list]] = []  # tensors: inputs and results of calls that a gradient passes
 
     def say(self, *message: Any) -> None:
         send(self.out, Codec(strict=False).pack(list(message)))
@@ -50,25 +56,22 @@ class Student:
             cells = cells_of(job["cells"])
             cell, needed = chosen(cells, task, shipped)
             if cell is None:
-                why = [f"code cell {other.number} is not Python ({other.problem})" for other in cells if other.problem]
-                return self.say(
-                    "missing", f"No cell defines {task.variable}." + (f" But {why[0]}." if why else ""), notes
-                )
+                why = [f" But code cell {bad.number} is not Python ({bad.problem})." for bad in cells if bad.problem]
+                return self.say("missing", "".join([f"No cell defines {task.variable}.", *why[:1]]), notes)
             space = {**names, "get_ipython": _Shell, "display": lambda *args, **kwargs: None}
             space.pop(task.variable, None)
             for other in needed:
                 self.say("cell", other.number)
                 self.execute(other, space, notes)
             if task.variable not in space:
-                return self.say(
-                    "missing", f"{task.variable} is not there after code cell {cell.number}. " + " ".join(notes), notes
-                )
+                text = f"{task.variable} is not there after code cell {cell.number}. {' '.join(notes)}"
+                return self.say("missing", text, notes)
             answer = space[task.variable]
         if callable(answer):
             self.say("ready", "function", getattr(answer, "__name__", task.variable), notes)
         else:
             self.say("ready", "value", answer, notes)
-        with contextlib.redirect_stdout(time_limit.Captured()), contextlib.redirect_stderr(time_limit.Captured()):
+        with quiet():
             if mode == "together":
                 receive(self.into)
                 found = checker.run_check(task.name, answer)
@@ -79,12 +82,7 @@ class Student:
     def execute(self, cell: Cell, space: dict, notes: list[str]) -> None:
         name = f"<code cell {cell.number}>"
         linecache.cache[name] = (len(cell.source), None, cell.source.splitlines(True), name)
-        with (
-            contextlib.redirect_stdout(time_limit.Captured()),
-            contextlib.redirect_stderr(time_limit.Captured()),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
+        with quiet():
             try:
                 exec(compile(cell.source, name, "exec", dont_inherit=True), space)
             except BaseException as error:
@@ -99,10 +97,8 @@ class Student:
         set_random_states(*drawn)
         before = [_copied(thing) for thing in codec.objects]
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                calls.fits(answer, args, kwargs)
-                result = answer(*args, **kwargs)
+            calls.fits(answer, args, kwargs)
+            result = answer(*args, **kwargs)
             if result is Ellipsis or result is NotImplemented:
                 return self.say("open")
             states, changes = [generator.get_state() for generator in codec.generators], _changes(codec.objects, before)
@@ -122,14 +118,9 @@ class Student:
     def backward(self, number: int, gradients: list[torch.Tensor | None]) -> None:
         given, made = self.graphs[number]
         pairs = [(tensor, gradient) for tensor, gradient in zip(made, gradients) if gradient is not None]
+        tensors, gradients = [tensor for tensor, _ in pairs], [gradient for _, gradient in pairs]
         try:
-            found = torch.autograd.grad(
-                [tensor for tensor, _ in pairs],
-                given,
-                [gradient for _, gradient in pairs],
-                retain_graph=True,
-                allow_unused=True,
-            )
+            found = torch.autograd.grad(tensors, given, gradients, retain_graph=True, allow_unused=True)
             self.say("done", list(found))
         except Exception as error:
             self.say("raised", type(error).__name__, str(error))
@@ -174,8 +165,7 @@ def _last_line(error: BaseException) -> str:
 
 
 def parts() -> dict[tuple[str, str], tuple]:
-    """What a check relies on: the functions and classes of the engine, the library, torch, NumPy and Python, with their
-    code."""
+    """What a check relies on, with its code: functions and classes of the engine, the library, torch, NumPy, Python."""
     others = ("torch", "torch.nn.functional", "numpy", "builtins", "math", "inspect", "random", "signal")
     places = [
         (name, vars(module))
@@ -187,18 +177,12 @@ def parts() -> dict[tuple[str, str], tuple]:
     for place, entries in places:
         for name, value in list(entries.items()):
             if callable(value) or isinstance(value, ModuleType):
-                function = value if isinstance(value, FunctionType) else None
-                found[place, name] = (
-                    value,
-                    *(getattr(function, part, None) for part in ("__code__", "__defaults__", "__kwdefaults__")),
-                )
+                code = ("__code__", "__defaults__", "__kwdefaults__") if isinstance(value, FunctionType) else ()
+                found[place, name] = (value, *(getattr(value, part) for part in code))
     return found
 
 
 def changed(before: dict[tuple[str, str], tuple]) -> list[str]:
     now = parts()
-    return [
-        ".".join(key)
-        for key, parts in before.items()
-        if key not in now or any(a is not b for a, b in zip(parts, now[key]))
-    ]
+    same = {key for key, old in before.items() if key in now and all(a is b for a, b in zip(old, now[key]))}
+    return [".".join(key) for key in before if key not in same]

@@ -1,11 +1,8 @@
-"""Values as bytes, for the pipes between the judge and a student's process: numbers, texts, tensors, arrays, and lists
-of them.
+"""Values as bytes, for the pipes between the judge and a student's process: numbers, texts, tensors, and lists of them.
 
-Not pickle, which runs code of the sender's choice when it is read. A frame that does not have this form raises
-ValueError:
+Not pickle, which runs code of the sender's choice when it is read. A frame that is not of this form raises ValueError:
 
-    length of the rest (8 bytes) | length of the head (4 bytes) | head: JSON | the bytes of tensors and arrays, one
-    after the other
+    length of the rest (8 bytes) | length of the head (4 bytes) | head: JSON | the bytes of the tensors and arrays
 
 Functions stay where they are: the other side gets a stand-in that asks for each call. What cannot be sent is refused on
 the judge's side (Unsendable) and arrives as an empty object with the name of its type from the student's.
@@ -29,23 +26,8 @@ import torch
 __all__ = ["Codec", "Unsendable", "as_error", "random_states", "receive", "send", "set_random_states"]
 
 LARGEST = 256 << 20  # bytes of one frame
-DTYPES = {
-    str(getattr(torch, name)).removeprefix("torch."): getattr(torch, name)
-    for name in (
-        "bool",
-        "uint8",
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-        "float16",
-        "bfloat16",
-        "float32",
-        "float64",
-        "complex64",
-        "complex128",
-    )
-}
+KINDS = "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128"
+DTYPES = {name: getattr(torch, name) for name in KINDS.split()}
 SEQUENCES = {"tuple": tuple, "frozenset": frozenset, "Size": torch.Size}
 
 
@@ -58,10 +40,9 @@ class Codec:
 
     strict: raise Unsendable instead of sending an empty object. functions: the judge's functions that were sent, by
     number; `remote(i)` makes the stand-in on the other side. generators: torch.Generator objects sent or received, in
-    order, so that their states can follow;
-    leaves: so the tensors that require a gradient, which a strict codec sends only with follow=True. objects: what can
-    be changed in place, numbered alike on both sides; given to the codec of the reply, a result that *is* an argument,
-    or a view of one, arrives as such.
+    order, so that their states can follow; leaves: likewise the tensors that require a gradient, which a strict codec
+    sends only with follow=True. objects: what can be changed in place, numbered alike on both sides; given to the codec
+    of the reply, a result that *is* an argument, or a view of one, arrives as such.
     """
 
     def __init__(
@@ -74,9 +55,8 @@ class Codec:
         self.strict, self.remote, self.follow = strict, remote, follow
         self.objects = list(objects or [])
         self.numbers = {id(thing): number for number, thing in enumerate(self.objects)}
-        self.storages = {
-            thing.untyped_storage().data_ptr(): number for number, thing in enumerate(self.objects) if _dense(thing)
-        }
+        dense = ((number, thing) for number, thing in enumerate(self.objects) if _dense(thing))
+        self.storages = {thing.untyped_storage().data_ptr(): number for number, thing in dense}
         self.leaves: list[torch.Tensor] = []
         self.functions: list[Callable] = []
         self.generators: list[torch.Generator] = []
@@ -84,9 +64,8 @@ class Codec:
 
     def pack(self, value: Any) -> bytes:
         self.blobs = []
-        head = {"value": self._tree(value)}
-        head["sizes"] = [len(blob) for blob in self.blobs]
-        text = json.dumps(head).encode()
+        tree = self._tree(value)
+        text = json.dumps({"value": tree, "sizes": [len(blob) for blob in self.blobs]}).encode()
         return b"".join([len(text).to_bytes(4, "little"), text, *self.blobs])
 
     def unpack(self, data: bytes) -> Any:
@@ -98,16 +77,7 @@ class Codec:
                 self.blobs.append(data[start : start + int(size)])
                 start += int(size)
             return self._value(head["value"])
-        except (
-            KeyError,
-            IndexError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-            OverflowError,
-            RuntimeError,
-            MemoryError,
-        ) as error:
+        except (LookupError, TypeError, AttributeError, OverflowError, RuntimeError, MemoryError) as error:
             raise ValueError(f"not a frame of the wire: {type(error).__name__}") from None
 
     def _blob(self, data: bytes) -> int:
@@ -131,17 +101,15 @@ class Codec:
         if kind is range:
             return ["range", value.start, value.stop, value.step]
         if kind in (dict, OrderedDict) or (isinstance(value, dict) and not self.strict):
-            return [
-                "OrderedDict" if kind is OrderedDict else "dict",
-                *([self._tree(key), self._tree(value[key])] for key in value),
-            ]
+            name = "OrderedDict" if kind is OrderedDict else "dict"
+            return [name, *([self._tree(key), self._tree(value[key])] for key in value)]
         if isinstance(value, torch.Tensor):
             return self._tensor(value)
         if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufcUS":
             name, data = "array" if isinstance(value, np.ndarray) else "scalar", np.ascontiguousarray(value)
             return [name, value.dtype.str, list(value.shape), self._blob(data.tobytes())]
-        if kind is torch.dtype and str(value).removeprefix("torch.") in DTYPES:
-            return ["dtype", str(value).removeprefix("torch.")]
+        if kind is torch.dtype and _name(value) in DTYPES:
+            return ["dtype", _name(value)]
         if kind is torch.Generator:
             self.generators.append(value)
             return ["Generator", self._blob(value.get_state().numpy().tobytes())]
@@ -160,7 +128,7 @@ class Codec:
         return value
 
     def _tensor(self, value: torch.Tensor) -> list:
-        name = str(value.dtype).removeprefix("torch.")
+        name = _name(value.dtype)
         if name not in DTYPES or value.layout != torch.strided or value.device.type != "cpu":
             if self.strict:
                 raise Unsendable(f"a {value.layout} tensor of {value.dtype} on {value.device} stays in its own process")
@@ -221,9 +189,8 @@ class Codec:
             tensor = flat.reshape(shape)
             if rest[3]:
                 self.leaves.append(tensor.requires_grad_())
-                tensor = (
-                    tensor.clone() if self.remote else tensor
-                )  # the student's function may write into it, as in the notebook
+                # the student's function may write into it, as in the notebook
+                tensor = tensor.clone() if self.remote else tensor
             return self._register(tensor)
         if kind in ("array", "scalar"):
             dtype = np.dtype(str(rest[0])[:20])
@@ -242,11 +209,15 @@ class Codec:
             stand_in = self.remote(int(rest[0]))
             stand_in.__name__ = stand_in.__qualname__ = str(rest[1])
             return stand_in
-        if kind == "other" and rest[0] == "generator":
-            return (nothing for nothing in ())
         if kind == "other":
+            if rest[0] == "generator":
+                return (nothing for nothing in ())
             return type(re.sub(r"\W", "_", str(rest[0]))[:40] or "object", (), {})()
         raise ValueError(f"not a frame of the wire: {str(kind)[:20]!r}")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _dense(thing: Any) -> bool:
@@ -264,8 +235,7 @@ def as_error(name: str, text: str) -> BaseException:
 
 
 def random_states() -> list:
-    """Where the global generators of Python, torch and NumPy stand: each side goes on drawing where the other
-    stopped."""
+    """Where the generators of Python, torch and NumPy stand: each side goes on drawing where the other stopped."""
     return [random.getstate(), torch.get_rng_state(), list(np.random.get_state())]
 
 
@@ -291,11 +261,10 @@ def receive(fd: int) -> bytes:
 
 
 def _read(fd: int, size: int) -> bytes:
-    parts = []
-    while size:
-        part = os.read(fd, min(size, 1 << 20))
+    found = bytearray()
+    while len(found) < size:
+        part = os.read(fd, min(size - len(found), 1 << 20))
         if not part:
             raise EOFError("the other side has ended")
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
+        found += part
+    return bytes(found)

@@ -1,5 +1,4 @@
-"""The process that runs submissions: `grade` starts it, sends it one exercise a line as JSON, and reads one line of
-verdict for each.
+"""The process that runs submissions: `grade` sends it one exercise a line as JSON, and reads one line of verdict each.
 
 It loads the course once and forks for each exercise, so that a submission does not wait for torch. Each fork is fenced
 in first (`jail`: own root with the installed packages and the course read-only, no network, own process ids, limits on
@@ -9,6 +8,7 @@ time, memory, processes and files, a filter on system calls), then divides into 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -39,12 +39,12 @@ __all__ = ["main"]
 
 ROOT = Path(__file__).resolve().parents[3]
 DISK_MB, PROCESSES = 16, 8
+REPORT = 3  # the descriptor of the verdict in all that is forked
 
 
 @dataclass
 class Topic:
-    """What is ready for a topic: its exercises, the course's own cells, the names of its set-up cells, which checks can
-    be held apart."""
+    """What is ready for a topic: its exercises, the course's own cells, the set-up cells' names, what can be apart."""
 
     tasks: dict[str, Task]
     shipped: set[str]
@@ -53,8 +53,7 @@ class Topic:
 
 
 def prepare(path: str) -> Topic:
-    """Read the course's notebook and run its set-up cells: they are the course's own, and everything they import is
-    then loaded."""
+    """Read the course's notebook and run its set-up cells: they are the course's own, and load what they import."""
     nb = nbformat.read(path, as_version=4)
     cells = [cell for cell in nb.cells if cell.cell_type == "code"]
     tasks, names = {task.name: task for task in course_tasks(nb)}, {"__name__": "__main__"}
@@ -67,20 +66,16 @@ def prepare(path: str) -> Topic:
     return Topic(tasks, {cell.source.strip() for cell in cells if cell.source not in stubs}, names, {})
 
 
-def launch(work: Callable[[int], None], limits: dict, weak: bool) -> tuple[bytes, bool]:
-    """Fork, fence in, run `work(report)` in there; what was reported, and whether the wall time ran out. Leaves no
-    process behind."""
+def launch(work: Callable[[int], None], limits: dict) -> tuple[bytes, bool]:
+    """Fork, fence in, run `work(REPORT)`; what was reported, and whether time ran out. Leaves no process behind."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            os.close(read)
-            _launched(write, work, limits, weak)
+            os.dup2(write, REPORT)
+            _launched(work, limits)
         except BaseException as error:
-            os.write(
-                write,
-                json.dumps({"status": "ungraded", "text": f"no sandbox: {type(error).__name__}: {error}"}).encode(),
-            )
+            os.write(REPORT, _no_sandbox(error))
         finally:
             os._exit(1)
     os.close(write)
@@ -94,59 +89,52 @@ def launch(work: Callable[[int], None], limits: dict, weak: bool) -> tuple[bytes
             break
         report += part
     os.close(read)
-    if weak:
-        _kill_group(child)
-    else:
-        os.kill(child, signal.SIGKILL)  # everything inside dies with it
+    kill = os.killpg if limits["weak"] else os.kill  # what is fenced in dies with its first process
+    try:
+        kill(child, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):  # not yet a group of its own
+        os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     if gone:
         sys.exit(1)
     return report, late
 
 
-def _kill_group(leader: int) -> None:
-    try:
-        os.killpg(leader, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        os.kill(leader, signal.SIGKILL)
+def _no_sandbox(error: BaseException) -> bytes:
+    return json.dumps({"status": "ungraded", "text": f"no sandbox: {type(error).__name__}: {error}"}).encode()
 
 
-def _launched(report: int, work: Callable[[int], None], limits: dict, weak: bool) -> NoReturn:
+def _launched(work: Callable[[int], None], limits: dict) -> NoReturn:
     """In the fork: nothing of the grader's stays open but the report."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    os.dup2(report, 3)
-    os.closerange(4, 4096)
-    report = 3
-    if weak:
+    os.closerange(REPORT + 1, 4096)
+    if limits["weak"]:
         os.chdir(limits["folder"])
-        _limit(limits)
-        _bare_environment(limits["folder"])
-        work(report)
+        _limit(limits, limits["folder"])
+        work(REPORT)
         os._exit(0)
     jail.call("prctl", jail.PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     job = {"disk_mb": DISK_MB, "code": "", "stdin": ""}
     machine, was_root, proc = jail.isolate("/sys", os.path.realpath(sys.executable), job, also=packages())
     child = os.fork()
     if child == 0:
-        _first(report, work, limits, machine, was_root, proc)
-    os.close(report)
+        _first(work, limits, machine, was_root, proc)
+    os.close(REPORT)
     os.waitpid(child, 0)
     os._exit(0)
 
 
 def packages() -> list[str]:
     """The installed packages and the grader's copy of the course: code and data, not the tests, not the submissions."""
-    wanted = [path for path in sys.path if path and path != str(ROOT)] + [
-        str(ROOT / name) for name in ("course_utils", "data")
-    ]
-    return [path for path in wanted if os.path.isdir(path)]
+    wanted = [path for path in sys.path if path and path != str(ROOT)]
+    return [path for path in [*wanted, str(ROOT / "course_utils"), str(ROOT / "data")] if os.path.isdir(path)]
 
 
-def _first(report: int, work: Callable[[int], None], limits: dict, machine: str, was_root: bool, proc: int) -> NoReturn:
+def _first(work: Callable[[int], None], limits: dict, machine: str, was_root: bool, proc: int) -> NoReturn:
     """Process 1 inside the new root: gives up every privilege and waits for the judge; everything ends with it."""
     try:
         jail.enter_root("/sys", machine)
@@ -154,53 +142,40 @@ def _first(report: int, work: Callable[[int], None], limits: dict, machine: str,
         os.close(proc)
         child = os.fork()
         if child == 0:
-            _limit(limits)
-            _bare_environment(jail.WORK)
+            _limit(limits, jail.WORK)
             jail.filter_calls(machine)
-            work(report)
+            work(REPORT)
             os._exit(0)
-        os.close(report)
+        os.close(REPORT)
         while os.wait()[0] != child:
             pass
         os._exit(0)
     except BaseException as error:
-        os.write(
-            report, json.dumps({"status": "ungraded", "text": f"no sandbox: {type(error).__name__}: {error}"}).encode()
-        )
+        os.write(REPORT, _no_sandbox(error))
         os._exit(1)
 
 
-def _bare_environment(folder: str) -> None:
-    os.environ.clear()
-    os.environ.update(
-        {"HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "MANY_MODELS_PROGRESS": "off"}
-    )
-    tempfile.tempdir = None  # it was looked up before
-
-
-def _limit(limits: dict) -> None:
-    """Hard limits. Memory is counted on top of what the loaded course takes."""
+def _limit(limits: dict, folder: str) -> None:
+    """Hard limits, and a bare environment. Memory is counted on top of what the loaded course takes."""
     with_course = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    try:
+    if "pages" in limits:
         with_course = int(limits["pages"]) * resource.getpagesize()
-    except KeyError:
-        pass
-    wanted = [
-        ("AS", with_course + (limits["memory_mb"] << 20)),
-        ("FSIZE", DISK_MB << 20),
-        ("NOFILE", 64),
-        ("CORE", 0),
-        ("MEMLOCK", 0),
-        ("MSGQUEUE", 0),
-        ("CPU", limits["cpu"]),
-    ] + ([("NPROC", PROCESSES)] if not limits["weak"] else [])
-    for name, value in wanted:
+    wanted = {
+        "AS": with_course + (limits["memory_mb"] << 20),
+        "FSIZE": DISK_MB << 20,
+        "NOFILE": 64,
+        "CPU": limits["cpu"],
+    }
+    wanted |= {"CORE": 0, "MEMLOCK": 0, "MSGQUEUE": 0} | ({} if limits["weak"] else {"NPROC": PROCESSES})
+    for name, value in wanted.items():
         number = getattr(resource, f"RLIMIT_{name}", None)
         if number is not None:
-            try:
+            with contextlib.suppress(ValueError, OSError):  # macOS has no limit on the address space
                 resource.setrlimit(number, (value, value))
-            except (ValueError, OSError):  # macOS has no limit on the address space
-                pass
+    os.environ.clear()
+    os.environ |= {"HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8"}
+    os.environ |= {"OMP_NUM_THREADS": "1", "MANY_MODELS_PROGRESS": "off"}
+    tempfile.tempdir = None  # it was looked up before
 
 
 def grade(job: dict, topics: dict[str, Topic]) -> dict:
@@ -209,39 +184,38 @@ def grade(job: dict, topics: dict[str, Topic]) -> dict:
         topics[job["course"]] = prepare(job["course"])
     topic = topics[job["course"]]
     task = topic.tasks[job["exercise"]]
-    limits = {key: job[key] for key in ("memory_mb", "weak", "folder")} | {
-        "wall": job["seconds"] + judge.time_limit(task.name, job) + 5,
-        "cpu": int(job["seconds"] + judge.time_limit(task.name, job)) + 2,
+    seconds = job["seconds"] + judge.time_limit(task.name, job)
+    limits = {
+        "wall": seconds + 5,
+        "cpu": int(seconds) + 2,
+        **{key: job[key] for key in ("memory_mb", "weak", "folder")},
     }
     if os.path.exists("/proc/self/statm"):
         limits["pages"] = Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]
+
+    def launched(mode: str) -> tuple[bytes, bool]:
+        return launch(lambda fd: judge.judge(fd, task, job, topic.names, topic.shipped, mode), limits)
+
     if task.name not in topic.apart:
-        found = checker.run_check(
-            task.name, find(task.name).reference
-        )  # here, so that each fork has what torch loads on first use
+        # Here, so that each fork has what torch loads on first use.
+        found = checker.run_check(task.name, find(task.name).reference)
         if found.status != checker.PASSED:
             return {"status": "ungraded", "text": f"the course's own answer does not pass here: {found.text}"}
         # The reference answers from the other process: if it passes, every right answer can.
-        report, _ = launch(
-            lambda fd: judge.judge(fd, task, job, topic.names, topic.shipped, "probe"), limits, job["weak"]
-        )
-        verdict = json.loads(report or b"{}")
+        verdict = json.loads(launched("probe")[0] or b"{}")
         if verdict.get("status") == "ungraded":
             return verdict
         topic.apart[task.name] = verdict.get("status") == "passed"
     mode = "apart" if topic.apart[task.name] else "together"
-    report, late = launch(lambda fd: judge.judge(fd, task, job, topic.names, topic.shipped, mode), limits, job["weak"])
-    total = judge.cases(task.name)
-    base = {"passed": 0, "total": total, "mode": mode, "notes": []}
+    report, late = launched(mode)
+    base = {"passed": 0, "total": judge.cases(task.name), "mode": mode, "notes": []}
     if late:
         return base | {"status": "timeout", "text": f"It was stopped after {limits['wall']:g} seconds in all."}
     try:
         return base | json.loads(report)
     except ValueError:
-        return base | {
-            "status": "tampered",
-            "text": "The judge's process was ended from inside: by the submission, or for want of memory.",
-        }
+        ended = "The judge's process was ended from inside: by the submission, or for want of memory."
+        return base | {"status": "tampered", "text": ended}
 
 
 def main() -> None:
