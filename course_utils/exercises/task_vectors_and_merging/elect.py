@@ -123,7 +123,7 @@ EXERCISE = Exercise(
             _draw(lambda sign, tau: torch.ones(())),
             _draw(lambda sign, tau: -torch.ones(())),
         ],
-        "At a sum of 0 you give the sign that fewest coordinates have.": _draw(lambda s, tau: -s.sum().sign()),
+        "A sum of 0 gets the sign that fewest coordinates have.": _draw(lambda s, tau: -s.sum().sign()),
         f"Where the sum is exactly 0 the tasks vote by heads at that coordinate.\n{MOST}": _draw(
             lambda sign, tau: tau.sign().sum(0).sign()
         ),
