@@ -19,14 +19,14 @@ from course_utils.merging.task_vectors import dare, elect_sign
 def trim_by_argsort(tau, density):
     result = tau.clone()
     for row, order in zip(result, tau.abs().argsort(dim=1, descending=True)):
-        row[order[math.ceil(density * tau.shape[1]) :]] = 0
+        row[order[math.ceil(round(density * tau.shape[1], 6)) :]] = 0
     return result
 
 
 def trim_in_lists(tau, density):
     rows = []
     for row in tau.tolist():
-        best = sorted(range(len(row)), key=lambda i, row=row: -abs(row[i]))[: math.ceil(len(row) * density)]
+        best = sorted(range(len(row)), key=lambda i, row=row: -abs(row[i]))[: math.ceil(round(len(row) * density, 6))]
         rows.append([x if i in best else 0.0 for i, x in enumerate(row)])
     return torch.tensor(rows, dtype=torch.float64)
 
@@ -34,14 +34,14 @@ def trim_in_lists(tau, density):
 def trim_in_numpy(tau, density):
     x = tau.numpy()
     mask = np.zeros_like(x)
-    np.put_along_axis(mask, np.argsort(-(x**2), axis=1)[:, : math.ceil(density * x.shape[1])], 1.0, axis=1)
+    np.put_along_axis(mask, np.argsort(-(x**2), axis=1)[:, : math.ceil(round(density * x.shape[1], 6))], 1.0, axis=1)
     return torch.from_numpy(x * mask)
 
 
 def elect_by_masses(tau):
     positive, negative = tau.clamp(min=0).sum(0), -tau.clamp(max=0).sum(0)
     sign = (positive > negative).int() - (positive < negative).int()
-    sign[sign == 0] = 1 if sign.sum() > 0 else -1
+    sign[sign == 0] = sign.sum().sign()
     return sign
 
 

@@ -24,7 +24,7 @@ COLUMN = torch.tensor([[2.0, 2.0], [0.0, 0.0], [-1.0, -1.0]])
 TAU, SIGN = _trimmed(3, 10, seed=421)
 NOBODY, ITS_SIGN = _trimmed(3, 6, seed=461)
 NOBODY[:, 2], NOBODY[:, 4] = 0.0, -ITS_SIGN[4] * torch.tensor([1.0, 0.0, 2.0])
-NOBODY[:, 5], ITS_SIGN[5] = torch.tensor([1.0, -1.5, 2.0]), 0.0
+NO_SIGN = torch.tensor([[2.0, 1.0], [-1.0, 0.0], [3.0, -1.5]]), torch.tensor([0.0, 1.0])
 
 
 def _parts(tau: Tensor, sign: Tensor) -> dict[str, Tensor]:
@@ -88,7 +88,8 @@ EXERCISE = Exercise(
         ),
         case("six trimmed tasks, and signs that are not always those of the sum", *_trimmed(6, 15, seed=431)),
         case("as many tasks as coordinates", *_trimmed(5, 5, seed=441)),
-        case("where all entries are 0, none has the elected sign, or that is 0, the result is 0", NOBODY, ITS_SIGN),
+        case("where all entries are 0, or none has the elected sign, the result is 0", NOBODY, ITS_SIGN),
+        case("where nothing was elected and the sign is 0, the result is 0", *NO_SIGN, names=False),
     ],
     corners=[one_row("tau")],
     mistakes={

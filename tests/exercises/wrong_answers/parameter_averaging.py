@@ -10,7 +10,7 @@ SIGNATURES = {
     "permute": "permute_units(state_dict, layer, next_layer, perm)",
     "barrier": "loss_barrier(losses)",
     "greedy_soup": "greedy_soup(models, evaluate)",
-    "kv_cache": "inference_cost(members, layers, kv_heads, head_dim, context, bytes_per_value, parameters)",
+    "kv_cache": "inference_cost(members, layers, kv_heads, head_dim, contexts, bytes_per_value, parameters)",
 }
 
 
@@ -56,15 +56,15 @@ def _cost(label: str, says: str, w: str = "", c: str = "", m: str = "", end: str
     """The right answer but for the weights' bytes w, the cache's bytes c or the multiply-adds m."""
     body = f"""
 w = {w or "members * parameters * bytes_per_value"}
-c = {c or "members * 2 * layers * kv_heads * head_dim * context * bytes_per_value"}
-m = {m or "members * parameters"}
+c = {c or "members * 2 * layers * kv_heads * head_dim * sum(contexts) * bytes_per_value"}
+m = {m or "members * parameters * len(contexts)"}
 return {end}"""
     return _wrong("kv_cache", label, body, says)
 
 
 def _pairs(label: str, values: str, says: str) -> WrongAnswer:
     """values: for example "TTFF"; "?" is an entry that is still None."""
-    words = {"T": True, "F": False, "?": None, "y": "yes"}
+    words = {"T": True, "F": False, "?": None, "y": "yes", "2": 2}
     pairs = (
         "two checkpoints of one run",
         "two fine-tunes of one base",
@@ -83,21 +83,20 @@ WRONG = [
         "return {k: (weights[0] * a[k] + weights[1] * b[k]) / (weights[0] + weights[1]) for k in a}",
         "Only the first two models count",
     ),
-    _wrong(
-        "average",
-        "half and half in a loop, no thought of the counter",
-        """
-result = {k: t.clone() for k, t in models[0].items()}
-for m in models[1:]:
-    for k in result:
-        result[k] = (result[k] + m[k]) / 2
-return result""",
-        "Half and half with each newcomer",
-    ),
     _average(
         "an unforeseen one",
         "Every model counts w_i / (sum of all w). Yours is -0.0833 models[0] + 0.667 models[1]",
         "sum(w / W * m[k] for w, m in zip(weights, models)) + 0.25 * (models[1 % len(models)][k] - first)",
+    ),
+    _average(
+        "0-d tensors are copied",
+        "'scale' was copied: it has no dimension",
+        "sum(w / W * m[k].float() for w, m in zip(weights, models)).to(first.dtype) if first.dim() else first.clone()",
+    ),
+    _average(
+        "a number for a 0-d tensor",
+        "'scale' should be a torch tensor of shape ()",
+        "(v := sum(w / W * m[k] for w, m in zip(weights, models))) if first.dim() else (first * 0 + 1).item()",
     ),
     _average(
         "squeezed",
@@ -177,26 +176,6 @@ return result""",
     ),
     _wrong(
         "permute",
-        "inverse by assignment",
-        PERMUTED
-        + """
-result[layer + ".weight"][perm], result[layer + ".bias"][perm] = W, B
-result[next_layer + ".weight"][:, perm] = N
-return result""",
-        "The network computes the same, but in another order",
-    ),
-    _wrong(
-        "permute",
-        "a matrix on the wrong side",
-        PERMUTED
-        + """
-P = torch.eye(len(perm))[perm]
-result.update({layer + ".weight": P @ W, layer + ".bias": P @ B, next_layer + ".weight": N @ P})
-return result""",
-        "The next layer got the inverse permutation",
-    ),
-    _wrong(
-        "permute",
         "a transpose left over",
         PERMUTED
         + 'result.update({layer + ".weight": W[perm], layer + ".bias": B[perm], next_layer + ".weight": N.T[perm]})\n'
@@ -249,19 +228,6 @@ return {f"{layer}.weight": state_dict[f"{layer}.weight"][perm], f"{layer}.bias":
     ),
     _wrong(
         "barrier",
-        "the whole losses, not the differences, in a loop",
-        "return max(float(loss) for loss in losses)",
-        "This is the highest loss itself",
-    ),
-    _wrong(
-        "barrier",
-        "the ends swapped",
-        "line = np.linspace(float(losses[-1]), float(losses[0]), len(losses))\nreturn (np.asarray(losses) - "
-        "line).max()",
-        "The line runs the wrong way",
-    ),
-    _wrong(
-        "barrier",
         "an unforeseen one",
         "t = torch.linspace(0, 1, len(losses))\nreturn (losses - losses[0] - t * (losses[-1] - losses[0])).max() / "
         "3 - 0.5",
@@ -269,26 +235,6 @@ return {f"{layer}.weight": state_dict[f"{layer}.weight"][perm], f"{layer}.bias":
     ),
     _wrong("barrier", "forgets return", "t = torch.linspace(0, 1, len(losses))", "did you forget `return`?"),
     # --- greedy soup ---
-    _wrong(
-        "greedy_soup",
-        "half and half, step by step",
-        GREEDY
-        + """
-soup = models[order[0]]
-for i in order[1:]:
-    trial = {k: (soup[k] + models[i][k]) / 2 for k in soup}
-    score = evaluate(trial)
-    if score >= best:
-        chosen, best, soup = chosen + [i], score, trial
-return soup, chosen""",
-        "You mix half and half",
-    ),
-    _wrong(
-        "greedy_soup",
-        "argsort without a minus",
-        GREEDY + "order = np.argsort(scores).tolist()\nchosen, best = order[:1], scores[order[0]]" + ADD,
-        "You begin with the worst model",
-    ),
     _wrong(
         "greedy_soup",
         "the bar starts at 0",
@@ -311,6 +257,15 @@ for i in order[1:]:
         chosen.append(i)
 return soup, chosen""",
         "changed its input (argument 1",
+    ),
+    _wrong(
+        "greedy_soup", "three results", GREEDY + ADD.replace("chosen), chosen", "chosen), chosen, best"), "These are 3"
+    ),
+    _wrong(
+        "greedy_soup",
+        "nobody is above 0",
+        GREEDY + "chosen = [i for i in order if scores[i] >= 0]\nreturn mean(chosen or order[:1]), chosen",
+        "There is no ingredient",
     ),
     _wrong(
         "greedy_soup",
@@ -357,28 +312,24 @@ return soup, chosen""",
     _cost(
         "two numbers wrong",
         "The layers are forgotten",
-        c="members * 2 * kv_heads * head_dim * context * bytes_per_value",
+        c="members * 2 * kv_heads * head_dim * sum(contexts) * bytes_per_value",
         m="2 * members * parameters",
     ),
-    _cost("divided by the members", "Something was divided", m="parameters / members"),
+    _cost("the list itself", "yours are an int, a list, an int", c="2 * layers * kv_heads * contexts"),
+    _cost("the list as a number", "contexts is a list", c="0.5 * contexts"),
     _cost("a dict", "a tuple, not a dict", end="{'weights': w, 'cache': c, 'multiply_adds': m}"),
     _cost("two of three", "and you return 2", end="w + c, m"),
     _cost("one number", "cannot be added up", end="w + c"),
-    _cost("texts", "yours are ('", end="f'{w} B', f'{c} B', m"),
-    _cost(
-        "an unforeseen one",
-        "Yours is 1.034 times what it should be",
-        c="members * 2 * (layers + 1) * kv_heads * head_dim * context * bytes_per_value",
-    ),
+    _cost("texts", "yours are a str, an int, an int", end="f'{w} B', c, m"),
+    _cost("a factor twice", "29 times too large: layers is 29", m="members * parameters * len(contexts) * layers"),
+    _cost("a factor divides", "49 times too small. Which factor", m="members * parameters / len(contexts)"),
     # --- which pairs ---
-    _pairs("one run", "FTFF", "Two checkpoints of one run: Between two checkpoints"),
-    _pairs("fine-tunes", "TFFF", "Two fine-tunes of one base: Both fine-tunes started from the same weights"),
     _pairs("seeds", "TTTF", "unit 7 of the one has nothing to do with unit 7 of the other"),
-    _pairs("reordered", "TTFT", "The two compute the same function, and still must not be averaged"),
     _pairs("all", "TTTT", "Everything True: then any two good models"),
     _pairs("none", "FFFF", "Everything False: related models can be averaged"),
     _pairs("inverted", "FFTT", "Every entry is the wrong way round"),
-    _pairs("two wrong entries", "FTFT", "Two checkpoints of one run: Between two"),
+    _pairs("two wrong entries", "FTFT", "Two checkpoints of one run: between them"),
+    _pairs("a number", "TTF2", "Write True (the two can be averaged) or False"),
     _pairs("one is left out", "TT?F", "Still to fill in: two runs from different seeds"),
     _pairs("texts", "yyyy", "Write True (the two can be averaged) or False"),
 ]

@@ -69,6 +69,7 @@ WRONG = [
         "needs the shape (n, 1)",
     ),
     _wrong("trim", "k is a float", "tau.topk(density * d, dim=-1).values", "k must be a whole number"),
+    _wrong("trim", "ceil(0.07 * 100)", "right", "0.07 * 100 is 7.000000000000001 in the computer"),
     _wrong(
         "trim", "torch.ceil of a number", "tau.topk(torch.ceil(density * d).int()).values", "density * d is a number"
     ),
@@ -93,30 +94,20 @@ return torch.zeros_like(tau).scatter(-1, i, tau.gather(-1, i))""",
     ),
     # --- elect ---
     _wrong(
-        "elect", "more positives", "torch.where((tau > 0).sum(0) > (tau < 0).sum(0), 1.0, -1.0)", "You counted heads"
-    ),
-    _wrong(
         "elect", "one row squeezed", "torch.where(s == 0, most, s) if len(tau) > 1 else s[:-1]", "There is one row only"
     ),
-    _wrong("elect", "minority at a draw", "torch.where(s == 0, -most, s)", "that fewest coordinates have"),
-    _wrong("elect", "a Python number", "1.0 if tau.sum() > 0 else -1.0", "This is one number"),
+    _wrong(
+        "elect", "the most frequent sign, zeros too", "torch.where(s == 0, s.mode().values, s)", "so it takes the sign"
+    ),
     _wrong("elect", "if of a tensor", "1 if tau.sum(0) > 0 else -1", "`if` needs one truth value"),
     _wrong("elect", "a list", "torch.where(s == 0, most, s).tolist()", "should be a torch tensor"),
     _wrong("elect", "every second one turned", "s * torch.tensor([1, -1] * 20)[: len(s)]", "their sum is"),
     _wrong("elect", "a half", "torch.where(s == 0, most, s) * 0.5", "Signs are +1 or -1"),
     # --- disjoint_mean ---
-    _wrong("disjoint_mean", "mean of the masked", "torch.where(agree, tau, 0.0).mean(dim=0)", "You divide by n"),
-    _wrong("disjoint_mean", "nan", "total / count", "Nobody contributes at this coordinate, and 0 / 0 is nan"),
     _wrong(
         "disjoint_mean",
         "the plain mean where nobody agrees",
         "torch.where(count > 0, total / count.clamp(min=1), tau.mean(0))",
-        "where no entry has it the result is 0",
-    ),
-    _wrong(
-        "disjoint_mean",
-        "the sign where nobody agrees",
-        "torch.where(count > 0, total / count.clamp(min=1), sign)",
         "where no entry has it the result is 0",
     ),
     _wrong("disjoint_mean", "wrong broadcast", "(tau * sign.unsqueeze(1)).sum(0)", "The shapes do not line up"),
@@ -228,7 +219,7 @@ return (torch.sin((1 - t) * W) * a + torch.sin(t * W) * b) / torch.sin(W)""",
         "a and b have (nearly) one direction here",
     ),
     _arc("no abs", "a and b are opposite here", near="cos > 0.9995", cos="max(-1.0, min(1.0, cos))"),
-    _arc("limit 0.95", "The limit is not 0.9995", near="abs(cos) > 0.95"),
+    _arc("no limit for opposite ones", "or not on both sides", near="cos > 0.9995 or cos < -0.99999"),
     _arc("limit 1 - 1e-7", "The limit is not 0.9995", near="abs(cos) > 1 - 1e-7"),
     _arc("another factor", "Yours is (0.8656) a", end="1.1 * x * a + 0.7 * y * b"),
     _arc("no mixture", "Your result is no sum x a + y b", end="x * a + y * b ** 2"),
