@@ -117,7 +117,7 @@ EXERCISE = Exercise(
         case("members = 1, one text: what the averaged model costs", 1, 30, 3, 64, [256], 4, 134_515_008, view=_all),
     ],
     explain=_explain,
-    errors={"'list'|not iterable": "contexts is a list with the number of past tokens of each text."},
+    errors={"can't multiply|'list'|not iterable": "contexts is a list with the number of past tokens of each text."},
     mistakes={
         "This is the cost of one model: that is what an averaged model costs, and why averaging is so cheap.\n"
         "An ensemble runs all its members, each with its own weights and its own cache.": (
@@ -130,13 +130,11 @@ EXERCISE = Exercise(
         "The unit is wrong: it is asked for in bytes, not in KiB, MiB or GiB, kB, MB or GB.": [
             _but(part, lambda c, x=x, n=n: x**-n) for part in (0, 1) for x in (1024.0, 1000.0) for n in (1, 2, 3)
         ],
-        "These are bits: a byte has eight.": [_but(0, two=3), _but(1, two=3)],
         "An ensemble holds the weights of all its members.": _without(0, "members"),
         "The weights are the parameters: how many has each member?": _without(0, "parameters"),
         "This counts parameters, not bytes: each takes bytes_per_value.": _without(0, "bytes_per_value"),
         "The weights are there once, however many texts are continued.": _but(0, texts=1),
         "The weights do not grow with the context: the cache does.": _but(0, tokens=1),
-        "Keys and values belong to the cache: the weights are there once.": _but(0, two=1),
         "The cache counts one text only, the longest, the first or the last: each text has keys and values.": [
             _but(1, lambda c, f=f: f(c) / sum(c)) for f in (max, lambda c: c[0], lambda c: c[-1])
         ],
@@ -156,8 +154,6 @@ EXERCISE = Exercise(
         "head_dim is forgotten: a key is a vector of head_dim numbers, not one number.": _without(1, "head_dim"),
         "The contexts are forgotten: the cache keeps a key and a value for each past token.": _without(1, "tokens"),
         "This counts numbers, not bytes: each takes bytes_per_value.": _without(1, "bytes_per_value"),
-        "The cache holds keys and values, whatever the number of parameters is.": _but(1, parameters=1),
-        "Keys and values are two, not four.": _but(1, two=1),
         "Every member computes every token: the multiply-adds of all of them count.": _without(2, "members"),
         "Each parameter is multiplied and added once for each token.": _without(2, "parameters"),
         "This is the work for one text: a step adds one token to each of them.": _but(2, texts=-1),

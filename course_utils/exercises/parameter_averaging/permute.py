@@ -59,11 +59,6 @@ def _columns_back(tensor: Tensor, perm: Tensor) -> Tensor:
     return tensor[:, argsort(perm)]
 
 
-def _both() -> list[Callable]:
-    """Rows and columns, each with perm or with its inverse."""
-    return [lambda t, p, f=f, g=g: f(g(t, p), p) for f in (_rows, _back) for g in (_columns, _columns_back)]
-
-
 def _where_it_fits(state_dict: Mapping[str, Tensor], layer: str, next_layer: str, perm: Tensor) -> dict[str, Tensor]:
     rows = {name: t[perm] if len(t) == len(perm) else t for name, t in state_dict.items()}
     return {name: t[:, perm] if t.dim() == 2 and t.shape[1] == len(perm) else t for name, t in rows.items()}
@@ -135,11 +130,8 @@ EXERCISE = Exercise(
         "The rows of the layer are forgotten: row i holds the weights of unit i.\nIts rows move with the units.": [
             _moved(W=_kept, B=bias) for bias in (_rows, _kept)
         ],
-        ROWS: [
-            *(_moved(N=rows, C=bias) for rows in (_rows, _back) for bias in (_kept, _rows)),
-            *(_moved(N=both) for both in _both()),
-        ],
-        COLUMNS: [_moved(W=columns) for columns in (_columns, _columns_back, *_both())],
+        ROWS: [_moved(N=rows, C=bias) for rows in (_rows, _back) for bias in (_kept, _rows)],
+        COLUMNS: [_moved(W=columns) for columns in (_columns, _columns_back)],
         f"The layer's weight, its bias or both got the inverse permutation.\n{INVERSE}": [
             _moved(W=_back),
             _moved(B=_back),

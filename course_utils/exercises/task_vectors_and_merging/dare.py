@@ -127,21 +127,14 @@ EXERCISE = Exercise(
         "The root of 1 - p keeps the length, not the mean.": _by(lambda x, m, p: x * m / (1 - p) ** 0.5),
         "The factor depends on the draw (its share, length or sum, as in mergekit): DARE's is 1 / (1 - p).": [
             *_by(lambda x, m, p: x * m / m.double().mean()),
-            *_by(lambda x, m, p: x * m * x.abs().sum() / (x * m).abs().sum()),
             *_by(lambda x, m, p: x * m * x.norm() / (x * m).norm()),
             lambda x, p, g: dare(x, p, g, rescale="l1"),
         ],
-        "The sign of the kept entries is turned round.": _by(lambda x, m, p: x * m / (p - 1)),
         "p is the probability to stay here: it is the probability to drop (density is the share that stays).": [
             *[lambda x, p, g, coin=coin: x * coin(x, 1 - p, g) / p if p else x for coin in COINS],
             *[lambda x, p, g, coin=coin: x * coin(x, 1 - p, g) / (1 - p) for coin in COINS],
-            *[lambda x, p, g, coin=coin: x * coin(x, 1 - p, g) for coin in COINS],
         ],
-        "This is the mask: multiply it with tau.": [
-            *_by(lambda x, m, p: m.bool()),
-            *_by(lambda x, m, p: m.double()),
-            *_by(lambda x, m, p: m / (1 - p)),
-        ],
+        "This is the mask: multiply it with tau.": [*_by(lambda x, m, p: m.bool()), *_by(lambda x, m, p: m.double())],
         "These are the kept entries alone: tau[mask] has lost the places of the others, which become 0.": [
             *_by(lambda x, m, p: x[m.bool()] / (1 - p)),
             *_by(lambda x, m, p: x[m.bool()]),

@@ -138,24 +138,21 @@ EXERCISE = Exercise(
             *_angle(lambda a, b: (a * b).sum(), lambda a, b: (a * b).sum() / a.norm() * b.norm()),
             *_angle(lambda a, b: (a * b).sum() / a.norm() ** 2, lambda a, b: (a * b).sum() / b.norm() ** 2),
         ],
-        "<a, b> is a sum, not the mean.": _angle(lambda a, b: (_unit(a) * _unit(b)).mean()),
         "The coefficients are cosines: they should be sines.": _weights(
             lambda w, t, *_: [cos(s * w) / cos(w) for s in (1 - t, t)], lambda w, t, *_: (cos(t * w), sin(t * w))
         ),
-        "The division by sin W is missing, or is another one: then t = 0 would not give a.": [
-            *_weights(*[lambda w, t, x, y, f=f: (x * f(w), y * f(w)) for f in (sin, lambda w: sin(w) / w)]),
-            *_weights(lambda w, t, x, y: (x * sin(w) ** 2, y * sin(w) ** 2)),
-            *_weights(lambda w, t, x, y: (x, y * sin(w)), lambda w, t, x, y: (x * sin(w), y)),
-        ],
+        "The division by sin W is missing, or is another one: then t = 0 would not give a.": _weights(
+            lambda w, t, x, y: (x * sin(w), y * sin(w)),
+            lambda w, t, x, y: (x * sin(w) / w, y * sin(w) / w),
+            lambda w, t, x, y: (x, y * sin(w)),
+            lambda w, t, x, y: (x * sin(w), y),
+        ),
         "The brackets are wrong: the sines are of the products (1 - t) W and t W, and divided by sin W afterwards.": (
             _weights(
                 lambda w, t, x, y: (sin(1 - t) * w / sin(w), sin(t) * w / sin(w)),
                 lambda w, t, x, y: (sin((1 - t) * w / sin(w)), sin(t * w / sin(w))),
                 lambda w, t, x, y: (sin(1 - t * w) / sin(w), y),
             )
-        ),
-        "The two coefficients sum to 1, as on the straight line: on an arc they sum to more.": _weights(
-            lambda w, t, x, y: (1 - y, y), lambda w, t, x, y: (x / (x + y), y / (x + y))
         ),
         "The sign of the cosine is lost, or b turned round, as for rotations: -b is another model.": [
             *_turn(lambda w: min(w, pi - w)),
