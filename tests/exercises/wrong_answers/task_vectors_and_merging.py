@@ -10,7 +10,7 @@ BEGIN = {
         "my_trim(tau, density)",
         """
 n, d = tau.shape
-k = math.ceil(density * d)
+k = math.ceil(round(density * d, 6))
 size = tau.abs()
 kept = size.topk(k, dim=-1).indices
 right = torch.zeros_like(tau).scatter(-1, kept, tau.gather(-1, kept))""",
@@ -32,12 +32,12 @@ return {end}"""
 DOT = "cos = ({} / norms).item()\nif abs(cos) > 0.9995:\n    return LINE" + ARC.format(cos="cos", end="x * a + y * b")
 
 
-def _wrong(exercise: str, label: str, body: str, says: str, begin: bool = True) -> WrongAnswer:
+def _wrong(exercise: str, label: str, body: str, says: str) -> WrongAnswer:
     """A body, or the one line that is returned."""
     signature, before = BEGIN[exercise]
     body = body if "return" in body else f"return {body}"
     imports = "import math", "import torch", "import torch.nn.functional as F"
-    code = function(signature, f"{before if begin else ''}\n{body}", *imports)
+    code = function(signature, f"{before}\n{body}", *imports)
     return WrongAnswer(f"task_vectors_and_merging.{exercise}", label, code, says)
 
 
@@ -64,7 +64,6 @@ TABLE = {
     "trim": [
         ("threshold without keepdim", "tau * (size >= size.topk(k, dim=-1).values[:, -1])", "needs the shape (n, 1)"),
         ("k is a float", "tau.topk(density * d, dim=-1).values", "k must be a whole number"),
-        ("ceil(0.07 * 100)", "right", "0.07 * 100 is 7.000000000000001 in the computer"),
         ("torch.ceil of a number", "tau.topk(torch.ceil(density * d).int()).values", "density * d is a number"),
         ("k of all entries", "size.topk(math.ceil(density * n * d), dim=-1).values", "k is at most d"),
         ("rows by index", "tau[kept] * 1.0", "takes whole rows"),
