@@ -87,6 +87,7 @@ def slerp_by_atan2(a, b, t):
 
 
 def slerp_in_float32(a, b, t):
+    a, b = a.float(), b.float()
     cos = ((a * b).sum() / (a.norm() * b.norm())).item()
     if abs(cos) > 0.9995:
         return (1 - t) * a + t * b

@@ -141,6 +141,9 @@ EXERCISE = Exercise(
         "All texts are counted as long as the longest: a cache holds what was read, and nothing is padded.": _but(
             1, lambda c: len(c) * max(c) / sum(c)
         ),
+        "The new token of each text is counted too: the cache holds the past ones.": _but(
+            1, lambda c: 1 + len(c) / sum(c)
+        ),
         "This is the cache of a text of mean length: all texts have theirs.": _but(1, texts=-1),
         "The cache counts texts, not tokens: it keeps a key and a value for each past token of each text.": _but(
             1, tokens=-1, texts=1
