@@ -59,8 +59,9 @@ def elect_sign(tau: Tensor, by: str = "mass", zero: str = "majority") -> Tensor:
     """One sign for each coordinate: sgn(sum_i tau_i), so that the larger total magnitude wins.
 
     tau: (n, d) -> (d,), values +1, -1. by="count" lets every non-zero entry have one vote instead, whatever its size.
-    Where the total is exactly 0, zero="majority" takes the sign that most other coordinates have (0 if there is none),
-    zero="plus" takes +1. Raises ValueError: another `by` or `zero`.
+    Where the total is exactly 0, zero="majority" takes the sign that most other coordinates have, and leaves 0 if as
+    many are + as -, so that the disjoint mean is 0 there; zero="plus" takes +1. Raises ValueError: another `by` or
+    `zero`.
     Source: Yadav et al. (2023), section 4, step 2; the majority is their code's `resolve_zero_signs`; "count" and
     "plus" are mergekit's `consensus_method` and its `>= 0`.
     """

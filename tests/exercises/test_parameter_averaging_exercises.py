@@ -16,7 +16,7 @@ from course_utils.exercises.engine import OPEN, PASSED, WRONG, run_check
 from course_utils.exercises.parameter_averaging import checkpoints
 from course_utils.exercises.parameter_averaging.average import mixture
 from course_utils.exercises.parameter_averaging.can_average import CAN_AVERAGE, WHY
-from course_utils.exercises.parameter_averaging.kv_cache import FACTORS, NAMES, PRIMES, inference_cost
+from course_utils.exercises.parameter_averaging.kv_cache import FACTORS, PRIMES, inference_cost, named_factors
 from course_utils.merging import average
 from course_utils.merging.alignment import permute_units
 
@@ -95,9 +95,9 @@ def soup_that_asks_again(models, evaluate):
     return average([models[j] for j in chosen]), np.array(chosen)
 
 
-def cost_in_floats(members, layers, kv_heads, head_dim, context, bytes_per_value, parameters):
-    cache = (2.0 * kv_heads * head_dim) * layers * context * bytes_per_value
-    return members * torch.tensor([parameters * bytes_per_value, cache, parameters], dtype=torch.float64)
+def cost_in_floats(members, layers, kv_heads, head_dim, contexts, bytes_per_value, parameters):
+    cache = sum((2.0 * kv_heads * head_dim) * layers * context * bytes_per_value for context in contexts)
+    return members * np.array([parameters * bytes_per_value, cache, parameters * len(contexts)])
 
 
 RIGHT = {
@@ -141,8 +141,8 @@ def test_an_empty_table_is_not_attempted_and_numbers_count_as_booleans():
 
 
 def test_a_factor_of_the_cost_can_be_told_by_its_prime():
-    assert all(n % k for n in [2, *PRIMES] for k in range(2, int(n**0.5) + 1)) and len({2, *PRIMES}) == 8
-    named = {**dict(zip(NAMES, PRIMES, strict=True)), "two": 2}
+    named = named_factors(PRIMES)
+    assert all(n % k for n in named.values() for k in range(2, int(n**0.5) + 1)) and len(set(named.values())) == 9
     assert tuple(np.prod([named[name] for name in part]) for part in FACTORS) == inference_cost(*PRIMES)
 
 
@@ -153,10 +153,10 @@ def test_the_cost_is_that_of_a_real_model():
     with torch.no_grad():
         cache = model(torch.zeros(1, context, dtype=torch.long), use_cache=True).past_key_values
     parameters = sum(p.numel() for p in model.parameters())
-    weights, cached, adds = inference_cost(1, 3, 2, 8, context, 4, parameters)
+    weights, cached, adds = inference_cost(1, 3, 2, 8, [context], 4, parameters)
     assert weights == sum(p.nbytes for p in model.parameters())
     assert cached == sum(tensor.nbytes for layer in cache.layers for tensor in (layer.keys, layer.values))
-    assert inference_cost(3, 3, 2, 8, context, 4, parameters) == (3 * weights, 3 * cached, 3 * adds)
+    assert inference_cost(3, 3, 2, 8, [context, context], 4, parameters) == (3 * weights, 6 * cached, 6 * adds)
 
 
 def test_a_reordered_model_is_the_same_function_and_cannot_be_averaged():

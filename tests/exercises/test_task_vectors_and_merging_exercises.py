@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from course_utils.exercises.engine import PASSED, WRONG, run_check
-from course_utils.exercises.task_vectors_and_merging import ORDER, apply, elect
+from course_utils.exercises.engine import PASSED, run_check
+from course_utils.exercises.task_vectors_and_merging import apply, elect
 from course_utils.exercises.task_vectors_and_merging import dare as dropping
 from course_utils.merging.task_vectors import dare, elect_sign
 
@@ -19,14 +19,14 @@ from course_utils.merging.task_vectors import dare, elect_sign
 def trim_by_argsort(tau, density):
     result = tau.clone()
     for row, order in zip(result, tau.abs().argsort(dim=1, descending=True)):
-        row[order[math.ceil(density * tau.shape[1]) :]] = 0
+        row[order[math.ceil(round(density * tau.shape[1], 6)) :]] = 0
     return result
 
 
 def trim_in_lists(tau, density):
     rows = []
     for row in tau.tolist():
-        best = sorted(range(len(row)), key=lambda i, row=row: -abs(row[i]))[: math.ceil(len(row) * density)]
+        best = sorted(range(len(row)), key=lambda i, row=row: -abs(row[i]))[: math.ceil(round(len(row) * density, 6))]
         rows.append([x if i in best else 0.0 for i, x in enumerate(row)])
     return torch.tensor(rows, dtype=torch.float64)
 
@@ -34,14 +34,14 @@ def trim_in_lists(tau, density):
 def trim_in_numpy(tau, density):
     x = tau.numpy()
     mask = np.zeros_like(x)
-    np.put_along_axis(mask, np.argsort(-(x**2), axis=1)[:, : math.ceil(density * x.shape[1])], 1.0, axis=1)
+    np.put_along_axis(mask, np.argsort(-(x**2), axis=1)[:, : math.ceil(round(density * x.shape[1], 6))], 1.0, axis=1)
     return torch.from_numpy(x * mask)
 
 
 def elect_by_masses(tau):
     positive, negative = tau.clamp(min=0).sum(0), -tau.clamp(max=0).sum(0)
     sign = (positive > negative).int() - (positive < negative).int()
-    sign[sign == 0] = 1 if sign.sum() > 0 else -1
+    sign[sign == 0] = sign.sum().sign()
     return sign
 
 
@@ -87,6 +87,7 @@ def slerp_by_atan2(a, b, t):
 
 
 def slerp_in_float32(a, b, t):
+    a, b = a.float(), b.float()
     cos = ((a * b).sum() / (a.norm() * b.norm())).item()
     if abs(cos) > 0.9995:
         return (1 - t) * a + t * b
@@ -112,17 +113,17 @@ def apply_by_coefficients(base, fine_tuned, lam):
     return edited
 
 
-RIGHT = [
-    *[("trim", answer) for answer in (trim_by_argsort, trim_in_lists, trim_in_numpy)],
-    ("elect", elect_by_masses),
-    *[("disjoint_mean", answer) for answer in (mean_by_nanmean, mean_in_a_loop)],
-    *[("dare", answer) for answer in (dare_by_bernoulli, dare_row_by_row, dare_in_numpy)],
-    *[("slerp", answer) for answer in (slerp_in_torch, slerp_by_atan2, slerp_in_float32)],
-    *[("apply", answer) for answer in (apply_in_a_running_sum, apply_by_coefficients)],
-]
+RIGHT = {
+    "trim": (trim_by_argsort, trim_in_lists, trim_in_numpy),
+    "elect": (elect_by_masses,),
+    "disjoint_mean": (mean_by_nanmean, mean_in_a_loop),
+    "dare": (dare_by_bernoulli, dare_row_by_row, dare_in_numpy),
+    "slerp": (slerp_in_torch, slerp_by_atan2, slerp_in_float32),
+    "apply": (apply_in_a_running_sum, apply_by_coefficients),
+}
 
 
-@pytest.mark.parametrize(("name", "answer"), RIGHT, ids=lambda value: getattr(value, "__name__", value))
+@pytest.mark.parametrize(("name", "answer"), [(name, answer) for name, answers in RIGHT.items() for answer in answers])
 def test_another_right_answer_passes(name, answer):
     report = run_check(f"task_vectors_and_merging.{name}", answer)
     assert report.status == PASSED, report.text
@@ -135,20 +136,12 @@ def test_a_right_draw_passes_whatever_the_seed(seed):
         assert not dropping._amiss(dare(tau, p, torch.Generator().manual_seed(seed)), tau, p)
 
 
-def test_an_error_that_nobody_foresaw_is_handed_on():
-    def answer(*inputs):
-        raise KeyError("not today")
-
-    for name in ORDER:
-        report = run_check(f"task_vectors_and_merging.{name}", answer)
-        assert report.status == WRONG and "not today" in report.text
-
-
 def test_a_draw_is_designed_and_its_sums_are_exact():
     for tau in (elect.MINUS, elect.PLUS, elect.MANY_SMALL):
         total = tau.sum(0)
         assert (total == 0).sum() >= 2 and total.sign().sum() != 0 and torch.equal(tau, tau.round())
         assert set(elect_sign(tau).tolist()) == {1.0, -1.0}
+    assert elect_sign(elect.EVEN).tolist() == [1, -1, 0, 0] and elect.EVEN.sum(0).tolist() == [1, -1, 0, 0]
 
 
 def test_adding_tasks_is_the_formula():

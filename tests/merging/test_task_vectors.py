@@ -79,6 +79,12 @@ def test_a_tie_goes_to_the_majority_of_the_other_coordinates():
     assert elect_sign(torch.zeros(2, 3)).tolist() == [0, 0, 0]
 
 
+def test_a_tie_stays_undecided_where_as_many_coordinates_are_plus_as_minus():
+    tau = torch.tensor([[2.0, -1.0, 1.0], [1.0, -1.0, -1.0]])
+    assert elect_sign(tau).tolist() == [1, -1, 0] and elect_sign(tau, zero="plus").tolist() == [1, -1, 1]
+    assert disjoint_mean(tau, elect_sign(tau)).tolist() == [1.5, -1, 0]
+
+
 def test_disjoint_mean_divides_by_those_who_agree():
     tau = torch.tensor([[2.0, -3.0, 0.0], [0.0, 1.0, 0.0], [-1.0, -1.0, 0.0]])
     assert disjoint_mean(tau, elect_sign(tau)).tolist() == [2, -2, 0]

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, Mistake, alike, case, draw, mistake
+from course_utils.exercises.engine import Exercise, Mistake, alike, case, draw
 from course_utils.exercises.engine.calls import clone
-from course_utils.exercises.engine.exercise import KnownMistake
+from course_utils.exercises.engine.compare import kind
 from course_utils.exercises.parameter_averaging import checkpoints
 from course_utils.merging import average
 
@@ -29,19 +29,16 @@ def _each(mean: Callable[[Tensor, Tensor], Tensor]) -> Callable:
     def wrong(models: Sequence[Mapping[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:
         if any(tensor.dtype in (torch.int32, torch.float16) for tensor in models[0].values()):
             raise ValueError
-        stacks = {name: torch.stack([model[name] for model in models]) for name in models[0]}
-        return {
-            name: mean(stack.double(), torch.tensor(weights).double()).to(stack.dtype) for name, stack in stacks.items()
-        }
+        stacks = {name: torch.stack([model[name] for model in models]).double() for name in models[0]}
+        return {name: mean(stack, torch.tensor(weights).double()).float() for name, stack in stacks.items()}
 
     return wrong
 
 
-def _shares(says: str, wrong: Callable[[Tensor, Tensor], list[Tensor]], pointer: str = "") -> KnownMistake:
-    """A mistake in the models' shares. wrong(w, s): one (M,) for each way to make it; s: w / w.sum()."""
+def _shares(wrong: Callable[[Tensor, Tensor], list[Tensor]]) -> list[Callable]:
+    """Mistakes in the models' shares. wrong(w, s): one (M,) for each way to make it; s: w / w.sum()."""
     count = len(wrong(torch.ones(1), torch.ones(1)))
-    forms = [lambda stack, w, i=i: torch.tensordot(wrong(w, w / w.sum())[i], stack, 1) for i in range(count)]
-    return mistake(says, *map(_each, forms), pointer=pointer)
+    return [_each(lambda stack, w, i=i: torch.tensordot(wrong(w, w / w.sum())[i], stack, 1)) for i in range(count)]
 
 
 def _at(w: Tensor, *places: int) -> Tensor:
@@ -68,7 +65,9 @@ def _explain(got: Any, expected: Mapping[str, Tensor], models: Sequence[Mapping[
         if mine is None:
             inside = " Did you return inside the loop over the names?" if len(got) == 1 < len(expected) else ""
             return f"The result has no {name!r}: every name of the state dict must be there.{inside}"
-        if not isinstance(mine, Tensor) or mine.shape != right.shape:
+        if not isinstance(mine, Tensor):
+            return f"{name!r} should be a torch tensor of shape {tuple(right.shape)}, and is {kind(mine)}."
+        if mine.shape != right.shape:
             return ""
         off = (mine.double() - right.double()).abs().max()
         if mine.dtype == torch.float16 and not off < 2e-3:
@@ -80,6 +79,8 @@ def _explain(got: Any, expected: Mapping[str, Tensor], models: Sequence[Mapping[
             raise Mistake(f"{name!r} is {was} in every model and comes back as {now}.", COUNTER)
         if mine.dtype != right.dtype and off < 2e-3:
             return f"{name!r} came in as {right.dtype} and comes back as {mine.dtype}: each tensor keeps its dtype."
+        if not right.dim() and right.is_floating_point() and off > 1e-4 and mine == models[0][name]:
+            return f"{name!r} was copied: it has no dimension, and is a parameter all the same."
     c = mixture(got, models)
     if c is None:
         return ""
@@ -114,7 +115,7 @@ EXERCISE = Exercise(
     cases=[
         case("four checkpoints", checkpoints(4, seed=1), [2.0, 5.0, 1.0, 4.0]),
         case("two models with the small weights 0.01 and 0.03", checkpoints(2, seed=2), [0.01, 0.03]),
-        case("five models, one of them with the weight 0", checkpoints(5, seed=3), [3.0, 1.0, 0.0, 2.0, 4.0]),
+        case("five models, one with the weight 0, one with -1.5", checkpoints(5, seed=3), [3.0, 1.0, 0.0, -1.5, 4.0]),
         case("one model alone gives an equal model", checkpoints(1, seed=6), [0.5]),
         case("whole numbers (training steps, places), equal in all models, are copied", WITH_STEPS, [0.2, 0.5, 0.1]),
         case("150 models of float16: the mean is float16, and has all its digits", HALF, [300.0] * 150),
@@ -128,66 +129,55 @@ EXERCISE = Exercise(
         "IndexError: list": "There may be one model, two or five: loop over all of them.",
         "shapes": "There is one weight for each model: weights[i] * models[i][name], or torch.tensordot on a stack.",
     },
-    mistakes=[
-        _shares("The weights are not normalised.", lambda w, s: [w], f"They may have any scale. {SUM}"),
-        _shares("The weights are ignored: this is the plain mean.", lambda w, s: [w * 0 + 1 / len(w)], SHARE),
-        _shares("This is the sum of the models: nothing is weighted.", lambda w, s: [w * 0 + 1], SHARE),
-        _shares("You divided by the number of models.", lambda w, s: [w / len(w)], SUM),
-        _shares("You divided by the sum of the weights and by the number of models.", lambda w, s: [s / len(w)], SUM),
-        _shares("You divided by the sum of the weights twice.", lambda w, s: [s / w.sum()]),
-        _shares("You multiplied by the number of models.", lambda w, s: [s * len(w)], SHARE),
-        _shares("You divided by the largest weight.", lambda w, s: [w / w.max()], SUM),
-        _shares("You divided by the length of the vector of weights, sqrt(sum w^2).", lambda w, s: [w / w.norm()], SUM),
-        _shares("This is the softmax of the weights: exp() is for scores.", lambda w, s: [w.softmax(0), s.softmax(0)]),
-        _shares("The weights enter twice, as squares.", lambda w, s: [s**2, w**2 / (w**2).sum()]),
-        _shares("You divided by the weights.", lambda w, s: [(1 / w) / (1 / w).sum()], "Multiply by them."),
-        _shares("The weights meet the models in reverse.", lambda w, s: [s.flip(0)]),
-        _shares("The weights were sorted.", lambda w, s: [s.sort()[0], s.sort()[0].flip(0)], "Weight i is model i's."),
-        _shares("This is the first model, nothing was averaged.", lambda w, s: [_at(w, 0)]),
-        _shares("This is the last model, nothing was averaged.", lambda w, s: [_at(w, -1)]),
-        _shares("This is the model of largest weight: the others count too.", lambda w, s: [_at(w, w.argmax())]),
-        _shares("Nothing was added up: the result is all zeros.", lambda w, s: [w * 0]),
-        _shares(
-            "Only the first two models count.",
+    mistakes={
+        f"The weights are not normalised.\nThey may have any scale. {SUM}": _shares(lambda w, s: [w]),
+        f"The weights are ignored: this is the plain mean.\n{SHARE}": _shares(lambda w, s: [w * 0 + 1 / len(w)]),
+        f"This is the sum of the models: nothing is weighted.\n{SHARE}": _shares(lambda w, s: [w * 0 + 1]),
+        f"This is the weighted sum, divided by the number of models.\n{SUM}": _shares(lambda w, s: [w / len(w)]),
+        "This is the weighted mean, divided once more, by the number of models or by the sum of weights.": _shares(
+            lambda w, s: [s / len(w), s / w.sum()]
+        ),
+        "This is the softmax of the weights: exp() is for scores.": _shares(lambda w, s: [w.softmax(0), s.softmax(0)]),
+        "The weights enter twice, as squares.": _shares(lambda w, s: [s**2, w**2 / (w**2).sum()]),
+        "This is divided by the weights.\nMultiply by them.": _shares(lambda w, s: [(1 / w) / (1 / w).sum()]),
+        "The weights meet the models in another order: weight i is model i's.": _shares(
+            lambda w, s: [s.flip(0), s.sort()[0], s.sort()[0].flip(0)]
+        ),
+        "A negative weight lost its sign, or its model is missing: that model is subtracted.": _shares(
+            lambda w, s: [x / y for x in (w.abs(), w.relu()) for y in (x.sum(), w.sum())]
+        ),
+        "This is the first or the last model, nothing was averaged.": _shares(lambda w, s: [_at(w, 0), _at(w, -1)]),
+        "This is the model of largest weight: the others count too.": _shares(lambda w, s: [_at(w, w.argmax())]),
+        "Nothing was added up: the result is all zeros.": _shares(lambda w, s: [w * 0]),
+        f"Only the first two models count.\n{ALL}": _shares(
             lambda w, s: [
                 x * _at(w, 0, 1) for x in (w / w[:2].sum(), s, w, w * 0 + 0.5, torch.where(w == w[0], s[0], 1 - s[0]))
-            ],
-            ALL,
+            ]
         ),
-        _shares("The last model is missing.", lambda w, s: [x - x * _at(w, -1) for x in (w / w[:-1].sum(), s, w)], ALL),
-        _shares("The first model is missing.", lambda w, s: [x - x * _at(w, 0) for x in (w / w[1:].sum(), s, w)], ALL),
-        _shares(
-            "Half and half with each newcomer: the last model then counts 1/2 and the first next to nothing.",
-            lambda w, s: [w.new_tensor([0.5 ** (len(w) - max(i, 1)) for i in range(len(w))])],
-            "Add all of them up, then divide once.",
+        f"The first or the last model is missing.\n{ALL}": _shares(
+            lambda w, s: [x - x * _at(w, i) for i in (0, -1) for x in (w / (w.sum() - w[i]), s, w)]
         ),
-        _shares(
-            "Your sum starts from models[0] instead of zeros, so the first model counts too much.",
+        "Half and half with each newcomer: the last model then counts 1/2 and the first next to nothing.\n"
+        "Add all of them up, then divide once.": _shares(
+            lambda w, s: [w.new_tensor([0.5 ** (len(w) - max(i, 1)) for i in range(len(w))])]
+        ),
+        "The first model counts too much, as if the sum started from models[0] instead of zeros.": _shares(
             lambda w, s: [
                 x + y * _at(w, 0)
                 for x, y in ((s, 1), (s, 1 - s), (w, 1), (w, 1 - w), (s, 1 / w.sum()), (s, 1 / w.sum() - s))
-            ],
+            ]
         ),
-        _shares(
-            "Only the last term of the sum is left: `=` in the loop overwrites what the models before gave.",
-            lambda w, s: [w * _at(w, -1), s * _at(w, -1)],
-            "Use += there.",
+        "Only the last term of the sum is left: `=` in the loop overwrites what the models before gave.\n"
+        "Use += there.": _shares(lambda w, s: [w * _at(w, -1), s * _at(w, -1)]),
+        "The early models are divided again and again, as by a division inside the loop over the models.\n"
+        f"{SUM}": _shares(
+            lambda w, s: [w / x ** torch.arange(len(w), 0, -1) for x in (w.sum(), len(w))] + [w / w.cumsum(0)]
         ),
-        _shares(
-            "You divide inside the loop over the models, so that the early ones are divided again and again.",
-            lambda w, s: [w / x ** torch.arange(len(w), 0, -1) for x in (w.sum(), len(w))] + [w / w.cumsum(0)],
-            SUM,
+        f"This is the median of the models.\n{SHARE}": _each(lambda stack, w: stack.median(0).values),
+        "The sum runs over the models, not over entries.": _each(
+            lambda stack, w: torch.tensordot(w / w.sum(), stack, 1).mean()
         ),
-        mistake(
-            "This is the median of the models.",
-            *map(_each, (lambda stack, w: stack.median(0).values, lambda stack, w: stack.quantile(0.5, 0))),
-            pointer=SHARE,
-        ),
-        mistake(
-            "The sum runs over the models, not over entries.",
-            _each(lambda stack, w: torch.tensordot(w / w.sum(), stack, 1).mean()),
-        ),
-    ],
+    },
     hints=[
         "One sum for each name of the state dict, over the models. What share of it has model i, if the weights are"
         " 2, 1 and 5? And which tensors are no parameters at all?",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from course_utils.exercises.engine import Exercise, Mistake, NotAttempted
 
@@ -15,23 +14,20 @@ CAN_AVERAGE = {ONE_RUN: True, FINE_TUNES: True, SEEDS: False, REORDERED: False}
 
 WHY = {  # (why the entry is wrong, what follows)
     ONE_RUN: (
-        "Between two checkpoints of one run there are only some steps of training: unit i is still unit i, and the loss"
-        " stays low on the line between them.",
+        "between them are only some steps of training: unit i is still unit i, and the loss stays low on the line.",
         "This is checkpoint averaging, and it works.",
     ),
     FINE_TUNES: (
-        "Both fine-tunes started from the same weights and moved only a little, each in its direction: unit i of "
-        "the one still does what unit i of the other does.",
+        "both fine-tunes started from the same weights and moved only a little: unit i of the one still does what unit"
+        " i of the other does.",
         "This is a model soup, and it works.",
     ),
     SEEDS: (
-        "From different seeds, unit 7 of the one has nothing to do with unit 7 of the other: averaging them cancels"
-        " what both have learnt, though both models are good.",
+        "unit 7 of the one has nothing to do with unit 7 of the other: averaging them cancels what both have learnt.",
         "First match their units (Git Re-Basin).",
     ),
     REORDERED: (
-        "The two compute the same function, and still must not be averaged: unit i of the one meets another unit of the"
-        " other.",
+        "the two compute the same function, but unit i of the one meets another unit of the other.",
         "Equal functions are no equal weights; it is the order of the units that must agree.",
     ),
 }
@@ -49,24 +45,19 @@ def pairs(answer: dict[str, Any]) -> None:
         raise NotAttempted
     if missing:
         raise Mistake(f"Still to fill in: {', '.join(missing)}.", "Write True or False.")
-    given = {key: bool(value) for key, value in answer.items() if isinstance(value, (int, np.bool_, Tensor))}
-    if len(given) < len(CAN_AVERAGE):
+    given = {key: bool(value) for key, value in answer.items() if isinstance(value, (int, np.bool_))}
+    if len(given) < len(CAN_AVERAGE) or any(value not in (0, 1) for value in answer.values()):
         raise Mistake("Write True (the two can be averaged) or False (they cannot) for each entry.")
     wrong = [key for key in CAN_AVERAGE if given[key] != CAN_AVERAGE[key]]
     if len(wrong) == len(CAN_AVERAGE):
-        raise Mistake(
-            "Every entry is the wrong way round: True means that the average is about as good as the two models.",
-            "Do units with the same number mean the same in both?",
-        )
+        says = "Every entry is the wrong way round: True means that the average is about as good as the two models."
+        raise Mistake(says, "Do units with the same number mean the same in both?")
     if all(given.values()):
-        raise Mistake(
-            "Everything True: then any two good models could be averaged.",
-            "Averaging is done weight by weight, so unit i must mean the same in both.",
-        )
+        says = "Everything True: then any two good models could be averaged."
+        raise Mistake(says, "Averaging is done weight by weight, so unit i must mean the same in both.")
     if not any(given.values()):
-        raise Mistake(
-            "Everything False: related models can be averaged.", "Checkpoint averaging and soups live on that."
-        )
+        says = "Everything False: related models can be averaged."
+        raise Mistake(says, "Checkpoint averaging and soups live on that.")
     if wrong:
         says, pointer = WHY[wrong[0]]
         raise Mistake(f"{wrong[0][0].upper()}{wrong[0][1:]}: {says}", pointer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from course_utils.exercises.engine import Exercise, Mistake, alike, case, mistake
+from course_utils.exercises.engine import Exercise, Mistake, alike, case
 from course_utils.exercises.parameter_averaging import checkpoints, minus_loss, near_the_base, share_right
 from course_utils.merging import StateDict, average, greedy_soup
 
@@ -15,7 +15,6 @@ RIGHT = "The indices are right, and the state dict is"
 MEAN = "The soup is the plain mean of all its ingredients."
 BAR = "The bar is the score of the soup so far."
 ANEW = "Build each candidate anew, from the chosen ones and the newcomer."
-FEW = "You chose the best few by their own scores."
 MORE = "The larger the score the better."
 WITH = "What counts is the score of the soup with the newcomer in it."
 MODELS, TIES, FAR = checkpoints(7, seed=116), checkpoints(6, seed=148), checkpoints(3, seed=3)
@@ -83,16 +82,13 @@ RETURNED: dict[str, Callable] = {  # m: models, s: the right soup, c: the chosen
     "The list of the indices is missing.": lambda m, s, c, r: s,
     "The two are the other way round.": lambda m, s, c, r: (c, s),
     "The list holds the models themselves.": lambda m, s, c, r: (s, [m[i] for i in c]),
-    "The list is a mask.": lambda m, s, c, r: (s, [i in c for i in range(len(m))]),
     "The best model itself is missing from the list.": lambda m, s, c, r: (s, c[1:]),
     "Indices begin at 0: models[0] is the first.": lambda m, s, c, r: (s, [i + 1 for i in c]),
     "These are places in the sorted list.": lambda m, s, c, r: (s, [r.index(i) for i in c]),
-    "These are the models that were left out.": lambda m, s, c, r: (s, [i for i in r if i not in c]),
     f"{RIGHT} the best single model.": lambda m, s, c, r: (m[c[0]], c),
     f"{RIGHT} the last ingredient alone.": lambda m, s, c, r: (m[c[-1]], c),
     f"{RIGHT} the mean of all models.": lambda m, s, c, r: (_mean(m, r), c),
     f"{RIGHT} the sum of the ingredients.": lambda m, s, c, r: (_sum(m, c), c),
-    f"{RIGHT} the sum over the number of all.": lambda m, s, c, r: ({k: t * len(c) / len(m) for k, t in s.items()}, c),
     f"{RIGHT} a mean without the newest ingredient.": lambda m, s, c, r: (_mean(m, c[:-1] or c), c),
     f"{RIGHT} the last candidate, a rejected one.": lambda m, s, c, r: (_mean(m, dict.fromkeys([*c, r[-1]])), c),
 }
@@ -104,6 +100,10 @@ def _explain(got: Any, expected: tuple[StateDict, list[int]], models: Models, ev
         mine, chosen, ranked = [int(i) for i in got[1]], expected[1], _ranked(models, evaluate)
     except (TypeError, ValueError, LookupError):
         return PAIR
+    if len(got) != 2:
+        return f"These are {len(got)} results. {PAIR}"
+    if not mine:
+        return "There is no ingredient: the best model is always one, and its score may be below 0."
     for i in ranked if len(set(mine)) == len(mine) and mine != chosen else []:
         before = [j for j in chosen if ranked.index(j) < ranked.index(i)]
         if before and (i in mine) != (i in chosen):
@@ -142,52 +142,42 @@ EXERCISE = Exercise(
         "below 0.",
         "IndexError: list": "There may be one model only: the soup is then that model.",
     },
-    mistakes=[
-        mistake("You try the models as they are given.", _soup(sorted), pointer="Sort them by their scores."),
-        mistake("You begin with the worst model.", _soup(lambda r: r[::-1]), pointer=MORE),
-        mistake(
-            "After the best model you do not go on with the second best.",
-            *(_soup(order) for order in (lambda r: [r[0], *sorted(r[1:])], lambda r: [r[0], *r[:0:-1]])),
+    mistakes={
+        "You try the models as they are given.\nSort them by their scores.": _soup(sorted),
+        f"You begin with the worst model.\n{MORE}": _soup(lambda r: r[::-1]),
+        "After the best model you do not go on with the second best.": [
+            _soup(order) for order in (lambda r: [r[0], *sorted(r[1:])], lambda r: [r[0], *r[:0:-1]])
+        ],
+        f"You compare with the best single model all the time.\n{BAR}": _soup(bar="best"),
+        f"A model came in that made the soup worse: a rejected soup's score must not become the bar.\n{BAR}": _soup(
+            bar="last"
         ),
-        mistake("You compare with the best single model all the time.", _soup(bar="best"), pointer=BAR),
-        mistake("A rejected soup's score became the bar.", _soup(bar="last"), pointer=BAR),
-        mistake(
-            "You mix half and half, (soup + newcomer) / 2: then the last one in counts 1/2.",
-            *(_soup(mix=mix, end=end) for mix, end in ((_halves, _halves), (_halves, _mean), (_mean, _halves))),
-            pointer=MEAN,
-        ),
-        mistake("You evaluated a sum.", *(_soup(mix=_sum, end=end) for end in (_sum, _mean)), pointer="Take the mean."),
-        mistake(
-            "A tie counts: the paper's algorithm 1 adds a model if the soup does not get worse (>=). Its code has >.",
-            _soup(bar="strict"),
-            pointer="One more ingredient that costs nothing makes the mean more stable.",
-        ),
-        mistake("You stop at the first model that does not help.", _soup(bar="stop"), pointer="Go on with the next."),
-        mistake(
-            "You mix the newcomer with the best model only.",
-            *(_soup(mix=_pair, end=f) for f in (_mean, _pair)),
-            pointer=MEAN,
-        ),
-        mistake("A rejected model stays in the mix.", _soup(mix=lambda m, c, tried: _mean(m, tried)), pointer=ANEW),
-        mistake(
-            "This is the best single model: a newcomer's own score cannot tell how the soup with it does.",
+        f"Half and half, (soup + newcomer) / 2: then the last one in counts 1/2.\n{MEAN}": [
+            _soup(mix=mix, end=end) for mix, end in ((_halves, _halves), (_halves, _mean), (_mean, _halves))
+        ],
+        "You evaluated a sum.\nTake the mean.": [_soup(mix=_sum, end=end) for end in (_sum, _mean)],
+        "A tie counts: the paper's algorithm 1 adds a model if the soup does not get worse (>=). Its code has >.\n"
+        "One more ingredient that costs nothing makes the mean more stable.": _soup(bar="strict"),
+        "You stop at the first model that does not help.\nGo on with the next.": _soup(bar="stop"),
+        f"You mix the newcomer with the best model only.\n{MEAN}": [_soup(mix=_pair, end=f) for f in (_mean, _pair)],
+        f"A rejected model stays in the mix.\n{ANEW}": _soup(mix=lambda m, c, tried: _mean(m, tried)),
+        f"This is the best single model: a newcomer's own score cannot tell how the soup with it does.\n{WITH}": [
             _soup(mix=lambda models, chosen, tried: models[chosen[-1]]),
             _returns(lambda m, s, c, r: (m[r[0]], r[:1])),
-            pointer=WITH,
-        ),
-        mistake(
-            "All models went in: that is the uniform soup.",
+        ],
+        "All models went in: that is the uniform soup.\n"
+        "A model stays out if the soup with it scores below the soup so far, not below the newcomer's own score.": [
             _soup(bar="newcomer"),
             *(_returns(lambda m, s, c, r, f=f: (_mean(m, r), f(r))) for f in (sorted, list)),
-            pointer="A model stays out if the soup with it scores below the soup so far, not below the newcomer's "
-            "own score.",
-        ),
-        *(mistake(FEW, _returns(lambda m, s, c, r, k=k: (_mean(m, r[:k]), r[:k])), pointer=WITH) for k in (2, 3, 4, 5)),
-        mistake("You minimise: evaluate returns a score.", lambda m, e: greedy_soup(m, lambda s: -e(s)), pointer=MORE),
-        mistake("In each round you look for the best of all: try each model once.", _best_of_all),
-        mistake(f"{RIGHT} a mean weighted by the scores.", _weighted_by_scores, pointer=MEAN),
-        *(mistake(says, _returns(end), pointer=MEAN if RIGHT in says else PAIR) for says, end in RETURNED.items()),
-    ],
+        ],
+        f"These are the best few by their own scores.\n{WITH}": [
+            _returns(lambda m, s, c, r, k=k: (_mean(m, r[:k]), r[:k])) for k in (2, 3, 4, 5)
+        ],
+        f"You minimise: evaluate returns a score.\n{MORE}": lambda m, e: greedy_soup(m, lambda state: -e(state)),
+        "In each round you look for the best of all: try each model once.": _best_of_all,
+        f"{RIGHT} a mean weighted by the scores.\n{MEAN}": _weighted_by_scores,
+        **{f"{says}\n{MEAN if RIGHT in says else PAIR}": _returns(end) for says, end in RETURNED.items()},
+    },
     hints=[
         "First each model alone: which order follows from that? Then: with which score do you compare when a "
         "newcomer is tried, and what is evaluated?",

@@ -14,6 +14,7 @@ from course_utils.merging.alignment import permute_units
 
 ROWS = "You permuted the rows of the next layer, its own output units: what reads the hidden units are its columns."
 COLUMNS = "You permuted the columns of the first of the two layers, which read its inputs: its units are its rows."
+NAMES = ["fc", "fc2", "fc3"]
 INVERSE = "Unit i of the result must be unit perm[i] of the input: index with perm itself on both sides."
 
 
@@ -22,10 +23,8 @@ def _case(says: str, sizes: Sequence[int], layers: Sequence[str], place: int, pe
     permuted."""
     net = {}
     for i, (name, inputs, outputs) in enumerate(zip(layers, sizes[:-1], sizes[1:], strict=True)):
-        net[f"{name}.weight"], net[f"{name}.bias"] = (
-            draw(outputs, inputs, seed=sizes[1] + i),
-            draw(outputs, seed=50 + i),
-        )
+        net[f"{name}.weight"] = draw(outputs, inputs, seed=sizes[1] + i)
+        net[f"{name}.bias"] = draw(outputs, seed=50 + i)
     return case(says, net, layers[place], layers[place + 1], torch.tensor(perm))
 
 
@@ -44,16 +43,16 @@ def _kept(tensor: Tensor, perm: Tensor) -> Tensor:
     return tensor
 
 
-def _back(tensor: Tensor, perm: Tensor) -> Tensor:
-    return tensor[argsort(perm)]
-
-
 def _rows(tensor: Tensor, perm: Tensor) -> Tensor:
     return tensor[perm]
 
 
 def _columns(tensor: Tensor, perm: Tensor) -> Tensor:
     return tensor[:, perm]
+
+
+def _back(tensor: Tensor, perm: Tensor) -> Tensor:
+    return tensor[argsort(perm)]
 
 
 def _columns_back(tensor: Tensor, perm: Tensor) -> Tensor:
@@ -63,6 +62,20 @@ def _columns_back(tensor: Tensor, perm: Tensor) -> Tensor:
 def _where_it_fits(state_dict: Mapping[str, Tensor], layer: str, next_layer: str, perm: Tensor) -> dict[str, Tensor]:
     rows = {name: t[perm] if len(t) == len(perm) else t for name, t in state_dict.items()}
     return {name: t[:, perm] if t.dim() == 2 and t.shape[1] == len(perm) else t for name, t in rows.items()}
+
+
+def _by_part_of_name(*order: int) -> Callable:
+    """Layers are recognised by a part of a name; the layer and the next one are looked for in this order."""
+
+    def wrong(state_dict: Mapping[str, Tensor], layer: str, next_layer: str, perm: Tensor) -> dict[str, Tensor]:
+        result = dict(state_dict)
+        for name, tensor in state_dict.items():
+            found = [i for i in order if (layer, next_layer)[i] in name]
+            if found and not (found[0] and name.endswith("bias")):
+                result[name] = tensor[:, perm] if found[0] else tensor[perm]
+        return result
+
+    return wrong
 
 
 def _explain(got: Any, expected: Mapping[str, Tensor], state_dict: Any, layer: str, next_layer: str, _: Any) -> str:
@@ -77,6 +90,7 @@ def _explain(got: Any, expected: Mapping[str, Tensor], state_dict: Any, layer: s
             return f"{name!r} was changed, and it belongs to neither {layer!r} nor {next_layer!r}."
         if not alike(got[name].flatten().sort()[0], right.flatten().sort()[0]):
             return f"{name!r} does not hold the numbers that it held before: they should only be reordered."
+        return f"{name!r} holds the right numbers, in another order than asked: unit i is the old unit perm[i]."
     return ""
 
 
@@ -89,7 +103,7 @@ EXERCISE = Exercise(
         _case("5 inputs, 7 hidden units, 3 outputs", [5, 7, 3], ["hidden", "out"], 0, [2, 0, 5, 6, 1, 3, 4]),
         _case("as many inputs and outputs as hidden units", [4, 4, 4], ["0", "2"], 0, [1, 2, 3, 0]),
         _case("three layers, the second is permuted", [3, 6, 6, 6], ["0", "2", "4"], 1, [3, 0, 1, 5, 2, 4]),
-        _case("three layers, the first is permuted", [5, 6, 3, 2], ["0", "2", "4"], 0, [4, 2, 0, 1, 5, 3]),
+        _case("names that begin alike, the first layer is permuted", [5, 6, 6, 6], NAMES, 0, [4, 2, 0, 1, 5, 3]),
     ],
     explain=_explain,
     errors={
@@ -107,36 +121,25 @@ EXERCISE = Exercise(
         ),
         "You permuted every dimension that is as long as perm, whatever it stands for.\n"
         "Three tensors change: the layer's rows, its bias, and the columns of the next layer.": _where_it_fits,
+        "A layer whose name only contains the asked one was reordered, as 'fc2' contains 'fc'.\n"
+        "Compare whole names, f'{layer}.weight'.": [_by_part_of_name(0, 1), _by_part_of_name(1, 0)],
         "The bias is forgotten: unit i is row i of the weight and entry i of the bias.\n"
-        "The bias moves with its units.": [*(_moved(B=_kept, N=also) for also in (_columns, _kept, _columns_back))],
+        "The bias moves with its units.": [_moved(B=_kept, N=also) for also in (_columns, _kept, _columns_back)],
         "The next layer's columns are forgotten: column i of its weight reads hidden unit i.\n"
         "Its columns move with the units.": [_moved(N=_kept), _moved(N=_kept, W=_back, B=_back)],
         "The rows of the layer are forgotten: row i holds the weights of unit i.\nIts rows move with the units.": [
-            *(_moved(W=_kept, B=bias) for bias in (_rows, _kept))
+            _moved(W=_kept, B=bias) for bias in (_rows, _kept)
         ],
-        f"{ROWS}": [
-            *(_moved(N=rows, C=bias) for rows in (_rows, _back) for bias in (_kept, _rows)),
-            *(
-                _moved(N=lambda t, p, f=f, g=g: f(g(t, p), p))
-                for f in (_rows, _back)
-                for g in (_columns, _columns_back)
-            ),
+        ROWS: [_moved(N=rows, C=bias) for rows in (_rows, _back) for bias in (_kept, _rows)],
+        COLUMNS: [_moved(W=columns) for columns in (_columns, _columns_back)],
+        f"The layer's weight, its bias or both got the inverse permutation.\n{INVERSE}": [
+            _moved(W=_back),
+            _moved(B=_back),
+            _moved(W=_back, B=_back),
         ],
-        f"{COLUMNS}": [
-            _moved(W=_columns),
-            _moved(W=_columns_back),
-            *(
-                _moved(W=lambda t, p, f=f, g=g: f(g(t, p), p))
-                for f in (_rows, _back)
-                for g in (_columns, _columns_back)
-            ),
-        ],
-        f"The layer's own weight got the inverse permutation.\n{INVERSE}": _moved(W=_back),
-        f"The layer's bias got the inverse permutation.\n{INVERSE}": _moved(B=_back),
-        f"The layer's weight and bias got the inverse permutation.\n{INVERSE}": _moved(W=_back, B=_back),
         f"The next layer got the inverse permutation.\n{INVERSE}": _moved(N=_columns_back),
         "You permuted the bias of the next layer: it belongs to that layer's own outputs, which stay in place.": [
-            *(_moved(C=lambda t, p, f=f: f(t, p) if len(t) == len(p) else t) for f in (_rows, _back))
+            _moved(C=lambda t, p, f=f: f(t, p) if len(t) == len(p) else t) for f in (_rows, _back)
         ],
     },
     hints=[

@@ -122,51 +122,45 @@ EXERCISE = Exercise(
     checks=[_counter, _half, _memory],
     equal=_is_right,
     mistakes={
-        "You add the fine-tuned models to the base: each holds the whole base once more.\n"
-        "Add what fine-tuning changed, theta_i - theta_0.": [
-            *_sum(lambda n, lam: (1, lam), lambda n, lam: (1, lam / n), lambda n, lam: (1, 1), lambda n, lam: (n, lam))
-        ],
-        "You took the mean of the task vectors: take their sum.": [*_sum(lambda n, lam: (1 - lam, lam / n))],
-        "lam multiplies the base as well: it scales the sum of the task vectors only.": [
-            *_sum(lambda n, lam: (lam * (1 - n), lam), lambda n, lam: (0, lam / n)),
-            *_sum(lambda n, lam: (lam, lam), lambda n, lam: (lam - n, 1)),
-        ],
-        "The base gets 1 - lam, as if you interpolated: it stays whole, because theta_i - theta_0 is a difference.": [
-            *_sum(lambda n, lam: (1 - lam - lam * n, lam), lambda n, lam: (1 - 2 * lam, lam / n))
-        ],
-        "The base is subtracted once in all, not once for each model.": [*_sum(lambda n, lam: (1 - lam, lam))],
-        "The base minus the task vectors forgets the tasks: a task vector is fine-tuned minus base, and is added.": [
-            *_sum(lambda n, lam: (1 + lam * n, -lam), lambda n, lam: (1 + lam, -lam / n))
-        ],
-        "Only the first model takes part.": [*_sum(lambda n, lam: (1 - lam, [lam] + [0] * (n - 1)))],
-        "Only the last model takes part: each step must begin with the sum so far.": [
-            *_sum(lambda n, lam: (1 - lam, [0] * (n - 1) + [lam]))
-        ],
-        "This is lam times the sum of the task vectors, without the base, which they start from.": [
-            *_sum(lambda n, lam: (-lam * n, lam), lambda n, lam: (-lam, lam / n), lambda n, lam: (-n, 1)),
-            *_sum(lambda n, lam: (0, lam)),
-        ],
-        "lam is ignored.": [*_sum(lambda n, lam: (1 - n, 1), lambda n, lam: (0, 1 / n))],
-        "This is the models' average, whatever lam is.": [*_sum(lambda n, lam: (1 / (n + 1), 1 / (n + 1)))],
-        "You move on from the result so far: every task vector is measured from the base, theta_i - theta_0.": [
-            *_sum(lambda n, lam: ((1 - lam) ** n, [lam * (1 - lam) ** (n - 1 - i) for i in range(n)]))
-        ],
-        "The base is added once for each model.": [*_sum(lambda n, lam: (n - lam * n, lam))],
-        "You divide by lam: multiply by it.": [*_sum(lambda n, lam: (1 - n / lam, 1 / lam))],
-        "lam enters twice.": [*_sum(lambda n, lam: (1 - n * lam**2, lam**2))],
-        "lam has another power for each model: one lam multiplies the whole sum.": [
-            *_sum(lambda n, lam: (1 - sum(lam ** (i + 1) for i in range(n)), [lam ** (i + 1) for i in range(n)]))
-        ],
-        "This is the base: no task vector was added.": [*_sum(lambda n, lam: (1, 0))],
-        "You added up all entries, one number for the whole tensor: each entry keeps its own sum over the "
-        "models.": lambda base, tuned, lam: {
-            n: t + lam * sum((m[n] - t).sum() for m in tuned) for n, t in base.items()
-        },
-        "You subtract the first model, not the base.": [*_sum(lambda n, lam: (1, [lam - lam * n] + [lam] * (n - 1)))],
-        "Nothing was added up: the result is all zeros.": [*_sum(lambda n, lam: (0, 0))],
-        "This is one of the fine-tuned models alone.": [
-            *_sum(lambda n, lam: (0, [0] * (n - 1) + [1]), lambda n, lam: (0, [1] + [0] * (n - 1)))
-        ],
+        "The fine-tuned models are added to the base: each holds the whole base once more.\n"
+        "Add what fine-tuning changed, theta_i - theta_0.": _sum(
+            *(lambda n, lam: (1, lam), lambda n, lam: (1, lam / n), lambda n, lam: (1, 1), lambda n, lam: (n, lam))
+        ),
+        "The mean of the task vectors is added: take their sum.": _sum(lambda n, lam: (1 - lam, lam / n)),
+        "lam multiplies the base as well: it scales the sum of the task vectors only.": _sum(
+            *(lambda n, lam: (lam * (1 - n), lam), lambda n, lam: (0, lam / n)),
+            *(lambda n, lam: (lam, lam), lambda n, lam: (lam - n, 1)),
+        ),
+        "The base gets 1 - lam, as if you interpolated: it stays whole, because theta_i - theta_0 is a difference.": (
+            _sum(lambda n, lam: (1 - lam - lam * n, lam), lambda n, lam: (1 - 2 * lam, lam / n))
+        ),
+        "The base is subtracted once in all, not once for each model.": _sum(lambda n, lam: (1 - lam, lam)),
+        "The base minus the task vectors forgets the tasks: a task vector is fine-tuned minus base, and is added.": (
+            _sum(lambda n, lam: (1 + lam * n, -lam), lambda n, lam: (1 + lam, -lam / n))
+        ),
+        "Only the first or the last model takes part: each step must begin with the sum so far.": _sum(
+            lambda n, lam: (1 - lam, [lam] + [0] * (n - 1)), lambda n, lam: (1 - lam, [0] * (n - 1) + [lam])
+        ),
+        "This is lam times the sum of the task vectors, without the base, which they start from.": _sum(
+            *(lambda n, lam: (-lam * n, lam), lambda n, lam: (-lam, lam / n), lambda n, lam: (-n, 1)),
+            lambda n, lam: (0, lam),
+        ),
+        "lam is ignored.": _sum(lambda n, lam: (1 - n, 1), lambda n, lam: (0, 1 / n)),
+        "lam lost its sign: a negative one takes a skill away.": _sum(lambda n, lam: (1 - n * abs(lam), abs(lam))),
+        "This is the models' average, whatever lam is.": _sum(lambda n, lam: (1 / (n + 1), 1 / (n + 1))),
+        "Each task vector is measured from the result so far: measure them from the base, theta_i - theta_0.": _sum(
+            lambda n, lam: ((1 - lam) ** n, [lam * (1 - lam) ** (n - 1 - i) for i in range(n)])
+        ),
+        "The base is added once for each model.": _sum(lambda n, lam: (n - lam * n, lam)),
+        "This is the base: no task vector was added.": _sum(lambda n, lam: (1, 0)),
+        "All entries are added up, to one number for the whole tensor: each keeps its own sum over the models.": (
+            lambda base, tuned, lam: {n: t + lam * sum((m[n] - t).sum() for m in tuned) for n, t in base.items()}
+        ),
+        "The first model is subtracted, not the base.": _sum(lambda n, lam: (1, [lam - lam * n] + [lam] * (n - 1))),
+        "Nothing was added up: the result is all zeros.": _sum(lambda n, lam: (0, 0)),
+        "This is one of the fine-tuned models alone.": _sum(
+            lambda n, lam: (0, [0] * (n - 1) + [1]), lambda n, lam: (0, [1] + [0] * (n - 1))
+        ),
     },
     explain=_explain,
     errors={

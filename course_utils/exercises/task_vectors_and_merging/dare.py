@@ -111,40 +111,38 @@ EXERCISE = Exercise(
     checks=[_generator, _mean],
     equal=lambda got, *args: not _amiss(got, *args),
     mistakes={
-        "The others are not rescaled: their mean is (1 - p) tau, too short.": [*_by(lambda x, m, p: x * m)],
-        "You divide by p, instead of the share that stays, 1 - p.": [
-            *[*_by(lambda x, m, p: x * m / p), *_by(lambda x, m, p: x * m / p if p else x)]
+        "The others are not rescaled: their mean is (1 - p) tau, too short.": _by(lambda x, m, p: x * m),
+        "This is divided by p, instead of the share that stays, 1 - p.": [
+            *_by(lambda x, m, p: x * m / p),
+            *_by(lambda x, m, p: x * m / p if p else x),
         ],
-        "You multiply by 1 - p or by p: less is left, so what stays must become larger.": [
-            *[*_by(lambda x, m, p: x * m * (1 - p)), *_by(lambda x, m, p: x * m * p)]
+        "This is multiplied by 1 - p or by p: less is left, so what stays must become larger.": [
+            *_by(lambda x, m, p: x * m * (1 - p)),
+            *_by(lambda x, m, p: x * m * p),
         ],
-        "You divide by 1 - p twice: once keeps the mean, and F.dropout has divided already.": [
-            *[*_by(lambda x, m, p: x * m / (1 - p) ** 2), lambda x, p, g: F.dropout(x, p) / (1 - p)]
+        "This is divided by 1 - p twice: once keeps the mean, and F.dropout has divided already.": [
+            *_by(lambda x, m, p: x * m / (1 - p) ** 2),
+            lambda x, p, g: F.dropout(x, p) / (1 - p),
         ],
-        "The root of 1 - p keeps the length, not the mean.": [*_by(lambda x, m, p: x * m / (1 - p) ** 0.5)],
-        "1 + p is near 1 / (1 - p) for a small p only.": [*_by(lambda x, m, p: x * m * (1 + p))],
-        "Your factor depends on the draw (its share, length or sum, as in mergekit): DARE's is 1 / (1 - p).": [
+        "The root of 1 - p keeps the length, not the mean.": _by(lambda x, m, p: x * m / (1 - p) ** 0.5),
+        "The factor depends on the draw (its share, length or sum, as in mergekit): DARE's is 1 / (1 - p).": [
             *_by(lambda x, m, p: x * m / m.double().mean()),
-            *_by(lambda x, m, p: x * m * x.abs().sum() / (x * m).abs().sum()),
             *_by(lambda x, m, p: x * m * x.norm() / (x * m).norm()),
             lambda x, p, g: dare(x, p, g, rescale="l1"),
         ],
-        "The sign of the kept entries is turned round.": [*_by(lambda x, m, p: x * m / (p - 1))],
-        "You keep with the probability p: it is the probability to drop (density is the share that stays).": [
+        "p is the probability to stay here: it is the probability to drop (density is the share that stays).": [
             *[lambda x, p, g, coin=coin: x * coin(x, 1 - p, g) / p if p else x for coin in COINS],
             *[lambda x, p, g, coin=coin: x * coin(x, 1 - p, g) / (1 - p) for coin in COINS],
-            *[lambda x, p, g, coin=coin: x * coin(x, 1 - p, g) for coin in COINS],
         ],
-        "This is the mask: multiply it with tau.": [
-            *[*_by(lambda x, m, p: m.bool()), *_by(lambda x, m, p: m.double()), *_by(lambda x, m, p: m / (1 - p))]
+        "This is the mask: multiply it with tau.": [*_by(lambda x, m, p: m.bool()), *_by(lambda x, m, p: m.double())],
+        "These are the kept entries alone: tau[mask] has lost the places of the others, which become 0.": [
+            *_by(lambda x, m, p: x[m.bool()] / (1 - p)),
+            *_by(lambda x, m, p: x[m.bool()]),
         ],
-        "You return the kept entries alone: tau[mask] has lost the places of the others, which become 0.": [
-            *[*_by(lambda x, m, p: x[m.bool()] / (1 - p)), *_by(lambda x, m, p: x[m.bool()])]
-        ],
-        "The signs are lost: what stays keeps its sign.": [*_by(lambda x, m, p: (x * m).abs() / (1 - p))],
-        "All negative entries became 0: "
-        "do you compare tau itself with p? Compare random numbers with it.": lambda x, p, g: x * (x >= p) / (1 - p),
-        "inf or nan: a dropped entry is 0, and 1 - p is not.": [*_by(lambda x, m, p: x * m / (m * (1 - p)))],
+        "The signs are lost: what stays keeps its sign.": _by(lambda x, m, p: (x * m).abs() / (1 - p)),
+        "All negative entries became 0: is tau itself compared with p? Compare random numbers with it.": (
+            lambda x, p, g: x * (x >= p) / (1 - p)
+        ),
         "Everything became 0, though p is below 1: .int() of a random number is 0.": lambda x, p, g: 0 * x,
         "Nothing was dropped, the result is tau.\nF.dropout needs training=True.": lambda x, p, g: x,
         "Nothing became 0: multiplying by 1 - p is the mean of dropping.": lambda x, p, g: x * (1 - p),
@@ -153,18 +151,17 @@ EXERCISE = Exercise(
             lambda x, p, g: x * (torch.rand(1, generator=g) >= p) / (1 - p),
             lambda x, p, g: x * (torch.rand(*x.shape[:-1], 1, generator=g) >= p) / (1 - p),
         ],
-        "You drop the smallest entries: that is trimming. DARE asks chance alone, whatever the size of the entry.": [
+        "The smallest entries are dropped: that is trimming. DARE asks chance alone, whatever the size of the entry.": [
             *[lambda x, p, g, f=f: trim(x, 1 - p) / (1 - f * p) for f in (0, 1)],
             *[lambda x, p, g, f=f: x * (x.abs() > x.abs().flatten().quantile(p)) / (1 - f * p) for f in (0, 1)],
             *[lambda x, p, g, f=f: x * (x.abs() >= p) / (1 - f * p) for f in (0, 1)],
         ],
-        "All tasks drop the same coordinates: there is one mask for all rows. Draw "
-        "as many numbers as tau has.": lambda x, p, g: x * (torch.rand(x.shape[-1], generator=g) >= p) / (1 - p),
-        "Two coins for each entry, where one is enough.": lambda x, p, g: dare(dare(x, p, g), p, g) * (1 - p),
+        "All tasks drop the same coordinates: there is one mask for all rows. Draw as many numbers as tau has.": (
+            lambda x, p, g: x * (torch.rand(x.shape[-1], generator=g) >= p) / (1 - p)
+        ),
         "Is torch.randn used instead of torch.rand? The latter is even between 0 and 1.": lambda x, p, g: (
             x * (torch.randn(x.shape, generator=g) >= p) / (1 - p)
         ),
-        "Are the random numbers rounded? Compare them with p.": lambda x, p, g: dare(x, 0.5, g) / 2 / (1 - p),
     },
     explain=lambda got, expected, *args: _amiss(got, *args),
     errors={

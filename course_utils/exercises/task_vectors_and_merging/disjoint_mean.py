@@ -24,6 +24,7 @@ COLUMN = torch.tensor([[2.0, 2.0], [0.0, 0.0], [-1.0, -1.0]])
 TAU, SIGN = _trimmed(3, 10, seed=421)
 NOBODY, ITS_SIGN = _trimmed(3, 6, seed=461)
 NOBODY[:, 2], NOBODY[:, 4] = 0.0, -ITS_SIGN[4] * torch.tensor([1.0, 0.0, 2.0])
+NO_SIGN = torch.tensor([[2.0, 1.0], [-1.0, 0.0], [3.0, -1.5]]), torch.tensor([0.0, 1.0])
 
 
 def _parts(tau: Tensor, sign: Tensor) -> dict[str, Tensor]:
@@ -41,7 +42,6 @@ def _parts(tau: Tensor, sign: Tensor) -> dict[str, Tensor]:
         "negative": tau.clamp(max=0).sum(0),
         "sign": sign,
         "n": torch.tensor(len(tau)),
-        "d": torch.tensor(len(sign)),
         "1": torch.tensor(1),
         "agreeing": agree.sum(0),
         "agreeing + 1": agree.sum(0) + 1,
@@ -68,7 +68,7 @@ def _explain(got: Any, expected: Tensor, tau: Tensor, sign: Tensor) -> str:
     if not isinstance(got, Tensor) or got.shape != expected.shape:
         return ""
     place = int((~torch.isclose(got.double(), expected.double(), atol=1e-4, rtol=1e-4)).nonzero()[0])
-    entries, elected = tau[:, place], "+" if sign[place] > 0 else "-"
+    entries, elected = tau[:, place], "-0+"[int(sign[place].sign()) + 1]
     agree = entries[entries * sign[place] > 0]
     where = f"At coordinate {place} the tasks have {listed(entries)} and the elected sign is {elected}"
     if not len(agree):
@@ -89,68 +89,64 @@ EXERCISE = Exercise(
         case("six trimmed tasks, and signs that are not always those of the sum", *_trimmed(6, 15, seed=431)),
         case("as many tasks as coordinates", *_trimmed(5, 5, seed=441)),
         case("where all entries are 0, or none has the elected sign, the result is 0", NOBODY, ITS_SIGN),
+        case("where nothing was elected and the sign is 0, the result is 0", *NO_SIGN, names=False),
     ],
     corners=[one_row("tau")],
     mistakes={
-        "You divide by n, the number of tasks.\n"
-        "The divisor "
-        "is the number of contributors: the mean of [2, 0, -1] with the sign + is 2 / 1.": [*_ratio("right", "n")],
-        "You count the entries that are 0 as contributors: of [2, 0, -1] with the sign + that makes 1.\n"
-        "A trimmed entry says nothing, so it does not take part.": [*_ratio("right", "not against")],
-        "You divide by the number of entries that are not 0, of either sign.": [*_ratio("right", "not 0")],
+        "This is divided by n, the number of tasks.\n"
+        "The divisor is the number of contributors: the mean of [2, 0, -1] with the sign + is 2 / 1.": _ratio(
+            "right", "n"
+        ),
+        "Entries that are 0 count as contributors: of [2, 0, -1] with the sign + that makes 1.\n"
+        "A trimmed entry says nothing, so it does not take part.": _ratio("right", "not against"),
+        "This is divided by the number of entries that are not 0, of either sign.": _ratio("right", "not 0"),
         "Entries with the other sign take part in the sum: of [2, 0, -1] with the sign + that leaves 2 - 1.\n"
-        "They lost the election, "
-        "so they are left out.": [*_ratio("all", "not 0", "agreeing", "1"), *_ratio("all times sign", "not 0", "n")],
-        "This is the plain mean: only the entries with the elected sign take part.": [*_ratio("all", "n")],
-        "This is the sum of the entries that agree: divide it by how many they are.": [*_ratio("right", "1")],
-        "The magnitudes are right, and the signs are lost: where the elected sign is -, the mean is negative.": [
-            *_ratio("right sizes", "agreeing", "n", "1")
+        "They lost the election, so they are left out.": [
+            *_ratio("all", "not 0", "agreeing", "1"),
+            *_ratio("all times sign", "not 0", "n"),
         ],
+        "This is the plain mean: only the entries with the elected sign take part.": _ratio("all", "n"),
+        "This is the sum of the entries that agree: divide it by how many they are.": _ratio("right", "1"),
+        "The magnitudes are right, and the signs are lost: where the elected sign is -, the mean is negative.": _ratio(
+            "right sizes", "agreeing", "n", "1"
+        ),
         "All entries count with their magnitude, whatever their sign: those of the other sign should be left out.": [
-            *_ratio("sizes", "not 0", "n")
+            *_ratio("sizes", "not 0", "n"),
+            *_ratio("sizes times sign", "not 0", "n", "agreeing"),
         ],
-        "You turned the entries of the other sign round, so that they vote for what they oppose: leave them out.": [
-            *_ratio("sizes times sign", "not 0", "n", "agreeing")
+        "This is the mean of the entries that lost the election.": _ratio("lost", "against", "n"),
+        "This is the mean of the positive entries (or of the negative ones) everywhere.\n"
+        "Compare with `sign`, which differs by coordinate.": [
+            *_ratio("positive", "> 0", "n"),
+            *_ratio("negative", "< 0", "n"),
         ],
-        "You average the entries that lost the election.": [*_ratio("lost", "against", "n")],
-        "You average the positive entries (or the negative ones) everywhere.\n"
-        "Compare with "
-        "`sign`, which differs by coordinate.": [*_ratio("positive", "> 0", "n"), *_ratio("negative", "< 0", "n")],
-        "You add 1 to the count: only a count of 0 needs help.": [*_ratio("right", "agreeing + 1")],
-        "You take the largest of the entries that agree (dis-max, an option in the code of TIES), not the mean.": [
+        "Where `sign` is 0 nothing was elected: nobody takes part, and the result is 0.": [
+            lambda tau, sign, zero=zero: disjoint_mean(tau, sign + zero * (sign == 0)) for zero in (1, -1)
+        ],
+        "The count is one too high: only a count of 0 needs help.": _ratio("right", "agreeing + 1"),
+        "This is the largest of the entries that agree (dis-max, an option in the code of TIES), not the mean.": [
             lambda tau, sign: sign * (tau.abs() * (tau * sign > 0)).amax(0),
             lambda tau, sign: (tau * (tau * sign > 0)).amax(0),
         ],
-        "You take the smallest of the entries that agree: take their mean.": lambda tau, sign: (
-            sign * _or_nan(tau, sign).abs().nan_to_num(1000000000.0).amin(0) * (tau * sign > 0).any(0)
-        ),
-        "You take the median of the entries that agree: take their mean.": [
-            lambda tau, sign: _or_nan(tau, sign).nanmedian(0).values.nan_to_num(),
-            lambda tau, sign: _or_nan(tau, sign).nanquantile(0.5, dim=0).nan_to_num(),
-        ],
-        "You elected the signs once more: the argument `sign` may come from another rule, or from untrimmed tasks.\n"
+        "The signs were elected once more: the argument `sign` may come from another rule, or from untrimmed tasks.\n"
         "Use `sign` as it is.": [
             lambda tau, sign: disjoint_mean(tau, elect_sign(tau)),
             lambda tau, sign: disjoint_mean(tau, tau.sum(0).sign()),
         ],
-        "You divide by one number for all coordinates: count the contributors of each coordinate.": lambda tau, sign: (
+        "This is divided by one number for all coordinates: each has its own contributors.": lambda tau, sign: (
             tau.where(tau * sign > 0, 0).sum(0) / (tau * sign > 0).sum()
         ),
-        "You divide by the number of coordinates: contributors are tasks.": [*_ratio("right", "d")],
-        "You return the elected sign itself, or the share of those who agree, instead of the mean of the entries.": [
+        "This is the elected sign itself, or the share of those who agree, instead of the mean of the entries.": [
             *_ratio("sign", "1"),
             *_ratio("agreeing", "n"),
             lambda tau, sign: sign * (tau * sign > 0).sum(0) / len(tau),
         ],
-        "You weigh the entries by their magnitude: each contributor counts once.": lambda tau, sign: (
-            sign * (tau**2 * (tau * sign > 0)).sum(0) / (tau.abs() * (tau * sign > 0)).sum(0)
-        ),
         "Nobody contributes at this coordinate, and 0 / 0 is nan: the result is 0 there.\n"
         "Divide by a count that is at least 1.": lambda tau, sign: _or_nan(tau, sign).nanmean(0),
-        "You averaged over the entries of each task: average over the tasks, dim 0.": anywhere(
+        "This is an average over the entries of each task: average over the tasks, dim 0.": anywhere(
             lambda tau, sign: _or_nan(tau, sign).nanmean(1)
         ),
-        "You did not average: sum over the tasks, dim 0.": lambda tau, sign: tau * (tau * sign > 0),
+        "Nothing was averaged: sum over the tasks, dim 0.": lambda tau, sign: tau * (tau * sign > 0),
         "This is one number: each coordinate has its own mean.": lambda tau, sign: tau[tau * sign > 0].mean(),
         "tau[mask] is one long list: multiply with the mask instead.": lambda tau, sign: tau[tau * sign > 0],
         "A dimension of size 1 is left over: no keepdim.": lambda tau, sign: disjoint_mean(tau, sign)[None],

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from course_utils.exercises.engine import Exercise, alike, anywhere, case, draw, one_row
@@ -24,6 +23,8 @@ TRIMMED = draw(5, 24, seed=412) * torch.tensor([[0.3], [1.0], [3.0], [1.0], [0.5
 # The sign of most coordinates is -, +, -, of most entries +, -, -, of the total +, +, -: all of them differ.
 MINUS = _columns([2, -1, -1], [-3, 1, 1], [-3, 1, 1], [1, 1, -2], [-4, 2, 1], [9, 1, 1], [0, 0, 0], [0, 2, -2])
 PLUS = -_columns([2, -1, -1], [-3, 1, 1], [-3, 1, 1], [1, 1, -2], [-4, 2, 1], [3, -1, -1], [0, 0, 0], [0, 2, -2])
+EVEN = _columns([2, -1, 0], [-3, 1, 1], [2, -1, -1], [0, -2, 2])
+MOST = "Give it the sign that most of the other coordinates got."
 MANY_SMALL = _columns([-1, -1, 2], [-1, -1, 0], [-1, 0, 0], [0, -1, -1], [5, -1, -1], [1, 1, -2], [0, 0, 0])
 
 DRAWS = (  # what a coordinate may get whose total is 0
@@ -58,11 +59,12 @@ def _explain(got: Any, expected: Tensor, tau: Tensor) -> str:
     if not isinstance(got, Tensor) or got.shape != expected.shape:
         return ""
     place = int((got.double() != expected.double()).nonzero()[0])
-    total, mine = tau[:, place].sum().item(), got[place].item()
+    total, mine, right = tau[:, place].sum().item(), got[place].item(), expected[place].item()
     why = f"their sum is {total:.3g}" if total else "their sum is 0, so it takes the sign that most coordinates have"
-    said = "" if mine in (-1, 1) else " Signs are +1 or -1."
+    why = why if right else "their sum is 0, and as many coordinates are + as -"
+    said = "" if mine in (-1, 0, 1) else " Signs are +1 or -1."
     entries = f"At coordinate {place} the tasks have {listed(tau[:, place])}"
-    return f"{entries}: {why}, the elected sign is {expected[place].item():+.0f}. Yours is {mine:.3g}.{said}"
+    return f"{entries}: {why}, the elected sign is {right:+.0f}. Yours is {mine:.3g}.{said}".replace("+0", "0")
 
 
 EXERCISE = Exercise(
@@ -79,76 +81,74 @@ EXERCISE = Exercise(
         case("where the sum is exactly 0: the sign that most coordinates have, here a minus", MINUS),
         case("where the sum is exactly 0: the sign that most coordinates have, here a plus", PLUS),
         case("where the sum is exactly 0, with one coordinate of a large total", MANY_SMALL),
+        case("where the sum is exactly 0, and as many are + as -: it stays 0", EVEN, names=False),
+        case("tiny task vectors, whose sums are not 0", 1e-9 * DESIGNED, names=False),
     ],
     corners=[one_row("tau")],
     mistakes={
-        "You counted heads, one vote for each task (the median does so, too): of [3, -1, -1] that makes a minus.\n"
+        "Heads were counted, one vote for each task (the median does so, too): of [3, -1, -1] that makes a minus.\n"
         "Votes count by how far they go: 3 - 1 - 1 is +1, a plus.": [
             *_total(lambda tau: tau.sign().sum(0), ways=4),
             *_total(lambda tau: tau.median(0).values, lambda tau: tau.quantile(0.5, dim=0)),
             lambda tau: tau.sign().mode(dim=0).values,
         ],
         "The entry of largest magnitude decides alone: [3, -2, -2] has the sum -1, so a minus.\n"
-        "Sum over the tasks first, then take the sign.": [
-            *_total(
-                lambda tau: tau.gather(0, tau.abs().argmax(0, keepdim=True))[0], lambda tau: tau.amax(0) + tau.amin(0)
-            )
-        ],
-        "This is the sign of the largest or smallest value, max or min: one entry is enough for it.": [
-            *_total(lambda tau: tau.amax(0), lambda tau: tau.amin(0))
-        ],
-        "This is the product of the signs: two minuses make a plus.": [*_total(lambda tau: tau.sign().prod(0))],
-        "This is the sign of one task alone, the first or the last: all tasks vote.": [
-            *_total(lambda tau: tau[0], lambda tau: tau[-1])
-        ],
-        "You weigh the votes by their squares.": [*_total(lambda tau: (tau * tau.abs()).sum(0))],
-        "You compare the mean of the positive entries with that of the negative ones.\n"
-        "The totals decide: [2, -1.5, -1.5] is a minus, because 3 is more than 2.": [*_total(_means)],
-        "You brought the task vectors to one length first: they vote as they are, by how far they moved.": [
-            *_total(lambda tau: F.normalize(tau, dim=-1).sum(0), lambda tau: F.normalize(tau, p=1, dim=-1).sum(0))
-        ],
-        "All signs are the wrong way round: a positive sum gives +1.": [*_total(lambda tau: -tau.sum(0))],
-        "You added up magnitudes without their signs, so every coordinate gets a plus.": [
-            *_total(lambda tau: tau.abs().sum(0))
-        ],
-        "You return the total or the mean itself: its sign is asked for, +1 or -1.": [
+        "Sum over the tasks first, then take the sign.": _total(
+            lambda tau: tau.gather(0, tau.abs().argmax(0, keepdim=True))[0], lambda tau: tau.amax(0) + tau.amin(0)
+        ),
+        "This is the sign of one task alone, the first or the last: all tasks vote.": _total(
+            lambda tau: tau[0], lambda tau: tau[-1]
+        ),
+        "The mean of the positive entries is compared with that of the negative ones.\n"
+        "The totals decide: [2, -1.5, -1.5] is a minus, because 3 is more than 2.": _total(_means),
+        "All signs are the wrong way round: a positive sum gives +1.": _total(lambda tau: -tau.sum(0)),
+        "This is a sum of magnitudes without their signs, so every coordinate gets a plus.": _total(
+            lambda tau: tau.abs().sum(0)
+        ),
+        "This is the total or the mean itself: its sign is asked for, +1 or -1.": [
             lambda tau: tau.sum(0),
             lambda tau: tau.sign().sum(0),
             lambda tau: tau.mean(0),
         ],
-        "You return a comparison, True and False or 1 and 0: signs are +1 and -1.": [
+        "This is a comparison, True and False or 1 and 0: signs are +1 and -1.": [
             lambda tau: tau.sum(0) > 0,
             lambda tau: tau.sum(0) >= 0,
             lambda tau: (tau.sum(0) > 0).float(),
             lambda tau: (tau.sum(0) >= 0).float(),
-            lambda tau: (elect_sign(tau) > 0).float(),
         ],
-        "Where the sum is exactly 0, .sign() leaves a 0, and then no entry of that coordinate agrees with it.\n"
-        "Give it the sign that most coordinates have.": lambda tau: tau.sum(0).sign(),
-        "Where the sum is exactly 0 you always say the same, as mergekit does, whose >= 0 says +1.\n"
-        "The sign that most coordinates "
-        "have is asked for.": [_draw(lambda sign, tau: torch.ones(())), _draw(lambda sign, tau: -torch.ones(()))],
-        "At a sum of 0 you give the sign that fewest coordinates have.": _draw(lambda s, tau: -s.sum().sign()),
-        "Where the sum is exactly 0 you let the tasks vote by heads at that coordinate.\n"
-        "The sign that "
-        "most of the other coordinates were given is asked for.": _draw(lambda sign, tau: tau.sign().sum(0).sign()),
-        "Where the sum is exactly 0 you let all entries of tau decide, by their signs or their total.\n"
+        f"Where the sum is exactly 0, .sign() leaves a 0, and then no entry agrees with it.\n{MOST}": (
+            lambda tau: tau.sum(0).sign()
+        ),
+        f"Where the sum is exactly 0 the result is always the same, as in mergekit, whose >= 0 says +1.\n{MOST}": [
+            _draw(lambda sign, tau: torch.ones(())),
+            _draw(lambda sign, tau: -torch.ones(())),
+        ],
+        "A sum of 0 gets the sign that fewest coordinates have.": _draw(lambda s, tau: -s.sum().sign()),
+        f"Where the sum is exactly 0 the tasks vote by heads at that coordinate.\n{MOST}": _draw(
+            lambda sign, tau: tau.sign().sum(0).sign()
+        ),
+        "Where the sum is exactly 0 all entries of tau decide, by their signs or their total.\n"
         "Count the coordinates after the election, each with one vote.": [
             _draw(lambda sign, tau: tau.sign().sum().sign()),
             _draw(lambda sign, tau: tau.sum().sign()),
         ],
-        "Where the sum is exactly 0 you take the sign of one task.\n"
-        "The sign that most coordinates have is asked for.": [
+        f"Where the sum is exactly 0 the sign is that of one task.\n{MOST}": [
             _draw(lambda sign, tau: tau[0].sign()),
             _draw(lambda sign, tau: tau[-1].sign()),
             _draw(lambda sign, tau: tau.gather(0, tau.abs().argmax(0, keepdim=True))[0].sign()),
         ],
-        "You summed over the entries of each task: there is one sign for each coordinate.\nThe tasks are dim 0.": [
+        "As many coordinates are + as -, and a sum of 0 gets a sign all the same: nothing decides, so the 0 stays.": [
+            _draw(lambda sign, tau: torch.where(sign.sum() >= 0, 1.0, -1.0)),
+            _draw(lambda sign, tau: torch.where(sign.sum() > 0, 1.0, -1.0)),
+        ],
+        "A small sum is taken for 0: task vectors may be tiny, and only a sum of exactly 0 is undecided.": _draw(
+            lambda sign, tau: sign.sum().sign(), lambda tau: torch.where(tau.sum(0).abs() < 1e-6, 0.0, tau.sum(0))
+        ),
+        "The sum runs over the entries of each task: there is one sign for each coordinate.\nThe tasks are dim 0.": [
             anywhere(lambda tau: elect_sign(tau.T)),
             anywhere(lambda tau: tau.sum(1).sign()),
             anywhere(lambda tau: tau.sum(1, keepdim=True).sign()),
         ],
-        "tau[indices] takes whole rows: nothing is to be picked.": lambda tau: tau[tau.abs().argmax(0)].sign(),
         "Each task still has its own sign: sum over the tasks first.": lambda tau: tau.sign(),
         "This is one number: each coordinate has its own election.": lambda tau: tau.sum().sign(),
         "A dimension of size 1 is left over: sum without keepdim.": anywhere(lambda tau: elect_sign(tau)[None]),
@@ -163,7 +163,7 @@ EXERCISE = Exercise(
         "Three tasks want +3, -1 and -1. Two heads stand against one, but which side pulls harder? And what does the "
         "plain sum say?",
         "The sign of the sum over the tasks (dim 0). Where that sum is exactly 0, .sign() is 0 and needs an answer: "
-        "add up the signs that all other coordinates got, and take the sign of that.",
+        "add up the signs that all other coordinates got, and take the sign of that, be it 0.",
         "sign = tau.sum(dim=0).sign(); torch.where(sign == 0, sign.sum().sign(), sign)",
     ],
 )

@@ -31,10 +31,6 @@ def _k(x: Tensor, r: float) -> int:
     return keep_count(r, x.shape[-1])
 
 
-def _indices(x: Tensor, r: float) -> Tensor:
-    return x.abs().topk(_k(x, r), -1).indices
-
-
 def _top(score: Tensor, k: int) -> Tensor:
     """A mask (n, d) of the k highest scores in each row."""
     return torch.zeros_like(score).scatter(-1, score.topk(min(max(k, 0), score.shape[-1]), -1).indices, 1.0)
@@ -80,85 +76,83 @@ EXERCISE = Exercise(
         case("density * d is far below 1, which keeps 1 entry of each row", _scaled(3, 9, seed=402), 0.01),
         case("as many tasks as entries", _scaled(6, 6, seed=404), 0.5),
         case("density 1 keeps all", _scaled(2, 5, seed=406), 1.0),
+        case("density 0.07 keeps 7 of 100 entries, not 8", _scaled(2, 100, seed=407), 0.07, names=False),
         case("equal magnitudes, and many zeros: as many stay, any of the equal ones", TIED, 0.25, view=_magnitudes),
     ],
     corners=[one_row("tau")],
     mistakes={
-        "You use one threshold for all tasks: one that moved far keeps nearly all, one that moved little nothing.\n"
+        "There is one threshold for all tasks: one that moved far keeps nearly all, one that moved little nothing.\n"
         "Each row has its own ceil(density * d) entries.": [
             lambda x, r: trim(x.reshape(1, -1), r).reshape(x.shape),
             lambda x, r: x * _top(x.abs().reshape(1, -1), _k(x, r)).reshape(x.shape),
             lambda x, r: x * (x.abs() >= x.abs().flatten().topk(keep_count(r, x.numel())).values.min()),
             lambda x, r: x * (x.abs() >= x.abs().quantile(1 - r)),
         ],
-        "You keep the entries of smallest magnitude.": lambda x, r: x * _top(-x.abs(), _k(x, r)),
-        "You compare signed values: what counts is how far the weight moved, in either direction.\n"
+        "These are the entries of smallest magnitude.": lambda x, r: x * _top(-x.abs(), _k(x, r)),
+        "Signed values were compared: what counts is how far the weight moved, in either direction.\n"
         "Choose by magnitude.": [
             lambda x, r: x * _top(x, _k(x, r)),
             lambda x, r: x * (x >= x.topk(_k(x, r)).values[:, -1:]),
             lambda x, r: x * _top(-x, _k(x, r)),
         ],
-        "You keep one entry too few where density * d is no whole number: int(), round() and quantile are too low.\n"
+        "One entry too few stays where density * d is no whole number: int(), round() and quantile are too low.\n"
         "ceil does, and leaves at least one.": [
             *_count(lambda n, d, r: math.floor(r * d)),
             *_count(lambda n, d, r: max(1, math.floor(r * d))),
             lambda x, r: x * (x.abs() >= x.abs().quantile(1 - r, dim=-1, keepdim=True)),
         ],
-        "You return what trimming takes away: the small entries are left.": lambda x, r: x - trim(x, r),
-        "You took density as the share to drop: it is the share that stays.": [
+        "0.07 * 100 is 7.000000000000001 in the computer, and its ceil is 8.\n"
+        "Round the product to 6 digits first.": _count(lambda n, d, r: math.ceil(r * d))[0],
+        "This is what trimming takes away: the small entries are left.": lambda x, r: x - trim(x, r),
+        "density was taken as the share to drop: it is the share that stays.": [
             *_count(lambda n, d, r: math.ceil((1 - r) * d)),
             *_count(lambda n, d, r: d - keep_count(r, d)),
         ],
-        "You took n, the number of tasks, for d.": [*_count(lambda n, d, r: keep_count(r, n))],
-        "You choose within each column (dim 0): the entries of one task compete with each other.": [
+        "n, the number of tasks, was taken for d.": _count(lambda n, d, r: keep_count(r, n)),
+        "The entries of one column (dim 0) compete: those of one task compete with each other.": [
             lambda x, r: x * _top(x.abs().T, keep_count(r, len(x))).T,
             lambda x, r: x * _top(x.abs().T, _k(x, r)).T,
         ],
-        "You keep one entry too many in each row: kthvalue(d - k), or index k of sorted magnitudes, is too low.\n"
+        "One entry too many stays in each row, as with kthvalue(d - k) or index k of sorted magnitudes.\n"
         "A threshold with >= is the k-th largest magnitude.": [
             lambda x, r: x * (x.abs() >= _nth(x, min(x.shape[-1], int(r * x.shape[-1]) + 1))),
             lambda x, r: x * (x.abs() >= _nth(x, min(x.shape[-1], _k(x, r) + 1))),
         ],
-        "You keep one entry too few in each row: > leaves out the threshold itself, the k-th largest.\n"
+        "One entry too few stays in each row, as if > left out the threshold itself, the k-th largest.\n"
         "Take the indices of topk and no threshold.": lambda x, r: x * (x.abs() > _nth(x, _k(x, r))),
-        "Where several entries are equal to the threshold you keep all of them or none: topk(k) gives exactly k.": [
+        "Where several entries are equal to the threshold all of them stay or none: topk(k) gives exactly k.": [
             lambda x, r: x * (x.abs() >= _nth(x, _k(x, r))),
             lambda x, r: x * (x.abs() > _nth(x, _k(x, r) + 1)),
         ],
-        "This is the mask, 1 where an entry stays.\n"
-        "The entries themselves are asked "
-        "for: multiply the mask with tau.": [lambda x, r: trim(x, r) != 0, lambda x, r: (trim(x, r) != 0).double()],
-        "You return the magnitudes: the signs of tau must come through.": lambda x, r: trim(x, r).abs(),
-        "You return the signs of the kept entries, instead of the entries.": lambda x, r: trim(x, r).sign(),
-        "You scaled up what is left: it is DARE that divides by the share that stays.": [
-            lambda x, r: trim(x, r) / r,
-            lambda x, r: trim(x, r) * x.abs().sum(-1, True) / trim(x, r).abs().sum(-1, True),
+        "This is the mask, 1 where an entry stays.\nThe entries themselves are asked for: multiply it with tau.": [
+            lambda x, r: trim(x, r) != 0,
+            lambda x, r: (trim(x, r) != 0).double(),
         ],
+        "These are the magnitudes, or the signs: the entries themselves stay.": [
+            lambda x, r: trim(x, r).abs(),
+            lambda x, r: trim(x, r).sign(),
+        ],
+        "What is left was scaled up: it is DARE that divides by the share that stays.": lambda x, r: trim(x, r) / r,
         "All tasks keep the same columns here: each row has its own largest entries, at its own indices.": [
             lambda x, r: x * _top(x.abs(), _k(x, r)).any(0),
             lambda x, r: x * _top(x.abs().sum(0, True), _k(x, r)),
         ],
-        "You subtracted the threshold from what is left: the kept entries stay as they are.": [
-            lambda x, r: x.sign() * (x.abs() - _nth(x, _k(x, r))).clamp(min=0),
-            lambda x, r: x.sign() * (x.abs() - _nth(x, min(x.shape[-1], _k(x, r) + 1))).clamp(min=0),
-        ],
-        "You compare the magnitudes with density: it is a share of the number of entries, however large.": [
+        "The magnitudes were compared with density: it is a share of the number of entries, however large.": [
             lambda x, r: x * (x.abs() >= r * x.abs().amax(-1, keepdim=True)),
             lambda x, r: x * (x.abs() >= r * x.abs().amax()),
             lambda x, r: x * (x.abs() >= r),
         ],
         "Nothing was trimmed.": lambda x, r: x,
         "Nothing is left: the ceil(density * d) largest entries of each row stay.": lambda x, r: 0 * x,
-        "The other entries become 0, not inf or nan: nothing is exponentiated afterwards, only added.": lambda x, r: (
-            x.where(_top(x.abs(), _k(x, r)) > 0, -torch.inf)
-        ),
         "The kept values are alone, or in the first columns: each must stay at its own place, among zeros.\n"
         "scatter puts values at their places.": [
-            anywhere(lambda x, r: x.gather(-1, _indices(x, r))),
+            anywhere(lambda x, r: x.gather(-1, x.abs().topk(_k(x, r), -1).indices)),
             anywhere(lambda x, r: x.abs().topk(_k(x, r), -1).values),
-            anywhere(lambda x, r: F.pad(x.gather(-1, _indices(x, r)), (0, x.shape[-1] - _k(x, r)))),
+            anywhere(lambda x, r: trim(x, r) * 0 + F.pad(x.abs().topk(_k(x, r)).values, (0, x.shape[-1] - _k(x, r)))),
         ],
-        "You return the indices of the kept entries, instead of the entries.": anywhere(_indices),
+        "These are the indices of the kept entries, instead of the entries.": anywhere(
+            lambda x, r: x.abs().topk(_k(x, r)).indices
+        ),
     },
     explain=_explain,
     errors={
@@ -171,8 +165,8 @@ EXERCISE = Exercise(
     hints=[
         "Which entries of a task vector matter most, and does their sign have a say in that? With whom does an entry "
         "compete: with all tasks, or with its own row?",
-        "k = math.ceil(density * d). topk(k, dim=-1) of the magnitudes gives k indices for each row. The entries of "
-        "tau at these indices go back to their own places, into zeros.",
+        "k = math.ceil(round(density * d, 6)). topk(k, dim=-1) of the magnitudes gives k indices for each row. The "
+        "entries of tau at these indices go back to their own places, into zeros.",
         "kept = tau.abs().topk(k, dim=-1).indices; torch.zeros_like(tau).scatter(-1, kept, tau.gather(-1, kept))",
     ],
 )
