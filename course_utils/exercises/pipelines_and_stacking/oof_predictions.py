@@ -159,7 +159,10 @@ EXERCISE = Exercise(
         ],
         "The result is transposed: it has a row for each row of X, (N, C).": _then(lambda p, y, k: p.T),
         "The predictions are divided by k: each row is predicted once.": _then(lambda p, y, k: p / k),
-        "Your result holds whole numbers, which cut off the decimals.": _then(lambda p, y, k: p.astype(int)),
+        "Your result holds whole numbers, which cut off the decimals.": [
+            _then(lambda p, y, k: p.astype(int)),
+            lambda fit, X, y, k: oof_predictions(fit, X, y, k).astype(X.dtype),  # made like X, which may be integers
+        ],
         "These are the labels themselves: the predictions come from models.": [
             *[_then(lambda p, y, k: y), _then(lambda p, y, k: np.eye(CLASSES)[y])]
         ],

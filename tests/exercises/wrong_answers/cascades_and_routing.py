@@ -104,7 +104,7 @@ WRONG = [
     _wrong("knn_outcomes", "torch's names", "The arguments are NumPy arrays", "return (x @ train.T).topk(k, dim=1)"),
     _wrong("knn_outcomes", "in place", "changed its input (argument 1", "train /= 2\nreturn x @ train.T"),
     _wrong("knn_outcomes", "whole numbers", "they lose their decimals", WHOLE_OUTCOMES, NEAR),
-    _wrong("knn_outcomes", "one row, squeezed", "does squeeze(), or an index", "return kept.mean(axis=1).squeeze()", NEAR),
+    _wrong("knn_outcomes", "squeezed", "does squeeze(), or an index", "return kept.mean(axis=1).squeeze()", NEAR),
     _wrong("knn_outcomes", "partition at k", "np.argpartition(s, k) wants k below the number of rows", PARTITION, NEAR),
     _wrong(ECE, "table", "return one number", "return gap / len(confidence)", BINS),
     _wrong(ECE, "not foreseen", "Print for each bin", "return gap.sum() / len(bins) + 0.0123", BINS),
