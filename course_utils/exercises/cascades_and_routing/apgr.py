@@ -91,7 +91,7 @@ WORSE = inputs(836, 18)
 POINTS = "There are N + 1 points, from share 0 to share 1."
 GAP = "PGR divides by the gap between the two models, mean(strong) - mean(weak)."
 GAINS = {
-    "The items with the lowest win go to the strong model first, or the two models are swapped.\n"
+    "This is 1 less the area: the lowest win comes first, or the models or the axes of the curve are swapped.\n"
     "win is how sure the router is that the strong one is the better.": [lambda w, a, b: (b - a)[np.argsort(w)]],
     "The items go to the strong model in the order in which they are given: win decides.": [lambda w, a, b: b - a],
     "You sorted one of the arrays by itself, not by win.\n"
@@ -132,10 +132,10 @@ QUALITIES = {
 CURVES = {
     "PGR is cut off at 1 or at 0.\nA router that knows where the weak model is right is above 1: do not clip.": [
         lambda p: _area(p.clip(0, 1)),
-        lambda p: _area(p.clip(max=1)),
         lambda p: _area(p.clip(min=0)),
+        lambda p: _area(p).clip(0, 1),
     ],
-    "This is the plain mean of PGR: in the trapezoidal rule the two ends count half.": [lambda p: p.mean()],
+    "This is the plain mean or median of PGR: in the trapezoidal rule the ends count half.": [np.mean, np.median],
     f"You left j = 0 out, all items for the weak model (PGR 0).\n{POINTS}": _without(np.s_[1:]),
     f"You left j = N out, all items for the strong model (PGR 1).\n{POINTS}": _without(np.s_[:-1]),
     f"You left both ends out, j = 0 (PGR 0) and j = N (PGR 1).\n{POINTS}": _without(np.s_[1:-1]),

@@ -38,8 +38,7 @@ def _right(y: Array, tier: Array) -> Array:
 
 
 def _waiting(s: Array, t: Array) -> Array:
-    """Which items no scorer accepts."""
-    return _tier(s, t) == len(t)
+    return _tier(s, t) == len(t)  # for the last tier, as no scorer accepts
 
 
 def _accuracy(of: Callable) -> Callable:
@@ -114,6 +113,7 @@ WHO = {  # answers: mistakes of scores and taus[:, None]
     "The last tier accepts all: give it a row of True first.": [lambda s, t: _first(s > t, 0)],
     f"Items that no scorer accepts go to the last tier with a scorer.{FORGOTTEN}": [lambda s, t: _first(s > t, -2)],
     "All tiers use the same threshold: tier m has taus[m].": [lambda s, t: s > t[0], lambda s, t: s > t[-1]],
+    "Only the first two tiers are asked: go on to the last.": [lambda s, t: np.where(s[0] > t[0], 0, 1)],
     "The thresholds are in the reverse order: tier m has taus[m].": [lambda s, t: s > t[::-1]],
     "An item that tier 0 does not answer goes straight to the last tier.\nAsk those between.": [
         lambda s, t: (s > t)[:1]

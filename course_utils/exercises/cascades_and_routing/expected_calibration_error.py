@@ -126,10 +126,12 @@ GAPS = {  # of the share and the gap of each bin that holds an item, and n_bins
     "Take the absolute value in each bin, before the mean.": [
         lambda share, gap, n: abs(share @ gap),
         lambda share, gap, n: share @ gap,
-        lambda share, gap, n: -share @ gap,
         lambda share, gap, n: gap.mean(),
     ],
-    "Your gaps are squared: ECE takes their absolute value.": [lambda share, gap, n: share @ gap**2],
+    "Your gaps are squared: ECE takes their absolute value.": [
+        lambda share, gap, n: share @ gap**2,
+        lambda share, gap, n: np.sqrt(share @ gap**2),
+    ],
     "This is in percent: the stub asks for a number from 0 to 1.": [lambda share, gap, n: 100 * share @ np.abs(gap)],
     "This is 1 less the error: 0 means true confidences.": [lambda share, gap, n: 1 - share @ np.abs(gap)],
     "You count only the bins that are too sure, or only those that are not sure enough: take the absolute value.": [
@@ -178,6 +180,9 @@ EXERCISE = Exercise(
             lambda c, y, n: y.mean(),
             lambda c, y, n: c.mean(),
         ],
+        "An item on an edge lies in two of your bins.": lambda c, y, n: sum(
+            m.mean() * abs((y - c)[m].mean()) for b in range(n) if (m := (c >= b / n) & (c <= (b + 1) / n)).any()
+        ),
         "You look at the right answers only.": lambda c, y, n: _only(y == 1, c, y, _upper(c, n)),
         "Your gaps are whole numbers: made with the dtype of correct, they lose their decimals.": lambda c, y, n: (
             _parts(c, y, _upper(c, n))[0] @ np.abs(_parts(c, y, _upper(c, n))[1]).astype(y.dtype)

@@ -125,7 +125,6 @@ RESULTS = {  # of the outcomes kept (n, k, M) and their similarities s (n, k, 1)
     "This is a majority vote, 0 or 1.\nAsked is the share of the k rows on which the model was right.": [
         lambda kept, s: kept.mean(axis=1).round(),
         lambda kept, s: (kept.mean(axis=1) > 0.5) * 1.0,
-        lambda kept, s: (kept.mean(axis=1) >= 0.5) * 1.0,
         lambda kept, s: kept.mean(axis=1) > 0.5,
     ],
     "This is the number of right answers among the k: asked is their share.": [lambda kept, s: kept.sum(axis=1)],
@@ -147,8 +146,9 @@ RESULTS = {  # of the outcomes kept (n, k, M) and their similarities s (n, k, 1)
         lambda kept, s: s.mean(axis=1),
     ],
     "This is the share of wrong answers: 1 in outcomes means right.": [lambda kept, s: 1 - kept.mean(axis=1)],
-    "Your means are whole numbers: made with the dtype of outcomes, they lose their decimals.": [
-        lambda kept, s: kept.mean(axis=1).astype(kept.dtype)
+    "Your means are whole numbers: // and arrays made with the dtype of outcomes lose the decimals.": [
+        lambda kept, s: kept.mean(axis=1).astype(kept.dtype),
+        lambda kept, s: np.floor(kept.mean(axis=1)),
     ],
 }
 EXERCISE = Exercise(

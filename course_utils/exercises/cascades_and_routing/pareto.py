@@ -140,7 +140,6 @@ EXERCISE = Exercise(
     mistakes={
         "This is a mask over the points: asked are their indices, by rising cost.": [
             _mask,
-            lambda c, q: ~_mask(c, q),
             lambda c, q: _mask(c, q) * 1.0,
         ],
         "These are positions in the sorted points.\nTranslate them back into indices of the given ones.": lambda c, q: (

@@ -134,6 +134,7 @@ EXERCISE = Exercise(
         f"{FOLDS}": [
             _by(lambda i, j, k: (of := np.repeat(range(k), [*map(len, np.array_split(j, k))]))[:, None] != of),
             _by(lambda i, j, k: i // -(-len(j) // k) != j // -(-len(j) // k)),
+            _by(lambda i, j, k: np.minimum(i // (len(j) // k), k - 1) != np.minimum(j // (len(j) // k), k - 1)),
         ],
         f"The last N % k rows were not predicted: N need not be a multiple of k.\n{FOLDS}": [
             _by(lambda i, j, k: (i // (len(j) // k) != j // (len(j) // k)) * (i < len(j) // k * k)),

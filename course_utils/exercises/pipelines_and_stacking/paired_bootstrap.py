@@ -142,6 +142,7 @@ EXERCISE = Exercise(
         "These are the smallest and the largest difference, not the two quantiles.": _of(_means, 0, 1),
         "You compare by a ratio: the difference is in the units of the scores.": [
             *(lambda a, b, i, minus=minus: _range(_means(a, i) / _means(b, i)) - minus for minus in (0, 1)),
+            lambda a, b, i: _range(_means(a - b, i) / _means(a, i)),
             *[lambda a, b, i: _range(_means(a - b, i)) / b.mean(), _of(then=lambda q, d, i: 100 * q)],
         ],
         "The sign of the differences is lost (abs): whether the interval includes 0 is what we want to see.": [

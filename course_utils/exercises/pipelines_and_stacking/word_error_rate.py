@@ -176,6 +176,7 @@ EXERCISE = Exercise(
         "Your result is rounded.": [*(lambda r, h, n=n: round(_edits(r, h) / len(r), n) for n in range(4))],
         "Your result is a whole number: // cuts off the decimals.": lambda r, h: _edits(r, h) // len(r),
         "This is 1 for a sentence with any error: count the errors.": lambda r, h: float(r != h),
+        "This compares the lengths only: as many words can be the wrong ones.": lambda r, h: len(h) / len(r),
     },
     hints=[
         "Suppose you knew the fewest edits for all shorter beginnings of the two lists. What can the last step of the "
