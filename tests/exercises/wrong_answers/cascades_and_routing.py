@@ -57,11 +57,6 @@ return np.trapezoid((quality - quality[0]) / (quality[-1] - quality[0]), dx=1 / 
 WHOLE_OUTCOMES = """out = np.zeros((len(x), outcomes.shape[1]), dtype=outcomes.dtype)
 out[:] = kept.mean(axis=1)
 return out"""
-WHOLE_GAPS = """gaps = np.zeros(n_bins, dtype=correct.dtype)
-for b, p in enumerate(parts):
-    if p.any():
-        gaps[b] = abs(correct[p].mean() - confidence[p].mean())
-return np.array([p.mean() for p in parts]) @ gaps"""
 PARTITION = "return outcomes[np.argpartition(-a @ b.T, k, axis=1)[:, :k]].mean(axis=1)"
 ECE = "expected_calibration_error"
 LAST_BIN = """bins = np.ceil(confidence * n_bins).astype(int) - 1
@@ -103,7 +98,7 @@ WRONG = [
     _wrong("knn_outcomes", "not foreseen", "Print the k nearest rows", "return kept.mean(axis=1) * 0.9", NEAR),
     _wrong("knn_outcomes", "torch's names", "The arguments are NumPy arrays", "return (x @ train.T).topk(k, dim=1)"),
     _wrong("knn_outcomes", "in place", "changed its input (argument 1", "train /= 2\nreturn x @ train.T"),
-    _wrong("knn_outcomes", "whole numbers", "they lose their decimals", WHOLE_OUTCOMES, NEAR),
+    _wrong("knn_outcomes", "whole numbers", "made with the dtype of outcomes", WHOLE_OUTCOMES, NEAR),
     _wrong("knn_outcomes", "squeezed", "does squeeze(), or an index", "return kept.mean(axis=1).squeeze()", NEAR),
     _wrong("knn_outcomes", "partition at k", "np.argpartition(s, k) wants k below the number of rows", PARTITION, NEAR),
     _wrong(ECE, "table", "return one number", "return gap / len(confidence)", BINS),
@@ -111,5 +106,4 @@ WRONG = [
     _wrong(ECE, "empty bins", "The result is nan",
            "return sum(p.mean() * abs((correct - confidence)[p].mean()) for p in parts)", BINS),
     _wrong(ECE, "0 in bin -1", "lies in your last bin", LAST_BIN),
-    _wrong(ECE, "whole numbers", "they lose their decimals", WHOLE_GAPS, BINS),
 ]  # fmt: skip
