@@ -117,12 +117,12 @@ return my_wer(reference[:-1], hypothesis[:-1]) + (not same)"""),
     *[
         _wrong("nbest_posterior", *answer)
         for answer in [
+            ("power of the scores", "The scores are negative", "return torch.softmax(scores ** scale, dim=0)"),
             ("by math", "whose terms all vanish", "e = [math.exp(scale * s) for s in scores.tolist()]\n"
              "return torch.tensor([x / sum(e) for x in e])"),
             ("minimum subtracted, by math", "exp of a large number is infinity", "z = [scale * s for s in "
                 "scores.tolist()]\n"
              "e = [math.exp(x - min(z)) for x in z]\nreturn torch.tensor([x / sum(e) for x in e])"),
-            ("power of the scores", "The scores are negative", "return torch.softmax(scores ** scale, dim=0)"),
             ("divides by the scale for zero", "by a scale of 0", "return torch.softmax(scale * scores, dim=0) * "
                 "(scale / scale)"),
             ("nan where the scale is 0", "all K weights are 1 / K", "z = scale * scores\nreturn torch.softmax(z * z "
