@@ -159,77 +159,42 @@ def ece_in_torch(confidence, correct, n_bins):
     return torch.zeros(n_bins).index_add(0, bins, correct - confidence).abs().sum(0, keepdim=True) / len(bins)
 
 
-RIGHT = {
-    "cascade": [
-        cascade_in_a_loop,
-        cascade_from_the_end,
-        cascade_by_waiting,
-        cascade_in_torch,
-        lambda *a: selection.cascade(*a)[:2],
+RIGHT = [
+    *[
+        ("cascade", answer)
+        for answer in (cascade_in_a_loop, cascade_from_the_end, cascade_by_waiting, cascade_in_torch)
     ],
-    "pareto": [
-        pareto_of_all_pairs,
-        pareto_by_quality,
-        pareto_in_torch,
-        lambda c, q: selection.pareto(c, q).astype(np.int32),
-    ],
-    "apgr": [
-        apgr_in_a_loop,
-        apgr_closed,
-        apgr_by_sklearn,
-        apgr_in_torch,
-        lambda *a: selection.apgr(*selection.routing_curve(*a)),
-    ],
-    "knn_outcomes": [
-        knn_by_sklearn,
-        knn_by_scipy,
-        knn_by_distance_of_directions,
-        knn_without_lengths_of_x,
-        knn_in_torch,
-        lambda t, o, x, k: selection.KNNRouter(k).fit(t, o).predict_outcomes(x),
-        lambda *a: knn_outcomes(*a).tolist(),
-    ],
-    "expected_calibration_error": [
-        ece_with_masks,
-        ece_of_sums,
-        ece_in_a_loop,
-        ece_in_torch,
-        selection.expected_calibration_error,
-        lambda *a: np.array([calibration_error(*a)]),
-    ],
-}
+    ("cascade", lambda *a: selection.cascade(*a)[:2]),
+    *[("pareto", answer) for answer in (pareto_of_all_pairs, pareto_by_quality, pareto_in_torch)],
+    ("pareto", lambda c, q: selection.pareto(c, q).astype(np.int32)),
+    *[("apgr", answer) for answer in (apgr_in_a_loop, apgr_closed, apgr_by_sklearn, apgr_in_torch)],
+    ("apgr", lambda *a: selection.apgr(*selection.routing_curve(*a))),
+    *[("knn_outcomes", answer) for answer in (knn_by_sklearn, knn_by_scipy, knn_by_distance_of_directions)],
+    *[("knn_outcomes", answer) for answer in (knn_without_lengths_of_x, knn_in_torch)],
+    ("knn_outcomes", lambda t, o, x, k: selection.KNNRouter(k).fit(t, o).predict_outcomes(x)),
+    ("knn_outcomes", lambda *a: knn_outcomes(*a).tolist()),
+    *[("expected_calibration_error", answer) for answer in (ece_with_masks, ece_of_sums, ece_in_a_loop, ece_in_torch)],
+    ("expected_calibration_error", selection.expected_calibration_error),
+    ("expected_calibration_error", lambda *a: np.array([calibration_error(*a)])),
+]
 
 
-@pytest.mark.parametrize(
-    "name, answer",
-    [(name, answer) for name in RIGHT for answer in RIGHT[name]],
-    ids=lambda value: getattr(value, "__name__", value),
-)
+@pytest.mark.parametrize("name, answer", RIGHT, ids=lambda value: getattr(value, "__name__", value))
 def test_another_right_answer_passes(name, answer):
     report = run_check(f"cascades_and_routing.{name}", answer)
     assert report.status == PASSED, report.text
 
 
-def test_the_references_are_the_librarys_on_random_input():
-    random = np.random.default_rng(0)
-    for _ in range(30):
-        scores, correct, cost, taus = (
-            random.random((3, 20)),
-            random.random((4, 20)).round(),
-            random.random(4),
-            random.random(3),
-        )
-        assert cascade(scores, correct, cost, taus) == pytest.approx(selection.cascade(scores, correct, cost, taus)[:2])
-        win, weak, strong = random.random((3, 20))
-        assert apgr(win, weak, strong) == pytest.approx(selection.apgr(*selection.routing_curve(win, weak, strong)))
-        train, outcomes, x = (
-            random.standard_normal((20, 4)),
-            random.random((20, 3)).round(),
-            random.standard_normal((5, 4)),
-        )
-        assert knn_outcomes(train, outcomes, x, 6) == pytest.approx(
-            selection.KNNRouter(6).fit(train, outcomes).predict_outcomes(x)
-        )
-        confidence = random.integers(0, 21, 50) / 20
-        expected = selection.expected_calibration_error(confidence, confidence.round(), 10)
-        assert calibration_error(confidence, confidence.round(), 10) == pytest.approx(expected)
+@pytest.mark.parametrize("seed", range(30))
+def test_the_references_are_the_librarys_on_random_input(seed):
+    random = np.random.default_rng(seed)
+    args = random.random((3, 20)), random.random((4, 20)).round(), random.random(4), random.random(3)
+    assert cascade(*args) == pytest.approx(selection.cascade(*args)[:2])
+    curve = random.random((3, 20))
+    assert apgr(*curve) == pytest.approx(selection.apgr(*selection.routing_curve(*curve)))
+    train, outcomes, x = random.standard_normal((20, 4)), random.random((20, 3)).round(), random.standard_normal((5, 4))
+    router = selection.KNNRouter(6).fit(train, outcomes)
+    assert knn_outcomes(train, outcomes, x, 6) == pytest.approx(router.predict_outcomes(x))
+    confidence = random.integers(0, 21, 50) / 20
+    expected = selection.expected_calibration_error(confidence, confidence.round(), 10)
+    assert calibration_error(confidence, confidence.round(), 10) == pytest.approx(expected)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from course_utils.exercises.engine import Exercise, anywhere, case, in_integers
-
-Array = np.ndarray
+from course_utils.exercises.cascades_and_routing import Array
+from course_utils.exercises.engine import Exercise, case, in_integers
 
 
 def apgr(win: Array, weak: Array, strong: Array) -> float:
@@ -22,12 +22,8 @@ def apgr(win: Array, weak: Array, strong: Array) -> float:
     return float(np.trapezoid(pgr, np.linspace(0, 1, len(win) + 1)))
 
 
-def _gain(w: Array, a: Array, b: Array) -> Array:
-    return (b - a)[np.argsort(-w)]
-
-
 def _pgr(gain: Array) -> Array:
-    """(N + 1,), from what each item brings, in the order in which they are routed."""
+    """PGR at the N + 1 points, from what each further item brings."""
     return np.append(0, np.cumsum(gain)) / gain.sum()
 
 
@@ -36,42 +32,44 @@ def _area(values: Array) -> float:
 
 
 def _quality(w: Array, a: Array, b: Array) -> Array:
-    return a.mean() + np.append(0, np.cumsum(_gain(w, a, b))) / len(w)
-
-
-def _routed(w: Array, a: Array, b: Array) -> Array:
-    """Mean of the strong model over the first j, weak's mean at j = 0."""
-    return np.append(a.mean(), np.cumsum(b[np.argsort(-w)]) / np.arange(1, len(w) + 1))
-
-
-def _no_weak(w: Array, a: Array, b: Array) -> Array:
-    return np.append(0, np.cumsum(b[np.argsort(-w)])) / len(w)
-
-
-def _relative(quality: Array, a: Array, b: Array) -> Array:
-    return (quality - a.mean()) / (b.mean() - a.mean())
+    return a.mean() + np.append(0, np.cumsum((b - a)[np.argsort(-w)])) / len(w)
 
 
 def _at(chosen: Array, a: Array, b: Array) -> float:
-    return _relative(np.where(chosen, b, a).mean(), a, b)
+    """PGR at one setting."""
+    return (np.where(chosen, b, a).mean() - a.mean()) / (b.mean() - a.mean())
 
 
-def _half_sorted(w: Array, a: Array, b: Array) -> float:
-    """strong in the order of win, weak in the order of the items."""
-    up = b[np.argsort(-w)]
-    return _area(_relative(np.array([np.append(up[:j], a[j:]).mean() for j in range(len(w) + 1)]), a, b))
+def _without(part: slice) -> list[Callable]:
+    """The mean and the area of some of the points of a curve."""
+    return [
+        lambda p: p[part].mean(),
+        lambda p: _area(p[part]),
+        lambda p: np.trapezoid(p[part], dx=1 / (len(p) - 1)),
+    ]
 
 
-def _auc(w: Array, better: Array) -> float:
-    return (w[better][:, None] > w[~better]).mean()
+def _of_gain(of: Callable) -> Callable:
+    """A mistake in what each further item brings, of(win, weak, strong)."""
+    return lambda *args: _area(_pgr(of(*args)))
+
+
+def _of_quality(of: Callable) -> Callable:
+    """A mistake in PGR as of(quality, weak, strong)."""
+    return lambda w, a, b: _area(of(_quality(w, a, b), a, b))
+
+
+def _of_curve(of: Callable) -> Callable:
+    """A mistake in what is made of PGR, of(pgr)."""
+    return lambda w, a, b: of(_pgr((b - a)[np.argsort(-w)]))
 
 
 def inputs(seed: int, items: int, graded: bool = False) -> tuple[Array, Array, Array]:
     """win (a probability; graded: a logit), weak and strong (0 or 1; graded: any quality); win tells a little."""
     random = np.random.default_rng(seed)
-    weak, strong = (
-        (random.random((2, items)) + [[0], [0.3]]).round(3) if graded else random.random((2, items)) < [[0.5], [0.75]]
-    )
+    weak, strong = random.random((2, items)) < [[0.5], [0.75]]
+    if graded:
+        weak, strong = (random.random((2, items)) + [[0], [0.3]]).round(3)
     weak, strong = weak.astype(float), strong.astype(float)
     logit = (strong - weak) + random.standard_normal(items)
     return logit if graded else 1 / (1 + np.exp(-logit)), weak, strong
@@ -83,166 +81,113 @@ def _knowing(seed: int, sign: float) -> tuple[Array, Array, Array]:
     return 0.4 * sign * (strong - weak) + 0.5 + np.random.default_rng(seed).permutation(16) / 1000, weak, strong
 
 
-STEPS = (
-    "Sort strong - weak by falling win; quality_j = mean(weak) + the sum of its first j entries / N, for j = 0..N; "
-    "PGR_j from these, and np.trapezoid(PGR, np.arange(N + 1) / N)."
-)
-
-
-def _worse_strong() -> tuple[Array, Array, Array]:
-    win, weak, strong = inputs(836, 18)
-    return win, strong, weak
-
-
 def _curve(got: Any, expected: float, win: Array, *others: Array) -> str:
     shape = np.shape(got)
     whole = shape in ((len(win),), (len(win) + 1,)) and len(win) > 1
     return f"This is the curve itself, of shape {shape}: return its area, one number." if whole else ""
 
 
+WORSE = inputs(836, 18)
+POINTS = "There are N + 1 points, from share 0 to share 1."
+GAP = "PGR divides by the gap between the two models, mean(strong) - mean(weak)."
+GAINS = {
+    "This is 1 less the area: the lowest win comes first, or the models or the axes of the curve are swapped.\n"
+    "win is how sure the router is that the strong one is the better.": [lambda w, a, b: (b - a)[np.argsort(w)]],
+    "The items go to the strong model in the order in which they are given: win decides.": [lambda w, a, b: b - a],
+    "You sorted one of the arrays by itself, not by win.\n"
+    "Both models' outcomes belong to the same item: sort both of them in the same order.": [
+        lambda w, a, b: b[np.argsort(-w)] - a,
+        lambda w, a, b: b - a[np.argsort(-w)],
+    ],
+    "np.argsort was applied twice, or the ranks were taken for the order.\n"
+    "order[0] is the item with the highest win.": [lambda w, a, b: (b - a)[np.argsort(np.argsort(-w))]],
+    "You sort by strong - weak, the true gain.\nThat is the oracle, which knows the outcomes.": [
+        lambda w, a, b: np.sort(b - a)[::-1]
+    ],
+    "Where the weak model is better, sending the item to the strong one loses quality.\n"
+    "Keep the sign of strong - weak.": [
+        lambda w, a, b: np.abs(b - a)[np.argsort(-w)],
+        lambda w, a, b: (b - a)[np.argsort(-w)].clip(min=0),
+    ],
+}
+QUALITIES = {
+    "This is the area under the quality itself.\nPGR is relative to the gap.": [lambda q, a, b: q],
+    f"This is the area under quality - mean(weak).\n{GAP}": [lambda q, a, b: q - a.mean()],
+    f"This is relative to the quality of the strong model.\n{GAP}": [lambda q, a, b: (q - a.mean()) / b.mean()],
+    f"This is relative to the best quality of the curve or the oracle, which may be above the strong model's.\n{GAP}": [
+        lambda q, a, b: (q - a.mean()) / (np.maximum(a, b).mean() - a.mean()),
+        lambda q, a, b: (q - a.mean()) / (q.max() - a.mean()),
+        lambda q, a, b: (q - q.min()) / (q.max() - q.min()),
+    ],
+    "Where the strong model is the worse one on these items, your result is that of another formula.\n"
+    "The gap mean(strong) - mean(weak) is negative there: keep its sign.": [
+        lambda q, a, b: (q - q[0]) / abs(q[-1] - q[0]),
+        lambda q, a, b: (q - min(q[0], q[-1])) / abs(q[-1] - q[0]),
+        lambda q, a, b: (q - q[0]) / (q[-1] - q[0]) * (q[-1] > q[0]),
+    ],
+    "Your qualities are whole numbers: made with the dtype of weak, they lose their decimals.": [
+        lambda q, a, b: (q.astype(a.dtype) - q[0].astype(a.dtype)) / (q[-1].astype(a.dtype) - q[0].astype(a.dtype))
+    ],
+}
+CURVES = {
+    "PGR is cut off at 1 or at 0.\nA router that knows where the weak model is right is above 1: do not clip.": [
+        lambda p: _area(p.clip(0, 1)),
+        lambda p: _area(p.clip(min=0)),
+        lambda p: _area(p).clip(0, 1),
+    ],
+    "This is the plain mean or median of PGR: in the trapezoidal rule the ends count half.": [np.mean, np.median],
+    f"You left j = 0 out, all items for the weak model (PGR 0).\n{POINTS}": _without(np.s_[1:]),
+    f"You left j = N out, all items for the strong model (PGR 1).\n{POINTS}": _without(np.s_[:-1]),
+    f"You left both ends out, j = 0 (PGR 0) and j = N (PGR 1).\n{POINTS}": _without(np.s_[1:-1]),
+    "Neighbouring points are 1 / N apart, and have another distance in your result.": [
+        lambda p: np.trapezoid(p),
+        lambda p: _area(p) * (1 - 1 / len(p)),
+        lambda p: p.sum(),
+    ],
+    "The area has the wrong sign.\nIs the gap the wrong way round, or do the shares fall?": [lambda p: -_area(p)],
+    "This is in percent: PGR of the strong model is 1, not 100.": [lambda p: 100 * _area(p)],
+    f"You average over ten shares, as RouteLLM does: here it is the area over all of them.\n{POINTS}": [
+        lambda p: np.mean(p[(np.linspace(0, 1, 11) * (len(p) - 1)).astype(int)])
+    ],
+}
 EXERCISE = Exercise(
     "cascades_and_routing.apgr",
     reference=apgr,
     what="your area",
-    right=STEPS,
-    errors={
-        "'trapz'": "NumPy 2 has no np.trapz any more: it is called np.trapezoid, with the same arguments (pgr, share)."
-    },
+    right="Print your PGR at all N + 1 points: it is 0 at the first and 1 at the last.",
+    errors={"'trapz'": "NumPy 2 has no np.trapz any more: it is called np.trapezoid, with the same arguments."},
     explain=_curve,
     cases=[
         case("outcomes 0 and 1, with a probability as win", *inputs(832, 20)),
         case("any qualities, with a win that is negative for some", *inputs(837, 15, graded=True)),
         case("a win that knows the gains: above the strong model, an area of more than 1", *_knowing(844, 1)),
         case("a win that has them upside down", *_knowing(838, -1)),
-        case(
-            "the same gain on every item: a straight line",
-            np.array([0.3, 0.1, 0.2]),
-            np.array([0.1, 0.4, 0.2]),
-            np.array([0.35, 0.65, 0.45]),
-        ),
-        case("two items by hand", np.array([0.2, 0.9]), np.array([1.0, 0.0]), np.array([0.5, 1.0])),
         case("one item", np.array([0.7]), np.array([0.0]), np.array([1.0])),
-        case("a strong model that is the worse one on these items", *_worse_strong()),
+        case("a strong model that is the worse one on these items", WORSE[0], WORSE[2], WORSE[1]),
     ],
     corners=[in_integers("weak", "strong")],
     mistakes={
-        "PGR is cut off at 1 or at 0.\n"
-        "It may lie outside: a router that knows where the weak model is right beats the strong model, and a bad "
-        "one falls below the weak. Do not clip.": [
-            lambda w, a, b: _area(_pgr(_gain(w, a, b)).clip(0, 1)),
-            lambda w, a, b: _area(_pgr(_gain(w, a, b)).clip(max=1)),
-            lambda w, a, b: _area(_pgr(_gain(w, a, b)).clip(min=0)),
-            lambda w, a, b: _area(_pgr(_gain(w, a, b))).clip(0, 1),
-        ],
-        "The items with the lowest win go to the strong model first, or the two models are swapped. win is how "
-        "sure the router is that the strong one is the better.\n"
-        "Sort by -win, and the first j get strong.": lambda w, a, b: _area(_pgr((b - a)[np.argsort(w)])),
-        "The items go to the strong model in the order in which they are given.\n"
-        "Sort by falling win, np.argsort(-win).": lambda w, a, b: _area(_pgr(b - a)),
-        "You sorted one of the arrays by itself, not by win.\n"
-        "Both models' outcomes belong to the same item: order = np.argsort(-win), then weak[order] and "
-        "strong[order].": [
-            _half_sorted,
-            lambda w, a, b: _area(_pgr(b[np.argsort(-w)] - a)),
-            lambda w, a, b: _area(_pgr(b - a[np.argsort(-w)])),
-        ],
-        "np.argsort was applied twice, or the ranks taken for the order: order[0] is the index of the item with "
-        "the highest "
-        "win, so strong[order] is already sorted.": lambda w, a, b: _area(_pgr((b - a)[np.argsort(np.argsort(-w))])),
-        "This is the area under the quality itself.\n"
-        "PGR is relative to the gap: (quality - mean(weak)) / (mean(strong) "
-        "- mean(weak)).": [lambda w, a, b: _area(_quality(w, a, b)), lambda w, a, b: _quality(w, a, b).mean()],
-        "This is the area under quality - mean(weak).\n"
-        "Divide by the gap, mean(strong) "
-        "- mean(weak), so that the strong model has 1.": lambda w, a, b: _area(_quality(w, a, b) - a.mean()),
-        "You divide by the quality of the strong model.\nPGR divides by the gap, mean(strong) - mean(weak).": [
-            lambda w, a, b: _area(_quality(w, a, b) - a.mean()) / b.mean(),
-            lambda w, a, b: _area(_quality(w, a, b)) / b.mean(),
-        ],
-        "You divide by the gap to the oracle, which takes the better model for each item.\n"
-        "PGR's gap is the one between the two models alone, mean(strong) - mean(weak), and the oracle has more "
-        "than 1.": [
-            lambda w, a, b: _area(_quality(w, a, b) - a.mean()) / (np.maximum(a, b).mean() - a.mean()),
-            lambda w, a, b: _area(_quality(w, a, b) - a.mean()) / (_quality(w, a, b).max() - a.mean()),
-        ],
-        "This is the plain mean of PGR over the points.\n"
-        "With the trapezoidal "
-        "rule the two ends count half: np.trapezoid(pgr, share).": lambda w, a, b: _pgr(_gain(w, a, b)).mean(),
-        "You left j = 0 out, all items for the weak model (PGR 0): there are N + 1 points, and the trapezoidal "
-        "rule over them.": [
-            lambda w, a, b: _pgr(_gain(w, a, b))[1:].mean(),
-            lambda w, a, b: np.trapezoid(_pgr(_gain(w, a, b))[1:], dx=1 / len(w)),
-            lambda w, a, b: _area(_pgr(_gain(w, a, b))[1:]),
-        ],
-        "You left j = N out, all items for the strong model (PGR 1): there are N + 1 points, and the trapezoidal "
-        "rule over them.": [
-            lambda w, a, b: _pgr(_gain(w, a, b))[:-1].mean(),
-            lambda w, a, b: np.trapezoid(_pgr(_gain(w, a, b))[:-1], dx=1 / len(w)),
-            lambda w, a, b: _area(_pgr(_gain(w, a, b))[:-1]),
-        ],
-        "You left both ends out: j = 0 (PGR 0) and j = N (PGR 1) belong to the curve, so N + 1 points from share 0"
-        " to share 1.": [
-            lambda w, a, b: np.trapezoid(_pgr(_gain(w, a, b))[1:-1], dx=1 / len(w)),
-            lambda w, a, b: _area(_pgr(_gain(w, a, b))[1:-1]),
-            lambda w, a, b: _pgr(_gain(w, a, b))[1:-1].mean(),
-        ],
-        "The points are a distance of 1 / N apart, not 1.\n"
-        "Give np.trapezoid the shares too, np.trapezoid(pgr, share), or divide by N.": [
-            lambda w, a, b: np.trapezoid(_pgr(_gain(w, a, b))),
-            lambda w, a, b: _area(_pgr(_gain(w, a, b))) * len(w) / (len(w) + 1),
-        ],
-        "This is the sum of PGR over the points, "
-        "not an area between shares 0 and 1: np.trapezoid(pgr, share).": lambda w, a, b: _pgr(_gain(w, a, b)).sum(),
-        "This is PGR at one setting only, a threshold of .5, 0 or the middle.\n"
-        "APGR is the area over all shares of strong calls.": [
-            lambda w, a, b: _at(w > 0.5, a, b),
-            lambda w, a, b: _at(w > 0, a, b),
-            lambda w, a, b: _at(w > np.median(w), a, b),
-        ],
-        "You average over a few thresholds or shares.\n"
-        "RouteLLM does so too, with ten; here the area is asked over all N + 1 points j = 0..N, one for each "
-        "number of items that the strong model gets.": [
-            lambda w, a, b: np.mean([_at(w >= tau, a, b) for tau in np.linspace(0, 1, 11)]),
-            lambda w, a, b: np.mean([_at(w > tau, a, b) for tau in np.linspace(0, 1, 11)]),
-            lambda w, a, b: np.mean([_at(w >= tau, a, b) for tau in np.linspace(0, 1, 10)]),
-            lambda w, a, b: np.trapezoid([_at(w >= tau, a, b) for tau in np.linspace(0, 1, 11)], dx=0.1),
-            lambda w, a, b: np.mean(_pgr(_gain(w, a, b))[(np.linspace(0, 1, 11) * len(w)).astype(int)]),
-            lambda w, a, b: np.mean(_pgr(_gain(w, a, b))[(np.linspace(0.1, 1, 10) * len(w)).astype(int)]),
-        ],
-        "The area has the wrong sign.\n"
-        "Either the gap is the wrong way round (it is mean(strong) - mean(weak)), or the shares fall from 1 to 0: "
-        "let j, and with it the share, rise from 0.": lambda w, a, b: -_area(_pgr(_gain(w, a, b))),
-        "You get exactly .5, which is a router that knows nothing: a straight line from 0 to 1.\n"
-        "Does win play a part in your result?": lambda w, a, b: 0.5,
-        "You sort by strong - weak, the true gain.\n"
-        "That is the oracle, "
-        "which knows the outcomes: a router sorts by win.": lambda w, a, b: _area(_pgr(np.sort(b - a)[::-1])),
-        "You average over the j items of the strong model only. quality_j is the mean over all N items: the other "
-        "N - j are answered by the weak model.": lambda w, a, b: _area(_relative(_routed(w, a, b), a, b)),
-        "The items that stay with the weak model count 0 in your result.\n"
-        "It answers them, and gets its weak[i]: add these.": lambda w, a, b: _area(_relative(_no_weak(w, a, b), a, b)),
-        "The items of the strong model still count the weak model's outcome as well: each further item brings "
-        "strong - weak.": lambda w, a, b: _area(_no_weak(w, a, b)) / (b.mean() - a.mean()),
-        "You divide by the size of the gap, abs(mean(strong) - mean(weak)).\n"
-        "Where the strong model is the worse one, the gap is negative: "
-        "keep the sign.": anywhere(lambda w, a, b: _area(_quality(w, a, b) - a.mean()) / abs(b.mean() - a.mean())),
-        "You took abs(strong - weak).\n"
-        "Where the weak model is better, sending the "
-        "item to the strong one loses quality: keep the sign.": lambda w, a, b: _area(_pgr(np.abs(_gain(w, a, b)))),
-        "You dropped the items on which the weak model is better.\n"
-        "Their gain is negative "
-        "and counts: routing them up loses quality.": lambda w, a, b: _area(_pgr(_gain(w, a, b).clip(min=0))),
-        "This is in percent: PGR of the strong model is 1, not 100.": lambda w, a, b: 100 * _area(_pgr(_gain(w, a, b))),
-        "This is the area under a ROC curve, how well win separates the items.\n"
-        "APGR weighs them by what they gain: the area under PGR.": lambda w, a, b: _auc(w, b > a),
-        "This is the median of PGR. Asked is the area under it, over the share.": lambda w, a, b: np.median(
-            _pgr(_gain(w, a, b))
+        **{says: [*map(_of_gain, of)] for says, of in GAINS.items()},
+        **{says: [*map(_of_quality, of)] for says, of in QUALITIES.items()},
+        **{says: [*map(_of_curve, of)] for says, of in CURVES.items()},
+        "This is PGR at a threshold of .5.\nAPGR is the area over all shares.": lambda w, a, b: _at(w > 0.5, a, b),
+        f"You average over a few thresholds: here it is the area over all shares.\n{POINTS}": lambda w, a, b: np.mean(
+            [_at(w >= tau, a, b) for tau in np.linspace(0, 1, 11)]
         ),
-        "win is used as a weight or a probability.\n"
-        "Only its order counts: the j items with the highest win go to the strong model.": [
-            lambda w, a, b: (w * (b - a)).mean() / (b - a).mean(),
-            lambda w, a, b: np.trapezoid(_pgr(_gain(w, a, b)), np.append(0, np.sort(w))),
-        ],
+        "You get exactly .5, which is a router that knows nothing: does win play a part?": lambda w, a, b: 0.5,
+        "You average over the j items of the strong model only: the weak model answers the others.": lambda w, a, b: (
+            _area(np.append(0, np.cumsum(b[np.argsort(-w)]) / np.arange(1, len(w) + 1) - a.mean()))
+            / (b.mean() - a.mean())
+        ),
+        "The items that stay with the weak model count 0 in your result.\nIt answers them.": lambda w, a, b: (
+            (_area(np.append(0, np.cumsum(b[np.argsort(-w)])) / len(w)) - a.mean()) / (b.mean() - a.mean())
+        ),
+        "The items of the strong model still count the weak model's outcome as well.": lambda w, a, b: (
+            _area(np.append(0, np.cumsum(b[np.argsort(-w)])) / len(w)) / (b.mean() - a.mean())
+        ),
+        "This is the area under a ROC curve, how well win separates the items.\n"
+        "APGR weighs them by what they gain.": lambda w, a, b: (w[b > a][:, None] > w[b <= a]).mean(),
+        "win is used as a weight: only its order counts.": lambda w, a, b: (w * (b - a)).mean() / (b - a).mean(),
     },
     hints=[
         "What changes in the mean quality when one more item goes from the weak model to the strong one?",

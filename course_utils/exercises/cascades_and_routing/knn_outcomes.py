@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from course_utils.exercises.cascades_and_routing import Array
 from course_utils.exercises.engine import Exercise, case, in_integers, one_row
-
-Array = np.ndarray
 
 
 def knn_outcomes(train: Array, outcomes: Array, x: Array, k: int) -> Array:
@@ -27,48 +26,27 @@ def _unit(a: Array) -> Array:
     return a / np.linalg.norm(a, axis=1, keepdims=True)
 
 
-def _mean(similarity: Array, outcomes: Array, start: int, stop: int) -> Array:
-    return outcomes[np.argsort(-similarity, axis=1)[:, start:stop]].mean(axis=1)
-
-
 def _cosine(train: Array, x: Array) -> Array:
     return _unit(x) @ _unit(train).T
 
 
-def _by(scale: Callable, k_of: Callable = lambda k: (0, k)) -> Callable:
-    """What another similarity than the cosine gives."""
-    return lambda t, o, x, k: _mean(scale(t, x), o, *k_of(k))
+def _order(train: Array, x: Array) -> Array:
+    return np.argsort(-_cosine(train, x), axis=1)
 
 
-def _distance(train: Array, x: Array, order: int = 2) -> Array:
-    return -np.linalg.norm(x[:, None] - train, ord=order, axis=2)
+def _similar(of: Callable) -> Callable:
+    """A mistake in the similarity, of(train, x)."""
+    return lambda t, o, x, k: o[np.argsort(-of(t, x), axis=1)[:, :k]].mean(axis=1)
 
 
-def _kept(t: Array, o: Array, x: Array, k: int) -> Array:
-    return o[np.argsort(-_cosine(t, x), axis=1)[:, :k]]
+def _chosen(of: Callable) -> Callable:
+    """A mistake in which of the sorted rows are taken, of(k)."""
+    return lambda t, o, x, k: o[_order(t, x)[:, of(k)]].mean(axis=1)
 
 
-def _top(t: Array, x: Array, k: int) -> Array:
-    return -np.sort(-_cosine(t, x), axis=1)[:, :k, None]
-
-
-def _weighted(power: float) -> Callable:
-    return lambda t, o, x, k: (
-        (_kept(t, o, x, k) * _top(t, x, k) ** power).sum(axis=1) / (_top(t, x, k) ** power).sum(axis=1)
-    )
-
-
-def _softmax(t: Array, o: Array, x: Array, k: int) -> Array:
-    weight = np.exp(_top(t, x, k))
-    return (_kept(t, o, x, k) * weight).sum(axis=1) / weight.sum(axis=1)
-
-
-def _correlation(t: Array, x: Array) -> Array:
-    return _cosine(t - t.mean(axis=1, keepdims=True), x - x.mean(axis=1, keepdims=True))
-
-
-def _choice(t: Array, o: Array, x: Array, k: int) -> Array:
-    return knn_outcomes(t, o, x, k).argmax(axis=1)
+def _made(of: Callable) -> Callable:
+    """A mistake in what is made of the k rows: of(their outcomes (n, k, M), their similarities (n, k, 1))."""
+    return lambda t, o, x, k: of(o[_order(t, x)[:, :k]], -np.sort(-_cosine(t, x), axis=1)[:, :k, None])
 
 
 def inputs(seed: int, train: int, items: int, models: int, k: int, d: int = 5) -> tuple[Array, Array, Array, int]:
@@ -83,22 +61,6 @@ def inputs(seed: int, train: int, items: int, models: int, k: int, d: int = 5) -
             return rows, (random.random((train, models)) < 0.6).astype(float), x, k
 
 
-STEPS = (
-    "Divide the rows of train and x by their lengths; similarity = x @ train.T is (n, T); nearest ="
-    " np.argsort(-similarity, axis=1)[:, :k]; outcomes[nearest] is (n, k, M), and its mean over axis 1 is the result."
-)
-CLASH = (
-    "The shapes do not line up. A length for each row is (T, 1), so write keepdims=True; x @ train.T is (n, T), and"
-    " outcomes[nearest] with nearest (n, k) is (n, k, M)."
-)
-
-PLANE = (
-    np.array([[0.1, 0.01], [1.0, 1.5], [-3.0, 0.1], [60.0, 50.0]]),
-    np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 1.0]]),
-    np.array([[1.0, 0.0], [0.5, 0.4]]),
-)
-
-
 def _shape(got: Any, expected: Array, *rest: Any) -> str:
     if np.shape(got) == expected.shape:
         return ""
@@ -106,139 +68,126 @@ def _shape(got: Any, expected: Array, *rest: Any) -> str:
     return f"The result has {shapes}: a row for each input x, a column for each model."
 
 
+PLANE = (
+    np.array([[0.1, 0.01], [1.0, 1.5], [-3.0, 0.1], [60.0, 50.0]]),
+    np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.0, 1.0]]),
+    np.array([[1.0, 0.0], [0.5, 0.4]]),
+)
+CLASH = (
+    "The shapes do not line up: train is (T, d), x (n, d), the similarities are (n, T).\nUse keepdims=True for lengths."
+)
+NEAREST = "Take the k most similar to each row of x."
+SIMILARITIES = {  # of train and x
+    "Long rows of train win, as by dot products.\nThe cosine divides by lengths.": [lambda t, x: x @ t.T],
+    "You compare distances between the points as they are.\n"
+    "Two embeddings of one direction and different lengths are far apart, and their cosine is 1.": [
+        lambda t, x: -np.linalg.norm(x[:, None] - t, axis=2),
+        lambda t, x: -np.abs(x[:, None] - t).sum(axis=2),
+    ],
+    "You take the k least similar rows: argsort sorts rising.": [lambda t, x: -_cosine(t, x)],
+    "You divide by the lengths of the columns.\nEach row is one embedding, and has one length.": [
+        lambda t, x: x / np.linalg.norm(x, axis=0) @ (t / np.linalg.norm(t, axis=0)).T,
+        lambda t, x: x @ (t / np.linalg.norm(t, axis=0)).T,
+    ],
+    "You divide by another length than the Euclidean one, the root of the sum of squares.": [
+        lambda t, x: x @ (t / np.square(t).sum(axis=1, keepdims=True)).T,
+        lambda t, x: x @ (t / np.abs(t).sum(axis=1, keepdims=True)).T,
+    ],
+    "The sign of the cosine is lost: the least similar have -1.": [lambda t, x: np.abs(_cosine(t, x))],
+    "You subtract the mean before the comparison.\nThat is a correlation: the cosine takes embeddings as they are.": [
+        lambda t, x: _cosine(t - t.mean(axis=1, keepdims=True), x - x.mean(axis=1, keepdims=True)),
+        lambda t, x: _cosine(t - t.mean(axis=0), x - t.mean(axis=0)),
+    ],
+    "The neighbours are the same for every row of x.\nEach has its own k.": [
+        lambda t, x: np.tile(_cosine(t, x).mean(axis=0), (len(x), 1)),
+        lambda t, x: _cosine(t, x)[[0] * len(x)],
+    ],
+    "You took the first k rows unsorted.": [lambda t, x: np.tile(-np.arange(len(t)), (len(x), 1))],
+}
+PLACES = {  # of k
+    "You skip the most similar row.\nThat is for searching train for itself: x are new inputs.": [
+        lambda k: np.s_[1 : k + 1],
+        lambda k: np.s_[1:k],
+    ],
+    "You use k - 1 or k + 1 rows.\n[:k] are the places 0 to k - 1.": [
+        lambda k: np.s_[: k - 1],
+        lambda k: np.s_[: k + 1],
+    ],
+    "You use one row only, the most similar or the k-th.": [lambda k: np.s_[:1], lambda k: np.s_[k - 1 : k]],
+    f"This is the mean over all rows of train, the same for every x.\n{NEAREST}": [lambda k: np.s_[:]],
+}
+RESULTS = {  # of the outcomes kept (n, k, M) and their similarities s (n, k, 1)
+    "You weight the outcomes by their similarity: all k rows count the same.": [
+        lambda kept, s: (kept * s).sum(axis=1) / s.sum(axis=1),
+        lambda kept, s: (kept * np.exp(s)).sum(axis=1) / np.exp(s).sum(axis=1),
+        lambda kept, s: (kept * s).mean(axis=1),
+    ],
+    "This is a majority vote, 0 or 1.\nAsked is the share of the k rows on which the model was right.": [
+        lambda kept, s: kept.mean(axis=1).round(),
+        lambda kept, s: (kept.mean(axis=1) > 0.5) * 1.0,
+        lambda kept, s: kept.mean(axis=1) > 0.5,
+    ],
+    "This is the number of right answers among the k: asked is their share.": [lambda kept, s: kept.sum(axis=1)],
+    "This is a decision for one model.\nAsked is one step before it: the mean outcome of every model, (n, M).": [
+        lambda kept, s: kept.mean(axis=1).argmax(axis=1),
+        lambda kept, s: np.eye(kept.shape[2])[kept.mean(axis=1).argmax(axis=1)],
+        lambda kept, s: kept.mean(axis=1).max(axis=1),
+    ],
+    "The result is transposed: rows are the inputs x, columns the models, (n, M).": [
+        lambda kept, s: kept.mean(axis=1).T
+    ],
+    "The mean runs over the models or the inputs, not over the k neighbours alone.\n"
+    "The outcomes of the neighbours are (n, k, M): the mean is over axis 1.": [
+        *(lambda kept, s, axes=axes: kept.mean(axis=axes) for axes in (2, 0, (1, 2), (0, 1), None))
+    ],
+    "These are the outcomes of the neighbours, (n, k, M): take their mean.": [lambda kept, s: kept],
+    "These are similarities.\nThey only choose the k rows: the result is the mean of their outcomes.": [
+        lambda kept, s: s[..., 0],
+        lambda kept, s: s.mean(axis=1),
+    ],
+    "This is the share of wrong answers: 1 in outcomes means right.": [lambda kept, s: 1 - kept.mean(axis=1)],
+    "Your means are whole numbers: // and arrays made with the dtype of outcomes lose the decimals.": [
+        lambda kept, s: kept.mean(axis=1).astype(kept.dtype),
+        lambda kept, s: np.floor(kept.mean(axis=1)),
+    ],
+}
 EXERCISE = Exercise(
     "cascades_and_routing.knn_outcomes",
     reference=knn_outcomes,
     what="your result",
-    right=STEPS,
+    right="Print the k nearest rows of the first x and their cosines.",
     errors={
         "kth.*out of bounds": "np.argpartition(s, k) wants k below the number of rows, and k may be all of them.",
-        "broadcast|mismatch|must match|out of bounds|too many indices|cannot be multiplied": CLASH,
+        "too many indices|out of bounds": CLASH,
+        "shapes": CLASH,
     },
     explain=_shape,
     cases=[
         case("embeddings of different lengths, five neighbours, three models", *inputs(841, 24, 4, 3, 5)),
         case("four neighbours, two models", *inputs(842, 19, 6, 2, 4)),
-        case(
-            "by hand, in the plane: a long row at a right angle, a near one in another direction, an opposite one",
-            *PLANE,
-            2,
-        ),
+        case("in the plane: a long row at a right angle, a near one in another direction, an opposite one", *PLANE, 2),
         case("k = 1, the outcomes of the most similar row", *PLANE, 1),
         case("k = T, the same mean for every input", *inputs(841, 24, 4, 3, 24)),
     ],
     corners=[one_row("x"), in_integers("outcomes")],
     mistakes={
-        "You compare plain dot products, which prefer long rows of train.\n"
-        "The cosine "
-        "divides by the lengths: train / np.linalg.norm(train, axis=1, keepdims=True).": _by(lambda t, x: x @ t.T),
-        "You compare distances between the points as they are.\n"
-        "Two embeddings of one direction and different lengths are far apart, and their cosine is 1: divide all "
-        "rows by their lengths first.": [
-            _by(_distance),
-            _by(lambda t, x: _distance(t, x, 1)),
-            lambda t, o, x, k: _mean(-_distance(t, x), o, 0, k),
-        ],
-        "You take the k least similar rows: argsort sorts rising, and a large cosine means similar.\n"
-        "Sort -similarity, or take the last k.": [_by(lambda t, x: -_cosine(t, x)), _by(lambda t, x: -x @ t.T)],
-        "You skip the most similar row.\n"
-        "That is for searching train for itself: x are "
-        "new inputs, so start from place 0.": [_by(_cosine, lambda k: (1, k + 1)), _by(_cosine, lambda k: (1, k))],
-        "You use k - 1 rows.\nTake [:k], which are the places 0 to k - 1.": _by(_cosine, lambda k: (0, k - 1)),
-        "You use k + 1 rows.\nTake [:k], which are the places 0 to k - 1.": _by(_cosine, lambda k: (0, k + 1)),
-        "You use the most similar row only.\nTake the k most similar, and the mean of their outcomes.": [
-            _by(_cosine, lambda k: (0, 1)),
-            _by(_cosine, lambda k: (k - 1, k)),
-        ],
-        "This is the mean over all rows of train, the same for every x.\nTake the k most similar to each row of x.": [
-            lambda t, o, x, k: np.tile(o.mean(axis=0), (len(x), 1)),
-            lambda t, o, x, k: o.mean(axis=0),
-        ],
-        "You weight the outcomes by their similarity.\nAll k rows count the same: the plain mean of their outcomes.": [
-            _weighted(1),
-            _weighted(2),
-            _softmax,
-            lambda t, o, x, k: (_kept(t, o, x, k) * _top(t, x, k)).mean(axis=1),
-            lambda t, o, x, k: (_kept(t, o, x, k) * _top(t, x, k)).sum(axis=1),
-            lambda t, o, x, k: _cosine(t, x) @ o / len(t),
-            lambda t, o, x, k: _cosine(t, x) @ o / _cosine(t, x).sum(axis=1, keepdims=True),
-        ],
-        "This is a majority vote, 0 or 1.\nAsked is the mean, the share of the k rows on which the model was right.": [
-            lambda t, o, x, k: knn_outcomes(t, o, x, k).round(),
-            lambda t, o, x, k: (knn_outcomes(t, o, x, k) > 0.5) * 1.0,
-            lambda t, o, x, k: (knn_outcomes(t, o, x, k) >= 0.5) * 1.0,
-            lambda t, o, x, k: knn_outcomes(t, o, x, k) > 0.5,
-            lambda t, o, x, k: knn_outcomes(t, o, x, k) >= 0.5,
-        ],
-        "This is the number of right answers among the k.\nDivide by k, so that it is a share.": lambda t, o, x, k: (
-            _kept(t, o, x, k).sum(axis=1)
-        ),
-        "You divide by the wrong number: the mean over the k rows is their sum divided by k.": [
-            lambda t, o, x, k: _kept(t, o, x, k).sum(axis=1) / len(t),
-            lambda t, o, x, k: _kept(t, o, x, k).sum(axis=1) / len(x),
-            lambda t, o, x, k: _kept(t, o, x, k).sum(axis=1) / (k - 1),
-        ],
-        "This is a decision for one model.\nAsked is one step before it: the mean outcome of every model, (n, M).": [
-            _choice,
-            lambda t, o, x, k: np.eye(o.shape[1])[_choice(t, o, x, k)],
-            lambda t, o, x, k: knn_outcomes(t, o, x, k).max(axis=1),
-        ],
-        "You divide by the lengths of the columns.\n"
-        "Each row is one embedding: np.linalg.norm(train, axis=1, keepdims=True), one length for each row.": [
-            _by(lambda t, x: x / np.linalg.norm(x, axis=0) @ (t / np.linalg.norm(t, axis=0)).T),
-            _by(lambda t, x: x @ (t / np.linalg.norm(t, axis=0)).T),
-            _by(lambda t, x: _unit(x) @ (t / np.linalg.norm(t, axis=0)).T),
-        ],
-        "You divide by the squared lengths: the cosine divides by the length itself, the square root of the sum of"
-        " squares.": _by(lambda t, x: x @ (t / np.square(t).sum(axis=1, keepdims=True)).T),
-        "You divide by the sum of the absolute values: the cosine needs the Euclidean length, "
-        "np.linalg.norm(train, axis=1).": _by(lambda t, x: x @ (t / np.abs(t).sum(axis=1, keepdims=True)).T),
-        "You take the absolute value of the similarity: opposite directions then count as similar, but -1 is the "
-        "lowest cosine.": _by(lambda t, x: np.abs(_cosine(t, x))),
-        "You subtract the mean before the comparison.\n"
-        "That is a correlation: the cosine takes the embeddings "
-        "as they are.": [_by(_correlation), _by(lambda t, x: _cosine(t - t.mean(axis=0), x - t.mean(axis=0)))],
-        "The neighbours are the same for every row of x in your result: each row of x has its own k nearest.": [
-            lambda t, o, x, k: np.tile(_mean(_cosine(t, x).mean(axis=0)[None], o, 0, k), (len(x), 1)),
-            lambda t, o, x, k: _mean(_cosine(t, x).mean(axis=0)[None], o, 0, k)[0],
-            lambda t, o, x, k: np.tile(knn_outcomes(t, o, x, k)[0], (len(x), 1)),
-        ],
-        "The result is transposed: rows are the inputs x, columns the models, (n, M).": lambda t, o, x, k: (
-            knn_outcomes(t, o, x, k).T
-        ),
-        "argsort runs over the wrong axis: it ranks the inputs x for each row of train. similarity is (n, T): sort"
-        " along axis=1.": [
-            lambda t, o, x, k: o[np.argsort(-_cosine(t, x), axis=0)[:, :k]].mean(axis=1),
-            lambda t, o, x, k: o[np.argsort(-_cosine(t, x), axis=0)[:k].T % len(t)].mean(axis=1),
-        ],
-        "You averaged over the models.\n"
-        "Keep them. outcomes[nearest] is (n, k, M), and the mean is over axis 1, the neighbours.": [
-            lambda t, o, x, k: _kept(t, o, x, k).mean(axis=2),
-            lambda t, o, x, k: _kept(t, o, x, k).mean(axis=(1, 2)),
-        ],
-        "You averaged over the inputs x as well: each of them has its own row. outcomes[nearest] is (n, k, M): the"
-        " mean over axis 1.": [
-            lambda t, o, x, k: _kept(t, o, x, k).mean(axis=0),
-            lambda t, o, x, k: _kept(t, o, x, k).mean(axis=(0, 1)),
-            lambda t, o, x, k: _kept(t, o, x, k).mean(),
-        ],
-        "These are the neighbours themselves, or their outcomes, (n, k, ...).\n"
-        "Take the mean "
-        "of outcomes[nearest] over axis 1.": [_kept, lambda t, o, x, k: np.argsort(-_cosine(t, x), axis=1)[:, :k]],
-        "These are similarities.\nUse them to choose the k rows only: the result is the mean of their outcomes.": [
+        **{says: [*map(_similar, of)] for says, of in SIMILARITIES.items()},
+        **{says: [*map(_chosen, of)] for says, of in PLACES.items()},
+        **{says: [*map(_made, of)] for says, of in RESULTS.items()},
+        f"These are the similarities to all rows of train, or weighted with them.\n{NEAREST}": [
             lambda t, o, x, k: _cosine(t, x),
-            lambda t, o, x, k: _top(t, x, k)[..., 0],
-            lambda t, o, x, k: _top(t, x, k).mean(axis=1),
-            lambda t, o, x, k: _top(t, x, k)[..., 0].mean(axis=1),
+            lambda t, o, x, k: _cosine(t, x) @ o / len(t),
         ],
-        "This is the share of wrong answers: 1 in outcomes means right.": lambda t, o, x, k: (
-            1 - knn_outcomes(t, o, x, k)
-        ),
-        "You took the first k rows unsorted, or [:k] without axis=1.\n"
-        "Sort each row: np.argsort(-similarity, axis=1)[:, :k].": [
-            lambda t, o, x, k: o[np.argsort(-_cosine(t, x))[:k]].mean(axis=1),
-            lambda t, o, x, k: np.tile(o[:k].mean(axis=0), (len(x), 1)),
+        "These are the indices of the neighbours: take the mean of their outcomes.": lambda t, o, x, k: _order(t, x)[
+            :, :k
         ],
+        "argsort runs over the wrong axis: it ranks the inputs x for each row of train.\n"
+        "The similarities are (n, T): sort each row.": lambda t, o, x, k: o[
+            np.argsort(-_cosine(t, x), axis=0)[:, :k]
+        ].mean(axis=1),
+        "[:k] takes rows of the sorted indices, not places: each row of x has k neighbours.": lambda t, o, x, k: o[
+            _order(t, x)[:k]
+        ].mean(axis=1),
     },
     hints=[
         "When are two embeddings similar whose lengths differ? Bring all rows to one length first.",

@@ -80,16 +80,11 @@ EXERCISE = Exercise(
             lambda p, q: (p @ q.log()).exp(),
             lambda p, q: p @ q.log(),
             lambda p, q: p.log() @ q.log(),
-            lambda p, q: (p.log() @ q.log()).softmax(-1),
             lambda p, q: _joint(p, q).prod(1),
         ],
         f"All hypotheses count the same in your result.\n{EACH}": [
-            lambda p, q: q.mean(0).expand(len(p), -1),
-            lambda p, q: q.mean(0),
-        ],
-        f"You add up the rows of p2 without their weights.\n{EACH}": [
-            lambda p, q: q.sum(0).expand(len(p), -1),
-            lambda p, q: q.sum(0),
+            *(lambda p, q, of=of: of(q, 0).expand(len(p), -1) for of in (torch.mean, torch.sum)),
+            *(lambda p, q, of=of: of(q, 0) for of in (torch.mean, torch.sum)),
         ],
         "You take a softmax of p1, whose rows are probabilities already: that makes all hypotheses nearly alike.\n"
         "Use p1 as it is.": lambda p, q: p.softmax(1) @ q,
@@ -104,9 +99,9 @@ EXERCISE = Exercise(
             lambda p, q: p.exp() @ q.exp(),
             lambda p, q: (p[:, :, None] + q).logsumexp(1),
         ],
-        "You multiplied by the transpose of p2.\n"
-        "Row k of p2 belongs to hypothesis k, as column k of p1 does: no .T is needed.": lambda p, q: p @ q.T,
-        "You multiplied by the transpose of p1.\nRow b of it is input b.": lambda p, q: p.T @ q,
+        "The sum runs over the columns of p2, as with its transpose.\n"
+        "Row k of p2 belongs to hypothesis k, as column k of p1 does.": lambda p, q: p @ q.T,
+        "The sum runs over the rows of p1, as with its transpose.\nRow b of it is input b.": lambda p, q: p.T @ q,
         "The result is transposed: it has a row for each input, (B, V).": lambda p, q: (p @ q).T,
         "The product is the wrong way round.\nThe hypotheses are the columns of p1 and the rows of p2.": [
             lambda p, q: q @ p,
@@ -130,9 +125,9 @@ EXERCISE = Exercise(
             lambda p, q: (p @ q).mean(0),
             lambda p, q: (p @ q).sum(0),
         ],
-        f"The second stage reads hypothesis 0 in every row.\n{EACH}": [
-            lambda p, q: q[:1].expand(len(p), -1),
-            lambda p, q: p[:, :1] * q[:1],
+        f"The first hypothesis, or the last, is all that counts in every row.\n{EACH}": [
+            *(lambda p, q, k=k: q[[k]].expand(len(p), -1) for k in (0, -1)),
+            *(lambda p, q, k=k: p[:, [k]] * q[[k]] for k in (0, -1)),
         ],
         f"You keep the two best hypotheses.\n{EACH}": lambda p, q: _top(p, 2) @ q,
         "You weight by logarithms or by powers of p1, not by p1[b, k] itself.": [

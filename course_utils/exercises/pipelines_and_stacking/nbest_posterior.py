@@ -107,7 +107,10 @@ EXERCISE = Exercise(
         "Divide by the sum of the exponentials.": [*[_shifted, lambda s, c: (s - s.max()).exp()]],
         "The scale stands in one of numerator and denominator only.\n"
         "The sum below is of exp(scale * "
-        "scores[l]) as well.": [*[lambda s, c: _exp(s, c) / s.exp().sum(), lambda s, c: s.exp() / _exp(s, c).sum()]],
+        "scores[l]) as well.": [
+            *[lambda s, c: _exp(s, c) / s.exp().sum(), lambda s, c: s.exp() / _exp(s, c).sum()],
+            lambda s, c: _exp(s - s.max(), c) / (s - s.max()).exp().sum(),
+        ],
         "The maximum is subtracted in one of numerator and denominator only.\n"
         "It cancels if it is subtracted in both.": [
             *[lambda s, c: _shifted(s, c) / _exp(s, c).sum(), lambda s, c: _exp(s, c) / _shifted(s, c).sum()]

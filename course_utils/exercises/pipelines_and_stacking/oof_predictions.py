@@ -134,6 +134,7 @@ EXERCISE = Exercise(
         f"{FOLDS}": [
             _by(lambda i, j, k: (of := np.repeat(range(k), [*map(len, np.array_split(j, k))]))[:, None] != of),
             _by(lambda i, j, k: i // -(-len(j) // k) != j // -(-len(j) // k)),
+            _by(lambda i, j, k: np.minimum(i // (len(j) // k), k - 1) != np.minimum(j // (len(j) // k), k - 1)),
         ],
         f"The last N % k rows were not predicted: N need not be a multiple of k.\n{FOLDS}": [
             _by(lambda i, j, k: (i // (len(j) // k) != j // (len(j) // k)) * (i < len(j) // k * k)),
@@ -159,7 +160,10 @@ EXERCISE = Exercise(
         ],
         "The result is transposed: it has a row for each row of X, (N, C).": _then(lambda p, y, k: p.T),
         "The predictions are divided by k: each row is predicted once.": _then(lambda p, y, k: p / k),
-        "Your result holds whole numbers, which cut off the decimals.": _then(lambda p, y, k: p.astype(int)),
+        "Your result holds whole numbers, which cut off the decimals.": [
+            _then(lambda p, y, k: p.astype(int)),
+            lambda fit, X, y, k: oof_predictions(fit, X, y, k).astype(X.dtype),  # made like X, which may be integers
+        ],
         "These are the labels themselves: the predictions come from models.": [
             *[_then(lambda p, y, k: y), _then(lambda p, y, k: np.eye(CLASSES)[y])]
         ],

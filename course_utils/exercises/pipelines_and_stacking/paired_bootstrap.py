@@ -71,9 +71,14 @@ def _explain(got: Array, expected: Array, a: Array, b: Array, index: Array) -> s
     if (index == index[0]).all() and not np.isclose(got[0], got[1]):
         says = "All resamples are the same here, and still low and high differ: they do not come from index alone."
         raise Mistake(says, "Draw no sentences of your own: resample r consists of the sentences index[r].")
+    if np.ptp(a - b) < 1e-9 and not np.isclose(got[0], got[1]):
+        says = "a is better by 0.5 on every sentence, and still low and high differ: they come from other sentences."
+        raise Mistake(says, "A resample has the same sentences for both systems.")
     return ""
 
 
+_, B, RESAMPLES = _inputs(953, 21, 70, 0.5)
+EVERYWHERE = B + 0.5, B, RESAMPLES
 MEAN = "Take the mean of each resample first, then the quantiles of the R means."
 PERCENTS = "np.quantile counts from 0 to 1, np.percentile from 0 to 100."
 INDEX = "index (R, N) holds sentence numbers: a[index] is (R, N), the scores of all resamples."
@@ -87,11 +92,11 @@ EXERCISE = Exercise(
     errors={"uantiles must be|ercentiles must be": PERCENTS, "IndexError|broadcast": INDEX},
     cases=[
         trial("41 times the same resample: low and high are equal", *_inputs(950, 25, 41, 0.2, alike=True)),
+        trial("a better by the same 0.5 on every sentence, easy or hard", *EVERYWHERE),
         trial("25 sentences, 150 resamples: what is hard for one system is for both", *_inputs(951, 25, 150, 0.11)),
         trial("18 sentences, 60 resamples, a small difference", *_inputs(952, 18, 60, 0.02)),
     ],
     corners=[
-        Corner("a better by the same 0.5 on every sentence, easy or hard", lambda v: {"a": v["b"] + 0.5}),
         Corner("resamples of one sentence", lambda v: {"index": np.repeat([[0] * 25, [1] * 25], [21, 20], axis=0)}),
         in_integers("a", "b"),
     ],
@@ -137,6 +142,7 @@ EXERCISE = Exercise(
         "These are the smallest and the largest difference, not the two quantiles.": _of(_means, 0, 1),
         "You compare by a ratio: the difference is in the units of the scores.": [
             *(lambda a, b, i, minus=minus: _range(_means(a, i) / _means(b, i)) - minus for minus in (0, 1)),
+            lambda a, b, i: _range(_means(a - b, i) / _means(a, i)),
             *[lambda a, b, i: _range(_means(a - b, i)) / b.mean(), _of(then=lambda q, d, i: 100 * q)],
         ],
         "The sign of the differences is lost (abs): whether the interval includes 0 is what we want to see.": [

@@ -105,7 +105,10 @@ EXERCISE = Exercise(
         case(says, *(side.split() for side in sides.split(" | ")))
         for says, sides in [
             ("words left out, inserted, replaced", "one two three four five six | zero one two four five"),
-            ("words replaced", "he was not an ill disposed young | he Was not until this post young"),
+            (
+                "words replaced, some by others that differ in a capital, a comma, an accent",
+                "he was ill, el man | he Was ill él boy",
+            ),
             ("words that come back, and inserted ones", "a b c a | b c a A d d e"),
             ("two neighbours that changed places", "c a b a b d c | a c b b a d"),
             ("more errors than words", "b a | c c b d b c"),
@@ -128,11 +131,9 @@ EXERCISE = Exercise(
         "You compare which words occur, without their order: `dog bites man`, `man bites dog` would have no "
         "error.\n"
         f"{ALIGN}": [
-            *_ratios(MISSING, _words, lambda r, h: len(set(r))),
+            *_ratios(MISSING, _words),
             *(lambda r, h, c=c: c(h, r) / len(r) for c in MISSING),
             *(lambda r, h, c=c: (c(r, h) + c(h, r)) / len(r) for c in MISSING),
-            lambda r, h: len(set(r) ^ set(h)) / len(set(r)),
-            lambda r, h: 1 - len(set(r) & set(h)) / len(set(r) | set(h)),
             lambda r, h: max(MISSING[2](r, h), MISSING[2](h, r)) / len(r),
             _rate(sorted),
         ],
@@ -167,7 +168,10 @@ EXERCISE = Exercise(
         ],
         f"The first word of both sides is left out.\n{TABLE}": _rate(lambda words: words[1:]),
         "Two neighbours that changed places count as one error: that takes two edits.": _rate(swap=True),
-        "You compare in lower case: `Read` is not `read`.": _rate(lambda words: [w.lower() for w in words]),
+        "You change the words before you compare them (capitals, commas): `Read` is not `read`.": [
+            _rate(lambda words: [w.lower() for w in words]),
+            _rate(lambda words: [w.strip(".,") for w in words]),
+        ],
         "Your result is in percent: return the ratio.": lambda r, h: 100 * _edits(r, h) / len(r),
         "Your result is rounded.": [*(lambda r, h, n=n: round(_edits(r, h) / len(r), n) for n in range(4))],
         "Your result is a whole number: // cuts off the decimals.": lambda r, h: _edits(r, h) // len(r),

@@ -97,17 +97,14 @@ return my_wer(reference[:-1], hypothesis[:-1]) + (not same)"""),
     *[
         _wrong("marginal_pipeline", *answer)
         for answer in [
-            ("argmax in a loop", "(argmax), the 1-best pipeline", "return torch.stack([p2[int(row.argmax())] for "
-                "row in p1])"),
             ("max, normalised", "You take the maximum over k",
              "m = (p1[:, :, None] * p2).amax(1)\nreturn m / m.sum(1, keepdim=True)"),
-            ("geometric mean, normalised", "You average the logarithms", "return torch.softmax(p1 @ torch.log(p2), "
-                "dim=-1)"),
             ("mean over k", "Did you divide by K?", "return (p1[:, :, None] * p2).mean(dim=1)"),
             ("log", "You return logarithms", "return (p1 @ p2).log()"),
-            ("elementwise", "Your result sums to", "return p1 * p2"),
             ("drawn", "one hypothesis was chosen (or drawn)", "return p2[torch.multinomial(p1, 1).squeeze(1)]"),
             ("certain ones only", "Your result sums to", "return torch.where(p1 > 0.5, p1, 0.0) @ p2"),
+            ("only the last term is kept", "The first hypothesis, or the last",
+             "for k in range(len(p2)):\n    out = p1[:, [k]] * p2[k]\nreturn out"),
             ("squeezed", "does squeeze(), or an index", "return (p1 @ p2).squeeze()"),
             ("wrong dimensions", "The shapes do not line up", "return torch.matmul(p1, p2[1:])"),
             ("index of a column", "the columns of p1 meet the rows of p2", "return sum(p1[:, [k]] * p2[k] for k in "
@@ -120,18 +117,12 @@ return my_wer(reference[:-1], hypothesis[:-1]) + (not same)"""),
     *[
         _wrong("nbest_posterior", *answer)
         for answer in [
-            ("plain exp in double", "so all the terms vanish", "e = torch.exp(scale * scores.double())\nreturn e / "
-                "e.sum()"),
+            ("power of the scores", "The scores are negative", "return torch.softmax(scores ** scale, dim=0)"),
             ("by math", "whose terms all vanish", "e = [math.exp(scale * s) for s in scores.tolist()]\n"
              "return torch.tensor([x / sum(e) for x in e])"),
             ("minimum subtracted, by math", "exp of a large number is infinity", "z = [scale * s for s in "
                 "scores.tolist()]\n"
              "e = [math.exp(x - min(z)) for x in z]\nreturn torch.tensor([x / sum(e) for x in e])"),
-            ("unscaled maximum", "You subtract the largest score", "z = scale * scores - scores.max()\nreturn "
-                "z.exp() / z.exp().sum()"),
-            ("log of the scores", "The scores are negative", "return torch.softmax(torch.log(scale * scores), dim=0)"),
-            ("power of the scores", "The scores are negative", "return torch.softmax(scores ** scale, dim=0)"),
-            ("cut off", "were they cut off", "return torch.softmax((scale * scores).clamp(min=-100), dim=0)"),
             ("divides by the scale for zero", "by a scale of 0", "return torch.softmax(scale * scores, dim=0) * "
                 "(scale / scale)"),
             ("nan where the scale is 0", "all K weights are 1 / K", "z = scale * scores\nreturn torch.softmax(z * z "
@@ -146,19 +137,15 @@ return my_wer(reference[:-1], hypothesis[:-1]) + (not same)"""),
         ]
     ],
     # --- oof_predictions ---
-    _folds("fitted on all, fold by fold", "Every model was fitted on all rows", train=":", labels=":"),
-    _folds("seen rows averaged", "You average the predictions", test="~inside", write="out[~inside] += rows / (k - 1)"),
     _folds("seen rows overwritten", "fitted on row 0 itself", test="~inside", write="out[~inside] = rows"),
-    _folds("in fold order, stacked", "in the order of the folds", value="np.vstack(parts)"),
     _folds("a list of the parts", "all rows of one length", value="parts"),
     _folds("shuffled", "no shuffling here", folds="np.random.permutation(np.arange(N) % k)"),
     _folds("drawn folds", "Your folds are not i % k", folds="np.random.default_rng(3).permutation(np.arange(N) % k)"),
     _folds("fitted on the next fold alone", "It should be fitted on all", train="folds == (fold + 1) % k",
            labels="folds == (fold + 1) % k"),
-    _folds("labels in another order", "The labels do not belong to the rows", labels="~inside][::-1"),
     _folds("all labels", "labels: cut X and y in the same way", labels=":"),
     _folds("whole numbers", "Your result holds whole numbers", out="np.zeros((N, 3), dtype=y.dtype)"),
-    _folds("the type of X", "cuts off the decimals", out="np.zeros((N, 3), dtype=X.dtype)"),
+    _folds("the type of X", "Your result holds whole numbers", out="np.zeros((N, 3), dtype=X.dtype)"),
     _folds("nothing for row 0", "There is no prediction of row 0", value="out * (np.arange(N) > 0)[:, None]"),
     _folds("written to the front", "The shapes do not line up", write="out[: len(X)] = rows"),
     _folds("two columns", "the predictions have C columns", out="np.zeros((N, 2))"),
@@ -173,10 +160,10 @@ return np.array([fit(X[rest != i % k], y[rest != i % k])(X[i]) for i in range(le
     # --- paired_bootstrap ---
     _interval("b drawn anew", OWN_DRAW, "np.quantile(a[index].mean(1) - b[other].mean(1), q)",
               "other = np.random.randint(0, len(a), index.shape)"),
-    _interval("index drawn anew", OWN_DRAW, "np.quantile((a - b)[index].mean(1), q)",
-              "index = np.random.randint(0, len(a), index.shape)"),
     _interval("fixed draw", OWN_DRAW, "np.quantile((a - b)[i].mean(1), q)",
               "i = np.random.default_rng(0).integers(0, len(a), index.shape)"),
+    _interval("b in another order", "they come from other sentences",
+              "np.quantile(a[index].mean(1) - b[np.random.default_rng(0).permutation(index)].mean(1), q)"),
     _interval("percents for quantile", "np.quantile counts from 0 to 1", "np.quantile(d, [2.5, 97.5])"),
     _interval("transposed", "index (R, N) holds sentence numbers", "np.quantile(a[index] - b[index.T], q)"),
     _interval("width", "You return one number", "np.quantile(d, 0.975) - np.quantile(d, 0.025)"),
