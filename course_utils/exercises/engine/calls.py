@@ -83,7 +83,7 @@ def same(a: Any, b: Any) -> bool:
         return list(a) == list(b) and all(same(a[key], b[key]) for key in a)
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
-    return bool(a == b)
+    return bool(a == b or (a != a and b != b))
 
 
 def call(answer: Callable, *args: Any, **kwargs: Any) -> Any:

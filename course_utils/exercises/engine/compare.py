@@ -96,7 +96,7 @@ def close(
             raise Mistake(
                 f"{capitalised(what)} is nan: look for 0/0, inf - inf, 0 * inf or the logarithm of a negative number."
             )
-        if number != expected and not abs(number - expected) <= atol + rtol * abs(expected):
+        if number != expected and not abs(number - expected) <= atol + rtol * abs(expected) < np.inf:
             raise Mistake(f"{capitalised(what)} is {_figure(number)}, expected {_figure(expected)}.")
     elif isinstance(expected, Mapping):
         if not isinstance(got, Mapping):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from course_utils.exercises.engine import distributions
@@ -66,7 +67,9 @@ def test_case(exercise: Exercise, case: Case, answer: Callable, say_why: bool = 
         said = _explained(exercise, got, expected, args)
         if said:
             raise _graded(said)
-        _say_what_it_depends_on(exercise, case, answer, got, expected)
+        _say_if_it_draws(exercise, case, answer, got, expected)
+        if not case.advice:  # a corner is explained by its advice
+            _say_what_it_depends_on(exercise, answer)
         _say_the_difference(exercise, got, expected, args)
     except Mistake as found:
         if case.advice and not isinstance(found, _Named):
@@ -151,31 +154,48 @@ def _say_the_difference(exercise: Exercise, got: Any, expected: Any, args: tuple
         distributions.check_shape(got, expected, sizes, exercise.what)
         close(got, expected, exercise.atol, exercise.rtol, exercise.what)
     except Mistake as difference:
-        raise Mistake(f"{difference} {exercise.right}".strip(), difference.pointer) from None
+        says, pointer = in_two(exercise.right)
+        raise Mistake(f"{difference} {says}".strip(), f"{difference.pointer} {pointer}".strip()) from None
 
 
-def _say_what_it_depends_on(exercise: Exercise, case: Case, answer: Callable, got: Any, expected: Any) -> None:
-    """Raise a Mistake if the answer draws random numbers of its own, or if it never looks at an argument."""
+def _say_if_it_draws(exercise: Exercise, case: Case, answer: Callable, got: Any, expected: Any) -> None:
+    """Raise a Mistake if the answer draws random numbers of its own: then another seed gives another result."""
+    np.random.seed(1)
+    torch.manual_seed(1)
     again = _result(answer, case)
     if again is not _Failed and not same(got, again) and same(expected, _right(exercise, case)):
         raise Mistake(OWN)
-    if not isinstance(got, (Tensor, np.ndarray, float)) or np.shape(got) != np.shape(expected):
-        return
-    for name, value in case.named.items():
-        if isinstance(value, Tensor) and value.is_floating_point() and value.dim():
-            other = value.detach().flip(-1)
-        elif isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim:
-            other = value[..., ::-1].copy()
-        else:
+
+
+def _say_what_it_depends_on(exercise: Exercise, answer: Callable) -> None:
+    """Raise a Mistake if there is an argument that the answer never looks at, in any declared case."""
+    told: dict[str, bool] = {}
+    for case in exercise.all_cases[: len(exercise.cases)]:
+        mine, right = _result(answer, case), _right(exercise, case)
+        if not isinstance(mine, (Tensor, np.ndarray, float)) or np.shape(mine) != np.shape(right):
             continue
-        changed = replace(case, named={**case.named, name: other})
-        mine, right = _result(answer, changed), _right(exercise, changed)
-        if mine is _Failed or right is _Failed or not alike(mine, got):
-            continue
-        if not alike(right, expected):
+        for name, value in case.named.items():
+            other = _backwards(value)
+            if other is None or told.get(name):
+                continue
+            changed = replace(case, named={**case.named, name: other})
+            mine_then, right_then = _result(answer, changed), _right(exercise, changed)
+            if mine_then is not _Failed and right_then is not _Failed and not alike(right_then, right):
+                told[name] = not alike(mine_then, mine)
+    for name, depends in told.items():
+        if not depends:
             raise Mistake(
                 f"Your result does not depend on {name}: it is the same for another {name}, and should not be."
             )
+
+
+def _backwards(value: Any) -> Any:
+    """The same numbers in reverse; None for what is no tensor or array of decimals."""
+    if isinstance(value, Tensor) and value.is_floating_point() and value.dim():
+        return value.detach().flip(-1)
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim:
+        return value[..., ::-1].copy()
+    return None
 
 
 # --- recognition -----------------------------------------------------------------------------------------------------
@@ -198,9 +218,11 @@ def _name_the_mistake(exercise: Exercise, failed: Case, answer: Callable, got: A
             if id(each) not in rights:
                 rights[id(each)] = _right(exercise, each)
             triple = results[id(each)], _called(wrong, each), rights[id(each)]
-            if any(result is _Failed for result in triple):
+            if any(result is _Failed for result in triple) or (known.anywhere and _has_nan(triple[0])):
                 continue
-            if each is failed or not (_has_nan(triple[0]) or _has_nan(triple[1])):
+            if each is failed or not _has_nan(
+                triple[0]
+            ):  # a mistake that is nan where the answer is not is another one
                 yield tuple(map(exercise.form, triple)) if exercise.form else triple
 
     pairs = [(known, wrong) for known in exercise.known for wrong in known.wrong]

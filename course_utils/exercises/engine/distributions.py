@@ -69,7 +69,9 @@ def in_another_form(triples: Iterable[tuple[Any, Any, Tensor]], exercise: Exerci
         mine = _zeros(mine.detach().double(), exercise.returns)
         plain = _log(wrong, log)
         scaled = plain.log_softmax(dim)
-        if _near(scaled, _log(right, log), exercise.atol, log):
+        if _near(scaled, _log(right, log), exercise.atol, log):  # the mistake is right here: so must the answer be
+            if not any(_near(form.log_softmax(dim), scaled, exercise.atol, log) for _, form in _forms(mine, log)):
+                return None
             continue
         here = set()
         for note, form in _forms(mine, log):
@@ -93,7 +95,7 @@ def sum_note(got: Any, exercise: Exercise, log: bool | None = None) -> str:
     if not off.numel() or not (off > 2e-3).any():
         return ""
     subject = "exp() of your result" if log else "Your result"
-    return f"{subject} sums to {sums.flatten()[off.argmax()].item():.3g} instead of 1."
+    return f"{subject} sums to {sums.flatten()[off.argmax()].item():.4g} instead of 1."
 
 
 def explain(got: Any, expected: Tensor, exercise: Exercise, sizes: Mapping[int, str]) -> None:
@@ -148,6 +150,8 @@ def check_shape(got: Any, expected: Any, sizes: Mapping[int, str], what: str) ->
         text += " The dimensions are in another order: transpose."
     elif lost and extra:
         text += f" {lost[0]}: missing. {extra[0]}: still there. Sum over the {extra[0]}, and over nothing else."
+    elif tuple(got.shape) == tuple(n for n in expected.shape if n != 1):
+        text += " A dimension of size 1 is gone: squeeze(), or an index without a colon, takes it away."
     elif lost and got.dim() < expected.dim():
         text += f" You summed or averaged over the {lost[0]}: keep them."
     elif extra and got.dim() > expected.dim():

@@ -330,4 +330,8 @@ def _described(each: Case) -> str:
             given.append(f"{name} {tuple(value.shape)}")
         elif isinstance(value, (int, float)) or (isinstance(value, (Tensor, np.ndarray)) and not value.ndim):
             given.append(f"{name} = {value if isinstance(value, int) else format(float(value), 'g')}")
+        elif (
+            isinstance(value, (list, tuple)) and 0 < len(value) <= 8 and all(isinstance(v, (int, float)) for v in value)
+        ):
+            given.append(f"{name} = {list(value)}")
     return each.says + (f" [{', '.join(given)}]" if given else "")
