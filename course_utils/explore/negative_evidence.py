@@ -11,7 +11,7 @@ from torch import Tensor
 
 from course_utils.ensembling.negative_evidence import _nucleus
 from course_utils.explore import tokens, vega
-from course_utils.explore.chart import LiveChart, bars, nearest, row_names, short
+from course_utils.explore.chart import LiveChart, bars, nearest, row_names, short, shorts
 from course_utils.explore.labels import label_side, name_spots, seen_points, written_at
 from course_utils.explore.style import INK, PALE, ROLE_COLOURS
 
@@ -66,20 +66,12 @@ def negative_evidence_explorer(
     ids = torch.cat([found.flatten() for found in best]).unique()
     peak = max(log_probs.max().exp().item(), (scores.amax(dim=1) - scores.logsumexp(dim=1)).max().exp().item())
     kept = f"Nucleus of {names[0]}, top_p = {top_p:g}: {int(nucleus.sum()):,} of {len(core):,} tokens"
-    columns = [values[ids].tolist() for values in (core, ratio, nucleus)]
     probs, labels = log_probs.exp(), tokens.token_labels(tokenizer_or_labels, ids, len(core))
+    columns = [values[ids].tolist() for values in (core, ratio, nucleus, probs.T)]
     rows = [
         # λ multiplies the rounding error of the ratio: six decimals keep exp() exact to four.
-        {
-            "t": t,
-            "a": tokens.json_log(a, 6),
-            "d": round(d, 6),
-            "n": int(n),
-            "p0": short(p),
-            "p1": short(q),
-            "p2": short(r),
-        }
-        for t, a, d, n, p, q, r in zip(labels, *columns, *probs[:, ids].tolist())
+        {"t": t, "a": tokens.json_log(a, 6), "d": round(d, 6), "n": int(n), **dict(zip(FIELDS, shorts(p)))}
+        for t, a, d, n, p in zip(labels, *columns)
     ]
     # The tokens that stay behind travel as one row: the mass the members give them; the tables know the result's.
     left = (1 - probs[:, ids].sum(dim=1)).clamp(min=0).tolist()

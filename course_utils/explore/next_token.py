@@ -163,14 +163,10 @@ def _perplexity_panel(heldout: Sequence[dict], names: list[str]) -> tuple[dict, 
         vega.layer(vega.dot(130, color=COLOURS[2], stroke=INK), transform=[now], x=x, y=y),
         vega.layer(number, transform=[now, *vega.calculate(label=label)], x=x, y=y, text=text),
     ]
-    panel = vega.panel(
-        NAMES_WIDTH + 3 * PANEL + 3 * GAP,
-        130,
-        {"text": "held-out perplexity (lower is better)", "offset": 8},
-        data={"values": rows},
-        transform=[{"filter": f"datum.g == loglinear * {len(temperatures)} + hi"}],
-        layer=layers,
-    )
+    title = {"text": "held-out perplexity (lower is better)", "offset": 8}
+    chosen = [{"filter": f"datum.g == loglinear * {len(temperatures)} + hi"}]
+    width = NAMES_WIDTH + 3 * PANEL + 3 * GAP
+    panel = vega.panel(width, 130, title, data={"values": rows}, transform=chosen, layer=layers)
     best = []
     for rule in RULES:
         lam = min(LAMBDAS, key=lambda value: table[rule, plain, value])

@@ -55,13 +55,15 @@ def refinement_explorer(
     """
     start = _checked(f=f, c=c, a0=a0, verifier_f=verifier_f)
     published = _checked_tables({} if tables is None else tables)
+    n = len(published)
+    choice = f"published results: none (0), or 1 to {n}"
     params = [
         *vega.slider("f", "f, chance that a round fixes a wrong answer", 0, 1, 0.005, start["f"]),
         *vega.slider("c", "c, chance that a round breaks a right answer", 0, 1, 0.005, start["c"]),
         *vega.slider("a0", "a0, accuracy before the first round", 0, 1, 0.005, start["a0"]),
         *vega.slider("q", "feedback quality q, from the model's own (0) to a verifier's (1)", 0, 1, 0.05, 0),
         *vega.slider("oracle", "oracle feedback, c = 0: off (left) or on (right)", 0, 1, 1, 0, width=60),
-        *(_choice(len(published)) if published else vega.given(chosen=0)),
+        *(vega.slider("chosen", choice, 0, n, 1, 0, width=max(60, 24 * (n + 1))) if n else vega.given(chosen=0)),
         *vega.given(dots=[[], *published.values()]),
         *vega.computed(fq=f"f + q * ({start['verifier_f']} - f)", cq="oracle ? 0 : c * (1 - q)"),
         *vega.computed(rate="fq + cq", star="rate > 0 ? fq / rate : a0"),
@@ -96,10 +98,6 @@ def _checked_tables(tables) -> dict[str, list[float]]:
             raise ValueError(f"table {name!r} must hold numbers from 0 to 1 (percent: divide by 100), got {values}")
         found[str(name)] = [round(float(x), 4) for x in values]
     return found
-
-
-def _choice(n: int) -> list[dict]:
-    return vega.slider("chosen", f"published results: none (0), or 1 to {n}", 0, n, 1, 0, width=max(60, 24 * (n + 1)))
 
 
 def _plot(published: dict[str, list[float]]) -> dict:

@@ -30,11 +30,6 @@ PALE = {"condition": [{"test": "datum.agrees", "value": 1}, {"test": "datum.kept
 DASHED = vega.condition("datum.kept", [1, 0], [3, 2])
 
 
-def number_text(digits: int) -> str:
-    """A Vega expression for a number with its sign: put the value in the place of {0}."""
-    return f"(abs({{0}}) < {0.5 * 10**-digits} ? '0' : format({{0}}, '+.{digits}f'))"
-
-
 def steps() -> list[dict]:
     """Trim, elect and merge in Vega, for each model and coordinate; what the coordinate has is in all its rows."""
     return [
@@ -286,7 +281,8 @@ def ties_explorer(
     names_width = min(NAMES, 7 * max(map(len, [*names, *RESULTS, VOTE])) + 4)
     cell = min(CELL, GRID // d)
     left = WIDTH - names_width - cell * d - 2 * GAP
-    number = number_text(_digits(tau))
+    digits = _digits(tau)
+    number = f"(abs({{0}}) < {0.5 * 10**-digits} ? '0' : format({{0}}, '+.{digits}f'))"  # of the value {0}
     voters, kinds = row_names("name", n + 1, names_width, [*names, VOTE]), row_names("name", 3, names_width, RESULTS)
     for panel in (voters, kinds):
         panel["mark"]["limit"] = names_width

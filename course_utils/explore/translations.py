@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import unicodedata
@@ -131,10 +132,8 @@ def _checked(rows, reference, plain, labels) -> tuple[dict[str, list[str]], int]
         if not isinstance(name, str) or not listed or not all(isinstance(text, str) for text in versions):
             wanted = "a string and a list of strings: put a single text in [ ]"
             raise ValueError(f"name and texts of the row {name!r} must be {wanted}")
-    texts = {
-        name: [" ".join(unicodedata.normalize("NFC", text).split()) for text in versions]
-        for name, versions in rows.items()
-    }
+    normal = functools.partial(unicodedata.normalize, "NFC")
+    texts = {name: [" ".join(normal(text).split()) for text in versions] for name, versions in rows.items()}
     counts = {name: len(versions) for name, versions in texts.items()}
     N = next(iter(counts.values()))
     if set(counts.values()) != {N}:
@@ -246,13 +245,9 @@ def _panel(values: list[dict], tops: list[int], height: int, shown: list[str]) -
     colours = [{"test": f"datum.m == {kind}", "value": colour} for kind, colour in ((MISSING, MARKED), (NOTE, PALE))]
     drawn = text("w", vega.pixels("x"))
     drawn["encoding"]["color"] = {"condition": colours, "value": INK}
-    under = vega.layer(
-        vega.mark("rule", color=UNDERLINE, strokeWidth=2, aria=False),
-        transform=[{"filter": f"datum.m == {MISSING}"}],
-        x=vega.pixels("from"),
-        x2={"field": "to"},
-        y=vega.pixels("under"),
-    )
+    line, missing = vega.mark("rule", color=UNDERLINE, strokeWidth=2, aria=False), {"filter": f"datum.m == {MISSING}"}
+    place = {"x": vega.pixels("from"), "x2": {"field": "to"}, "y": vega.pixels("under")}
+    under = vega.layer(line, transform=[missing], **place)
     between, across = [{"y": top - GAP / 2} for top in tops[1:]], {"x": {"value": 0}, "x2": {"value": WIDTH}}
     beside = [text("name", {"value": 0}, fontWeight="bold"), text("told", {"value": first})]
     layers = [

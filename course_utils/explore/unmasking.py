@@ -145,12 +145,13 @@ def _grid(values: list[dict], lines: int) -> dict:
     said = "'undecided ' + datum.open + ' of ' + datum.all + ' characters, changed by this iteration: ' + datum.fresh"
     counts = [{"op": "sum", "field": field, "as": field} for field in ("open", "fresh")]
     counted = [{"aggregate": [*counts, {"op": "count", "as": "all"}]}, *vega.calculate(words=said)]
-    cells = vega.layer(
-        vega.mark("rect", aria=False),
+    fill = {**_ramp(), "condition": {"test": "datum.open", "value": "white"}}
+    looks = {
         **vega.span("x", "x2", "top", "bottom"),
-        fill={**_ramp(), "condition": {"test": "datum.open", "value": "white"}},
-        stroke=vega.condition("datum.fresh", INK, "white"),
-    )
+        "fill": fill,
+        "stroke": vega.condition("datum.fresh", INK, "white"),
+    }
+    cells = vega.layer(vega.mark("rect", aria=False), **looks)
     drawn = letters.layer("c", color=vega.condition("datum.open", PALE, INK))
     line = vega.mark("text", align="left", x=0, y=ROW // 2, fontSize=12, limit=letters.WIDTH)
     told = vega.layer(line, transform=counted, text=vega.nominal("words"))
@@ -202,9 +203,7 @@ def _in_words(runs: dict[str, list[list[str]]], scores: dict[str, float], score_
     now = math.floor(n * START + 0.5)
     several = [("run", len(runs)), ("text", len(texts)), ("progress", 2)]
     names = [name for name, count in several if count > 1]
-    return (
-        f"Runs: {', '.join(listed)}. {label}, text 1 of {len(texts)}, at iteration {now} of {n}, "
-        f"{states[now].count(MASK)} of {size}"
-        f" characters undecided: {states[now]} | at the end: {states[-1]} | Slider{'s' * (len(names) > 1)}: "
-        f"{', '.join(names)}."
-    )
+    undecided = f"{states[now].count(MASK)} of {size} characters undecided: {states[now]} | at the end: {states[-1]}"
+    sliders = f"Slider{'s' * (len(names) > 1)}: {', '.join(names)}."
+    where = f"{label}, text 1 of {len(texts)}, at iteration {now} of {n}"
+    return f"Runs: {', '.join(listed)}. {where}, {undecided} | {sliders}"

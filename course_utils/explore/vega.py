@@ -19,16 +19,9 @@ def slider(name: str, label: str, low: float, high: float, step: float, value: f
     Vega's own "range" slider do not move by keyboard there, unless the element has data-lm-suppress-shortcuts. An input
     type that Vega does not know gets its properties as attributes and its value as text; HTML reads "Range" as "range".
     """
-    bind = {
-        "input": "Range",
-        "name": label,
-        "min": low,
-        "max": high,
-        "step": step,
-        "aria-label": label,
-        "data-lm-suppress-shortcuts": "true",
-        "style": f"width: {width}px; margin-left: 8px; vertical-align: middle",
-    }
+    bind = {"input": "Range", "name": label, "min": low, "max": high, "step": step, "aria-label": label}
+    bind |= {"data-lm-suppress-shortcuts": "true"}
+    bind |= {"style": f"width: {width}px; margin-left: 8px; vertical-align: middle"}
     return [{"name": f"{name}_input", "value": value, "bind": bind}, {"name": name, "expr": f"toNumber({name}_input)"}]
 
 

@@ -250,16 +250,20 @@ def test_tiers_that_are_always_right_lists_and_long_names_are_drawn():
     assert "an extraord…: answers 1 of 2" in _texts(_draw(drawn))
 
 
+WANTED, SHAPES = (
+    r"correct must be \(M, N\), M = 2 to 4 tiers and at least one item, got ",
+    [(5,), (1, 5), (5, 5), (3, 0)],
+)
 SCORES, CORRECT = np.full((2, 5), 0.7), np.ones((3, 5))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"correct": np.ones(5)}, r"correct must be \(M, N\), M = 2 to 4 tiers and at least one item, got \(5,\)"),
-        ({"correct": np.ones((1, 5))}, r"got \(1, 5\)"),
-        ({"correct": np.ones((5, 5))}, r"got \(5, 5\)"),
-        ({"correct": np.ones((3, 0)), "scores": np.ones((2, 0))}, r"got \(3, 0\)"),
+        *(
+            ({"correct": np.ones(shape), "scores": np.ones((2, shape[-1]))}, WANTED + re.escape(f"{shape}"))
+            for shape in SHAPES
+        ),
         ({"scores": np.ones((3, 5))}, r"scores must be \(2, 5\), a row for each tier but the last, got \(3, 5\)"),
         ({"scores": SCORES + 0.5}, "scores must be numbers from 0 to 1, without NaN: got 1.2 to 1.2"),
         ({"scores": SCORES * np.nan}, "scores must be numbers from 0 to 1, without NaN"),

@@ -149,12 +149,6 @@ def test_a_push_beyond_1_is_cut_and_says_so():
     assert "logit down (left) or up (right)" in _texts(_draw(explore.distillation_explorer({"x": calm})))
 
 
-def test_pushes_add_up_to_nothing(chart):
-    """A softmax does not see an offset: what one logit is pushed up, the others are pushed down."""
-    for number, rows in ((1, 10), (3, 11)):
-        assert sum(value for _, value in _bars(_at(chart, number, 3.2, 0.6), rows)[2]) == pytest.approx(0, abs=1e-4)
-
-
 def test_a_teachers_zero_stays_zero(examples):
     teachers = torch.tensor([[0.0, -1, -torch.inf], [0.0, -torch.inf, -torch.inf]], dtype=torch.float64)
     example = explore.Example("abc", teachers, torch.tensor([0.0, -1, -torch.inf]), 1)
