@@ -2,7 +2,8 @@
 
 Each function returns a ``LiveChart``; its docstring gives the formula that the page evaluates. A chart is one file,
 named after what it shows. They share `vega` (parts of Vega-Lite specifications), `chart` (whole panels and the chart
-itself), `labels` (where names stand), `tokens` (next-token distributions) and `style`, the look of all figures.
+itself), `labels` (where names stand), `letters` (texts letter by letter), `tokens` (next-token distributions) and
+`style`, the look of all figures.
 """
 
 from course_utils.explore.cascade import cascade_explorer

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from course_utils.explore import vega
-from course_utils.explore.chart import LiveChart, clipped, how_many, live_chart, short, shorts, text_lines
+from course_utils.explore.chart import LiveChart, clipped, how_many, live_chart, short, shorts, text_lines, unfit
 from course_utils.explore.labels import stacked_numbers, with_room
 from course_utils.explore.style import INK, PALE, ROLE_COLOURS
 
 RATIOS = (1, 1.5, 2, 3, 5, 10, 20, 50, 100)  # the stops of the price slider
+FIRST = RATIOS.index(10)  # where it starts
 STOPS = {2: 51, 3: 51, 4: 21}  # of each threshold: the page gets a table over all thresholds together
 DEAREST = 1.6  # end of the cost axis: beyond it a cascade costs more than anything worth a look
 PLANE, HEIGHT, SIDE = 340, 300, 240  # pixels: of the accuracy-cost plane, and width of the histograms
@@ -69,7 +70,6 @@ def cascade_explorer(
     *,
     names: Sequence[str],
     taus: Sequence[float],
-    ratio: float | None = 10,
     title: str = "A cascade of models, its accuracy and its price",
     context: str = "",
 ) -> LiveChart:
@@ -80,14 +80,13 @@ def cascade_explorer(
     measured.
 
     scores: (M-1, N) from 0 to 1, M = 2 to 4; correct: (M, N), 0 or 1; cost: (M,) measured prices in any unit, which
-    become the first stop of the price slider. names: M strings. taus: (M-1,), where the sliders start: at the nearest
-    of ``STOPS``[M] even stops from 0.5 (from 0 if there is a score below 0.5) to 1. ratio: where the price slider
-    starts, None: as measured. The page gets counts at the stops, no items: what is shown is exact. Raises ValueError:
-    shapes or numbers of names that do not fit, scores outside [0, 1], correct not 0 or 1, prices that are negative, not
-    finite or all 0, a tau that is NaN, a ratio that is no stop. Source: Chen, Zaharia & Zou (2023), FrugalGPT, section
-    3 (LLM cascade).
+    become the first stop of the price slider (which starts at r = 10). names: M strings. taus: (M-1,), where the
+    sliders start: at the nearest of ``STOPS``[M] even stops from 0.5 (from 0 if there is a score below 0.5) to 1. The
+    page gets counts at the stops, no items: what is shown is exact. Raises ValueError: shapes or numbers of names that
+    do not fit, scores outside [0, 1], correct not 0 or 1, prices that are negative, not finite or all 0, a tau that is
+    NaN. Source: Chen, Zaharia & Zou (2023), FrugalGPT, section 3 (LLM cascade).
     """
-    tiers = _checked(scores, correct, cost, names, taus, ratio)
+    tiers = _checked(scores, correct, cost, names, taus)
     M, (low, high) = len(tiers.names), _domain(tiers)
     params = []
     for m, (name, start) in enumerate(zip(tiers.names, tiers.start), 1):
@@ -115,15 +114,14 @@ def cascade_explorer(
     return live_chart(title, context, said, text, params, panels, spacing=12)
 
 
-def _checked(scores, correct, cost, names, taus, ratio) -> _Tiers:
+def _checked(scores, correct, cost, names, taus) -> _Tiers:
     """The counts and prices that the page gets. Raises ValueError if that cannot be drawn."""
     scores, correct, taus = (np.asarray(a, dtype=float) for a in (scores, correct, taus))
     M = len(correct) if correct.ndim == 2 else 0
     if not 2 <= M <= 4 or not correct.size:
-        raise ValueError(f"correct must be (M, N), M = 2 to 4 tiers and at least one item, got {correct.shape}")
+        raise unfit("correct", "(M, N), M = 2 to 4 tiers and at least one item", correct.shape)
     if scores.shape != (M - 1, correct.shape[1]):
-        wanted = f"{(M - 1, correct.shape[1])}, a row for each tier but the last"
-        raise ValueError(f"scores must be {wanted}, got {scores.shape}")
+        raise unfit("scores", f"{(M - 1, correct.shape[1])}, a row for each tier but the last", scores.shape)
     if not ((scores >= 0) & (scores <= 1)).all():  # NaN fails too
         raise ValueError(f"scores must be numbers from 0 to 1, without NaN: got {scores.min()} to {scores.max()}")
     if not np.isin(correct, (0, 1)).all():
@@ -131,19 +129,17 @@ def _checked(scores, correct, cost, names, taus, ratio) -> _Tiers:
     if isinstance(names, str) or len(names) != M:
         raise ValueError(f"{M} tiers need a list of {M} names, got {how_many(names)}")
     if taus.shape != (M - 1,) or np.isnan(taus).any():
-        raise ValueError(f"taus must be {M - 1} numbers, a threshold for each tier but the last, got {taus.tolist()}")
+        raise unfit("taus", f"{M - 1} numbers, a threshold for each tier but the last", taus.tolist())
     prices = [[r**m / r ** (M - 1) for m in range(M)] for r in RATIOS]
     said = [f"prices {' : '.join(_digits(r**m) for m in range(M))} (r = {r:g})" for r in RATIOS]
     if cost is not None:
         cost = np.asarray(cost, dtype=float)
         if cost.shape != (M,) or not (np.isfinite(cost) & (cost >= 0)).all() or not cost.any():
-            wanted = f"{M} finite prices of at least 0, one of a call of each tier, not all 0"
-            raise ValueError(f"cost must be {wanted}, got {cost.tolist()}")
+            raise unfit(
+                "cost", f"{M} finite prices of at least 0, one of a call of each tier, not all 0", cost.tolist()
+            )
         prices.insert(0, (cost / cost.max()).tolist())
         said.insert(0, f"prices {' : '.join(map(_digits, cost))} (as measured)")
-    if ratio not in RATIOS and (ratio is not None or cost is None):
-        raise ValueError(f"ratio must be one of {RATIOS}, or None if cost is given, got {ratio}")
-    first = 0 if ratio is None else RATIOS.index(ratio) + (cost is not None)
     lowest = 0.5 if scores.min() >= 0.5 else 0.0
     stops = np.array([round(lowest + (1 - lowest) * i / (STOPS[M] - 1), 6) for i in range(STOPS[M])])
     start = [int(np.abs(stops - min(max(tau, 0), 1)).argmin()) for tau in taus]
@@ -152,7 +148,7 @@ def _checked(scores, correct, cost, names, taus, ratio) -> _Tiers:
     at = [_counts(bins[:m], correct[m], len(stops)) for m in range(M)]
     left = [_counts(bins[: m + 1], correct[m], len(stops)) for m in range(M - 1)]
     shown = [clipped(str(name), LONGEST) for name in names]
-    return _Tiers(shown, stops, start, reach, at, left, np.array(prices), said, first)
+    return _Tiers(shown, stops, start, reach, at, left, np.array(prices), said, len(said) - len(RATIOS) + FIRST)
 
 
 def _digits(x: float) -> str:
@@ -216,21 +212,17 @@ def _plane(tiers: _Tiers, low: float, high: float) -> dict:
     from course_utils.selection.cascades import pareto
 
     M = len(tiers.names)
-    axis = {"title": "mean cost of an item (1: one call of the dearest tier)", "grid": False}
-    axis |= {"tickCount": 6, "format": "~g"}
-    x = vega.quantitative("x", scale={"domain": [0, DEAREST], "nice": False}, axis=axis)
-    y = vega.quantitative("y", scale={"domain": [low, high], "nice": False, "zero": False})
-    y["axis"] = {"title": None, "tickCount": 6, "minExtent": 34, "format": ".2f"}
+    axis = {"title": "mean cost of an item (1: one call of the dearest tier)", "grid": False, "tickCount": 6}
+    x = vega.along("x", [0, DEAREST], {**axis, "format": "~g"})
+    axis = {"title": None, "tickCount": 6, "minExtent": 34, "format": ".2f"}
+    y = vega.along("y", [low, high], axis, zero=False)
     curves = []
     for setting, price in enumerate(tiers.prices):
         accuracy, paid = (table.ravel() for table in _outcomes(tiers, price))
         best = pareto(paid, accuracy)
         curves.append({"s": setting, "x": shorts(paid[best].tolist()), "y": shorts(accuracy[best].tolist())})
-    grey = {"colour": ROLE_COLOURS["other"], "text": PALE, "size": 90}
-    dots = [
-        {"m": m, "name": name, "y": short(one, 9), **grey}
-        for m, (name, one) in enumerate(zip(tiers.names, tiers.alone))
-    ]
+    grey, singles = {"colour": ROLE_COLOURS["other"], "text": PALE, "size": 90}, zip(tiers.names, tiers.alone)
+    dots = [{"m": m, "name": name, "y": short(one, 9), **grey} for m, (name, one) in enumerate(singles)]
     dots.append({"m": M, "name": "cascade", "y": 0, "colour": CASCADE, "text": INK, "size": 190})
     alone = "datum.name + ' alone: accuracy ' + format(datum.y, '.5f') + ', price ' + format(datum.real, '.5f')"
     within = (
@@ -239,11 +231,9 @@ def _plane(tiers: _Tiers, low: float, high: float) -> dict:
     )
     together = "'cascade: accuracy ' + format(accuracy, '.9f') + ', cost ' + format(cost, '.9f')"
     moving = [
-        vega.calculate("y", f"datum.m < {M} ? datum.y : accuracy"),
-        vega.calculate("real", f"datum.m < {M} ? price[datum.m] : cost"),
-        vega.calculate("x", f"min(datum.real, {DEAREST})"),
-        vega.calculate("words", "datum.name + ' ' + format(datum.y, '.3f')"),
-        vega.calculate("described", f"datum.m < {M} ? {alone} + {within} : {together}"),
+        *vega.calculate(y=f"datum.m < {M} ? datum.y : accuracy", real=f"datum.m < {M} ? price[datum.m] : cost"),
+        *vega.calculate(x=f"min(datum.real, {DEAREST})", words="datum.name + ' ' + format(datum.y, '.3f')"),
+        *vega.calculate(described=f"datum.m < {M} ? {alone} + {within} : {together}"),
     ]
     moved = {"data": {"values": dots}, "transform": moving}
     aside = f"datum.x * {PLANE / DEAREST:g} + 8 * length(datum.words) + 14 > {PLANE}"
@@ -270,19 +260,18 @@ def _histogram(tiers: _Tiers, m: int) -> dict:
     at = f"key[{m}] * {K} + datum.b"
     said = "'score up to ' + format(datum.to, '.3~f') + ': ' + datum.good + ' right, ' + datum.bad + ' wrong'"
     counted = [
-        vega.calculate("n", f"reach[{m + 1}][{at}] - (datum.b ? reach[{m + 1}][{at} - 1] : 0)"),
-        vega.calculate("good", f"left[{m}][{at}] - (datum.b ? left[{m}][{at} - 1] : 0)"),
-        vega.calculate("bad", "datum.n - datum.good"),
-        vega.calculate("described", said),
+        *vega.calculate(n=f"reach[{m + 1}][{at}] - (datum.b ? reach[{m + 1}][{at} - 1] : 0)"),
+        *vega.calculate(good=f"left[{m}][{at}] - (datum.b ? left[{m}][{at} - 1] : 0)", bad="datum.n - datum.good"),
+        *vega.calculate(described=said),
         {"filter": "datum.n > 0"},
     ]
-    x = vega.quantitative("from", scale={"domain": [2 * stops[0] - stops[1], 1], "nice": False, "zero": False})
-    x["axis"] = {"title": "score of an answer" if m == M - 2 else None, "grid": False, "tickCount": 6, "format": "~g"}
-    y = vega.quantitative("bad", scale={"domain": [0, int(most)], "range": [height, ABOVE], "nice": False})
-    y["axis"] = {"title": None, "tickCount": 3, "minExtent": 26, "grid": False, "format": "~s"}
+    axis = {"title": "score of an answer" if m == M - 2 else None, "grid": False, "tickCount": 6, "format": "~g"}
+    x = vega.along("from", [2 * stops[0] - stops[1], 1], axis, zero=False)
+    axis = {"title": None, "tickCount": 3, "minExtent": 26, "grid": False, "format": "~s"}
+    y = vega.along("bad", [0, int(most)], axis, range=[height, ABOVE])
     span = {"x": x, "x2": {"field": "to"}, "y": y, "opacity": vega.condition(f"datum.b > tau{m + 1}_i", 1, 0.35)}
     rows = [{"b": b, "from": round(stop + stops[0] - stops[1], 6), "to": stop} for b, stop in enumerate(stops)]
-    cut = {"data": [{}], "transform": [vega.calculate("from", f"tau{m + 1}")], "x": x}
+    cut = {"data": [{}], "transform": vega.calculate(**{"from": f"tau{m + 1}"}), "x": x}
     side = f"tau{m + 1} > {(stops[0] + 1) / 2}"
     place = {"y": 6, "align": {"expr": f"{side} ? 'right' : 'left'"}, "dx": {"expr": f"{side} ? -4 : 4"}}
     name = {"expr": f"'τ{m + 1} = ' + format(tau{m + 1}, '.{tiers.digits}f')"}

@@ -36,13 +36,8 @@ class LiveChart:
                 "view": {"stroke": None},
                 "font": "DejaVu Sans, Verdana, sans-serif",
                 "text": {"color": INK, "fontSize": 11, "baseline": "middle"},
-                "title": {
-                    "anchor": "start",
-                    "color": INK,
-                    "fontSize": 13,
-                    "subtitleColor": INK,
-                    "subtitleFontSize": 12,
-                },
+                "title": {"anchor": "start", "color": INK, "fontSize": 13}
+                | {"subtitleColor": INK, "subtitleFontSize": 12},
                 "axis": {"labelColor": INK, "titleColor": INK, "titleFontWeight": "normal", "gridColor": FAINT},
             },
             **spec,
@@ -58,16 +53,13 @@ class LiveChart:
         return {"application/vnd.vegalite.v5+json": self.spec, "text/plain": self.text}
 
 
-def row_axis(n_rows: int) -> dict:
-    """The vertical position of row 1 ... n_rows."""
-    return vega.band("row", n_rows)
-
-
 def row_names(field: str, n_rows: int, width: int, names: Sequence[str] = ()) -> dict:
     """A column of names, right-aligned against the bars; names: its own rows, if they are not those of the chart."""
     data = [{"row": row, field: name} for row, name in enumerate(names, 1)] or None
     right = vega.mark("text", align="right", x=width, font=vega.MONOSPACE)
-    return vega.panel(width, n_rows * ROW, **vega.layer(right, data=data, y=row_axis(n_rows), text=vega.nominal(field)))
+    return vega.panel(
+        width, n_rows * ROW, **vega.layer(right, data=data, y=vega.band("row", n_rows), text=vega.nominal(field))
+    )
 
 
 def bars(
@@ -87,16 +79,14 @@ def bars(
     for align, dx, side in [("left", 4, ">="), ("right", -4, "<")] if domain[0] < 0 else [("left", 4, ">=")]:
         shown = [{"filter": f"datum.{field} {side} 0"}]
         ends.append(vega.layer(vega.mark("text", align=align, dx=dx), transform=shown, text=number))
-    above, first = (
-        {"x": {"value": 0}, "y": {"value": -10}},
-        [{"filter": "datum.row == 1"}, vega.calculate("note", note)],
-    )
+    above, first = {"x": {"value": 0}, "y": {"value": -10}}, {"filter": "datum.row == 1"}
+    noted = [first, *vega.calculate(note=note)]
     layers = [
-        vega.layer(bar, transform=[vega.calculate("described", described)], opacity=strength, **vega.DESCRIBED),
+        vega.layer(bar, transform=vega.calculate(described=described), opacity=strength, **vega.DESCRIBED),
         *ends,
-        vega.layer(vega.mark("text", align="left"), transform=first, **above, text=vega.nominal("note")),
+        vega.layer(vega.mark("text", align="left"), transform=noted, **above, text=vega.nominal("note")),
     ]
-    encoding = {"y": row_axis(n_rows), "x": vega.quantitative(field, axis=None, scale=scale)}
+    encoding = {"y": vega.band("row", n_rows), "x": vega.quantitative(field, axis=None, scale=scale)}
     return vega.panel(width, n_rows * ROW, {"text": name, "offset": 5}, encoding=encoding, layer=layers)
 
 
@@ -118,6 +108,11 @@ def clipped(text: str, width: int) -> str:
 def nearest(x: float, stops: Sequence[float]) -> int:
     """The index of the stop that is nearest to x."""
     return min(range(len(stops)), key=lambda i: abs(stops[i] - x))
+
+
+def unfit(what: str, wanted: str, got: object) -> ValueError:
+    """The error that refuses an argument."""
+    return ValueError(f"{what} must be {wanted}, got {got}")
 
 
 def how_many(given: Sequence) -> int | str:

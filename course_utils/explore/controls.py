@@ -85,9 +85,23 @@ class BackgroundControl:
 
 
 class GenerateControl(BackgroundControl):
-    """A labelled λ slider with Generate and Cancel; see ``generate_control``."""
+    """A labelled slider with Generate and Cancel, because the browser cannot run the model: one run at each release.
 
-    def __init__(self, generate_fn, lam_range, value, label, description) -> None:
+    ``generate_fn(lam, should_stop)`` yields pieces of text as they are generated; it is not asked for another piece
+    after Cancel or after the slider moved, and may itself look at ``should_stop()`` between two tokens. lam_range is
+    (low, high, step). The run has its own thread, so that the notebook stays usable.
+    Raises ValueError: an empty range, a value outside it.
+    """
+
+    def __init__(
+        self,
+        generate_fn: Callable[[float, Callable[[], bool]], Iterable[str]],
+        lam_range: tuple[float, float, float] = (0.0, 1.0, 0.05),
+        *,
+        value: float = 0.5,
+        label: str = "λ",
+        description: str = "Generate a continuation with the chosen λ.",
+    ) -> None:
         import ipywidgets as widgets
 
         low, high, step = lam_range
@@ -113,11 +127,24 @@ class GenerateControl(BackgroundControl):
 
 
 class ChoiceControl(BackgroundControl):
-    """Tick boxes with Evaluate and Cancel; see ``choice_control``."""
+    """Tick boxes with Evaluate and Cancel, because the browser cannot run the model: one run for each new choice.
+
+    ``evaluate_fn(indices, should_stop)`` yields pieces of text; ``choices`` are the boxes' names, ``chosen`` the
+    indices ticked at first. It runs in its own thread when no box has changed for ``DEBOUNCE`` seconds, or by its
+    button, and can be cancelled. Raises ValueError: no choices, an index outside them.
+    """
 
     busy = "computing …"
 
-    def __init__(self, choices, evaluate_fn, chosen, label, description) -> None:
+    def __init__(
+        self,
+        choices: Sequence[str],
+        evaluate_fn: Callable[[list[int], Callable[[], bool]], Iterable[str]],
+        *,
+        chosen: Sequence[int] = (),
+        label: str = "ingredients",
+        description: str = "Choose, and see the result.",
+    ) -> None:
         import ipywidgets as widgets
 
         if not choices or any(not 0 <= i < len(choices) for i in chosen):
@@ -161,36 +188,4 @@ class ChoiceControl(BackgroundControl):
         return textwrap.fill(f"{self.description} {boxes} It needs a running kernel.", 100)
 
 
-def generate_control(
-    generate_fn: Callable[[float, Callable[[], bool]], Iterable[str]],
-    lam_range: tuple[float, float, float] = (0.0, 1.0, 0.05),
-    *,
-    value: float = 0.5,
-    label: str = "λ",
-    description: str = "Generate a continuation with the chosen λ.",
-) -> GenerateControl:
-    """A control for what the browser cannot compute: one run of the model for each release of the slider.
-
-    ``generate_fn(lam, should_stop)`` yields pieces of text as they are generated; it is not asked for another piece
-    after Cancel or after the slider moved, and may itself look at ``should_stop()`` between two tokens. lam_range is
-    (low, high, step). The run has its own thread, so that the notebook stays usable.
-    Raises ValueError: an empty range, a value outside it.
-    """
-    return GenerateControl(generate_fn, lam_range, value, label, description)
-
-
-def choice_control(
-    choices: Sequence[str],
-    evaluate_fn: Callable[[list[int], Callable[[], bool]], Iterable[str]],
-    *,
-    chosen: Sequence[int] = (),
-    label: str = "ingredients",
-    description: str = "Choose, and see the result.",
-) -> ChoiceControl:
-    """Tick boxes for what the browser cannot compute: one run of the model for each new choice.
-
-    ``evaluate_fn(indices, should_stop)`` yields pieces of text; ``choices`` are the boxes' names, ``chosen`` the
-    indices ticked at first. It runs in its own thread when no box has changed for ``DEBOUNCE`` seconds, or by its
-    button, and can be cancelled. Raises ValueError: no choices, an index outside them.
-    """
-    return ChoiceControl(choices, evaluate_fn, chosen, label, description)
+generate_control, choice_control = GenerateControl, ChoiceControl

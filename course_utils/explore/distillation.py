@@ -85,14 +85,13 @@ def distillation_explorer(
     domain = (min(max(ends[0], -1), -0.1), max(min(ends[1], 1), 0.1))
     transform = [
         {"filter": "datum.e == ex"},
-        *(vega.calculate(teacher, softened.format(c=c)) for c, teacher in enumerate(teachers, 1)),
-        vega.calculate("p", f"({' + '.join(listed)}) / datum.m"),
-        vega.calculate("q", softened.format(c=0)),
-        vega.calculate("q1", f"datum.r ? here.rest[0][{ONE}] : exp(datum.z[0])"),
-        vega.calculate("push", "alpha * T * (datum.p - datum.q) + (1 - alpha) * (datum.truth - datum.q1)"),
-        vega.calculate("far", f"max({', '.join(listed)})"),  # the number stands behind the last tick
-        *(vega.calculate(f"{x}_number", small.format(f"datum.{x}")) for x in "pq"),
-        vega.calculate("push_number", pushed),
+        *vega.calculate(**{teacher: softened.format(c=c) for c, teacher in enumerate(teachers, 1)}),
+        *vega.calculate(p=f"({' + '.join(listed)}) / datum.m", q=softened.format(c=0)),
+        *vega.calculate(q1=f"datum.r ? here.rest[0][{ONE}] : exp(datum.z[0])"),
+        *vega.calculate(push="alpha * T * (datum.p - datum.q) + (1 - alpha) * (datum.truth - datum.q1)"),
+        *vega.calculate(far=f"max({', '.join(listed)})"),  # the number stands behind the last tick
+        *vega.calculate(**{f"{x}_number": small.format(f"datum.{x}") for x in "pq"}),
+        *vega.calculate(push_number=pushed),
     ]
     warm = "T = ' + format(T, '.1~f')"
     note = "'entropy ' + format(here.entropy[{}][ti], '.2f') + ' bits'"
@@ -113,7 +112,7 @@ def distillation_explorer(
     panels[3]["layer"][0]["encoding"]["color"] = vega.condition("datum.push < 0", down, up)
     panels[3]["encoding"]["x"]["scale"]["range"] = [NUMBER, free - 2 * width - NUMBER]
     zero = {"x": {**panels[3]["encoding"]["x"], "field": "zero"}, "y": {"value": 0}, "y2": {"value": n_rows * ROW}}
-    at_zero = [{"filter": "datum.row == 1"}, vega.calculate("zero", "0")]
+    at_zero = [{"filter": "datum.row == 1"}, *vega.calculate(zero="0")]
     panels[3]["layer"].insert(0, vega.layer(vega.mark("rule", color=FAINT), transform=at_zero, **zero))
     if pictured:
         panels.insert(0, _picture())
@@ -228,9 +227,7 @@ def _picture() -> dict:
     axis = {"type": "ordinal", "axis": None, "scale": {"domain": list(range(SIDE)), "padding": 0}}
     shade = {"domain": [0, 1], "range": ["#FFFFFF", "#000000"]}
     place = [
-        vega.calculate("x", f"datum.i % {SIDE}"),
-        vega.calculate("y", f"floor(datum.i / {SIDE})"),
-        vega.calculate("grey", "here.image[datum.i]"),
+        *vega.calculate(x=f"datum.i % {SIDE}", y=f"floor(datum.i / {SIDE})", grey="here.image[datum.i]"),
         {"filter": "isValid(datum.grey)"},
     ]
     data = {"sequence": {"start": 0, "stop": SIDE**2, "as": "i"}}

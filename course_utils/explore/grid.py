@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from course_utils.explore import vega
-from course_utils.explore.chart import ROW, LiveChart, decimals, live_chart, row_axis, short, shorts
+from course_utils.explore.chart import ROW, LiveChart, decimals, live_chart, short, shorts, unfit
 from course_utils.explore.labels import name_spots, seen_points, stacked_numbers, with_room
 from course_utils.explore.style import INK, MEMBER_COLOURS, TEXT_COLOURS
 
@@ -66,14 +65,14 @@ def grid_explorer(
     low, high = _domain(grid)
     (x_name, stops), x_symbol = grid.x, _symbol(grid.x[0])
     params = vega.stop_slider("xs", x_name, stops, len(stops) // 2)
-    now = f"{_quoted(f'{x_symbol} = ')} + format(xs, '.6~g')"
+    now = f"{vega.quoted(f'{x_symbol} = ')} + format(xs, '.6~g')"
     if grid.outer:
         params = [*vega.stop_slider("outer", *grid.outer, 0), *params]
-        now = f"{_quoted(f'{_symbol(grid.outer[0])} = ')} + format(outer, '.6~g') + ', ' + {now}"
+        now = f"{vega.quoted(f'{_symbol(grid.outer[0])} = ')} + format(outer, '.6~g') + ', ' + {now}"
     else:
         params += vega.given(outer_i=0)
     params += vega.given(scores=shorts(grid.scores.tolist()))
-    shown = vega.caption({"expr": f"{_quoted(f'{measure} ({better} is better); ')} + {now}"}, 6)
+    shown = vega.caption({"expr": f"{vega.quoted(f'{measure} ({better} is better); ')} + {now}"}, 6)
     panels = [vega.panel(WIDTH, HEIGHT, shown, layer=_layers(grid, digits, low, high)), _bests(grid, digits)]
     text = f"{measure.capitalize()}, {better} is better. {_in_words(grid, digits)}"
     sliders = ", ".join(_symbol(name) for name in axes)
@@ -102,14 +101,14 @@ def _checked(scores: Mapping, axes: Mapping, better: str, reference: Mapping) ->
     for name, values in scores.items():
         value = torch.as_tensor(values, dtype=torch.float64).detach()
         if list(value.shape) not in ([*before, n], before):
-            fits = f"{(*before, n)}, or {(*before,)} without {_symbol(x[0])}"
-            raise ValueError(f"scores of {name!r} must be {fits}, got {tuple(value.shape)}")
+            wanted = f"{(*before, n)}, or {(*before,)} without {_symbol(x[0])}"
+            raise unfit(f"scores of {name!r}", wanted, tuple(value.shape))
         flat.append(list(value.shape) == before)
         methods.append((value[..., None] if flat[-1] else value).expand(*before, n).reshape(-1, n))
     for name, values in reference.items():
         value = torch.as_tensor(values, dtype=torch.float64).detach()
         if list(value.shape) not in (before, []):
-            raise ValueError(f"reference {name!r} must be one number or {(*before,)}, got {tuple(value.shape)}")
+            raise unfit(f"reference {name!r}", f"one number or {(*before,)}", tuple(value.shape))
         lines.append(value.expand(before).reshape(-1))
     found = torch.stack(methods)
     references = torch.stack(lines) if lines else found.new_zeros(0, found.shape[1])
@@ -123,11 +122,6 @@ def _symbol(name: str) -> str:
     return name.split(",")[0].strip()
 
 
-def _quoted(text: str) -> str:
-    """As a string in a Vega expression."""
-    return json.dumps(text, ensure_ascii=False)
-
-
 def _must_see(grid: _Grid) -> Tensor:
     best = grid.scores.gather(2, grid.best[..., None])
     return torch.cat([best.flatten(), grid.references.flatten()])
@@ -137,22 +131,18 @@ def _domain(grid: _Grid) -> tuple[float, float]:
     """The ends of the vertical axis, with room for a line of text above and below what is seen."""
     seen, every = _must_see(grid), torch.cat([grid.scores.flatten(), grid.references.flatten()])
     low, high = every.min().item(), every.max().item()
-    if (span := (seen.max() - seen.min()).item()) > 0:
-        if grid.lower:
-            high = min(high, low + ROOM * span)
-        else:
-            low = max(low, high - ROOM * span)
-    low, high = with_room(low, high, HEIGHT)
-    return short(low), short(high)
+    far = ROOM * (seen.max() - seen.min()).item() or math.inf
+    low, high = (low, min(high, low + far)) if grid.lower else (max(low, high - far), high)
+    return tuple(map(short, with_room(low, high, HEIGHT)))
 
 
 def _layers(grid: _Grid, digits: int, low: float, high: float) -> list[dict]:
     """The curves, the lines of reference, their names, the best marks, the dots and their numbers."""
     (x_name, stops), here = grid.x, [{"filter": "datum.o == outer_i"}]
-    x = vega.quantitative("x", axis={"title": x_name, "grid": False, "tickCount": 8, "format": "~g"})
-    x["scale"] = {"domain": [stops[0], stops[-1]], "range": [DOT, WIDTH - DOT], "nice": False, "zero": False}
-    y = vega.quantitative("y", scale={"domain": [low, high], "nice": False, "zero": False})
-    y["axis"] = {"title": None, "tickCount": 6, "minExtent": AXIS, "format": "~g"}
+    axis = {"title": x_name, "grid": False, "tickCount": 8, "format": "~g"}
+    x = vega.along("x", [stops[0], stops[-1]], axis, range=[DOT, WIDTH - DOT], zero=False)
+    axis = {"title": None, "tickCount": 6, "minExtent": AXIS, "format": "~g"}
+    y = vega.along("y", [low, high], axis, zero=False)
     outer, methods = range(grid.scores.shape[1]), range(len(grid.names))
     points = [
         {"o": o, "c": c, "x": stop, "y": short(v), "colour": MEMBER_COLOURS[c]}
@@ -169,12 +159,10 @@ def _layers(grid: _Grid, digits: int, low: float, high: float) -> list[dict]:
     ]
     dots = [{"c": c, "name": n, "colour": MEMBER_COLOURS[c], "text": TEXT_COLOURS[c]} for c, n in enumerate(grid.names)]
     edge = DOT * (high - low) / HEIGHT
-    told = f"datum.name + ' ' + format(datum.score, '.5f') + {_quoted(f' at {_symbol(x_name)} = ')} + xs"
+    told = f"datum.name + ' ' + format(datum.score, '.5f') + {vega.quoted(f' at {_symbol(x_name)} = ')} + xs"
     moving = [
-        vega.calculate("x", "xs"),
-        vega.calculate("score", "scores[datum.c][outer_i][xs_i]"),
-        vega.calculate("y", f"clamp(datum.score, {low + edge}, {high - edge})"),
-        vega.calculate("described", told),
+        *vega.calculate(x="xs", score="scores[datum.c][outer_i][xs_i]"),
+        *vega.calculate(y=f"clamp(datum.score, {low + edge}, {high - edge})", described=told),
     ]
     moved = {"data": {"values": dots}, "transform": moving}
     arrow = f"(datum.score > {high} ? ' ↑' : datum.score < {low} ? ' ↓' : '')"
@@ -228,7 +216,7 @@ def _bests(grid: _Grid, digits: int) -> dict:
         for c, said in enumerate(_best_words(grid, o, digits))
     ]
     n_rows = rows[-1]["row"]
-    place = {"x": vega.quantitative("left", axis=None, scale={"domain": [0, 1]}), "y": row_axis(n_rows)}
+    place = {"x": vega.quantitative("left", axis=None, scale={"domain": [0, 1]}), "y": vega.band("row", n_rows)}
     text, here = vega.mark("text", align="left", fontSize=12), [{"filter": "datum.o == outer_i"}]
     said = vega.layer(text, data=rows, transform=here, **place, text=vega.nominal("said"), color=vega.COLOUR)
     return vega.panel(WIDTH, n_rows * ROW, **said)

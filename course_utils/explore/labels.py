@@ -89,10 +89,9 @@ def stacked_numbers(dots: dict, x: dict, y: dict, number: str, count: int, heigh
     transform = [
         *dots["transform"],
         vega.row_number("place", y="ascending"),
-        vega.calculate("free", f"datum.y - {gap} * datum.place"),
+        *vega.calculate(free=f"datum.y - {gap} * datum.place"),
         {**pushed, "sort": [{"field": "place", "order": "ascending"}]},
-        vega.calculate("at", f"min(datum.pushed + {gap} * datum.place, {highest})"),
-        vega.calculate("number", number),
+        *vega.calculate(at=f"min(datum.pushed + {gap} * datum.place, {highest})", number=number),
     ]
     beside = {"align": {"expr": f"{aside} ? 'right' : 'left'"}, "dx": {"expr": f"{aside} ? -10 : 10"}}
     bold = vega.mark("text", fontWeight="bold", fontSize=12, **beside)

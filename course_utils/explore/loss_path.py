@@ -18,8 +18,6 @@ WIDTH, HEIGHT, SECOND_HEIGHT = 660, 230, 130  # pixels
 def path_explorer(
     curves: dict[str, Sequence[float] | Tensor],
     *,
-    labels: Sequence[str] | None = None,
-    measure: str = "loss",
     second: dict[str, Sequence[float] | Tensor] | None = None,
     title: str = "From model A to model B in a straight line",
     context: str = "",
@@ -29,8 +27,7 @@ def path_explorer(
     barrier = max_t L(t) - [(1 - t) L(0) + t L(1)]: how far a curve rises above the dashed line between its two ends.
 
     curves: name -> (n,) losses at n >= 3 evenly spaced t in [0, 1], n the same for all, 1 to 6 names; the page
-    interpolates linearly between these points. labels: what the two ends are called, "A" and "B" if not given.
-    measure: what was measured. second: the same names -> (n,) accuracies in [0, 1]; they add a panel.
+    interpolates linearly between these points. second: the same names -> (n,) accuracies in [0, 1]; they add a panel.
     Raises ValueError: no names or too many, curves of different lengths or with fewer than three points, numbers that
     are not finite, accuracies outside [0, 1] or of other names. Source: Frankle et al. (2020), section 2.
     """
@@ -38,24 +35,19 @@ def path_explorer(
     from course_utils.merging.alignment import loss_barrier
 
     names, losses = list(curves), _stacked(curves, "curves")  # (curves, n)
-    ends = ("A", "B") if labels is None else tuple(labels)
-    if len(ends) != 2:
-        raise ValueError(f"labels are the names of the two ends of the path, got {len(ends)}")
     barriers = [loss_barrier(curve) for curve in losses]
     digits = decimals(losses)
     written = [f"{name}: barrier {barrier:.{digits}f}" for name, barrier in zip(names, barriers)]
-    axis = f"t, position on the path:  (1 − t) {ends[0]} + t {ends[1]}"
-    panels = [_panel(losses, names, written, "losses", measure, HEIGHT, axis if second is None else None, digits)]
-    panels[0]["layer"] = [*_chords(losses, barriers, _x(None if second else axis)), *panels[0]["layer"]]
+    panels = [_panel(losses, names, written, "losses", "loss", HEIGHT, second is None, digits)]
+    panels[0]["layer"] = [*_chords(losses, barriers, _x(not second)), *panels[0]["layer"]]
     n = losses.shape[1]
     params = [
-        *vega.slider("t", f"position t from {ends[0]} (0) to {ends[1]} (1)", 0, 1, 0.01, 0),
+        *vega.slider("t", "position t from A (0) to B (1)", 0, 1, 0.01, 0),
         # Between the points k and k + 1, at the share f of the way.
         *vega.computed(k=f"min(floor(t * {n - 1}), {n - 2})", f=f"t * {n - 1} - k"),
         *vega.given(losses=shorts(losses.tolist())),
     ]
-    text = [f"{measure.capitalize()} on the straight path from {ends[0]} (t = 0) to {ends[1]} (t = 1):"]
-    text.append(_in_words(names, losses, barriers, digits))
+    text = f"Loss on the straight path from A (t = 0) to B (t = 1): {_in_words(names, losses, barriers, digits)}"
     if second is not None:
         if list(second) != names:
             raise ValueError(f"second needs the same names as curves, in this order: {names}, got {list(second)}")
@@ -64,13 +56,12 @@ def path_explorer(
             raise ValueError(f"second needs {n} accuracies for each name, as curves has, got {accuracies.shape[1]}")
         if not ((accuracies >= 0) & (accuracies <= 1)).all():
             raise ValueError("second needs accuracies, numbers from 0 to 1")
-        panels.append(_panel(accuracies, names, names, "accuracies", "accuracy", SECOND_HEIGHT, axis, 3))
+        panels.append(_panel(accuracies, names, names, "accuracies", "accuracy", SECOND_HEIGHT, True, 3))
         params += vega.given(accuracies=shorts(accuracies.tolist()))
         lowest = ", ".join(f"{name} {low:.2f}" for name, low in zip(names, accuracies.amin(dim=1).tolist()))
-        text.append(f"Lowest accuracy on the path: {lowest}.")
+        text += f" Lowest accuracy on the path: {lowest}."
     said = "dashed: the straight line between a curve's ends; barrier: how far the curve rises above it"
-    text.append("Slider: position t.")
-    return live_chart(title, context, [said], " ".join(text), params, panels, spacing=16)
+    return live_chart(title, context, [said], f"{text} Slider: position t.", params, panels, spacing=16)
 
 
 def _stacked(curves: dict, what: str) -> Tensor:
@@ -87,9 +78,9 @@ def _stacked(curves: dict, what: str) -> Tensor:
     return stacked
 
 
-def _x(title: str | None) -> dict:
-    axis = {"title": title, "values": [0, 0.2, 0.4, 0.6, 0.8, 1], "grid": False, "labels": title is not None}
-    return vega.quantitative("t", scale={"domain": [0, 1], "nice": False}, axis=axis)
+def _x(named: bool) -> dict:
+    title = "t, position on the path:  (1 − t) A + t B" if named else None
+    return vega.along("t", [0, 1], {"title": title, "values": vega.FIFTHS, "grid": False, "labels": named})
 
 
 def _points(values: Tensor) -> list[dict]:
@@ -101,25 +92,15 @@ def _points(values: Tensor) -> list[dict]:
     ]
 
 
-def _panel(
-    values: Tensor,
-    names: list[str],
-    written: list[str],
-    param: str,
-    measure: str,
-    height: int,
-    axis: str | None,
-    digits: int,
-) -> dict:
+def _panel(values: Tensor, names, written: list[str], param: str, measure: str, height: int, axis: bool, digits: int):
     """A panel of ``values`` (curves, n) over t, ``written`` beside the curves, and a dot with its number on each."""
     low, high = with_room(values.min().item(), values.max().item(), height)
-    x, y = _x(axis), vega.quantitative("y", scale={"domain": [low, high], "nice": False, "zero": False})
-    y["axis"] = {"title": None, "tickCount": 5 if height == HEIGHT else 4, "minExtent": 34, "format": "~g"}
+    look = {"title": None, "tickCount": 5 if height == HEIGHT else 4, "minExtent": 34, "format": "~g"}
+    x, y = _x(axis), vega.along("y", [low, high], look, zero=False)
     at = [{"c": c, "name": n, "colour": MEMBER_COLOURS[c], "text": TEXT_COLOURS[c]} for c, n in enumerate(names)]
     moving = [
-        vega.calculate("t", "t"),
-        vega.calculate("y", f"{param}[datum.c][k] * (1 - f) + {param}[datum.c][k + 1] * f"),
-        vega.calculate("described", "datum.name + ' ' + format(datum.y, '.5f') + ' at t = ' + format(t, '.2f')"),
+        *vega.calculate(t="t", y=f"{param}[datum.c][k] * (1 - f) + {param}[datum.c][k + 1] * f"),
+        *vega.calculate(described="datum.name + ' ' + format(datum.y, '.5f') + ' at t = ' + format(t, '.2f')"),
     ]
     moved = {"data": {"values": at}, "transform": moving}
     curve, now = vega.mark("line", strokeWidth=3), vega.mark("rule", color=INK, opacity=0.35)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from course_utils.diffusion.edits import DELETE, INSERT, KEEP
+from course_utils.explore.chart import unfit
 
 # Vermilion and green of the course's palette, dark enough to be read on white (contrast 4.5 and more).
 STYLES = {
@@ -52,8 +53,7 @@ def marked_edits(
     """
     for _, runs in lines:
         if strange := {kind for kind, _ in runs} - SIGNS.keys():
-            wanted = f"of {', '.join(SIGNS)}, as edits.changes returns them"
-            raise ValueError(f"runs must be {wanted}, got {sorted(map(str, strange))}")
+            raise unfit("runs", f"of {', '.join(SIGNS)}, as edits.changes returns them", sorted(map(str, strange)))
     decode = decode or (lambda words: "".join(f"{word} " for word in words))
     return MarkedEdits(
         [(label, [(kind, _visible(kind, decode(tokens))) for kind, tokens in runs]) for label, runs in lines]

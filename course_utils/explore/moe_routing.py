@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from course_utils.explore import vega
-from course_utils.explore.chart import ROW, LiveChart, how_many, live_chart, row_axis, row_names, shorts, text_lines
+from course_utils.explore.chart import ROW, LiveChart, how_many, live_chart, row_names, shorts, text_lines, unfit
 from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
 from course_utils.explore.tokens import token_label
 from course_utils.moe.gating import cv_squared
@@ -28,28 +28,25 @@ def routing_explorer(
     noise: Tensor,
     tokens: Sequence[str],
     *,
-    std: Tensor | None = None,
     title: str = "Who reads which word?",
     context: str = "",
     top_k: int = 2,
-    layers: Sequence[int | str] | None = None,
 ) -> LiveChart:
     """The gates of the N tokens of a sentence and the load of E experts, with sliders for layer, top-k, noise and T.
 
-    H = logits / T + a noise std;  gates = softmax over the k largest of each row of H, 0 elsewhere (exactly k: of equal
+    H = logits / T + a noise;  gates = softmax over the k largest of each row of H, 0 elsewhere (exactly k: of equal
     ones the lower index first);  load_i = the number of tokens that chose expert i, k N / E if it is even;
     effective experts of a token = exp(-sum_i gate_i log gate_i), from 1 to k.
 
     logits: (L, N, E), the clean scores in L = 1 to 6 layers, N = 4 to 24, E = 4 to 16, or (N, E) for one layer; noise:
-    of the same shape, standard normal; std: of the same shape, the router's own scale of the noise (None: 1). tokens: N
-    strings. top_k: where the slider starts. layers: L numbers or names (None: 1 to L). Scores reach the page with five
-    digits. Raises ValueError: shapes or numbers of names that do not fit, numbers that are not finite, std below 0,
-    top_k outside 1..E. Source: Shazeer et al. (2017), section 2.1, equations 3 to 5, and section 4 for CV^2; T is ours.
+    of the same shape, standard normal, times the router's own scale of the noise if it has one. tokens: N strings.
+    top_k: where the slider starts. Scores reach the page with five digits. Raises ValueError: shapes or numbers of
+    names that do not fit, numbers that are not finite, top_k outside 1..E. Source: Shazeer et al. (2017), section 2.1,
+    equations 3 to 5, and section 4 for CV^2; T is ours.
     """
-    clean, shake = _checked(logits, noise, std, tokens, top_k, layers)
+    clean, shake = _checked(logits, noise, tokens, top_k)
     L, N, E = clean.shape
-    layers = range(1, L + 1) if layers is None else layers
-    places = [f"layer {name}" if isinstance(name, int) else str(name) for name in layers]
+    places = [f"layer {number}" for number in range(1, L + 1)]
     labels = [token_label(token) for token in tokens]
     rows = [{"row": n + 1, "c": c + 1, "name": name} for n, name in enumerate(labels) for c in range(E)]
     params = [
@@ -62,64 +59,54 @@ def routing_explorer(
     names_width = max(NAMES, 7 * max(map(len, labels)) + 4)
     cell = min(CELL, (WIDTH - names_width - GAP) // E)
     said = "blue: chosen, the darker the larger the gate; hollow: not chosen; the gates of a row add up to 1"
-    setting = (
-        f"places[layer - 1] + ': top-' + k + ' of {E} experts, noise ' + format(a, '.1f') + ', T = ' + format(T, '~g')"
-    )
+    setting = f"places[layer - 1] + ': top-' + k + ' of {E} experts, noise '"
+    setting += " + format(a, '.1f') + ', T = ' + format(T, '~g')"
     panels = [
         text_lines([setting], WIDTH),
         vega.hconcat(row_names("name", N, names_width, labels), _gates(N, E, cell), spacing=GAP),
         vega.hconcat(_even(N, E, names_width), _loads(N, E, cell), spacing=GAP),
         _summary(N, E),
     ]
-    text = f"{_in_words(clean[0], int(top_k), labels, places[0])} Sliders: {'layer, ' if L > 1 else ''}top-k, noise, T."
+    text = f"{_in_words(clean[0], int(top_k), labels)} Sliders: {'layer, ' if L > 1 else ''}top-k, noise, T."
     content = {"data": {"values": rows}, "transform": _steps(N, E), "spacing": 12}
     return live_chart(title, context, [said], text, params, panels, **content)
 
 
-def _checked(logits, noise, std, tokens, top_k, layers) -> tuple[Tensor, Tensor]:
+def _checked(logits, noise, tokens, top_k) -> list[Tensor]:
     """The scores and what noise 1 adds, both (L, N, E) as the page gets them. Raises ValueError if they do not fit."""
-    given = {"logits": logits, "noise": noise} | ({} if std is None else {"std": std})
-    given = {name: torch.as_tensor(x).detach().double() for name, x in given.items()}
-    shape = given["logits"].shape
+    both = [torch.as_tensor(x).detach().double() for x in (logits, noise)]
+    shape = both[0].shape
     sizes = [1, *shape] if len(shape) == 2 else list(shape)
     if len(sizes) != 3 or not all(low <= size <= high for size, (low, high) in zip(sizes, (LAYERS, TOKENS, EXPERTS))):
-        wanted = "L = 1 to 6 layers, N = 4 to 24 tokens, E = 4 to 16 experts"
-        raise ValueError(f"logits must be (L, N, E) or (N, E) for {wanted}, got {tuple(shape)}")
-    for name, x in given.items():
-        if x.shape != shape:
-            raise ValueError(f"{name} must have the shape of logits, {tuple(shape)}, got {tuple(x.shape)}")
+        wanted = "(L, N, E) or (N, E) for L = 1 to 6 layers, N = 4 to 24 tokens, E = 4 to 16 experts"
+        raise unfit("logits", wanted, tuple(shape))
+    if both[1].shape != shape:
+        raise ValueError(f"noise must have the shape of logits, {tuple(shape)}, got {tuple(both[1].shape)}")
+    for name, x in zip(("logits", "noise"), both):
         if not x.isfinite().all():
             raise ValueError(f"{name} holds numbers that are not finite: give the scores before top-k sets any to -inf")
     L, N, E = sizes
-    if std is not None and (given["std"] < 0).any():
-        raise ValueError(f"std must not be negative, got {given['std'].min().item():g}: softplus makes it positive")
     if isinstance(tokens, str) or len(tokens) != N:
         raise ValueError(f"{N} rows of logits need a list of {N} tokens, got {how_many(tokens)}")
     if int(top_k) != top_k or not 1 <= top_k <= E:
-        raise ValueError(f"top_k must be a whole number from 1 to the number of experts, {E}, got {top_k}")
-    if layers is not None and len(layers) != L:
-        raise ValueError(f"{L} layers of logits need as many names in layers, got {len(layers)}")
-    both = given["logits"], given["noise"] * given.get("std", 1)
-    clean, shake = (torch.tensor(shorts(x.tolist()), dtype=x.dtype).view(L, N, E) for x in both)
-    return clean, shake
+        raise unfit("top_k", f"a whole number from 1 to the number of experts, {E}", top_k)
+    return [torch.tensor(shorts(x.tolist()), dtype=x.dtype).view(L, N, E) for x in both]
 
 
 def _steps(N: int, E: int) -> list[dict]:
     """Scores, the k largest, gates, loads and the four summaries in Vega, for each token and expert."""
     at = "[layer - 1][datum.row - 1][datum.c - 1]"
     return [
-        vega.calculate("H", f"clean{at} / T + a * shake{at}"),
+        *vega.calculate(H=f"clean{at} / T + a * shake{at}"),
         vega.row_number("rank", by=["row"], H="descending", c="ascending"),  # ties: the lower index
-        vega.calculate("chosen", "datum.rank <= k ? 1 : 0"),
+        *vega.calculate(chosen="datum.rank <= k ? 1 : 0"),
         vega.joinaggregate(("max", "H", "top"), by=["row"]),
-        vega.calculate("weight", "datum.chosen ? exp(datum.H - datum.top) : 0"),
+        *vega.calculate(weight="datum.chosen ? exp(datum.H - datum.top) : 0"),
         vega.joinaggregate(("sum", "weight", "Z"), by=["row"]),
-        vega.calculate("gate", "datum.weight / datum.Z"),
-        vega.calculate("surprise", "datum.gate > 0 ? -datum.gate * log(datum.gate) : 0"),
+        *vega.calculate(gate="datum.weight / datum.Z", surprise="datum.gate > 0 ? -datum.gate * log(datum.gate) : 0"),
         vega.joinaggregate(("sum", "surprise", "entropy"), by=["row"]),
         vega.joinaggregate(("sum", "chosen", "load"), by=["c"]),
-        vega.calculate("spread", "exp(datum.entropy)"),
-        vega.calculate("idle", "datum.load ? 0 : 1"),
+        *vega.calculate(spread="exp(datum.entropy)", idle="datum.load ? 0 : 1"),
         # Every expert has N rows and every token E: over all rows, mean and variance weigh them evenly.
         vega.joinaggregate(
             ("variancep", "load", "variance"),
@@ -127,27 +114,27 @@ def _steps(N: int, E: int) -> list[dict]:
             ("sum", "idle", "empty"),
             ("mean", "spread", "effective"),
         ),
-        vega.calculate("even", f"k * {N} / {E}"),
+        *vega.calculate(even=f"k * {N} / {E}"),
     ]
 
 
 def _gates(N: int, E: int, cell: int) -> dict:
     """The gates, tokens x experts, each with its number, under the numbers of the experts."""
-    x, y = vega.band("c", E), row_axis(N)
+    x, y = vega.band("c", E), vega.band("row", N)
     described = "datum.name + ', expert ' + datum.c + ': ' + (datum.chosen ? format(datum.gate, '.4f') : 'not chosen')"
     strength = f"datum.chosen ? {PALEST} + {round(1 - PALEST, 4)} * datum.gate : 0"
     opacity = vega.quantitative("strength", scale=None)
     colour = vega.condition(f"datum.strength > {LIGHT}", "white", INK)
     number = {"x": x, "y": y, "color": colour, "text": vega.quantitative("gate", format=".2f")}
     cells = vega.mark("rect", fill=ROLE_COLOURS["core"], stroke=ROLE_COLOURS["other"], strokeWidth=0.6)
-    told = [vega.calculate("described", described)]
+    told = vega.calculate(described=described)
     heads = {"x": x, "y": {"value": -8}, "text": {"field": "c", "type": "ordinal"}}
     layers = [
         vega.layer(cells, transform=told, x=x, y=y, fillOpacity=opacity, **vega.DESCRIBED),
         vega.layer(vega.mark("text", fontSize=10, aria=False), transform=[{"filter": "datum.chosen"}], **number),
         vega.layer(vega.mark("text", aria=False), data=[{"c": c + 1} for c in range(E)], **heads),
     ]
-    steps = [vega.calculate("strength", strength)]
+    steps = vega.calculate(strength=strength)
     return vega.panel(E * cell, N * ROW, vega.caption("gate of each expert", 18), transform=steps, layer=layers)
 
 
@@ -160,7 +147,7 @@ def _height(field: str, N: int) -> dict:
 def _even(N: int, E: int, width: int) -> dict:
     """The name of the line at the even load, beside the histogram."""
     name = vega.mark("text", align="right", x=width, color=ROLE_COLOURS["negative"])
-    steps = [ONCE, vega.calculate("words", "'even ' + format(datum.even, '.4~g')")]
+    steps = [ONCE, *vega.calculate(words="'even ' + format(datum.even, '.4~g')")]
     words = vega.layer(name, transform=steps, y=_height("even", N), text=vega.nominal("words"))
     return vega.panel(width, PLOT, **words)
 
@@ -168,7 +155,7 @@ def _even(N: int, E: int, width: int) -> dict:
 def _loads(N: int, E: int, cell: int) -> dict:
     """The number of tokens of each expert, under its column, and the line at the even load."""
     x, y = vega.band("c", E), _height("load", N)
-    told = [vega.calculate("described", "'expert ' + datum.c + ' has ' + datum.load + ' tokens'")]
+    told = vega.calculate(described="'expert ' + datum.c + ' has ' + datum.load + ' tokens'")
     across = {"x": {"value": 0}, "x2": {"value": E * cell}}
     number, halo = vega.mark("text", dy=-8, aria=False), {"stroke": "white", "strokeWidth": 4}
     bar = vega.mark("bar", width=cell - 6, color=ROLE_COLOURS["core"], opacity=0.75)
@@ -197,12 +184,12 @@ def _summary(N: int, E: int) -> dict:
     line = vega.mark("text", align="left", x=0, fontSize=12, limit=WIDTH)
     layers = []
     for i, words in enumerate((load, gates)):
-        steps = [vega.calculate("words", words)]
+        steps = vega.calculate(words=words)
         layers.append(vega.layer({**line, "y": ROW * i + ROW // 2}, transform=steps, text=vega.nominal("words")))
     return vega.panel(WIDTH, 2 * ROW, transform=[ONCE], layer=layers)
 
 
-def _in_words(scores: Tensor, k: int, labels: list[str], place: str) -> str:
+def _in_words(scores: Tensor, k: int, labels: list[str]) -> str:
     """The first layer at T = 1 without noise: each token's first expert, the loads and the summaries."""
     N, E = scores.shape
     kept = scores.sort(dim=1, descending=True, stable=True).indices[:, :k]  # of equal ones the lower index first
@@ -213,8 +200,7 @@ def _in_words(scores: Tensor, k: int, labels: list[str], place: str) -> str:
     first = ", ".join(f"{label} {i + 1} ({gate[i]:.2f})" for label, i, gate in chosen)
     loads = ", ".join(f"{int(x)}" for x in load)
     return (
-        f"{place[:1].upper()}{place[1:]}, top-{k} of {E} experts, noise 0, T = 1. Each token's first expert (its "
-        f"gate): {first}. "
+        f"Layer 1, top-{k} of {E} experts, noise 0, T = 1. Each token's first expert (its gate): {first}. "
         f"Tokens of experts 1 to {E}: {loads}, even {k * N / E:.4g}; CV² {cv_squared(load):.2f}, "
         f"largest / mean {load.max() / load.mean():.2f}, experts without a token: {int((load == 0).sum())} of {E}; "
         f"{effective:.2f} effective experts a token."

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from course_utils.ensembling.negative_evidence import _nucleus
-from course_utils.explore import vega
-from course_utils.explore.chart import OTHERS, LiveChart, bars, nearest, row_names, short, shorts
+from course_utils.explore import tokens, vega
+from course_utils.explore.chart import LiveChart, bars, nearest, row_names, short, shorts
 from course_utils.explore.labels import label_side, name_spots, seen_points, written_at
 from course_utils.explore.style import INK, PALE, ROLE_COLOURS
-from course_utils.explore.tokens import ZERO, describe, distributions, entropy_bits, json_log, token_labels
 
 LAMBDAS = tuple(-2 + 0.25 * i for i in range(41))  # the positions of the λ slider
 FILTERS = (False, True)  # the positions of the other one
 CURVES = ("filter off", "filter on")
+FIELDS = ("p0", "p1", "p2", "p")  # the probabilities of the three members and of the result
 COLOURS = [ROLE_COLOURS[role] for role in ("core", "positive", "negative", "result")]
 NAMES_WIDTH, PANEL, RESULT, GAP = 104, 138, 176, 8  # pixels
 HEIGHT = 150
@@ -53,55 +53,52 @@ def negative_evidence_explorer(
     shown is exact. Raises ValueError: not three members, vocabularies that differ, logits, zeros where the core has
     none, top_p outside (0, 1], a curve with holes. Source: Liu et al. (2021), DExperts, section 2.
     """
-    names, log_probs = list(members), distributions(members, 3)  # (3, V) float64
+    names, log_probs = list(members), tokens.distributions(members, 3)  # (3, V) float64
     core, ratio = log_probs[0], _log_ratio(log_probs)
     nucleus = _nucleus(core, top_p)
     top = min(top, len(core))
-    scores = _all_scores(core, ratio, nucleus)  # (filter x λ, V)
+    # log of the combination before normalising, for all positions of the sliders: (filter off and on x λ, V).
+    scores = core + torch.tensor(LAMBDAS, dtype=core.dtype)[:, None] * ratio
+    scores = torch.cat([scores, scores.masked_fill(~nucleus, -torch.inf)])
+    offset = scores.amax(dim=1).round(decimals=6)  # the page must take off the very same number
     # The best without the filter hold also the best of those that the filter keeps out of a small nucleus.
     best = [log_probs.topk(min(n_union, len(core))).indices, scores.topk(top).indices]
     ids = torch.cat([found.flatten() for found in best]).unique()
     peak = max(log_probs.max().exp().item(), (scores.amax(dim=1) - scores.logsumexp(dim=1)).max().exp().item())
-    widest = min(1.0, math.ceil(peak * 20) / 20)  # the end of the bars' axis
     kept = f"Nucleus of {names[0]}, top_p = {top_p:g}: {int(nucleus.sum()):,} of {len(core):,} tokens"
-    columns = [values[ids].tolist() for values in (core, ratio, nucleus)]
-    probs, labels = log_probs.exp(), token_labels(tokenizer_or_labels, ids, len(core))
+    probs, labels = log_probs.exp(), tokens.token_labels(tokenizer_or_labels, ids, len(core))
+    columns = [values[ids].tolist() for values in (core, ratio, nucleus, probs.T)]
     rows = [
         # λ multiplies the rounding error of the ratio: six decimals keep exp() exact to four.
-        {"t": t, "a": json_log(a, 6), "d": round(d, 6), "n": int(n), "p0": short(p), "p1": short(q), "p2": short(r)}
-        for t, a, d, n, p, q, r in zip(labels, *columns, *probs[:, ids].tolist())
+        {"t": t, "a": tokens.json_log(a, 6), "d": round(d, 6), "n": int(n), **dict(zip(FIELDS, shorts(p)))}
+        for t, a, d, n, p in zip(labels, *columns)
     ]
     # The tokens that stay behind travel as one row: the mass the members give them; the tables know the result's.
     left = (1 - probs[:, ids].sum(dim=1)).clamp(min=0).tolist()
     rows.append({"t": "", "r": 1, "n": 1, **{f"p{m}": short(mass) for m, mass in enumerate(left)}})
 
-    fields = ("p0", "p1", "p2", "p")
     transform = [
-        vega.calculate("score", "datum.a + lam * datum.d"),
+        *vega.calculate(score="datum.a + lam * datum.d"),
         # exp() of a large score would overflow: the largest one is taken off first, which Z cancels.
-        vega.calculate("u", "datum.r ? restMass[key] : filtered && !datum.n ? 0 : exp(datum.score - offset[key])"),
-        vega.calculate("ulogu", "datum.r ? restLogMass[key] : datum.u > 0 ? datum.u * log(datum.u) : 0"),
+        *vega.calculate(u="datum.r ? restMass[key] : filtered && !datum.n ? 0 : exp(datum.score - offset[key])"),
+        *vega.calculate(ulogu="datum.r ? restLogMass[key] : datum.u > 0 ? datum.u * log(datum.u) : 0"),
         vega.joinaggregate(("sum", "u", "Z"), ("sum", "ulogu", "S")),
         # First the nucleus, then what the filter keeps out, in the order that it would have had.
-        vega.calculate("order", "datum.r ? -1e300 : filtered && !datum.n ? datum.score - 1e10 : datum.score"),
-        vega.row_number("rank", order="descending"),
-        # Rows 1 to top are tokens, row top + 1 is the sum of all others: each panel adds up to 1.
-        vega.calculate("row", f"min(datum.rank, {top + 1})"),
-        vega.calculate("label", f"datum.row > {top} ? '{OTHERS}' : datum.t"),
-        vega.calculate("out", f"filtered && !datum.n && datum.row <= {top}"),
-        vega.calculate("p", "datum.u / datum.Z"),
-        vega.calculate("H", "(log(datum.Z) - datum.S / datum.Z) / LN2"),  # bits
-        vega.aggregate(*(("sum", field, field) for field in fields), by=["row", "label", "out", "H"]),
+        *vega.calculate(order="datum.r ? -1e300 : filtered && !datum.n ? datum.score - 1e10 : datum.score"),
+        *tokens.best_rows(top),
+        *vega.calculate(out=f"filtered && !datum.n && datum.row <= {top}", p="datum.u / datum.Z"),
+        *vega.calculate(H="(log(datum.Z) - datum.S / datum.Z) / LN2"),  # bits
+        vega.aggregate(*(("sum", field, field) for field in FIELDS), by=["row", "label", "out", "H"]),
     ]
-    entropies = [entropy_bits(member) for member in log_probs]
+    entropies = [tokens.entropy_bits(member) for member in log_probs]
     notes = [f"'entropy {h:.2f} bits'" for h in entropies]
     notes.append("'entropy ' + format(abs(datum.H), '.2f') + ' bits, filter ' + (filtered ? 'on' : 'off')")
     headings = [*names, {"expr": "'result, λ = ' + format(lam, '.2~f')"}]
     panels = [row_names("label", top + 1, NAMES_WIDTH)]
     panels[0]["encoding"]["color"] = vega.condition("datum.out", PALE, INK)
-    for field, name, note, colour in zip(fields, headings, notes, COLOURS):
+    for field, name, note, colour in zip(FIELDS, headings, notes, COLOURS):
         width = RESULT if field == "p" else PANEL
-        panels.append(bars(field, name, note, colour, (0, widest), top + 1, width))
+        panels.append(bars(field, name, note, colour, (0, tokens.widest_bar(peak)), top + 1, width))
         panels[-1]["title"]["limit"] = width  # a long name must not run into its neighbour
         panels[-1]["layer"][0]["encoding"]["opacity"]["condition"]["test"] += " || datum.out"
     # Words stand in the place of the number 0.000 of a token that the filter keeps out.
@@ -112,12 +109,12 @@ def negative_evidence_explorer(
         *vega.slider("lam", f"λ, weight of {names[1]} against {names[2]}", LAMBDAS[0], LAMBDAS[-1], 0.25, 0),
         *vega.slider("filtered", "nucleus filter: off (left) or on (right)", 0, 1, 1, 1, width=60),
         *vega.computed(li=f"round((lam - {LAMBDAS[0]}) / 0.25)", key=f"filtered * {len(LAMBDAS)} + li"),
-        *vega.given(**_rest_tables(scores, ids)),
+        *vega.given(offset=offset.tolist(), **tokens.rest_tables(scores - offset[:, None], ids)),
     ]
     chart = {"data": {"values": rows}, "transform": transform, "hconcat": panels, "spacing": GAP}
     steered = scores[len(LAMBDAS) + LAMBDAS.index(2)].log_softmax(dim=0)
     shown = [*zip(names, log_probs), ("result at λ = 2 with the filter", steered)]
-    described = [describe(name, member, ids, labels) for name, member in shown]
+    described = [tokens.describe(name, member, ids, labels) for name, member in shown]
     text = " ".join([f"{title}: {context}" if context else f"{title}.", *described, f"{kept}."])
     if curve is not None:
         panels, closest, said = _curve_panels(curve, attribute_name)
@@ -134,23 +131,6 @@ def _log_ratio(log_probs: Tensor) -> Tensor:
     if (possible & (positive.isneginf() | negative.isneginf())).any():
         raise ValueError("the positive or the negative member gives probability 0 where the core does not: smooth it")
     return (positive - negative).where(possible, 0.0)
-
-
-def _all_scores(core: Tensor, ratio: Tensor, nucleus: Tensor) -> Tensor:
-    """log of the combination before normalising, for all positions of the sliders: (filter off and on x λ, V)."""
-    scores = core + torch.tensor(LAMBDAS, dtype=core.dtype)[:, None] * ratio
-    return torch.cat([scores, scores.masked_fill(~nucleus, -torch.inf)])
-
-
-def _rest_tables(scores: Tensor, ids: Tensor) -> dict[str, list[float]]:
-    """For filter x λ: the largest log u, and relative to it the sums of u and u log u over all but ``ids``."""
-    offset = scores.amax(dim=1).round(decimals=6)  # the page must take off the very same number
-    rest = torch.ones(scores.shape[1], dtype=torch.bool)
-    rest[ids] = False
-    outside = scores[:, rest] - offset[:, None]
-    mass = outside.exp().sum(dim=1)
-    log_mass = (outside.exp() * outside.clamp(min=ZERO)).sum(dim=1)  # 0 log 0 = 0
-    return {"offset": offset.tolist(), "restMass": shorts(mass.tolist()), "restLogMass": shorts(log_mass.tolist())}
 
 
 def _curve_points(curve: Sequence[dict]) -> tuple[list[dict], list[float]]:
@@ -198,10 +178,9 @@ def _curve_panels(curve: Sequence[dict], attribute_name: str) -> tuple[list[dict
         others = torch.cat([seen[1 - point["f"]], *written])
         sx, sy = label_side(torch.minimum(place, size - 8), label, seen[point["f"]], others, size)
         point |= {"x": min(point["ppl"], high), "label": label, "sx": sx, "sy": sy}
-    x = vega.quantitative("x", scale={"type": "log", "domain": x_domain, "nice": False})
-    x["axis"] = {"title": "perplexity (log scale)", "grid": False, "tickCount": 6, "format": "~g"}
-    y = vega.quantitative("y", scale={"domain": y_domain, "nice": False})
-    y["axis"] = {"title": None, "tickCount": 4, "format": "~g"}
+    axis = {"title": "perplexity (log scale)", "grid": False, "tickCount": 6, "format": "~g"}
+    x = vega.along("x", x_domain, axis, type="log")
+    y = vega.along("y", y_domain, {"title": None, "tickCount": 4, "format": "~g"})
     strong = vega.condition("datum.f == filtered", 1, 0.3)
     at = [{"filter": "datum.f == filtered && datum.i == gi"}]
     names = [

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from course_utils.explore import vega
-from course_utils.explore.chart import OTHERS, LiveChart, bars, nearest, row_names, short, shorts
+from course_utils.explore import tokens, vega
+from course_utils.explore.chart import LiveChart, bars, nearest, row_names, short
 from course_utils.explore.style import INK, ROLE_COLOURS
-from course_utils.explore.tokens import ZERO, describe, distributions, entropy_bits, json_log, token_labels
 
 RULES = ("linear", "log-linear")
 LAMBDAS = tuple(round(0.025 * i, 3) for i in range(41))  # the positions of the λ slider
@@ -42,35 +41,38 @@ def next_token_explorer(
     what is shown is exact. Raises ValueError: not two members, vocabularies that differ, logits, a heldout grid with
     holes.
     """
-    names, log_probs = list(members), distributions(members, 2)  # (2, V) float64
-    ids = _sent_tokens(log_probs, n_union, top)
-    rest_mass, rest_log_mass, widest = _rest_tables(log_probs, ids)
-    labels = token_labels(tokenizer_or_labels, ids, log_probs.shape[1])
-    rows = [{"t": t, "a": json_log(a), "b": json_log(b)} for t, a, b in zip(labels, *log_probs[:, ids].tolist())]
+    names, log_probs = list(members), tokens.distributions(members, 2)  # (2, V) float64
+    V = log_probs.shape[1]
+    scores = torch.stack([_scores(log_probs, rule, lam) for rule in RULES for lam in LAMBDAS])  # (rule x λ, V)
+    # A token just below both lists can still lead the combination. The temperature does not change the order.
+    best = [log_probs.topk(min(n_union, V)).indices, scores.topk(min(top, V)).indices]
+    ids = torch.cat([found.flatten() for found in best]).unique()
+    rest, peak = _rest_tables(scores, ids)
+    widest = tokens.widest_bar(max(peak, log_probs.max().exp().item()))
+    labels = tokens.token_labels(tokenizer_or_labels, ids, V)
+    rows = [
+        {"t": t, "a": tokens.json_log(a), "b": tokens.json_log(b)}
+        for t, a, b in zip(labels, *log_probs[:, ids].tolist())
+    ]
     # The tokens that stay behind travel as one row: the mass the members give them; "rest" reads the tables.
     kept = (1 - log_probs[:, ids].exp().sum(dim=1)).clamp(min=1e-9).log().tolist()
-    rows.append({"t": "", "a": json_log(kept[0]), "b": json_log(kept[1]), "r": 1})
+    rows.append({"t": "", "a": tokens.json_log(kept[0]), "b": tokens.json_log(kept[1]), "r": 1})
 
     combined = (
         "loglinear ? exp(((1 - lam) * datum.a + lam * datum.b) / temperature)"
         " : pow((1 - lam) * exp(datum.a) + lam * exp(datum.b), 1 / temperature)"
     )
     transform = [
-        vega.calculate("u", f"datum.r ? restMass[key] : ({combined})"),  # unnormalised
-        vega.calculate("ulogu", "datum.r ? restLogMass[key] : datum.u > 0 ? datum.u * log(datum.u) : 0"),
+        *vega.calculate(u=f"datum.r ? restMass[key] : ({combined})"),  # unnormalised
+        *vega.calculate(ulogu="datum.r ? restLogMass[key] : datum.u > 0 ? datum.u * log(datum.u) : 0"),
         vega.joinaggregate(("sum", "u", "Z"), ("sum", "ulogu", "S")),
-        vega.calculate("order", "datum.r ? -1 : datum.u"),
-        vega.row_number("rank", order="descending"),
-        # Rows 1 to top are tokens, row top + 1 is the sum of all others: each panel adds up to 1.
-        vega.calculate("row", f"min(datum.rank, {top + 1})"),
-        vega.calculate("label", f"datum.row > {top} ? '{OTHERS}' : datum.t"),
-        vega.calculate("pa", "exp(datum.a)"),
-        vega.calculate("pb", "exp(datum.b)"),
-        vega.calculate("p", "datum.Z > 0 ? datum.u / datum.Z : 0"),
-        vega.calculate("H", "datum.Z > 0 ? (log(datum.Z) - datum.S / datum.Z) / LN2 : -1"),  # bits
+        *vega.calculate(order="datum.r ? -1 : datum.u"),
+        *tokens.best_rows(top),
+        *vega.calculate(pa="exp(datum.a)", pb="exp(datum.b)", p="datum.Z > 0 ? datum.u / datum.Z : 0"),
+        *vega.calculate(H="datum.Z > 0 ? (log(datum.Z) - datum.S / datum.Z) / LN2 : -1"),  # bits
         vega.aggregate(*(("sum", field, field) for field in ("pa", "pb", "p")), by=["row", "label", "H"]),
     ]
-    entropies = [entropy_bits(member) for member in log_probs]
+    entropies = [tokens.entropy_bits(member) for member in log_probs]
     notes = [f"'entropy {h:.2f} bits'" for h in entropies]
     bits = "datum.H < 0 ? 'both exclude every token' : 'entropy ' + format(datum.H, '.2f') + ' bits'"
     notes.append(f"({bits}) + ', T = ' + format(temperature, '.1f')")
@@ -88,10 +90,12 @@ def next_token_explorer(
             ti="round((temperature - 0.5) / 0.1)",
             key=f"(loglinear * {len(LAMBDAS)} + li) * {len(TEMPERATURES)} + ti",
         ),
-        *vega.given(restMass=rest_mass, restLogMass=rest_log_mass),
+        *vega.given(**rest),
     ]
     chart = {"data": {"values": rows}, "transform": transform, "hconcat": panels, "spacing": GAP}
-    text = _next_token_text(title, context, names, log_probs, ids, labels)
+    shown = [*zip(names, log_probs), ("linear combination at λ = 0.5", _scores(log_probs, "linear", 0.5))]
+    described = " ".join(tokens.describe(name, member, ids, labels) for name, member in shown)
+    text = f"{f'{title}: {context}' if context else f'{title}.'} {described} Sliders: λ, rule, temperature."
     if heldout is not None:
         curve, closest, best = _perplexity_panel(heldout, names)
         params += [*vega.given(nearest=closest), *vega.computed(hi="nearest[ti]")]
@@ -108,34 +112,16 @@ def _scores(log_probs: Tensor, rule: str, lam: float) -> Tensor:
     return sum(w * lp for w, lp in zip((1 - lam, lam), log_probs) if w > 0)  # 0 * -inf counts as 0
 
 
-def _sent_tokens(log_probs: Tensor, n_union: int, top: int) -> Tensor:
-    """Ids of the tokens that the page gets."""
-    vocabulary = log_probs.shape[1]
-    found = [log_probs.topk(min(n_union, vocabulary)).indices.flatten()]
-    # A token just below both lists can still lead the combination. The temperature does not change the order.
-    found += [_scores(log_probs, r, lam).topk(min(top, vocabulary)).indices for r in RULES for lam in LAMBDAS]
-    return torch.cat(found).unique()
-
-
-def _rest_tables(log_probs: Tensor, ids: Tensor) -> tuple[list[float], list[float], float]:
-    """Sums of u and of u log u over the tokens not in ``ids``, u = P^(1/T) unnormalised, for rule x λ x T.
-
-    The third value is the end of the bars' axis: the largest probability that any panel can show, rounded up.
-    """
-    rest = torch.ones(log_probs.shape[1], dtype=torch.bool)
-    rest[ids] = False
-    temperatures = torch.tensor(TEMPERATURES, dtype=log_probs.dtype)[:, None]
-    mass, log_mass, widest = [], [], float(log_probs.max().exp())
-    for rule in RULES:
-        for lam in LAMBDAS:
-            scores = _scores(log_probs, rule, lam) / temperatures  # (temperatures, V)
-            peak = (scores.amax(dim=1) - scores.logsumexp(dim=1)).exp().nan_to_num(0.0).amax()
-            outside = scores[:, rest]
-            weights = outside.exp()
-            mass += weights.sum(dim=1).tolist()
-            log_mass += (weights * outside.clamp(min=ZERO)).sum(dim=1).tolist()  # 0 log 0 = 0
-            widest = max(widest, float(peak))
-    return shorts(mass), shorts(log_mass), min(1.0, math.ceil(widest * 20) / 20)
+def _rest_tables(scores: Tensor, ids: Tensor) -> tuple[dict[str, list[float]], float]:
+    """`rest_tables` for rule x λ x T, and the largest probability that the combination reaches."""
+    temperatures = torch.tensor(TEMPERATURES, dtype=scores.dtype)[:, None]
+    tables, peak = {"restMass": [], "restLogMass": []}, 0.0
+    for row in scores:  # one by one, as all of them would take half a gigabyte
+        warm = row / temperatures  # (temperatures, V)
+        peak = max(peak, (warm.amax(dim=1) - warm.logsumexp(dim=1)).exp().nan_to_num(0.0).max().item())
+        for name, found in tokens.rest_tables(warm, ids).items():
+            tables[name] += found
+    return tables, peak
 
 
 def _perplexity_panel(heldout: Sequence[dict], names: list[str]) -> tuple[dict, list[int], str]:
@@ -157,10 +143,9 @@ def _perplexity_panel(heldout: Sequence[dict], names: list[str]) -> tuple[dict, 
     # Perplexities far above the members are cut off: they would flatten what the slider is there to show.
     low, high = min(table.values()), max(alone) * 1.2
     domain = [short(low * (low / high) ** 0.2), short(high)]  # room below for the number under the dot
-    axis = {"title": f"λ  (0: {names[0]} alone, 1: {names[1]} alone)", "values": [0, 0.2, 0.4, 0.6, 0.8, 1]}
-    x = vega.quantitative("lam", scale={"domain": [0, 1]}, axis={**axis, "grid": False})
-    y = vega.quantitative("ppl", scale={"type": "log", "domain": domain, "nice": False, "clamp": True})
-    y["axis"] = {"title": None, "tickCount": 4, "format": "~g"}
+    axis = {"title": f"λ  (0: {names[0]} alone, 1: {names[1]} alone)", "values": vega.FIFTHS, "grid": False}
+    x = vega.quantitative("lam", scale={"domain": [0, 1]}, axis=axis)
+    y = vega.along("ppl", domain, {"title": None, "tickCount": 4, "format": "~g"}, type="log", clamp=True)
     members = [
         {"ppl": short(value), "label": f"{name} alone {value:.3g}", "colour": colour, "lam": at, "dy": -8}
         for name, value, colour, at in zip(names, alone, COLOURS, (0.9, 0.1))  # labelled where the curve is far away
@@ -176,27 +161,15 @@ def _perplexity_panel(heldout: Sequence[dict], names: list[str]) -> tuple[dict, 
         vega.layer(name, data=members, y=y, x=x, color=vega.COLOUR, text=text),
         vega.layer(vega.mark("line", color=COLOURS[2], strokeWidth=3), x=x, y=y),
         vega.layer(vega.dot(130, color=COLOURS[2], stroke=INK), transform=[now], x=x, y=y),
-        vega.layer(number, transform=[now, vega.calculate("label", label)], x=x, y=y, text=text),
+        vega.layer(number, transform=[now, *vega.calculate(label=label)], x=x, y=y, text=text),
     ]
-    panel = vega.panel(
-        NAMES_WIDTH + 3 * PANEL + 3 * GAP,
-        130,
-        {"text": "held-out perplexity (lower is better)", "offset": 8},
-        data={"values": rows},
-        transform=[{"filter": f"datum.g == loglinear * {len(temperatures)} + hi"}],
-        layer=layers,
-    )
+    title = {"text": "held-out perplexity (lower is better)", "offset": 8}
+    chosen = [{"filter": f"datum.g == loglinear * {len(temperatures)} + hi"}]
+    width = NAMES_WIDTH + 3 * PANEL + 3 * GAP
+    panel = vega.panel(width, 130, title, data={"values": rows}, transform=chosen, layer=layers)
     best = []
     for rule in RULES:
         lam = min(LAMBDAS, key=lambda value: table[rule, plain, value])
         best.append(f"{rule} {table[rule, plain, lam]:.2g} at λ = {lam:.1f}")
     text = f"Held-out perplexity: {names[0]} {alone[0]:.2g}, {names[1]} {alone[1]:.2g}; best {', '.join(best)}."
     return panel, [nearest(t, temperatures) for t in TEMPERATURES], text
-
-
-def _next_token_text(title, context, names, log_probs, ids, labels) -> str:
-    parts = [f"{title}." if not context else f"{title}: {context}"]
-    half = _scores(log_probs, "linear", 0.5)
-    shown = [*zip(names, log_probs), ("linear combination at λ = 0.5", half)]
-    parts += [describe(name, member, ids, labels) for name, member in shown]
-    return " ".join(parts) + " Sliders: λ, rule, temperature."

@@ -11,15 +11,14 @@ from torch import Tensor
 
 from course_utils.diffusion.discrete import even_schedule
 from course_utils.diffusion.edits import corrupt
-from course_utils.explore import vega
+from course_utils.explore import letters, vega
 from course_utils.explore.chart import LiveChart, live_chart, short, shorts, text_lines
 from course_utils.explore.style import FAINT, INK, ROLE_COLOURS
 
 TEXTS, LETTERS = (1, 8), (2, 128)  # texts, characters of one
 STEPS, START = 12, 0.3  # of edits; where the slider starts
-SIZE, CHAR = 14, 9.5  # pixels of a letter and of a column
-COLUMNS, LINE, GAP = 64, 21, 12  # letters in a line; pixels: height of a line, space between two rows
-WIDTH = round(COLUMNS * CHAR) + 2  # pixels: 610; a frame that reached the edge would make Vega enlarge the chart
+MASK = "_"
+LINE, GAP = 21, 12  # pixels: height of a line, space between two rows
 UNIFORM, ABSORBING, EDITS = range(3)
 SAME, NEW, MASKED, AGAIN = range(4)  # a character of x0; drawn anew; masked; drawn anew and the same as before
 FILLS = {NEW: "#FFD58A", MASKED: "#D0D0D0", AGAIN: "#FFFFFF"}  # dark text on each of them has a contrast above 10
@@ -37,9 +36,8 @@ class _Row(NamedTuple):
 def corruption_explorer(
     texts: Mapping[str, str] | Sequence[str],
     vocabulary: Sequence[str],
-    mask: str = "_",
-    seed: int = 0,
     *,
+    seed: int = 0,
     image: tuple[Tensor, Tensor, Tensor] | None = None,
     title: str = "What is left of x0",
     context: str = "",
@@ -54,15 +52,18 @@ def corruption_explorer(
     Gaussian: x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps at t = round(T t / T).
 
     texts: names -> strings, or a list of strings: 1 to 8 of 2 to 128 characters, all from the vocabulary; more than one
-    adds a slider. vocabulary: K >= 2 different printable characters, without the mask. seed: of u, replacements, edits.
-    image: (x0 (64,), eps (64,), alphas_bar (T + 1,), which begins with 1, that of x0 itself): an 8 x 8 image of about
-    unit scale and its noise. Raises ValueError: texts, characters or shapes that do not fit, numbers not finite.
+    adds a slider. vocabulary: K >= 2 different printable characters, without "_", the mask. seed: of u, replacements,
+    edits. image: (x0 (64,), eps (64,), alphas_bar (T + 1,), which begins with 1, that of x0 itself): an 8 x 8 image of
+    about unit scale and its noise. Raises ValueError: texts, characters or shapes that do not fit, numbers not finite.
     Source: Austin et al. (2021), D3PM, section 3; Reid et al. (2022), DiffusER; Ho et al. (2020), DDPM, equation 4.
     """
-    named = _checked(texts, vocabulary, mask)
-    letters, K = list(vocabulary), len(vocabulary)
-    rows = _rows(list(named.values()), letters, mask, torch.Generator().manual_seed(int(seed)))
-    lines = [max(-(-len(row.chars) // COLUMNS) for (_, r, _), row in rows.items() if r == which) for which in range(3)]
+    named = _checked(texts, vocabulary)
+    known, K = list(vocabulary), len(vocabulary)
+    rows = _rows(list(named.values()), known, torch.Generator().manual_seed(int(seed)))
+    lines = [
+        max(-(-len(row.chars) // letters.COLUMNS) for (_, r, _), row in rows.items() if r == which)
+        for which in range(3)
+    ]
     tops = [sum(lines[:r]) * LINE + r * (LINE + GAP) for r in range(3)]
     height = tops[-1] + (1 + lines[-1]) * LINE + 2
     values = [
@@ -77,8 +78,8 @@ def corruption_explorer(
     ]
     said = "white: as in x0; orange: drawn anew (only framed: the same again); grey: masked"
     what = ["'t / T = ' + format(share, '.2f') + ', ' + names[text - 1]"]
-    panels = [text_lines(what, WIDTH), _panel(values, height, K)]
-    words = _in_words(next(iter(named.items())), rows, letters)
+    panels = [text_lines(what, letters.WIDTH), _panel(values, height, K)]
+    words = _in_words(next(iter(named.items())), rows, K)
     if image is not None:
         x0, eps, abar = _checked_image(image)
         params += vega.given(x0=shorts(x0.tolist()), eps=shorts(eps.tolist()))
@@ -92,17 +93,15 @@ def corruption_explorer(
     return live_chart(title, context, [said], f"{words} {sliders}", params, panels, spacing=12)
 
 
-def edited(
-    text: str, vocabulary: Sequence[str], generator: torch.Generator | None = None, steps: int = STEPS
-) -> list[list[tuple[int, str]]]:
-    """The text after 0, 1, ..., ``steps`` steps of edits: characters with their place in ``text``, -1 for a new one.
+def edited(text: str, vocabulary: Sequence[str], generator: torch.Generator) -> list[list[tuple[int, str]]]:
+    """The text after 0, 1, ..., STEPS steps of edits: characters with their place in ``text``, -1 for a new one.
 
-    Step k keeps each character with chance 1 - beta_k, beta_k = 1 / (steps - k + 1); replace, insert and delete share
+    Step k keeps each character with chance 1 - beta_k, beta_k = 1 / (STEPS - k + 1); replace, insert and delete share
     the rest of the edits 2 : 1 : 1. An insertion uses no character up, hence keep / (1 - insert) = 1 - beta_k.
     """
     tokens, fresh = list(enumerate(text)), [(-1, c) for c in vocabulary]
     found = [tokens]
-    for beta in even_schedule(steps).tolist():
+    for beta in even_schedule(STEPS).tolist():
         keep = 3 * (1 - beta) / (3 + beta)
         rest = 1 - keep
         tokens = corrupt(tokens, fresh, generator, keep=keep, replace=rest / 2, insert=rest / 4, delete=rest / 4).tokens
@@ -110,25 +109,25 @@ def edited(
     return found
 
 
-def _checked(texts, vocabulary, mask) -> dict[str, str]:
+def _checked(texts, vocabulary) -> dict[str, str]:
     """Names and texts. Raises ValueError if they cannot be drawn."""
     if isinstance(texts, str) or not isinstance(texts, Iterable):
         raise ValueError("texts must be a dict of names and strings, or a list of strings: put a single text in [ ]")
     given = dict(texts) if isinstance(texts, Mapping) else {f"text {e}": text for e, text in enumerate(texts, 1)}
     if not TEXTS[0] <= len(given) <= TEXTS[1]:
         raise ValueError(f"texts must be {TEXTS[0]} to {TEXTS[1]} texts, got {len(given)}: choose some of them")
-    letters = list(vocabulary)
-    bad = [c for c in letters if not isinstance(c, str) or len(c) != 1 or not c.isprintable()]
-    if len(letters) < 2 or len(set(map(str, letters))) < len(letters) or bad:
-        got = f"got {bad[0]!r}" if bad else f"got {len(letters)}, {len(set(map(str, letters)))} of them different"
+    known = list(vocabulary)
+    bad = [c for c in known if not isinstance(c, str) or len(c) != 1 or not c.isprintable()]
+    if len(known) < 2 or len(set(map(str, known))) < len(known) or bad:
+        got = f"got {bad[0]!r}" if bad else f"got {len(known)}, {len(set(map(str, known)))} of them different"
         raise ValueError(f"vocabulary must be at least 2 different printable characters, {got}")
-    if not isinstance(mask, str) or len(mask) != 1 or mask in letters:
-        raise ValueError(f"mask must be one character that the vocabulary does not have, got {mask!r}")
+    if MASK in known:
+        raise ValueError(f"{MASK!r} is the mask: the vocabulary must not have it")
     for name, text in given.items():
         if not isinstance(text, str) or not LETTERS[0] <= len(text) <= LETTERS[1]:
             got = f"{len(text)} characters" if isinstance(text, str) else type(text).__name__
             raise ValueError(f"text {name!r} must be a string of {LETTERS[0]} to {LETTERS[1]} characters, got {got}")
-        if strange := sorted(set(text) - set(letters)):
+        if strange := sorted(set(text) - set(known)):
             some = ", ".join(map(repr, strange[:5]))
             raise ValueError(f"text {name!r} has characters that the vocabulary does not: {some}")
     return {str(name): text for name, text in given.items()}
@@ -149,19 +148,17 @@ def _checked_image(image) -> tuple[Tensor, Tensor, Tensor]:
     return x0.flatten(), eps.flatten(), abar
 
 
-def _rows(
-    texts: list[str], letters: list[str], mask: str, generator: torch.Generator
-) -> dict[tuple[int, int, int], _Row]:
+def _rows(texts: list[str], known: list[str], generator: torch.Generator) -> dict[tuple[int, int, int], _Row]:
     """(text, process, step) -> row; the step is -1 where u decides."""
     rows = {}
     for e, text in enumerate(texts):
         n = len(text)
         # Five digits and below 1: what the page gets is what is compared here, and at t = T all are hit.
         u = [min(round(x, 5), 0.99999) for x in torch.rand(n, generator=generator, dtype=torch.float64).tolist()]
-        new = [letters[i] for i in torch.randint(len(letters), (n,), generator=generator).tolist()]
+        new = [known[i] for i in torch.randint(len(known), (n,), generator=generator).tolist()]
         rows[e, UNIFORM, -1] = _Row(list(text), new, u)
-        rows[e, ABSORBING, -1] = _Row(list(text), [mask] * n, u)
-        for step, tokens in enumerate(edited(text, letters, generator)):
+        rows[e, ABSORBING, -1] = _Row(list(text), [MASK] * n, u)
+        for step, tokens in enumerate(edited(text, known, generator)):
             tokens = tokens or [(-1, "")]  # an empty text needs a row, too, to say that it is empty
             chars = [c for _, c in tokens]
             rows[e, EDITS, step] = _Row(chars, chars, [-1 if place < 0 else 2 for place, _ in tokens])
@@ -174,24 +171,23 @@ def _panel(values: list[dict], height: int, K: int) -> dict:
     steps = [
         {"filter": f"datum.e == text - 1 && (datum.r != {EDITS} || datum.s == step)"},
         {"flatten": ["p", "c", "n", "u"]},
-        vega.calculate("hit", "datum.u < share"),
-        vega.calculate("shown", "datum.hit ? datum.n : datum.c"),
-        vega.calculate("kind", f"!datum.hit ? {SAME} : datum.r == {ABSORBING} ? {MASKED} : {again}"),
+        *vega.calculate(hit="datum.u < share", shown="datum.hit ? datum.n : datum.c"),
+        *vega.calculate(kind=f"!datum.hit ? {SAME} : datum.r == {ABSORBING} ? {MASKED} : {again}"),
     ]
     # For edits u is 2 (kept) or -1 (new), so that share = 0 hits none of x0 and share = 1 none that is kept.
-    placed = vega.letter_cells(COLUMNS, CHAR, LINE, f"tops[datum.r] + {LINE} * (1 + floor(datum.p / {COLUMNS})) + 1")
+    placed = letters.cells(LINE, f"tops[datum.r] + {LINE} * (1 + floor(datum.p / {letters.COLUMNS})) + 1")
     uniform = f"datum.r == {UNIFORM} ? 1 - share + share / {K}"
     names = f"[{', '.join(map(repr, (f'uniform: drawn from {K} characters', 'absorbing: masked', 'edits')))}]"
     shares = "format(datum.left / lengths[text - 1], '.0%') + ', expected ' + format(datum.expected, '.0%')"
     counted = [
-        vega.calculate("left", f"datum.kind == {SAME} || datum.kind == {AGAIN} ? 1 : 0"),
-        vega.calculate("one", "length(datum.shown) ? 1 : 0"),
+        *vega.calculate(left=f"datum.kind == {SAME} || datum.kind == {AGAIN} ? 1 : 0"),
+        *vega.calculate(one="length(datum.shown) ? 1 : 0"),
         vega.aggregate(("sum", "left", "left"), ("sum", "one", "length"), by=["r"]),
-        vega.calculate("y", f"tops[datum.r] + {LINE / 2}"),
-        vega.calculate("expected", f"{uniform} : datum.r == {ABSORBING} ? 1 - share : 1 - step / {STEPS}"),
-        vega.calculate("of", f"datum.r == {EDITS} ? '; length ' + datum.length + ', x0 ' + lengths[text - 1] : ''"),
-        vega.calculate("name", f"{names}[datum.r] + (datum.r == {EDITS} ? ', step ' + step + ' of {STEPS}' : '')"),
-        vega.calculate("words", f"'characters left of x0: ' + {shares} + datum.of"),
+        *vega.calculate(y=f"tops[datum.r] + {LINE / 2}"),
+        *vega.calculate(expected=f"{uniform} : datum.r == {ABSORBING} ? 1 - share : 1 - step / {STEPS}"),
+        *vega.calculate(of=f"datum.r == {EDITS} ? '; length ' + datum.length + ', x0 ' + lengths[text - 1] : ''"),
+        *vega.calculate(name=f"{names}[datum.r] + (datum.r == {EDITS} ? ', step ' + step + ' of {STEPS}' : '')"),
+        *vega.calculate(words=f"'characters left of x0: ' + {shares} + datum.of"),
     ]
     fills = [{"test": f"datum.kind == {kind}", "value": fill} for kind, fill in FILLS.items()]
     cells = vega.layer(
@@ -201,16 +197,12 @@ def _panel(values: list[dict], height: int, K: int) -> dict:
         fill={"condition": fills, "value": "white"},
         stroke=vega.condition(f"datum.kind == {AGAIN}", ROLE_COLOURS["result"], "white"),
     )
-    letter = vega.mark("text", align="center", font=vega.MONOSPACE, fontSize=SIZE, aria=False)
-    letters = vega.layer(letter, x=vega.pixels("middle"), y=vega.pixels("y"), text=vega.nominal("shown"))
-    name = vega.mark("text", fontSize=12, limit=WIDTH, x=0, align="left", fontWeight="bold")
-    words = vega.mark("text", fontSize=12, limit=WIDTH, x=WIDTH - 4, align="right")
-    heads = [
-        vega.layer(name, y=vega.pixels("y"), text=vega.nominal("name")),
-        vega.layer(words, y=vega.pixels("y"), text=vega.nominal("words")),
-    ]
-    layers = [{"transform": counted, "layer": heads}, {"transform": placed, "layer": [cells, letters]}]
-    return vega.panel(WIDTH, height, data={"values": values}, transform=steps, layer=layers)
+    name = vega.mark("text", fontSize=12, limit=letters.WIDTH, x=0, align="left", fontWeight="bold")
+    words = vega.mark("text", fontSize=12, limit=letters.WIDTH, x=letters.WIDTH - 4, align="right")
+    both = (name, "name"), (words, "words")
+    heads = [vega.layer(mark, y=vega.pixels("y"), text=vega.nominal(field)) for mark, field in both]
+    layers = [{"transform": counted, "layer": heads}, {"transform": placed, "layer": [cells, letters.layer("shown")]}]
+    return vega.panel(letters.WIDTH, height, data={"values": values}, transform=steps, layer=layers)
 
 
 def _images(T: int, bound: float) -> dict:
@@ -218,21 +210,18 @@ def _images(T: int, bound: float) -> dict:
     size, pitch = SIDE * PIXEL, SIDE * PIXEL + BETWEEN
     name = "['x_t', 'x0', 'noise'][datum.which] + ' ' + datum.k"
     placed = [
-        vega.calculate("which", f"floor(datum.i / {SIDE**2})"),
-        vega.calculate("k", f"datum.i % {SIDE**2}"),
-        vega.calculate("x", f"{pitch} * datum.which + {PIXEL} * (datum.k % {SIDE})"),
-        vega.calculate("x2", f"datum.x + {PIXEL}"),
-        vega.calculate("y", f"{LINE} + {PIXEL} * floor(datum.k / {SIDE})"),
-        vega.calculate("y2", f"datum.y + {PIXEL}"),
+        *vega.calculate(which=f"floor(datum.i / {SIDE**2})", k=f"datum.i % {SIDE**2}"),
+        *vega.calculate(x=f"{pitch} * datum.which + {PIXEL} * (datum.k % {SIDE})", x2=f"datum.x + {PIXEL}"),
+        *vega.calculate(y=f"{LINE} + {PIXEL} * floor(datum.k / {SIDE})", y2=f"datum.y + {PIXEL}"),
     ]
-    described = vega.calculate("described", f"{name} + ': ' + format(datum.grey, '.5f')")
+    described = vega.calculate(described=f"{name} + ': ' + format(datum.grey, '.5f')")
     shade = {"domain": [-bound, bound], "range": ["#FFFFFF", "#000000"], "clamp": True}
     place = vega.span("x", "x2", "y", "y2")
     looks = {**place, "color": vega.quantitative("grey", legend=None, scale=shade), **vega.DESCRIBED}
 
     def cells(first: int, last: int, value: str) -> dict:
         data = {"sequence": {"start": first * SIDE**2, "stop": last * SIDE**2, "as": "i"}}
-        steps = [*placed, vega.calculate("grey", value), described]
+        steps = [*placed, *vega.calculate(grey=value), *described]
         return vega.layer(vega.mark("rect"), data=data, transform=steps, **looks)
 
     # What the slider does not change is a layer of its own, which is not computed again.
@@ -253,10 +242,10 @@ def _images(T: int, bound: float) -> dict:
     names = [{**plain, "x": pitch * i, "y": LINE / 2, "text": name} for i, name in said]
     names[0]["fontWeight"] = "bold"
     layers = [*drawn, frames, *(vega.layer(text, data=[{}]) for text in (*texts, *names))]
-    return vega.panel(WIDTH, LINE + size + 2, layer=layers)
+    return vega.panel(letters.WIDTH, LINE + size + 2, layer=layers)
 
 
-def _in_words(first: tuple[str, str], rows: dict[tuple[int, int, int], _Row], letters: list[str]) -> str:
+def _in_words(first: tuple[str, str], rows: dict[tuple[int, int, int], _Row], K: int) -> str:
     """The first text where the slider starts, in each process."""
     name, text = first
     step = round(STEPS * START)
@@ -266,7 +255,7 @@ def _in_words(first: tuple[str, str], rows: dict[tuple[int, int, int], _Row], le
         hit = [u < START for u in row.u]
         shown = "".join(new if h else old for old, new, h in zip(row.chars, row.new, hit))
         same = [not h or (r == UNIFORM and new == old) for old, new, h in zip(row.chars, row.new, hit)]
-        expected = [1 - START + START / len(letters), 1 - START, 1 - step / STEPS][r]
+        expected = [1 - START + START / K, 1 - START, 1 - step / STEPS][r]
         left, likely = (math.floor(100 * share + 0.5) for share in (sum(same) / len(text), expected))
         parts.append(f"{who} ({left}% left, expected {likely}%): {shown}")
     return f"{name[:1].upper()}{name[1:]}: {text} | At t / T = {START}, {' | '.join(parts)} |"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +11,6 @@ from course_utils.explore import vega
 from course_utils.explore.chart import LiveChart, bars, row_names
 from course_utils.explore.style import ROLE_COLOURS, TEXT_COLOURS
 from course_utils.explore.tokens import token_label
-from course_utils.explore.weights_over_text import _listing
 
 
 def or_and_explorer(
@@ -34,25 +32,23 @@ def or_and_explorer(
         raise ValueError(f"p, q and labels must have one length of at most 16, got {len(p)}, {len(q)}, {len(labels)}")
     if (torch.stack([p, q]) < 0).any() or max(abs(float(p.sum()) - 1), abs(float(q.sum()) - 1)) > 1e-6:
         raise ValueError("p and q must be probabilities that sum to 1: zeros are welcome, negative numbers are not")
-    n = len(labels)
+    n, told = len(labels), list(zip(labels, p.tolist(), q.tolist()))
     rows = [
-        {"row": i + 1, "label": token_label(t), "p": round(a, 4), "q": round(b, 4)}
-        for i, (t, a, b) in enumerate(zip(labels, p.tolist(), q.tolist()))
+        {"row": i, "label": token_label(t), "p": round(a, 4), "q": round(b, 4)} for i, (t, a, b) in enumerate(told, 1)
     ]
     # Zero to the power 0 is 1 (a member with λ = 0 has no say), to a negative power it is infinite.
     power = "(lam{0} == 0 ? 1 : datum.{1} > 0 ? pow(datum.{1}, lam{0}) : lam{0} > 0 ? 0 : 1 / 0)"
+    one, two, both = (vega.quoted(f"vetoed by {who}") for who in (*names, "both"))
     transform = [
         # A veto wins over an infinite factor, as the limit of small probabilities says nothing about 0 times infinity.
-        vega.calculate("v1", "lam1 > 0 && datum.p == 0"),
-        vega.calculate("v2", "lam2 > 0 && datum.q == 0"),
-        vega.calculate("u", f"datum.v1 || datum.v2 ? 0 : {power.format(1, 'p')} * {power.format(2, 'q')}"),
+        *vega.calculate(v1="lam1 > 0 && datum.p == 0", v2="lam2 > 0 && datum.q == 0"),
+        *vega.calculate(u=f"datum.v1 || datum.v2 ? 0 : {power.format(1, 'p')} * {power.format(2, 'q')}"),
         vega.joinaggregate(("sum", "u", "Z")),
-        vega.calculate("ok", "isFinite(datum.Z) && datum.Z > 0"),
-        vega.calculate("and", "datum.ok ? datum.u / datum.Z : 0"),
-        vega.calculate("or", "lam1 + lam2 > 1e-9 ? (lam1 * datum.p + lam2 * datum.q) / (lam1 + lam2) : 0"),
-        vega.calculate("hand", "datum.and > 0 ? -datum.and * log(datum.and) / LN2 : 0"),
-        vega.calculate("hor", "datum.or > 0 ? -datum.or * log(datum.or) / LN2 : 0"),
-        vega.calculate("veto", _veto_text(names)),
+        *vega.calculate(**{"ok": "isFinite(datum.Z) && datum.Z > 0", "and": "datum.ok ? datum.u / datum.Z : 0"}),
+        *vega.calculate(**{"or": "lam1 + lam2 > 1e-9 ? (lam1 * datum.p + lam2 * datum.q) / (lam1 + lam2) : 0"}),
+        *vega.calculate(hand="datum.and > 0 ? -datum.and * log(datum.and) / LN2 : 0"),
+        *vega.calculate(hor="datum.or > 0 ? -datum.or * log(datum.or) / LN2 : 0"),
+        *vega.calculate(veto=f"datum.v1 && datum.v2 ? {both} : datum.v1 ? {one} : datum.v2 ? {two} : ''"),
         vega.joinaggregate(("sum", "hand", "Hand"), ("sum", "hor", "Hor"), ("min", "or", "lowest")),
     ]
     note_or = (
@@ -69,8 +65,7 @@ def or_and_explorer(
     # The veto stands in the place of the number 0.000.
     and_panel["layer"][1]["transform"] = [{"filter": "datum.veto == ''"}]
     veto = vega.mark("text", align="left", dx=4, color=TEXT_COLOURS[2], fontStyle="italic")
-    vetoed = [{"filter": "datum.veto != ''"}]
-    and_panel["layer"].append(vega.layer(veto, transform=vetoed, text=vega.nominal("veto")))
+    and_panel["layer"].append(vega.layer(veto, transform=[{"filter": "datum.veto != ''"}], text=vega.nominal("veto")))
     notes = [
         f"'λ{sign} = ' + format(lam{m}, '.2~f') + ', H = {bits:.2f} bits'"
         for m, (sign, bits) in enumerate(zip("₁₂", entropies), 1)
@@ -86,16 +81,11 @@ def or_and_explorer(
         *vega.slider("lam1", f"λ₁, weight of {names[0]}", -1, 2, 0.05, 0.5),
         *vega.slider("lam2", f"λ₂, weight of {names[1]}", -1, 2, 0.05, 0.5),
     ]
-    vetoed = [t for t, a, b in zip(labels, p.tolist(), q.tolist()) if a == 0 or b == 0]
+    first, second = (", ".join(f"{t} {v:.2f}" for t, v in zip(labels, of.tolist())) for of in (p, q))
+    vetoed = ", ".join(t for t, a, b in told if a == 0 or b == 0) or "nothing"
     text = (
-        f"{title}. {names[0]}: {_listing(labels, p)}. {names[1]}: {_listing(labels, q)}. With positive weights "
-        "the linear combination can emit every token that one of them allows; the log-linear one excludes "
-        f"{', '.join(vetoed) or 'nothing'}. Sliders: λ₁ and λ₂."
+        f"{title}. {names[0]}: {first}. {names[1]}: {second}. With positive weights the linear combination can emit "
+        f"every token that one of them allows; the log-linear one excludes {vetoed}. Sliders: λ₁ and λ₂."
     )
     spec = {"title": {"text": title, "offset": 14}, "params": params, "data": {"values": rows}}
     return LiveChart({**spec, "transform": transform, "hconcat": panels, "spacing": 12}, text)
-
-
-def _veto_text(names: Sequence[str]) -> str:
-    one, two, both = (json.dumps(f"vetoed by {who}", ensure_ascii=False) for who in (*names, "both"))
-    return f"datum.v1 && datum.v2 ? {both} : datum.v1 ? {one} : datum.v2 ? {two} : ''"

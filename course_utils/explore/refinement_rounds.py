@@ -8,13 +8,13 @@ from numbers import Real
 from typing import Any
 
 from course_utils.explore import vega
-from course_utils.explore.chart import LiveChart, live_chart, text_lines
+from course_utils.explore.chart import LiveChart, live_chart, text_lines, unfit
 from course_utils.explore.style import INK, ROLE_COLOURS, TEXT_COLOURS
 from course_utils.refinement.self_refine import fixed_point, two_rate
 
 WIDTH, HEIGHT = 500, 252  # pixels: of the plot
 ABOVE, BESIDE = 20, 120  # pixels: free over accuracy 1, for a number; beside the plot, for names
-TABLES, ROUNDS = 12, (1, 12)  # published results to choose from
+TABLES, ROUNDS = 12, 8  # published results to choose from; rounds that are drawn
 DIGITS = 3  # decimals of what the sliders start with
 LOWEST = 0.08  # below it a number under a dot would stand on the axis
 CURVE, DOTS, TARGET = ROLE_COLOURS["core"], ROLE_COLOURS["negative"], INK
@@ -37,7 +37,6 @@ def refinement_explorer(
     c: float = 0.1,
     a0: float = 0.5,
     verifier_f: float = 0.5,
-    rounds: int = 8,
     title: str = "When another round helps",
     context: str = "",
 ) -> LiveChart:
@@ -49,23 +48,22 @@ def refinement_explorer(
     f' = ``verifier_f`` and breaks nothing: f(q) = f + q (f' - f), c(q) = c (1 - q). An oracle lets only wrong answers
     be changed: c = 0, f as it is.
 
-    f, c, a0: where the sliders start, from 0 to 1 (three decimals); rounds: 1 to 12. tables: name -> accuracies by
-    round, from 0 to 1, at most rounds + 1 of them: published results, up to 12, to be chosen and drawn as dots; the
-    page says the largest distance of the dots from the curve. Raises ValueError: numbers outside [0, 1]
-    (percent: divide by 100), too many rounds or tables. Source: the model is `refinement.two_rate`; Huang et al. (2024)
-    for feedback without an oracle.
+    f, c, a0: where the sliders start, from 0 to 1 (three decimals). tables: name -> accuracies in rounds 0 to 8 at
+    most, from 0 to 1: published results, up to 12, to be chosen and drawn as dots; the page says the largest distance
+    of the dots from the curve. Raises ValueError: numbers outside [0, 1] (percent: divide by 100), too many rounds or
+    tables. Source: the model is `refinement.two_rate`; Huang et al. (2024) for feedback without an oracle.
     """
     start = _checked(f=f, c=c, a0=a0, verifier_f=verifier_f)
-    if not isinstance(rounds, int) or isinstance(rounds, bool) or not ROUNDS[0] <= rounds <= ROUNDS[1]:
-        raise ValueError(f"rounds must be a whole number from {ROUNDS[0]} to {ROUNDS[1]}, got {rounds!r}")
-    published = _checked_tables({} if tables is None else tables, rounds)
+    published = _checked_tables({} if tables is None else tables)
+    n = len(published)
+    choice = f"published results: none (0), or 1 to {n}"
     params = [
         *vega.slider("f", "f, chance that a round fixes a wrong answer", 0, 1, 0.005, start["f"]),
         *vega.slider("c", "c, chance that a round breaks a right answer", 0, 1, 0.005, start["c"]),
         *vega.slider("a0", "a0, accuracy before the first round", 0, 1, 0.005, start["a0"]),
         *vega.slider("q", "feedback quality q, from the model's own (0) to a verifier's (1)", 0, 1, 0.05, 0),
         *vega.slider("oracle", "oracle feedback, c = 0: off (left) or on (right)", 0, 1, 1, 0, width=60),
-        *(_choice(len(published)) if published else vega.given(chosen=0)),
+        *(vega.slider("chosen", choice, 0, n, 1, 0, width=max(60, 24 * (n + 1))) if n else vega.given(chosen=0)),
         *vega.given(dots=[[], *published.values()]),
         *vega.computed(fq=f"f + q * ({start['verifier_f']} - f)", cq="oracle ? 0 : c * (1 - q)"),
         *vega.computed(rate="fq + cq", star="rate > 0 ? fq / rate : a0"),
@@ -75,56 +73,48 @@ def refinement_explorer(
     said = "blue: a_t = a* + (a0 − a*) (1 − f − c)^t; dashed: a* = f / (f + c)"
     lines = text_lines([VERDICT, rates], WIDTH + BESIDE)
     lines["layer"][0]["mark"]["color"] = {"expr": f"rate > 0 && star < a0 - 1e-6 ? '{TEXT_OF_DOTS}' : '{CURVE}'"}
-    panels = [lines, _plot(published, rounds), *([_distance(published)] if published else [])]
-    return live_chart(title, context, [said], _in_words(start, rounds, published), params, panels, spacing=10)
+    panels = [lines, _plot(published), *([_distance(published)] if published else [])]
+    return live_chart(title, context, [said], _in_words(start, published), params, panels, spacing=10)
 
 
 def _checked(**numbers: Any) -> dict[str, float]:
     """Each as the page gets it. Raises ValueError if one is no share."""
     for name, x in numbers.items():
         if not isinstance(x, Real) or not 0 <= x <= 1:  # NaN fails too
-            raise ValueError(f"{name} must be a number from 0 to 1 (percent: divide by 100), got {x!r}")
+            raise unfit(name, "a number from 0 to 1 (percent: divide by 100)", repr(x))
     return {name: round(float(x), DIGITS) for name, x in numbers.items()}
 
 
-def _checked_tables(tables, rounds: int) -> dict[str, list[float]]:
+def _checked_tables(tables) -> dict[str, list[float]]:
     if not isinstance(tables, Mapping) or len(tables) > TABLES:
         got = len(tables) if isinstance(tables, Mapping) else type(tables).__name__
-        raise ValueError(f"tables must be a dict of at most {TABLES} names and their accuracies by round, got {got}")
+        raise unfit("tables", f"a dict of at most {TABLES} names and their accuracies by round", got)
     found = {}
     for name, values in tables.items():
         values = list(values) if not isinstance(values, (str, Real)) else []
-        if not 1 <= len(values) <= rounds + 1:
-            wanted = f"a list of 1 to {rounds + 1} accuracies, rounds 0 to {rounds}"
-            raise ValueError(f"table {name!r} must be {wanted}, got {len(values)}")
+        if not 1 <= len(values) <= ROUNDS + 1:
+            raise unfit(f"table {name!r}", f"a list of 1 to {ROUNDS + 1} accuracies, rounds 0 to {ROUNDS}", len(values))
         if not all(isinstance(x, Real) and 0 <= x <= 1 for x in values):
             raise ValueError(f"table {name!r} must hold numbers from 0 to 1 (percent: divide by 100), got {values}")
         found[str(name)] = [round(float(x), 4) for x in values]
     return found
 
 
-def _choice(n: int) -> list[dict]:
-    return vega.slider("chosen", f"published results: none (0), or 1 to {n}", 0, n, 1, 0, width=max(60, 24 * (n + 1)))
-
-
-def _plot(published: dict[str, list[float]], rounds: int) -> dict:
+def _plot(published: dict[str, list[float]]) -> dict:
     """The curve with its numbers, the line at the fixed point, and the chosen dots with theirs."""
-    x = vega.quantitative("t", scale={"domain": [-0.3, rounds + 0.3], "nice": False, "zero": False})
-    x["axis"] = {"title": "round", "grid": False, "values": list(range(rounds + 1)), "format": "d"}
-    y = vega.quantitative("a", scale={"domain": [0, 1], "range": [HEIGHT, ABOVE], "nice": False})
-    y["axis"] = {"title": "accuracy", "values": [0, 0.2, 0.4, 0.6, 0.8, 1], "format": ".1f"}
+    axis = {"title": "round", "grid": False, "values": list(range(ROUNDS + 1)), "format": "d"}
+    x = vega.along("t", [-0.3, ROUNDS + 0.3], axis, zero=False)
+    axis = {"title": "accuracy", "values": vega.FIFTHS, "format": ".1f"}
+    y = vega.along("a", [0, 1], axis, range=[HEIGHT, ABOVE])
     said = "'round ' + datum.t + ': accuracy ' + format(datum.a, '.6f')"
-    steps = [vega.calculate("a", ACCURACY), vega.calculate("described", said)]
-    curve = {"data": {"sequence": {"start": 0, "stop": rounds + 1, "as": "t"}}, "transform": steps, "x": x, "y": y}
-    rows = [
-        {"k": k, "t": t, "a": a, "name": name}
-        for k, (name, line) in enumerate(published.items(), 1)
-        for t, a in enumerate(line)
-    ]
+    steps = vega.calculate(a=ACCURACY, described=said)
+    curve = {"data": {"sequence": {"start": 0, "stop": ROUNDS + 1, "as": "t"}}, "transform": steps, "x": x, "y": y}
+    listed = enumerate(published.items(), 1)
+    rows = [{"k": k, "t": t, "a": a, "name": name} for k, (name, line) in listed for t, a in enumerate(line)]
     said = "datum.name + ', round ' + datum.t + ': ' + format(datum.a, '.4f')"
-    steps = [{"filter": "datum.k == chosen"}, vega.calculate("described", said)]
+    steps = [{"filter": "datum.k == chosen"}, *vega.calculate(described=said)]
     chosen = {"data": rows, "transform": steps, "x": x, "y": y}
-    once = {"data": [{}], "transform": [{"filter": "rate > 0"}, vega.calculate("a", "star")], "y": y}
+    once = {"data": [{}], "transform": [{"filter": "rate > 0"}, *vega.calculate(a="star")], "y": y}
     # A number stands away from the other dot, or else from the dashed line, and never on the axis.
     free = "isValid(dots[chosen][datum.t]) ? dots[chosen][datum.t] > datum.a : datum.a < star"
     number = vega.mark("text", fontSize=11, fontWeight="bold", aria=False)
@@ -161,9 +151,9 @@ def _distance(published: dict[str, list[float]]) -> dict:
     steps = [
         {"filter": "datum.k == chosen"},
         {"flatten": ["ts", "ys"], "as": ["t", "y"]},
-        vega.calculate("off", f"abs(datum.y - {ACCURACY})"),
+        *vega.calculate(off=f"abs(datum.y - {ACCURACY})"),
         vega.aggregate(("max", "off", "off"), by=["k", "said"]),
-        vega.calculate("words", words),
+        *vega.calculate(words=words),
     ]
     line = vega.mark("text", align="left", x=0, y=10, fontSize=12, color=TEXT_OF_DOTS, limit=WIDTH + BESIDE)
     return vega.panel(WIDTH, 20, **vega.layer(line, data=rows, transform=steps, text=vega.nominal("words")))
@@ -173,22 +163,20 @@ def _digits(a: float) -> str:
     return f"{a:.4f}".rstrip("0").ljust(5, "0")  # three decimals, or four where they are needed
 
 
-def _in_words(start: dict[str, float], rounds: int, published: dict[str, list[float]]) -> str:
+def _in_words(start: dict[str, float], published: dict[str, list[float]]) -> str:
     """The curve where the sliders start, and the published results."""
     f, c, a0 = start["f"], start["c"], start["a0"]
-    curve = ", ".join(f"{a:.3f}" for a in two_rate(a0, f, c, rounds).round(9))
-    if f + c == 0:
-        verdict = "nothing moves"
-    else:
+    curve = ", ".join(f"{a:.3f}" for a in two_rate(a0, f, c, ROUNDS).round(9))
+    verdict = "nothing moves"
+    if f + c > 0:
         star = float(fixed_point(f, c))
         side = "helps: a0 is below" if a0 < star else "hurts: a0 is above"
-        if abs(a0 - star) < 1e-6:
-            side = "neither helps nor hurts: a0 is"
+        side = "neither helps nor hurts: a0 is" if abs(a0 - star) < 1e-6 else side
         verdict = f"{side} f / (f + c) = {star:.3f}"
     listed = "; ".join(f"{name} {', '.join(_digits(a) for a in line)}" for name, line in published.items())
     said = f" Published results: {listed}." if published else ""
     names = ["f", "c", "a0", "feedback quality q", "oracle", *(["published results"] if published else [])]
     return (
-        f"f = {f:g}, c = {c:g}, a0 = {a0:g}: accuracy in rounds 0 to {rounds} {curve}; {verdict}. A verifier's f is"
+        f"f = {f:g}, c = {c:g}, a0 = {a0:g}: accuracy in rounds 0 to {ROUNDS} {curve}; {verdict}. A verifier's f is"
         f" {start['verifier_f']:g}, its c 0.{said} Sliders: {', '.join(names)}."
     )

@@ -79,11 +79,8 @@ class AltFigure:
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> tuple[dict, dict]:
         png, alt = base64.b64encode(self.png).decode("ascii"), html.escape(" ".join(self.alt.split()))
-        data = {
-            "text/html": f'<img alt="{alt}" src="data:image/png;base64,{png}">',
-            "image/png": png,
-            "text/plain": self.alt,
-        }
+        page = f'<img alt="{alt}" src="data:image/png;base64,{png}">'
+        data = {"text/html": page, "image/png": png, "text/plain": self.alt}
         return data, {"image/png": {"alt": self.alt}}
 
 
@@ -105,6 +102,5 @@ def show(fig: Figure, alt: str) -> AltFigure:
 
 def label_line(ax, x: float, y: float, text: str, colour: str) -> None:
     """Write a line's name at its end (x, y) in its own colour: a direct label instead of a legend."""
-    ax.annotate(
-        text, (x, y), xytext=(5, 0), textcoords="offset points", color=colour, va="center", annotation_clip=False
-    )
+    beside = {"xytext": (5, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
+    ax.annotate(text, (x, y), color=colour, **beside)

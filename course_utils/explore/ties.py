@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,10 +10,14 @@ import torch
 from torch import Tensor
 
 from course_utils.explore import vega
-from course_utils.explore.chart import ROW, LiveChart, live_chart, nearest, row_axis, row_names, text_lines
+from course_utils.explore.chart import ROW, LiveChart, live_chart, row_names, text_lines, unfit
 from course_utils.explore.style import FAINT, INK, ROLE_COLOURS, TEXT_COLOURS
 from course_utils.merging.task_vectors import disjoint_mean, elect_sign, keep_count
 
+DENSITIES = (1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)  # the stops of the density slider
+USUAL = DENSITIES.index(0.2)  # the density of the paper
+MODELS, COORDINATES = (2, 6), (4, 24)
+GAP, NAMES, GRID, CELL = 14, 122, 312, 48  # pixels: between panels; at most, the names, all coordinates, one of them
 PLUS, MINUS, GREY = TEXT_COLOURS[1], TEXT_COLOURS[2], ROLE_COLOURS["other"]  # white signs can be read on the first two
 WIDTH = 742  # pixels: of the chart
 NUMBER = 62  # pixels beside the bars, for a sign, five digits and an arrow
@@ -27,24 +30,17 @@ PALE = {"condition": [{"test": "datum.agrees", "value": 1}, {"test": "datum.kept
 DASHED = vega.condition("datum.kept", [1, 0], [3, 2])
 
 
-def number_text(digits: int) -> str:
-    """A Vega expression for a number with its sign: put the value in the place of {0}."""
-    return f"(abs({{0}}) < {0.5 * 10**-digits} ? '0' : format({{0}}, '+.{digits}f'))"
-
-
 def steps() -> list[dict]:
     """Trim, elect and merge in Vega, for each model and coordinate; what the coordinate has is in all its rows."""
     return [
-        vega.calculate("cut", "cuts[datum.m][density_i]"),
-        vega.calculate("kept", "datum.v != 0 && abs(datum.v) >= datum.cut ? 1 : 0"),
-        vega.calculate("k", "datum.kept ? datum.v : 0"),
+        *vega.calculate(cut="cuts[datum.m][density_i]", kept="datum.v != 0 && abs(datum.v) >= datum.cut ? 1 : 0"),
+        *vega.calculate(k="datum.kept ? datum.v : 0"),
         vega.joinaggregate(("sum", "v", "total"), ("sum", "k", "mass"), ("sum", "kept", "voters"), by=["c"]),
-        vega.calculate("sign", "datum.mass > 0 ? 1 : datum.mass < 0 ? -1 : datum.voters ? majority[density_i] : 0"),
-        vega.calculate("agrees", "datum.kept && datum.sign * datum.v > 0 ? 1 : 0"),
-        vega.calculate("a", "datum.agrees ? datum.v : 0"),
+        *vega.calculate(sign="datum.mass > 0 ? 1 : datum.mass < 0 ? -1 : datum.voters ? majority[density_i] : 0"),
+        *vega.calculate(agrees="datum.kept && datum.sign * datum.v > 0 ? 1 : 0", a="datum.agrees ? datum.v : 0"),
         vega.joinaggregate(("sum", "a", "winners"), ("sum", "agrees", "count"), by=["c"]),
-        vega.calculate("ties", "datum.count ? datum.winners / datum.count : 0"),
-        vega.calculate("word", "datum.agrees ? '' : datum.kept ? 'outvoted' : datum.v ? 'trimmed' : 'unchanged'"),
+        *vega.calculate(ties="datum.count ? datum.winners / datum.count : 0"),
+        *vega.calculate(word="datum.agrees ? '' : datum.kept ? 'outvoted' : datum.v ? 'trimmed' : 'unchanged'"),
     ]
 
 
@@ -67,11 +63,7 @@ def _numbered(number: str) -> list[dict]:
     """The place ``at`` of ``value`` on the axis, and its number: with an arrow if the axis is too short."""
     written = number.replace("{0}", "datum.value")
     cut = f"datum.over > 1 ? '» ' + {written} : datum.over < -1 ? {written} + ' «' : {written}"
-    return [
-        vega.calculate("over", "datum.value / spans[coord - 1]"),
-        vega.calculate("at", "clamp(datum.over, -1, 1)"),
-        vega.calculate("number", cut),
-    ]
+    return vega.calculate(over="datum.value / spans[coord - 1]", at="clamp(datum.over, -1, 1)", number=cut)
 
 
 def _beside(x: dict, bold: str = "false", away: int = 4) -> list[dict]:
@@ -90,12 +82,11 @@ def votes(n: int, left: int, number: str) -> dict:
     # The number stands behind the bar and behind the threshold; the word on the other side of zero.
     models = [
         HERE,
-        vega.calculate("row", "datum.m + 1"),
-        vega.calculate("value", "datum.v"),
+        *vega.calculate(row="datum.m + 1", value="datum.v"),
         *_numbered(number),
-        vega.calculate("limit", "datum.cut / spans[coord - 1] * (datum.v < 0 ? -1 : 1)"),
-        vega.calculate("far", "abs(datum.limit) > 1 || abs(datum.at) > abs(datum.limit) ? datum.at : datum.limit"),
-        vega.calculate("described", "datum.name + ' ' + format(datum.v, '+.6f') + ' ' + (datum.word || 'contributes')"),
+        *vega.calculate(limit="datum.cut / spans[coord - 1] * (datum.v < 0 ? -1 : 1)"),
+        *vega.calculate(far="abs(datum.limit) > 1 || abs(datum.at) > abs(datum.limit) ? datum.at : datum.limit"),
+        *vega.calculate(described="datum.name + ' ' + format(datum.v, '+.6f') + ' ' + (datum.word || 'contributes')"),
     ]
     elected = (
         "datum.voters == 0 ? 'nothing kept' : (datum.mass == 0 ? 'a tie, majority ' : 'elected ')"
@@ -104,11 +95,9 @@ def votes(n: int, left: int, number: str) -> dict:
     vote = [
         HERE,
         ONCE,
-        vega.calculate("row", f"{n + 1}"),
-        vega.calculate("value", "datum.mass"),
+        *vega.calculate(row=f"{n + 1}", value="datum.mass"),
         *_numbered(number),
-        vega.calculate("word", elected),
-        vega.calculate("described", f"'{VOTE} ' + format(datum.mass, '+.6f') + ' ' + datum.word"),
+        *vega.calculate(word=elected, described=f"'{VOTE} ' + format(datum.mass, '+.6f') + ' ' + datum.word"),
     ]
     bar = vega.mark("bar", height=ROW - 6, orient="horizontal", strokeWidth=1.2)
     word = vega.mark("text", x={"expr": f"{left / 2} + (datum.value < 0 ? 6 : -6)"})
@@ -129,7 +118,7 @@ def votes(n: int, left: int, number: str) -> dict:
     ]
     layers = [_zero(left, n + 1), {"transform": models, "layer": each}, {"transform": vote, "layer": together}]
     title = vega.caption("at this coordinate", 14)
-    return vega.panel(left, (n + 1) * ROW, title, encoding={"y": row_axis(n + 1)}, layer=layers)
+    return vega.panel(left, (n + 1) * ROW, title, encoding={"y": vega.band("row", n + 1)}, layer=layers)
 
 
 def _chosen(cell: int, height: int) -> dict:
@@ -144,20 +133,16 @@ def grid(n: int, d: int, cell: int) -> dict:
     glyph, text = vega.mark("text", fontWeight="bold", fontSize=min(cell, 13), aria=False), vega.nominal("glyph")
     glyphs = "datum.value > 0 ? '+' : datum.value < 0 ? '−' : '·'"
     models = [
-        vega.calculate("row", "datum.m + 1"),
-        vega.calculate("value", "datum.v"),
-        vega.calculate("glyph", f"datum.kept ? {glyphs} : ''"),
-        vega.calculate("described", "datum.name + ', coordinate ' + datum.c + ': ' + (datum.word || datum.glyph)"),
+        *vega.calculate(row="datum.m + 1", value="datum.v", glyph=f"datum.kept ? {glyphs} : ''"),
+        *vega.calculate(described="datum.name + ', coordinate ' + datum.c + ': ' + (datum.word || datum.glyph)"),
     ]
     grey = {"condition": [{"test": "!datum.kept", "value": GREY}, SIGNED["condition"]], "value": PLUS}
     cells = {"fill": SIGNED, "stroke": grey, "fillOpacity": PALE, "strokeDash": DASHED, **vega.DESCRIBED}
     inner = {"condition": [{"test": "datum.agrees", "value": "white"}, SIGNED["condition"]], "value": PLUS}
     vote = [
         ONCE,
-        vega.calculate("row", f"{n + 1}"),
-        vega.calculate("value", "datum.sign"),
-        vega.calculate("glyph", glyphs),
-        vega.calculate("described", "'elected at coordinate ' + datum.c + ': ' + datum.glyph"),
+        *vega.calculate(row=f"{n + 1}", value="datum.sign", glyph=glyphs),
+        *vega.calculate(described="'elected at coordinate ' + datum.c + ': ' + datum.glyph"),
     ]
     solid = {"fill": SIGNED, "fillOpacity": vega.condition("datum.value", 1, 0), **vega.DESCRIBED}
     each = [vega.layer(square, **cells), vega.layer(glyph, text=text, color=inner)]
@@ -170,22 +155,21 @@ def grid(n: int, d: int, cell: int) -> dict:
         {"transform": vote, "layer": elected},
         _still(vega.mark("rule", color=INK), x=0, x2=d * cell, y=n * ROW),
     ]
-    title, encoding = vega.caption(f"all {d} coordinates", 3), {"x": vega.band("c", d), "y": row_axis(n + 1)}
+    title, encoding = vega.caption(f"all {d} coordinates", 3), {"x": vega.band("c", d), "y": vega.band("row", n + 1)}
     return vega.panel(d * cell, (n + 1) * ROW, title, encoding=encoding, layer=layers)
 
 
 def results(n: int, left: int, number: str) -> dict:
     """Mean, sum and TIES at the chosen coordinate, times λ."""
-    x, named = _across(left), json.dumps(RESULTS, ensure_ascii=False)
+    x = _across(left)
     transform = [
         HERE,
         ONCE,
-        vega.calculate("mean", f"datum.total / {n}"),
+        *vega.calculate(mean=f"datum.total / {n}"),
         {"fold": ["mean", "total", "ties"], "as": ["which", "unscaled"]},
-        vega.calculate("row", "indexof(['mean', 'total', 'ties'], datum.which) + 1"),
-        vega.calculate("value", "lam * datum.unscaled"),
+        *vega.calculate(row="indexof(['mean', 'total', 'ties'], datum.which) + 1", value="lam * datum.unscaled"),
         *_numbered(number),
-        vega.calculate("described", f"{named}[datum.row - 1] + ' ' + format(datum.value, '+.6f')"),
+        *vega.calculate(described=f"{vega.quoted(RESULTS)}[datum.row - 1] + ' ' + format(datum.value, '+.6f')"),
     ]
     layers = [
         _zero(left, 3),
@@ -193,18 +177,17 @@ def results(n: int, left: int, number: str) -> dict:
         vega.layer(vega.dot(90), x=x, color=SIGNED, **vega.DESCRIBED),
         *_beside(x, "datum.row == 3", away=8),
     ]
-    content = {"transform": transform, "encoding": {"y": row_axis(3)}, "layer": layers}
+    content = {"transform": transform, "encoding": {"y": vega.band("row", 3)}, "layer": layers}
     return vega.panel(left, 3 * ROW, vega.caption("what the base gets", 5), **content)
 
 
 def all_results(n: int, d: int, cell: int, end: float) -> dict:
     """TIES and the mean at all coordinates."""
     y = vega.quantitative("value", axis=None, stack=None, scale={"domain": [-end, end], "nice": False})
-    ties = [
-        vega.calculate("value", "lam * datum.ties"),
-        vega.calculate("described", "'TIES at ' + datum.c + ': ' + format(datum.value, '+.6f')"),
-    ]
-    mean = [vega.calculate("value", f"lam * datum.total / {n}")]
+    ties = vega.calculate(
+        value="lam * datum.ties", described="'TIES at ' + datum.c + ': ' + format(datum.value, '+.6f')"
+    )
+    mean = vega.calculate(value=f"lam * datum.total / {n}")
     bar = vega.mark("bar", width=min(max(cell - 5, 4), 20))
     tick = vega.mark("tick", orient="horizontal", thickness=2, size=min(cell - 2, 24), color=INK, opacity=1, aria=False)
     layers = [
@@ -228,49 +211,36 @@ def spelled_out(number: str) -> dict:
         f" + ' = ' + {ties} + ';  times λ: ' + {scaled}"
     )
     line, steps = vega.mark("text", align="left", x=0, fontSize=12, limit=WIDTH), [HERE, ONCE]
-    steps.append(vega.calculate("spelled", spelled))
+    steps += vega.calculate(spelled=spelled)
     return vega.panel(WIDTH, ROW, **vega.layer(line, transform=steps, text=vega.nominal("spelled")))
-
-
-DENSITIES = (1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)  # the stops of the density slider
-USUAL = 0.2  # the density of the paper
-MODELS, COORDINATES = (2, 6), (4, 24)
-GAP, NAMES, GRID, CELL = 14, 122, 312, 48  # pixels: between panels; at most, the names, all coordinates, one of them
 
 
 @dataclass(frozen=True, eq=False)
 class Thresholds:
-    """What the trim and the election take from whole task vectors, for each of ``stops``: see ``thresholds``.
+    """What the trim and the election take from whole task vectors, for each of ``DENSITIES``: see ``thresholds``.
 
-    stops: densities, falling; sizes (n, stops): the smallest magnitude that stays in each model; majority: the sign
-    that most of the elected coordinates have (+1, -1, or 0 if neither), which an exact tie gets.
+    sizes (n, densities): the smallest magnitude that stays in each model; majority: the sign that most of the elected
+    coordinates have (+1, -1, or 0 if neither), which an exact tie gets.
     """
 
-    stops: tuple[float, ...]
     sizes: Tensor
     majority: list[int]
 
 
-def thresholds(tau: Tensor, stops: Sequence[float] = DENSITIES) -> Thresholds:
-    """The thresholds that ``task_vectors.trim`` has over whole task vectors ``tau`` (n, D), at each of ``stops``.
+def thresholds(tau: Tensor) -> Thresholds:
+    """The thresholds that ``task_vectors.trim`` has over whole task vectors ``tau`` (n, D), at each of ``DENSITIES``.
 
     Of entries that are equal at the threshold trim keeps as many as there is room for, and the chart all of them.
-    Raises ValueError: not (n, D), numbers that are not finite, densities outside (0, 1] or not falling.
+    Raises ValueError: not (n, D), numbers that are not finite.
     """
     tau = torch.as_tensor(tau).detach()
     if tau.dim() != 2 or not tau.numel() or not tau.isfinite().all():
-        wanted = "(n, D) finite numbers, one whole task vector in each row"
-        raise ValueError(f"tau must be {wanted}, got {tuple(tau.shape)}")
-    stops = tuple(stops)
-    falling = all(a > b for a, b in zip(stops[:-1], stops[1:]))
-    if len(stops) < 2 or not 1 >= stops[0] or not stops[-1] > 0 or not falling:
-        wanted = "at least two densities, from the largest (at most 1) down to above 0"
-        raise ValueError(f"stops must be {wanted}, got {stops}")
-    kept = torch.tensor([keep_count(density, tau.shape[1]) for density in stops])
+        raise unfit("tau", "(n, D) finite numbers, one whole task vector in each row", tuple(tau.shape))
+    kept = torch.tensor([keep_count(density, tau.shape[1]) for density in DENSITIES])
     sizes = torch.stack([row.abs().sort(descending=True).values[kept - 1] for row in tau])  # (n, stops)
     trimmed = (tau.where(tau.abs() >= size[:, None], torch.zeros_like(tau)) for size in sizes.T)
     majority = [int(kept.sum(0).sign().sum().sign()) for kept in trimmed]
-    return Thresholds(stops, sizes.double(), majority)
+    return Thresholds(sizes.double(), majority)
 
 
 def ties_explorer(
@@ -280,7 +250,6 @@ def ties_explorer(
     names: Sequence[str],
     title: str = "Trim, elect a sign, merge those who agree",
     context: str = "",
-    coordinates: Sequence[str] | None = None,
 ) -> LiveChart:
     """The three steps of TIES-Merging at one coordinate and at all, with sliders for density, coordinate and λ.
 
@@ -289,28 +258,21 @@ def ties_explorer(
 
     tau: (n, d), the task vectors of 2 to 6 models at 4 to 24 coordinates (chosen from the real ones); magnitudes: what
     ``thresholds`` says of the whole task vectors (of the very same numbers), as the trim ranks all entries. names: n
-    models; coordinates: d names of what was chosen. Raises ValueError: shapes and numbers of names that do not fit,
-    numbers that are not finite.
+    models. Raises ValueError: shapes and numbers of names that do not fit, numbers that are not finite.
     Source: Yadav et al. (2023), section 4 and figure 1; Ilharco et al. (2023) for the sum.
     """
-    tau = _checked(tau, magnitudes, names, coordinates)
+    tau = _checked(tau, magnitudes, names)
     n, d = tau.shape
     places = [f"coordinate {c} of {d}" for c in range(1, d + 1)]
-    if coordinates is not None:
-        places = [f"{place}: {name}" for place, name in zip(places, coordinates)]
-    start = nearest(USUAL, magnitudes.stops)
-    found = _merged(tau, magnitudes, start)
+    found = _merged(tau, magnitudes)
     first = _interesting(*found[:2])
-    rows = [
-        {"m": m, "c": c + 1, "name": name, "v": v}
-        for m, name in enumerate(names)
-        for c, v in enumerate(tau[m].tolist())
-    ]
+    named = list(enumerate(zip(names, tau.tolist())))
+    rows = [{"m": m, "c": c, "name": name, "v": v} for m, (name, row) in named for c, v in enumerate(row, 1)]
     largest = tau.abs().amax(dim=0)
     # λ goes up to 2, and so do mean and TIES; a sum that is longer than the axis is cut, and its number says so.
     spans = tau.sum(dim=0).abs().minimum(3 * largest).maximum(2 * largest)
     params = [
-        *vega.stop_slider("density", "density, the share that each model keeps", magnitudes.stops, start),
+        *vega.stop_slider("density", "density, the share that each model keeps", DENSITIES, USUAL),
         *vega.slider("coord", f"coordinate, 1 to {d}", 1, d, 1, first + 1),
         *vega.slider("lam", "λ, scale of what is added", 0, 2, 0.05, 1),
         *vega.given(cuts=magnitudes.sizes.tolist(), majority=magnitudes.majority),
@@ -319,7 +281,8 @@ def ties_explorer(
     names_width = min(NAMES, 7 * max(map(len, [*names, *RESULTS, VOTE])) + 4)
     cell = min(CELL, GRID // d)
     left = WIDTH - names_width - cell * d - 2 * GAP
-    number = number_text(_digits(tau))
+    digits = _digits(tau)
+    number = f"(abs({{0}}) < {0.5 * 10**-digits} ? '0' : format({{0}}, '+.{digits}f'))"  # of the value {0}
     voters, kinds = row_names("name", n + 1, names_width, [*names, VOTE]), row_names("name", 3, names_width, RESULTS)
     for panel in (voters, kinds):
         panel["mark"]["limit"] = names_width
@@ -333,34 +296,31 @@ def ties_explorer(
         vega.hconcat(kinds, results(n, left, number), all_results(n, d, cell, end), spacing=GAP),
         spelled_out(number),
     ]
-    words = _in_words(tau, found, magnitudes.stops[start], first, list(names), places)
+    words = _in_words(tau, found, first, names)
     content = {"data": {"values": rows}, "transform": steps(), "spacing": 12}
     return live_chart(title, context, [said], f"{words} Sliders: density, coordinate, λ.", params, panels, **content)
 
 
-def _checked(tau: Tensor, magnitudes: Thresholds, names: Sequence[str], coordinates: Sequence[str] | None) -> Tensor:
+def _checked(tau: Tensor, magnitudes: Thresholds, names: Sequence[str]) -> Tensor:
     """tau in float64. Raises ValueError if it cannot be drawn."""
     tau = torch.as_tensor(tau).detach().double()
     sizes = [tau.shape[i] if tau.dim() == 2 else 0 for i in (0, 1)]
     if not all(low <= size <= high for size, (low, high) in zip(sizes, (MODELS, COORDINATES))):
-        wanted = "(n, d) for n = 2 to 6 models and d = 4 to 24 coordinates"
-        raise ValueError(f"tau must be {wanted}, got {tuple(tau.shape)}")
+        raise unfit("tau", "(n, d) for n = 2 to 6 models and d = 4 to 24 coordinates", tuple(tau.shape))
     if not tau.isfinite().all():
         raise ValueError("tau holds numbers that are not finite")
     if len(names) != len(tau) or len(magnitudes.sizes) != len(tau):
         got = f"{len(names)} and {len(magnitudes.sizes)}"
         raise ValueError(f"{len(tau)} task vectors need as many names and thresholds, got {got}")
-    if coordinates is not None and len(coordinates) != tau.shape[1]:
-        raise ValueError(f"{tau.shape[1]} coordinates need as many names, got {len(coordinates)}")
     return tau
 
 
-def _merged(tau: Tensor, magnitudes: Thresholds, stop: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What is kept and who agrees, both (n, d) booleans; the elected signs and the merged values, both (d,)."""
-    kept = (tau.abs() >= magnitudes.sizes[:, stop, None]) & (tau != 0)
+def _merged(tau: Tensor, magnitudes: Thresholds) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """At the usual density what is kept and who agrees, both (n, d); the elected signs and merged values, both (d,)."""
+    kept = (tau.abs() >= magnitudes.sizes[:, USUAL, None]) & (tau != 0)
     trimmed = tau.where(kept, torch.zeros_like(tau))
     sign = elect_sign(trimmed)
-    sign = sign.where(trimmed.sum(dim=0) != 0, torch.full_like(sign, magnitudes.majority[stop]))
+    sign = sign.where(trimmed.sum(dim=0) != 0, torch.full_like(sign, magnitudes.majority[USUAL]))
     return kept, kept & (tau.sign() == sign), sign, disjoint_mean(trimmed, sign)
 
 
@@ -376,7 +336,7 @@ def _digits(tau: Tensor) -> int:
     return min(max(3 - math.floor(math.log10(tau.abs().sum(dim=0).max().item() or 1.0)), 0), 7)
 
 
-def _in_words(tau: Tensor, found: tuple, density: float, first: int, names: list[str], places: list[str]) -> str:
+def _in_words(tau: Tensor, found: tuple, first: int, names: Sequence[str]) -> str:
     """The chosen coordinate, and how many entries of each model are trimmed and outvoted."""
     digits, (kept, agrees, sign, ties) = _digits(tau), found
     column, states = tau[:, first], []
@@ -391,6 +351,7 @@ def _in_words(tau: Tensor, found: tuple, density: float, first: int, names: list
         f"{name} {int(a.sum())} contribute, {int((k & ~a).sum())} outvoted, {int((~k).sum())} trimmed"
         for name, k, a in zip(names, kept, agrees)
     ]
-    setting = f"At density {100 * density:g} % and λ = 1, {places[first]}"
+    d = tau.shape[1]
+    setting = f"At density {100 * DENSITIES[USUAL]:g} % and λ = 1, coordinate {first + 1} of {d}"
     text = f"{setting}: {', '.join(states)}; elected sign {elected}; {sums}."
-    return f"{text} Of all {tau.shape[1]} coordinates: {'; '.join(counts)}.".replace("-0.", "−0.")
+    return f"{text} Of all {d} coordinates: {'; '.join(counts)}.".replace("-0.", "−0.")

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from course_utils.explore.chart import clipped
+from course_utils.explore import vega
+from course_utils.explore.chart import OTHERS, clipped, shorts
 
 ZERO = -1e9  # log 0 in JSON, which has no infinity: exp() of any positive multiple is 0, and 0 times it is 0
 
@@ -40,6 +41,27 @@ def token_labels(tokenizer_or_labels, ids: Tensor, vocabulary: int) -> list[str]
     if len(tokenizer_or_labels) != vocabulary:
         raise ValueError(f"{len(tokenizer_or_labels)} labels for {vocabulary} tokens: give one label for each token")
     return [token_label(tokenizer_or_labels[i]) for i in ids.tolist()]
+
+
+def widest_bar(peak: float) -> float:
+    """The end of the bars' axis: the largest probability that any panel can show, rounded up."""
+    return min(1.0, math.ceil(peak * 20) / 20)
+
+
+def rest_tables(scores: Tensor, ids: Tensor) -> dict[str, list[float]]:
+    """What the page needs of the tokens that it does not get: for each row of ``scores`` (settings, V), logarithms
+    of u, the sums of u and of u log u over all tokens but ``ids``."""
+    left = scores[:, torch.ones(scores.shape[1], dtype=torch.bool).index_fill(0, ids, False)]
+    log_mass = (left.exp() * left.clamp(min=ZERO)).sum(dim=1)  # 0 log 0 = 0
+    return {"restMass": shorts(left.exp().sum(dim=1).tolist()), "restLogMass": shorts(log_mass.tolist())}
+
+
+def best_rows(top: int) -> list[dict]:
+    """Transforms: rows 1 to top are tokens by "order", row top + 1 is the sum of all others: a panel adds up to 1."""
+    return [
+        vega.row_number("rank", order="descending"),
+        *vega.calculate(row=f"min(datum.rank, {top + 1})", label=f"datum.row > {top} ? '{OTHERS}' : datum.t"),
+    ]
 
 
 def describe(name: str, log_probs: Tensor, ids: Tensor, labels: list[str]) -> str:

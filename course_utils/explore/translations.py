@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import unicodedata
@@ -10,10 +11,11 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 from course_utils.explore import vega
-from course_utils.explore.chart import LiveChart, clipped, how_many, live_chart, text_lines
+from course_utils.explore.chart import LiveChart, clipped, how_many, live_chart, text_lines, unfit
 from course_utils.explore.style import FAINT, INK, PALE, ROLE_COLOURS, TEXT_COLOURS
 
-NAMES, SENTENCES, LINES = (2, 8), (1, 40), (1, 8)
+NAMES, SENTENCES = (2, 8), (1, 40)
+LINES = 3  # of one text, before it is cut
 SIZE, CHAR = 13, 7.84  # pixels of a letter and of a column (0.603 of it)
 COLUMNS, LINE, GAP = 82, 19, 10  # letters in a line; pixels: height of a line, space between two rows
 WIDTH = round(COLUMNS * CHAR)  # pixels: 643
@@ -45,7 +47,6 @@ def translation_viewer(
     scores: Mapping[str, Sequence[float]] | None = None,
     score_name: str = "score",
     labels: Sequence[str] | None = None,
-    lines: int = 3,
 ) -> LiveChart:
     """N sentences in several versions, one sentence at a time, with a slider for the sentence.
 
@@ -56,11 +57,11 @@ def translation_viewer(
 
     rows: name -> N texts, 2 to 8 names, N = 1 to 40; reference: the name that the others are compared with; plain:
     names in another language, not compared. scores: name -> N numbers, for any of the names, shown as ``score_name``
-    beside the name. labels: N strings that say which sentence it is. lines: a row is cut after so many lines of 82
-    letters, and then says how much is missing; the counts are those of the whole text. Raises ValueError: names or
-    lengths that do not fit, a reference without words, scores that are not finite, too many names or sentences.
+    beside the name. labels: N strings that say which sentence it is. A text is cut after three lines of 82 letters, and
+    then says how much is missing; the counts are those of the whole text. Raises ValueError: names or lengths that do
+    not fit, a reference without words, scores that are not finite, too many names or sentences.
     """
-    texts, N = _checked(rows, reference, plain, labels, lines)
+    texts, N = _checked(rows, reference, plain, labels)
     scores = _checked_scores(scores or {}, score_name, texts, N)
     named = [""] * N if labels is None else [str(label) for label in labels]
     drawn = {name: [] for name in texts}
@@ -69,7 +70,7 @@ def translation_viewer(
         for n, text in enumerate(versions):
             against = None if name in plain else texts[reference][n]
             score = f"{score_name} {scores[name][n]:.{digits}f}" if name in scores else ""
-            drawn[name].append(_row(text, against, name == reference, score, lines))
+            drawn[name].append(_row(text, against, name == reference, score))
     tops, height = _places(drawn)
     shown = [clipped(name, LONGEST) for name in texts]
     values = [
@@ -121,20 +122,18 @@ def _keys(text: str) -> list[str]:
     return [key for key in map(_key, WORD.findall(text)) if key]
 
 
-def _checked(rows, reference, plain, labels, lines) -> tuple[dict[str, list[str]], int]:
+def _checked(rows, reference, plain, labels) -> tuple[dict[str, list[str]], int]:
     """The texts as lists, without superfluous blanks, and their number. Raises ValueError if that cannot be drawn."""
     if not isinstance(rows, Mapping) or not NAMES[0] <= len(rows) <= NAMES[1]:
         got = len(rows) if isinstance(rows, Mapping) else type(rows).__name__
-        raise ValueError(f"rows must be a dict of 2 to 8 names and their texts, got {got}")
+        raise unfit("rows", "a dict of 2 to 8 names and their texts", got)
     for name, versions in rows.items():
         listed = isinstance(versions, Iterable) and not isinstance(versions, str)
         if not isinstance(name, str) or not listed or not all(isinstance(text, str) for text in versions):
             wanted = "a string and a list of strings: put a single text in [ ]"
             raise ValueError(f"name and texts of the row {name!r} must be {wanted}")
-    texts = {
-        name: [" ".join(unicodedata.normalize("NFC", text).split()) for text in versions]
-        for name, versions in rows.items()
-    }
+    normal = functools.partial(unicodedata.normalize, "NFC")
+    texts = {name: [" ".join(normal(text).split()) for text in versions] for name, versions in rows.items()}
     counts = {name: len(versions) for name, versions in texts.items()}
     N = next(iter(counts.values()))
     if set(counts.values()) != {N}:
@@ -143,9 +142,9 @@ def _checked(rows, reference, plain, labels, lines) -> tuple[dict[str, list[str]
     if not SENTENCES[0] <= N <= SENTENCES[1]:
         raise ValueError(f"the viewer shows 1 to 40 sentences, got {N}: choose some of them")
     if reference not in texts:
-        raise ValueError(f"reference must be one of the rows, {', '.join(texts)}, got {reference!r}")
+        raise unfit("reference", f"one of the rows, {', '.join(texts)}", repr(reference))
     if isinstance(plain, str) or reference in plain:
-        raise ValueError(f"plain must be a list of names without the reference, got {plain!r}")
+        raise unfit("plain", "a list of names without the reference", repr(plain))
     if tuple(plain) != ("English",) and set(plain) - set(texts):
         raise ValueError(f"plain must name rows, {', '.join(texts)}, got {plain!r}")
     for n, text in enumerate(texts[reference], 1):
@@ -153,8 +152,6 @@ def _checked(rows, reference, plain, labels, lines) -> tuple[dict[str, list[str]
             raise ValueError(f"sentence {n} of the reference has no words: leave it out")
     if labels is not None and (isinstance(labels, str) or len(labels) != N):
         raise ValueError(f"{N} sentences need a list of as many labels, got {how_many(labels)}")
-    if not isinstance(lines, int) or not LINES[0] <= lines <= LINES[1]:
-        raise ValueError(f"lines must be a whole number from 1 to 8, got {lines!r}")
     return texts, N
 
 
@@ -172,8 +169,8 @@ def _checked_scores(scores, score_name: str, texts: dict[str, list[str]], N: int
     return scores
 
 
-def _row(text: str, against: str | None, is_reference: bool, score: str, most: int) -> _Row:
-    """A text, compared with ``against`` (None: not compared) and laid out in at most ``most`` lines."""
+def _row(text: str, against: str | None, is_reference: bool, score: str) -> _Row:
+    """A text, compared with ``against`` (None: not compared) and laid out."""
     found = list(WORD.finditer(text))
     words = [one.group() for one in found]
     glued = [one.start() > 0 and text[one.start() - 1] != " " for one in found]  # no blank before it
@@ -186,11 +183,11 @@ def _row(text: str, against: str | None, is_reference: bool, score: str, most: i
         kinds = [(SHARED if next(hits) else MISSING) if _key(word) else PLAIN for word in words]
         told = f"{kinds.count(SHARED)} of {total} words in common"
     words, glued, kinds = (words, glued, kinds) if words else (["(no text)"], [False], [NOTE])
-    return _Row(*_wrapped(words, glued, kinds, most), told, score)
+    return _Row(*_wrapped(words, glued, kinds), told, score)
 
 
-def _wrapped(words: list[str], glued: list[bool], kinds: list[int], most: int) -> tuple[list, list, list, list]:
-    """Words, columns, lines and kinds in lines of ``COLUMNS``; a remark counts what does not fit."""
+def _wrapped(words: list[str], glued: list[bool], kinds: list[int]) -> tuple[list, list, list, list]:
+    """Words, columns, lines and kinds in ``LINES`` lines of ``COLUMNS``; a remark counts what does not fit."""
     placed, line, end = [], 0, 0  # word, column, line, kind and number of the word; a word longer than a line is broken
     for i, (word, kind) in enumerate(zip(words, kinds)):
         for at in range(0, len(word), COLUMNS):
@@ -200,15 +197,15 @@ def _wrapped(words: list[str], glued: list[bool], kinds: list[int], most: int) -
                 line, column = line + 1, 0
             placed.append((piece, column, line, kind, i))
             end = column + len(piece)
-    if line >= most:
-        kept = next(one[4] for one in placed if one[2] == most)  # number of words that are shown whole
+    if line >= LINES:
+        kept = next(one[4] for one in placed if one[2] == LINES)  # number of words that are shown whole
         while True:  # the remark needs room: it takes the place of more words, and so counts more
             placed = [one for one in placed if one[4] < kept]
-            end = placed[-1][1] + len(placed[-1][0]) + 1 if placed and placed[-1][2] == most - 1 else 0
+            end = placed[-1][1] + len(placed[-1][0]) + 1 if placed and placed[-1][2] == LINES - 1 else 0
             if end + len(_remark(words[kept:], kinds[kept:])) <= COLUMNS:
                 break
             kept -= 1
-        placed.append((_remark(words[kept:], kinds[kept:]), end, most - 1, NOTE, kept))
+        placed.append((_remark(words[kept:], kinds[kept:]), end, LINES - 1, NOTE, kept))
     return tuple(list(part) for part in zip(*(one[:4] for one in placed)))
 
 
@@ -237,26 +234,20 @@ def _panel(values: list[dict], tops: list[int], height: int, shown: list[str]) -
     first = (max(map(len, shown)) + 3) * CHAR
     second = first + (max(len(value["told"]) for value in values) + 3) * CHAR
     now = {"filter": "datum.s == sentence"}
-    heads = [now, vega.calculate("y", f"tops[datum.r] + {LINE / 2}"), vega.calculate("name", "names[datum.r]")]
+    heads = [now, *vega.calculate(y=f"tops[datum.r] + {LINE / 2}", name="names[datum.r]")]
     words = [
         now,
         {"flatten": ["w", "c", "l", "m"]},
-        vega.calculate("x", f"datum.c * {CHAR}"),
-        vega.calculate("from", "datum.x + 1"),  # lines of neighbours stay apart
-        vega.calculate("to", f"datum.x - 1 + {CHAR} * length(datum.w)"),
-        vega.calculate("y", f"tops[datum.r] + {LINE} * (datum.l + 1.5)"),
-        vega.calculate("under", f"datum.y + {LINE / 2 - 1}"),
+        *vega.calculate(**{"x": f"datum.c * {CHAR}", "from": "datum.x + 1"}),  # lines of neighbours stay apart
+        *vega.calculate(to=f"datum.x - 1 + {CHAR} * length(datum.w)", y=f"tops[datum.r] + {LINE} * (datum.l + 1.5)"),
+        *vega.calculate(under=f"datum.y + {LINE / 2 - 1}"),
     ]
     colours = [{"test": f"datum.m == {kind}", "value": colour} for kind, colour in ((MISSING, MARKED), (NOTE, PALE))]
     drawn = text("w", vega.pixels("x"))
     drawn["encoding"]["color"] = {"condition": colours, "value": INK}
-    under = vega.layer(
-        vega.mark("rule", color=UNDERLINE, strokeWidth=2, aria=False),
-        transform=[{"filter": f"datum.m == {MISSING}"}],
-        x=vega.pixels("from"),
-        x2={"field": "to"},
-        y=vega.pixels("under"),
-    )
+    line, missing = vega.mark("rule", color=UNDERLINE, strokeWidth=2, aria=False), {"filter": f"datum.m == {MISSING}"}
+    place = {"x": vega.pixels("from"), "x2": {"field": "to"}, "y": vega.pixels("under")}
+    under = vega.layer(line, transform=[missing], **place)
     between, across = [{"y": top - GAP / 2} for top in tops[1:]], {"x": {"value": 0}, "x2": {"value": WIDTH}}
     beside = [text("name", {"value": 0}, fontWeight="bold"), text("told", {"value": first})]
     layers = [

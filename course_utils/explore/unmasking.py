@@ -7,19 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-from course_utils.explore import vega
-from course_utils.explore.chart import ROW, LiveChart, bars, live_chart, row_names, short, text_lines
+from course_utils.explore import letters, vega
+from course_utils.explore.chart import ROW, LiveChart, bars, live_chart, row_names, short, text_lines, unfit
 from course_utils.explore.style import FAINT, INK, PALE, ROLE_COLOURS
 
 RUNS, TEXTS, LETTERS, ITERATIONS = (1, 8), (1, 8), (1, 256), (1, 1000)  # labels, texts of each, characters, iterations
-SIZE, CHAR, LINE = 14, 9.5, 22  # pixels: letter, column, height of a line
-COLUMNS = 64  # letters in a line
-WIDTH = round(COLUMNS * CHAR) + 2  # pixels: 610; a frame that reached the edge would make Vega enlarge the chart
+LINE = 22  # pixels: height of a line
 # The light part of a viridis-like ramp, ever lighter from blue to yellow: dark text on it has contrast 5.5 or more.
 RAMP = ("#6AA3DC", "#5FBFC0", "#93D78B", "#F4EA3D")
 START = 0.5  # where the slider of progress starts
 KEY, BARS = 20, 300  # cells of the colours' key; pixels of the panel of scores
-NEVER = 10**9
+MASK, NEVER = "_", 10**9
 
 
 def decisions_viewer(
@@ -28,36 +26,35 @@ def decisions_viewer(
     *,
     scores: Mapping[str, float] | None = None,
     score_name: str = "score",
-    mask: str = "_",
     title: str = "Which characters are decided when",
     context: str = "",
 ) -> LiveChart:
     """Samples on their way from x_T to x_0, coloured by the iteration that decided them; a slider for the progress.
 
     At iteration i = round(n progress) of n the page shows state i of a text; a character is coloured by j / n, j the
-    last iteration up to i that changed it (0: it stands there from the start), one that is ``mask`` is undecided and
+    last iteration up to i that changed it (0: it stands there from the start), one that is "_" is undecided and
     white. What iteration i itself changed is framed.
 
     histories: label of a run, as "8 steps" -> its B texts, each a list of n + 1 strings of one length, x_T first. 1 to
     8 runs with the same B = 1 to 8 (more than one adds a slider); 1 to 256 characters; n may differ from run to run, as
     may the length. With ``decode``, a function from the ids of one text (N,) to a string of N characters, a run is an
     array or tensor (n + 1, B, N), as ``diffusion.discrete.sample(..., return_history=True)`` returns it. scores: label
-    -> a finite number, drawn as bars. Raises ValueError: numbers or lengths that do not fit, a mask that is not one
-    character, scores that are not finite or have other labels.
+    -> a finite number, drawn as bars. Raises ValueError: numbers or lengths that do not fit, scores that are not finite
+    or have other labels.
     """
-    runs = _checked(histories, decode, mask)
+    runs = _checked(histories, decode)
     scores = _checked_scores(scores, runs)
     labels, B = list(runs), len(next(iter(runs.values())))
     values = [
         {"l": k, "b": b, **_changes(states)} for k, texts in enumerate(runs.values()) for b, states in enumerate(texts)
     ]
-    lines = max(-(-len(states[0]) // COLUMNS) for texts in runs.values() for states in texts)
+    lines = max(-(-len(states[0]) // letters.COLUMNS) for texts in runs.values() for states in texts)
     last = len(labels)
     params = [
         *vega.numbered("run", f"run, from {labels[0]} (left) to {labels[-1]} (right)", last, last, max(60, 30 * last)),
         *vega.numbered("text", f"text, 1 to {B}", B),
         *vega.slider("progress", "progress, from 0 (x_T) to 1 (x_0)", 0, 1, 0.01, START, width=300),
-        *vega.given(labels=labels, counts=[len(texts[0]) - 1 for texts in runs.values()], mask=mask),
+        *vega.given(labels=labels, counts=[len(texts[0]) - 1 for texts in runs.values()], mask=MASK),
         *vega.computed(n="counts[run - 1]", state="round(n * progress)"),
     ]
     said = "blue: decided first, yellow: last; white: undecided; framed: changed by this iteration"
@@ -66,17 +63,18 @@ def decisions_viewer(
     lower = {"hconcat": [_key()], "spacing": 40}
     if scores:
         lower["hconcat"].append(_scores(scores, score_name))
-    panels, text = [text_lines([where], WIDTH), _grid(values, lines), lower], _in_words(runs, scores, score_name, mask)
+    panels, text = (
+        [text_lines([where], letters.WIDTH), _grid(values, lines), lower],
+        _in_words(runs, scores, score_name),
+    )
     return live_chart(title, context, [said], text, params, panels, spacing=10)
 
 
-def _checked(histories, decode, mask) -> dict[str, list[list[str]]]:
+def _checked(histories, decode) -> dict[str, list[list[str]]]:
     """label -> texts -> states as strings. Raises ValueError if they cannot be drawn."""
     if not isinstance(histories, Mapping) or not RUNS[0] <= len(histories) <= RUNS[1]:
         got = len(histories) if isinstance(histories, Mapping) else type(histories).__name__
-        raise ValueError(f"histories must be a dict of {RUNS[0]} to {RUNS[1]} labels and their texts, got {got}")
-    if not isinstance(mask, str) or len(mask) != 1:
-        raise ValueError(f"mask must be one character, got {mask!r}")
+        raise unfit("histories", f"a dict of {RUNS[0]} to {RUNS[1]} labels and their texts", got)
     runs = {}
     for label, texts in histories.items():
         if decode is not None:
@@ -140,31 +138,25 @@ def _grid(values: list[dict], lines: int) -> dict:
         {"filter": "datum.l == run - 1 && datum.b == text - 1"},
         {"flatten": ["p", "c", "i", "till"]},
         {"filter": "datum.i <= state && state < datum.till"},
-        vega.calculate("open", "datum.c == mask ? 1 : 0"),
-        vega.calculate("fresh", "datum.i == state && state > 0 ? 1 : 0"),
+        *vega.calculate(open="datum.c == mask ? 1 : 0", fresh="datum.i == state && state > 0 ? 1 : 0"),
     ]
-    placed = vega.letter_cells(COLUMNS, CHAR, LINE, f"{ROW + 4} + {LINE} * floor(datum.p / {COLUMNS})")
-    placed.append(vega.calculate("when", "datum.i / n"))
+    placed = letters.cells(LINE, f"{ROW + 4} + {LINE} * floor(datum.p / {letters.COLUMNS})")
+    placed += vega.calculate(when="datum.i / n")
     said = "'undecided ' + datum.open + ' of ' + datum.all + ' characters, changed by this iteration: ' + datum.fresh"
     counts = [{"op": "sum", "field": field, "as": field} for field in ("open", "fresh")]
-    counted = [{"aggregate": [*counts, {"op": "count", "as": "all"}]}, vega.calculate("words", said)]
-    cells = vega.layer(
-        vega.mark("rect", aria=False),
+    counted = [{"aggregate": [*counts, {"op": "count", "as": "all"}]}, *vega.calculate(words=said)]
+    fill = {**_ramp(), "condition": {"test": "datum.open", "value": "white"}}
+    looks = {
         **vega.span("x", "x2", "top", "bottom"),
-        fill={**_ramp(), "condition": {"test": "datum.open", "value": "white"}},
-        stroke=vega.condition("datum.fresh", INK, "white"),
-    )
-    letters = vega.layer(
-        vega.mark("text", align="center", font=vega.MONOSPACE, fontSize=SIZE, aria=False),
-        x=vega.pixels("middle"),
-        y=vega.pixels("y"),
-        text=vega.nominal("c"),
-        color=vega.condition("datum.open", PALE, INK),
-    )
-    line = vega.mark("text", align="left", x=0, y=ROW // 2, fontSize=12, limit=WIDTH)
+        "fill": fill,
+        "stroke": vega.condition("datum.fresh", INK, "white"),
+    }
+    cells = vega.layer(vega.mark("rect", aria=False), **looks)
+    drawn = letters.layer("c", color=vega.condition("datum.open", PALE, INK))
+    line = vega.mark("text", align="left", x=0, y=ROW // 2, fontSize=12, limit=letters.WIDTH)
     told = vega.layer(line, transform=counted, text=vega.nominal("words"))
-    layers = [told, {"transform": placed, "layer": [cells, letters]}]
-    return vega.panel(WIDTH, ROW + 6 + lines * LINE, data={"values": values}, transform=steps, layer=layers)
+    layers = [told, {"transform": placed, "layer": [cells, drawn]}]
+    return vega.panel(letters.WIDTH, ROW + 6 + lines * LINE, data={"values": values}, transform=steps, layer=layers)
 
 
 def _ramp() -> dict:
@@ -202,7 +194,7 @@ def _scores(scores: Mapping[str, float], name: str) -> dict:
     return {"data": {"values": rows}, **vega.hconcat(names, panel, spacing=8)}
 
 
-def _in_words(runs: dict[str, list[list[str]]], scores: dict[str, float], score_name: str, mask: str) -> str:
+def _in_words(runs: dict[str, list[list[str]]], scores: dict[str, float], score_name: str) -> str:
     """The runs with their scores, and the text that the sliders start on."""
     listed = [f"{label} ({score_name} {scores[label]:.3f})" if scores else label for label in runs]
     label, texts = list(runs.items())[-1]
@@ -211,9 +203,7 @@ def _in_words(runs: dict[str, list[list[str]]], scores: dict[str, float], score_
     now = math.floor(n * START + 0.5)
     several = [("run", len(runs)), ("text", len(texts)), ("progress", 2)]
     names = [name for name, count in several if count > 1]
-    return (
-        f"Runs: {', '.join(listed)}. {label}, text 1 of {len(texts)}, at iteration {now} of {n}, "
-        f"{states[now].count(mask)} of {size}"
-        f" characters undecided: {states[now]} | at the end: {states[-1]} | Slider{'s' * (len(names) > 1)}: "
-        f"{', '.join(names)}."
-    )
+    undecided = f"{states[now].count(MASK)} of {size} characters undecided: {states[now]} | at the end: {states[-1]}"
+    sliders = f"Slider{'s' * (len(names) > 1)}: {', '.join(names)}."
+    where = f"{label}, text 1 of {len(texts)}, at iteration {now} of {n}"
+    return f"Runs: {', '.join(listed)}. {where}, {undecided} | {sliders}"

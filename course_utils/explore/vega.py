@@ -5,8 +5,10 @@ Only features of Vega-Lite 5.6 are used, the version that JupyterLab 4.6 carries
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
+FIFTHS = [0, 0.2, 0.4, 0.6, 0.8, 1]  # the ticks of an axis from 0 to 1
 MONOSPACE = "DejaVu Sans Mono, Menlo, monospace"
 
 
@@ -17,16 +19,9 @@ def slider(name: str, label: str, low: float, high: float, step: float, value: f
     Vega's own "range" slider do not move by keyboard there, unless the element has data-lm-suppress-shortcuts. An input
     type that Vega does not know gets its properties as attributes and its value as text; HTML reads "Range" as "range".
     """
-    bind = {
-        "input": "Range",
-        "name": label,
-        "min": low,
-        "max": high,
-        "step": step,
-        "aria-label": label,
-        "data-lm-suppress-shortcuts": "true",
-        "style": f"width: {width}px; margin-left: 8px; vertical-align: middle",
-    }
+    bind = {"input": "Range", "name": label, "min": low, "max": high, "step": step, "aria-label": label}
+    bind |= {"data-lm-suppress-shortcuts": "true"}
+    bind |= {"style": f"width: {width}px; margin-left: 8px; vertical-align: middle"}
     return [{"name": f"{name}_input", "value": value, "bind": bind}, {"name": name, "expr": f"toNumber({name}_input)"}]
 
 
@@ -64,9 +59,14 @@ def computed(**expressions: str) -> list[dict]:
     return [{"name": name, "expr": expression} for name, expression in expressions.items()]
 
 
-def calculate(name: str, expression: str) -> dict:
-    """A transform: the field ``name`` from a Vega expression."""
-    return {"calculate": expression, "as": name}
+def quoted(text: str | Sequence[str]) -> str:
+    """A string, or a list of strings, in a Vega expression."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def calculate(**expressions: str) -> list[dict]:
+    """Transforms: fields and their Vega expressions."""
+    return [{"calculate": expression, "as": name} for name, expression in expressions.items()]
 
 
 def joinaggregate(*operations: tuple[str, str, str], by: Sequence[str] = ()) -> dict:
@@ -107,6 +107,11 @@ def nominal(field: str, **properties) -> dict:
     return {"field": field, "type": "nominal", **properties}
 
 
+def along(field: str, domain: Sequence[float], axis: dict | None, **scale) -> dict:
+    """The encoding of a field by its place between the ends of ``domain``; scale: what else its scale has."""
+    return quantitative(field, scale={"domain": list(domain), "nice": False, **scale}, axis=axis)
+
+
 def pixels(field: str) -> dict:
     """A place that is computed in pixels."""
     return quantitative(field, scale=None, axis=None)
@@ -121,21 +126,6 @@ def band(field: str, count: int) -> dict:
 def span(left: str, right: str, top: str, bottom: str) -> dict:
     """The encoding of a rectangle that is computed in pixels, by the fields of its edges."""
     return {"x": pixels(left), "x2": {"field": right}, "y": pixels(top), "y2": {"field": bottom}}
-
-
-def letter_cells(columns: int, wide: float, high: float, top: str) -> list[dict]:
-    """Transforms that place letter p of a text in its line and column: a cell, and the middle of the letter.
-
-    columns: letters in a line; wide, high: pixels of a cell; top: a Vega expression for the top of the text.
-    """
-    return [
-        calculate("x", f"datum.p % {columns} * {wide} + 1"),
-        calculate("x2", f"datum.x + {wide - 0.5}"),
-        calculate("middle", f"datum.x + {wide / 2}"),
-        calculate("top", top),
-        calculate("bottom", f"datum.top + {high - 2}"),
-        calculate("y", f"datum.top + {high / 2 - 1}"),
-    ]
 
 
 def condition(test: str, value, otherwise) -> dict:

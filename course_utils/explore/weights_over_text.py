@@ -35,8 +35,8 @@ def weight_strip(
         if column + len(label) > COLUMNS:
             line, column = line + 1, 0
         left, column = column, column + len(label)
-        places.append({"t": t, "token": label, "line": line, "x": left * CHAR, "x2": column * CHAR})
-        places[-1]["w"] = round(float(weights[0, t]), 3)
+        place = {"t": t, "token": label, "line": line, "x": left * CHAR, "x2": column * CHAR}
+        places.append({**place, "w": round(float(weights[0, t]), 3)})
         if "\n" in token:
             line, column = line + 1, 0
     width, height = COLUMNS * CHAR, (places[-1]["line"] + 1) * LINE
@@ -59,12 +59,9 @@ def weight_strip(
     note = "'position ' + t + ', before ' + tokens[t]"
     panel = bars("w", "weights", note, ROLE_COLOURS["core"], (0, 1), len(names), 420)
     panel["layer"][0]["encoding"]["color"] = vega.COLOUR
-    lower = {
-        "data": {"values": rows},
-        "transform": [vega.calculate("w", "weights[datum.row - 1][t]")],
-        "hconcat": [row_names("label", len(names), 150), panel],
-        "spacing": 12,
-    }
+    moving = vega.calculate(w="weights[datum.row - 1][t]")
+    beside = {"hconcat": [row_names("label", len(names), 150), panel], "spacing": 12}
+    lower = {"data": {"values": rows}, "transform": moving, **beside}
     params = [
         *vega.slider("t", "position t in the text", 0, len(tokens) - 1, 1, 0),
         *vega.given(weights=columns, tokens=[place["token"] for place in places]),
@@ -78,7 +75,3 @@ def weight_strip(
     shades = f"blue: {names[0]}, green: {names[1]}" if len(names) == 2 else f"the bluer, the more weight on {names[0]}"
     heading = {"text": title, "subtitle": shades, "offset": 10}
     return LiveChart({"title": heading, "params": params, "vconcat": [strip, lower], "spacing": 22}, text)
-
-
-def _listing(labels: Sequence[str], values: Tensor) -> str:
-    return ", ".join(f"{t} {v:.2f}" for t, v in zip(labels, values.tolist()))

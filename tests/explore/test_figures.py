@@ -3,6 +3,7 @@ from itertools import combinations
 
 import matplotlib
 import pytest
+from drawing import _linear
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
@@ -54,8 +55,7 @@ def test_first_member_is_drawn_in_the_core_colour():
 
 def _seen_by(rgb, kind):
     """Linear-light RGB as a dichromat sees it: Vienot, Brettel & Mollon (1999)."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
-    r, g, b = linear
+    r, g, b = _linear(rgb)
     if kind == "protan":
         red = 0.11238 * r + 0.88762 * g
         return red, red, 0.00401 * r - 0.00401 * g + b

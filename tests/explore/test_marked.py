@@ -6,6 +6,7 @@ import html
 import re
 
 import pytest
+from drawing import _contrast
 
 from course_utils.diffusion.edits import changes, tags_between
 from course_utils.explore.marked import STYLES, marked_edits
@@ -16,10 +17,8 @@ def shown(draft: str, target: str):
 
 
 def test_the_text_form_is_that_of_wdiff():
-    assert (
-        repr(shown("the dog the cat sat", "a dog sat there"))
-        == "step 1: [-the-] {+a+} dog [-the cat sat-] {+sat there+}"
-    )
+    drawn = shown("the dog the cat sat", "a dog sat there")
+    assert repr(drawn) == "step 1: [-the-] {+a+} dog [-the cat sat-] {+sat there+}"
     assert repr(shown("as it was", "as it was")) == "step 1: as it was"
 
 
@@ -36,19 +35,12 @@ def test_the_page_holds_both_texts_for_a_screen_reader_too():
 
 
 def test_the_colours_can_be_read_on_white():
-    def contrast(colour):
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-        return 1.05 / (sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear)) + 0.05)
-
     colours = [m.group() for style in STYLES.values() for m in [re.search("#[0-9A-F]{6}", style)] if m]
-    assert len(colours) == 2 and all(contrast(colour) >= 4.5 for colour in colours)
+    assert len(colours) == 2 and all(_contrast(colour) >= 4.5 for colour in colours)
 
 
 def test_ids_are_decoded_run_by_run_and_strange_runs_are_refused():
-    found = marked_edits(
-        [("a", [("KEEP", [1, 2]), ("INSERT", [3])])], decode=lambda ids: " " + "".join("abcd"[i] for i in ids)
-    )
-    assert repr(found) == "a: bc {+d+}"
+    runs = [("a", [("KEEP", [1, 2]), ("INSERT", [3])])]
+    assert repr(marked_edits(runs, decode=lambda ids: " " + "".join("abcd"[i] for i in ids))) == "a: bc {+d+}"
     with pytest.raises(ValueError, match="REPLACE"):
         marked_edits([("a", [("REPLACE", ["x"])])])

@@ -3,16 +3,13 @@ own."""
 
 import functools
 import itertools
-import json
 import math
 import random
 import re
-import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
-import vl_convert
-from drawing import _marks
+from drawing import _marks, _refuses, _size, _sliders, _tree, _words
 
 from course_utils import explore
 from course_utils.explore import translations
@@ -33,11 +30,7 @@ CHRF = {"Apertium": [61.25, 40, 3], "NMT": [82, 0, 17.5]}
 
 
 def _svg(chart, sentence=1):
-    spec = json.loads(json.dumps(chart.spec, allow_nan=False))
-    for param in spec["params"]:
-        if "bind" in param:
-            param["value"] = str(sentence)  # as the page sets it
-    return ElementTree.fromstring(vl_convert.vegalite_to_svg(spec, vl_version="5.8"))
+    return _tree(chart, **({"sentence": sentence} if _sliders(chart) else {}))
 
 
 def _drawn(chart, sentence=1):
@@ -45,11 +38,8 @@ def _drawn(chart, sentence=1):
     names = chart.spec["params"][-3]["value"]
     marks = list(_marks(_svg(chart, sentence)))
     texts = [(e.text, x, y, e) for tag, x, y, e in marks if tag == "text" and "Mono" in e.get("font-family")]
-    lines = {
-        (round(x, 2), round(y, 2)): float(e.get("x2"))
-        for tag, x, y, e in marks
-        if tag == "line" and e.get("stroke") == UNDERLINE
-    }
+    lines = [(x, y, e) for tag, x, y, e in marks if tag == "line" and e.get("stroke") == UNDERLINE]
+    lines = {(round(x, 2), round(y, 2)): float(e.get("x2")) for x, y, e in lines}
     heads = [(text, y) for text, _, y, e in texts if e.get("font-weight") == "bold"]
     assert [text for text, _ in heads] == names
     rows, used = {}, 0
@@ -87,15 +77,8 @@ def _compared(text):
 
 @pytest.fixture(scope="module")
 def chart():
-    return explore.translation_viewer(
-        ROWS,
-        reference="Human",
-        scores=CHRF,
-        score_name="chrF",
-        labels=["Genesis 1:1", "a", "b"],
-        title="Viewer",
-        context="three verses",
-    )
+    said = {"labels": ["Genesis 1:1", "a", "b"], "title": "Viewer", "context": "three verses"}
+    return explore.translation_viewer(ROWS, reference="Human", scores=CHRF, score_name="chrF", **said)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -109,11 +92,8 @@ def test_alignment_is_the_first_of_the_longest(seed):
         return all(words[i] in rest for i in chosen)
 
     expected = min(filter(fits, subsequences), key=lambda c: (-len(c), c))
-    assert (
-        [i for i, hit in enumerate(in_reference(words, reference)) if hit]
-        == list(expected)
-        == list(_alignment(words, reference))
-    )
+    assert tuple(i for i, hit in enumerate(in_reference(words, reference)) if hit) == expected
+    assert _alignment(words, reference) == expected
 
 
 @pytest.mark.parametrize("sentence", [1, 2])
@@ -135,12 +115,8 @@ def test_the_page_draws_all_words_and_underlines_what_the_reference_lacks(chart,
 
 def test_what_is_marked_in_a_sentence_that_can_be_read(chart):
     marked = {name: [word for word, _, _, _, under in words if under] for name, (_, words) in _drawn(chart, 1).items()}
-    assert marked == {
-        "English": [],
-        "Apertium": ["inicio,", "creado"],
-        "NMT": ["y", "los", "cielos."],
-        "Human": [],
-    }  # order counts
+    wanted = {"Apertium": ["inicio,", "creado"], "NMT": ["y", "los", "cielos."]}  # order counts
+    assert marked == {"English": [], **wanted, "Human": []}
     rows = _drawn(chart, 2)
     assert [word for word, *_ in rows["Apertium"][1]] == ["Marchó—", "y", "el", "Rey", "durmió."]
     assert [word for word, _, _, _, under in rows["Apertium"][1] if under] == ["Marchó—"]
@@ -167,30 +143,30 @@ def test_a_text_that_is_too_long_says_what_is_missing(chart):
     assert [word for word, *_ in shown] == whole[: len(shown)] and int(found[1]) == len(whole) - len(shown) > 50
     assert int(found[2]) == 3 - sum(not under for *_, under in shown) == 2  # one of three is shown
     assert colour == NOTE and not marked and len({y for _, _, y, _, _ in words}) == 3
-    assert (
-        82 - 3 < (x - words[0][1]) / translations.CHAR + len(remark) <= 82 + 1e-6
-    )  # there is no room for another "no"
-    longer = explore.translation_viewer(ROWS, reference="Human", lines=8)
-    assert len({y for _, _, y, _, _ in _drawn(longer, 3)["NMT"][1]}) == 6 and "more" not in str(_drawn(longer, 3))
+    end = (x - words[0][1]) / translations.CHAR + len(remark)
+    assert 82 - 3 < end <= 82 + 1e-6  # there is no room for another "no"
 
 
 LETTERS = random.Random(5)
-RANDOM = {
-    name: [
-        " ".join("x" * LETTERS.choice([1, 2, 5, 9, 30, 81]) for _ in range(LETTERS.randint(1, most))) for _ in range(4)
-    ]
-    for name, most in [("a", 9), ("b", 60), ("a name of more than twenty-four letters", 25), ("d", 3)]
-} | {"e": ["x" * 200, "x" * 41 + " " + "x" * 41, "(" * 400, "x—" * 60]}
+
+
+def _random(most):
+    """A text of up to so many words of up to 81 letters."""
+    return " ".join("x" * LETTERS.choice([1, 2, 5, 9, 30, 81]) for _ in range(LETTERS.randint(1, most)))
+
+
+MOST = {"a": 9, "b": 60, "a name of more than twenty-four letters": 25, "d": 3}
+RANDOM = {name: [_random(most) for _ in range(4)] for name, most in MOST.items()}
+RANDOM["e"] = ["x" * 200, "x" * 41 + " " + "x" * 41, "(" * 400, "x—" * 60]
 
 
 @pytest.mark.parametrize(
     ("rows", "reference", "lines"), [(ROWS, "Human", 3), (ROWS, "Human", 1), (RANDOM, "a", 2), (RANDOM, "b", 5)]
 )
-def test_nothing_overlaps_or_leaves_the_chart_and_nothing_moves(rows, reference, lines):
+def test_nothing_overlaps_or_leaves_the_chart_and_nothing_moves(monkeypatch, rows, reference, lines):
+    monkeypatch.setattr(translations, "LINES", lines)
     scores = {name: [-12345.678] * len(texts) for name, texts in rows.items()}
-    drawn = explore.translation_viewer(
-        rows, reference=reference, lines=lines, scores=scores, score_name="sixteen letters!"
-    )
+    drawn = explore.translation_viewer(rows, reference=reference, scores=scores, score_name="sixteen letters!")
     width, still = drawn.spec["vconcat"][1]["width"], set()
     for sentence in range(1, len(rows[reference]) + 1):
         svg = _svg(drawn, sentence)
@@ -203,22 +179,19 @@ def test_nothing_overlaps_or_leaves_the_chart_and_nothing_moves(rows, reference,
         left = min(x for row in boxes.values() for x, _ in row)
         for row in boxes.values():
             row.sort()
-            assert all(
-                end <= start + 0.2 for (_, end), (start, _) in zip(row, row[1:])
-            )  # dashes end where the next word begins
+            # Dashes end where the next word begins.
+            assert all(end <= start + 0.2 for (_, end), (start, _) in zip(row, row[1:]))
             assert row[0][0] >= left and row[-1][1] <= left + min(width, 82 * translations.CHAR)
         assert np.diff(sorted(boxes)).min() >= translations.LINE - 1e-6
         assert max(boxes) + translations.LINE / 2 <= float(svg.get("height"))
-        heads = tuple(
-            (e.text, y) for tag, _, y, e in marks if e.get("font-weight") == "bold" and "Mono" in e.get("font-family")
-        )
+        bold = [(e, y) for _, _, y, e in marks if e.get("font-weight") == "bold"]
+        heads = tuple((e.text, y) for e, y in bold if "Mono" in e.get("font-family"))
         still.add((svg.get("width"), svg.get("height"), heads))
         for name, (_, words) in _drawn(drawn, sentence).items():
             assert len({y for _, _, y, _, _ in words}) <= lines, name
             *shown, last = [word for word, *_ in words]
-            whole = (
-                re.sub(r"\s", "", next(t for n, t in rows.items() if n[:22] == name[:22])[sentence - 1]) or "(notext)"
-            )
+            texts = next(t for n, t in rows.items() if n[:22] == name[:22])
+            whole = re.sub(r"\s", "", texts[sentence - 1]) or "(notext)"
             joined = re.sub(r"\s", "", "".join(shown))
             assert whole.startswith(joined) if last.startswith("…") else whole == joined + re.sub(r"\s", "", last)
     assert len(still) == 1 and float(svg.get("width")) <= 700
@@ -233,15 +206,13 @@ def test_words_of_a_line_are_one_blank_apart_and_lines_are_as_full_as_they_can_b
                 if y == y2:
                     assert x2 - x == pytest.approx((len(one) + gap) * translations.CHAR, abs=0.01)
                 else:
-                    assert (
-                        x2 == start and (x - start) / translations.CHAR + len(one) + 1 + len(two) > translations.COLUMNS
-                    )
+                    assert x2 == start
+                    assert (x - start) / translations.CHAR + len(one) + 1 + len(two) > translations.COLUMNS
 
 
 def test_a_line_has_room_for_82_letters():
-    drawn = explore.translation_viewer(
-        {"a": ["x" * 41 + " " + "x" * 40], "b": ["x" * 41 + " " + "x" * 41]}, reference="a"
-    )
+    rows = {"a": ["x" * 41 + " " + "x" * 40], "b": ["x" * 41 + " " + "x" * 41]}
+    drawn = explore.translation_viewer(rows, reference="a")
     assert [len({y for _, _, y, *_ in words}) for _, words in _drawn(drawn).values()] == [1, 2]
 
 
@@ -251,49 +222,33 @@ def test_decomposed_accents_are_one_letter():
 
 
 def test_slider_and_a_single_sentence(chart):
-    (bound,) = (p for p in chart.spec["params"] if "bind" in p)
-    assert (bound["bind"]["name"], bound["bind"]["min"], bound["bind"]["max"], bound["value"]) == (
-        "sentence, 1 to 3",
-        1,
-        3,
-        1,
-    )
+    assert _sliders(chart) == [("sentence, 1 to 3", 1, 3, 1)]
     assert "sentence 3 of 3: b" in [e.text for *_, e in _marks(_svg(chart, 3))]
-    assert set(chart._repr_mimebundle_()) == {"application/vnd.vegalite.v5+json", "text/plain"}
     single = explore.translation_viewer({name: texts[:1] for name, texts in ROWS.items()}, reference="Human")
-    assert not any("bind" in p for p in single.spec["params"]) and "Slider" not in repr(single)
-    assert _drawn(single)["NMT"][0] == ["7 of 10 words in common"] and "sentence 1 of 1" in [
-        e.text for *_, e in _marks(_svg(single))
-    ]
+    assert _sliders(single) == [] and "Slider" not in _words(single)
+    assert _drawn(single)["NMT"][0] == ["7 of 10 words in common"]
+    assert "sentence 1 of 1" in [e.text for *_, e in _marks(_svg(single))]
 
 
 def test_text_form(chart):
-    text = " ".join(repr(chart).split())
-    assert text == (
-        "Viewer: three verses. Rows: English, Apertium, NMT, Human. Sentence 1 of 3 (Genesis 1:1). English: In "
-        "the beginning, God created "
-        "the heavens and the earth. | Apertium (8 of 10 words in common with Human, chrF 61.2): En el inicio, "
-        "Dios creado los cielos y la "
-        "tierra. | NMT (7 of 10 words in common with Human, chrF 82.0): EN el principio crió Dios la tierra y "
-        "los cielos. | "
-        "Human (10 words): EN el principio crió Dios los cielos y la tierra. Slider: sentence."
-    )
-    assert chart.spec["description"] == text and max(map(len, repr(chart).splitlines())) <= 100
+    beside = {"Apertium": " (8 of 10 words in common with Human, chrF 61.2)", "Human": " (10 words)"}
+    beside |= {"English": "", "NMT": " (7 of 10 words in common with Human, chrF 82.0)"}
+    listed = " | ".join(f"{name}{beside[name]}: {texts[0]}" for name, texts in ROWS.items())
+    start = "Viewer: three verses. Rows: English, Apertium, NMT, Human. Sentence 1 of 3 (Genesis 1:1). "
+    assert _words(chart) == f"{start}{listed} Slider: sentence."
 
 
 def test_any_row_can_be_the_reference_and_arrays_are_welcome():
     rows = {name: np.array(texts) for name, texts in ROWS.items()}
-    drawn = explore.translation_viewer(
-        rows, reference="Apertium", plain=["English", "NMT"], scores={"Human": np.array([0.5, 0.25, 0])}
-    )
-    rows = _drawn(drawn)
+    scores = {"Human": np.array([0.5, 0.25, 0])}
+    rows = _drawn(explore.translation_viewer(rows, reference="Apertium", plain=["English", "NMT"], scores=scores))
     assert [beside for beside, _ in rows.values()] == [[], ["10 words"], [], ["8 of 10 words in common", "score 0.50"]]
     assert [word for word, *_, under in rows["Human"][1] if under] == ["principio", "crió"]
 
 
 def test_page_of_40_sentences_stays_small():
     rows = {f"system {m}": ["en aquellos días el rey " * 6] * 40 for m in range(8)}
-    assert len(json.dumps(explore.translation_viewer(rows, reference="system 0").spec)) < 320_000
+    assert _size(explore.translation_viewer(rows, reference="system 0")) < 320_000
 
 
 def _two(**changes):
@@ -306,10 +261,7 @@ def _two(**changes):
         ({"rows": [["x"], ["y"]]}, "rows must be a dict of 2 to 8 names and their texts, got list"),
         ({"rows": {"b": ["x"]}}, "2 to 8 names and their texts, got 1"),
         ({"rows": {str(i): ["x"] for i in range(9)}}, "got 9"),
-        (
-            {"rows": {"a": "x y", "b": ["x"]}},
-            r"of the row 'a' must be a string and a list of strings: put a single text in \[ \]",
-        ),
+        ({"rows": {"a": "x y", "b": ["x"]}}, r"'a' must be a string and a list of strings: .* single text in \[ \]"),
         ({"rows": {"a": [float("nan")], "b": ["x"]}}, "of the row 'a' must be"),
         ({"rows": {"a": None, "b": ["x"]}}, "of the row 'a' must be"),
         ({"rows": {1: ["x"], "b": ["x"]}}, "of the row 1 must be"),
@@ -330,13 +282,8 @@ def _two(**changes):
         ({"score_name": "x" * 17}, "score_name must have at most 16 letters.* has 17"),
         ({"labels": "ab"}, "2 sentences need a list of as many labels, got one string"),
         ({"labels": ["a"]}, "as many labels, got 1"),
-        ({"lines": 0}, "lines must be a whole number from 1 to 8, got 0"),
-        ({"lines": 9}, "got 9"),
-        ({"lines": "3"}, "got '3'"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(changes, message):
     explore.translation_viewer(**_two())
-    with pytest.raises(ValueError, match=message) as error:
-        explore.translation_viewer(**_two(**changes))
-    assert "\n" not in str(error.value)
+    _refuses(message, explore.translation_viewer, **_two(**changes))

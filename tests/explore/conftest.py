@@ -1,0 +1,3 @@
+import pytest
+
+pytest.register_assert_rewrite("drawing")  # its assertions say what they found
