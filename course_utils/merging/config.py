@@ -1,5 +1,4 @@
-"""mergekit's YAML format: which models are merged, by which method, with which parameters. Text in, ``MergeConfig``
-out, and back.
+"""mergekit's YAML format: which models are merged, how, with which parameters. Text to ``MergeConfig`` and back.
 
 The seven methods of the lecture's table are understood. Anything else is refused by name, because a setting that is
 silently ignored would give another merge than the file says. Source: mergekit 0.1.5, docs/merge_methods.md and its
@@ -11,7 +10,7 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import yaml
@@ -80,11 +79,7 @@ def loads(text: str) -> MergeConfig:
         raise MergeError(f"this is not YAML: {error}") from None
     if not isinstance(raw, dict):
         raise MergeError("a merge configuration is a mapping with merge_method, models or slices, …")
-    _known(
-        raw,
-        "the configuration",
-        ("merge_method", "models", "slices", "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source"),
-    )
+    _known(raw, "the configuration", [key.name for key in fields(MergeConfig)])
     method = raw.get("merge_method")
     if method not in METHOD_NAMES:
         raise MergeError(f"merge_method is {_show(method)}: choose one of {', '.join(METHOD_NAMES)}")
@@ -98,18 +93,14 @@ def loads(text: str) -> MergeConfig:
     base = _text(raw.get("base_model"), "base_model", optional=True)
     if raw.get("tokenizer_source") and base is None:
         raise MergeError("tokenizer_source: base needs a base_model")
+    models, slices = (_sequence(raw.get(key), key) for key in ("models", "slices"))
     return MergeConfig(
         method,
-        tuple(
-            _source(item, f"models[{i}]", method, False)
-            for i, item in enumerate(_sequence(raw.get("models"), "models"))
-        ),
-        tuple(_slice(item, f"slices[{i}]", method) for i, item in enumerate(_sequence(raw.get("slices"), "slices"))),
+        tuple(_source(item, f"models[{i}]", method, False) for i, item in enumerate(models)),
+        tuple(_slice(item, f"slices[{i}]", method) for i, item in enumerate(slices)),
         base,
         _parameters(raw.get("parameters"), "parameters", _SHARED[method] | _EACH[method], method),
-        raw.get("dtype"),
-        raw.get("out_dtype"),
-        raw.get("tokenizer_source"),
+        *(raw.get(key) for key in ("dtype", "out_dtype", "tokenizer_source")),
     )
 
 
@@ -119,18 +110,15 @@ def dumps(config: MergeConfig) -> str:
     def source(item: Source) -> dict[str, Any]:
         return _set(model=item.model, layer_range=list(item.layer_range or ()), parameters=dict(item.parameters))
 
+    def part(item: Slice) -> dict[str, Any]:
+        sources = [source(one) for one in item.sources]
+        return _set(sources=sources, base_model=item.base_model, parameters=dict(item.parameters))
+
     raw = _set(
         merge_method=config.merge_method,
         base_model=config.base_model,
         models=[source(item) for item in config.models],
-        slices=[
-            _set(
-                sources=[source(item) for item in part.sources],
-                base_model=part.base_model,
-                parameters=dict(part.parameters),
-            )
-            for part in config.slices
-        ],
+        slices=[part(item) for item in config.slices],
         parameters=dict(config.parameters),
         dtype=config.dtype,
         out_dtype=config.out_dtype,
@@ -184,8 +172,7 @@ def _evaluate(value: Any, kind: type, tensor: str, t: float) -> Any:
 
 
 def _source(raw: Any, where: str, method: str, ranged: bool) -> Source:
-    keys = ("model", "layer_range", "parameters") if ranged else ("model", "parameters")
-    _known(raw, where, keys)
+    _known(raw, where, ("model", "layer_range", "parameters") if ranged else ("model", "parameters"))
     layers = raw.get("layer_range")
     if ranged and not (isinstance(layers, list) and len(layers) == 2 and all(type(end) is int for end in layers)):
         raise MergeError(f"{where}.layer_range is {_show(layers)}: two whole numbers are needed, [first, end]")
@@ -227,27 +214,22 @@ def _parameters(raw: Any, where: str, kinds: Mapping[str, type], method: str) ->
 def _check_value(value: Any, where: str, kind: type) -> None:
     entries = value if isinstance(value, list) else [value]
     if not entries or len({isinstance(entry, dict) for entry in entries}) > 1:
-        raise MergeError(
-            f"{where} is {_show(value)}: a value, a list of values, or a list of filter and value is needed"
-        )
+        needed = "a value, a list of values, or a list of filter and value"
+        raise MergeError(f"{where} is {_show(value)}: {needed} is needed")
     for entry in entries:
         if isinstance(entry, dict):
             _known(entry, where, ("filter", "value"))
             _text(entry.get("filter"), f"{where}.filter", optional=True)
-            if (
-                isinstance(entry.get("value"), dict | None)
-                or isinstance(entry["value"], list)
-                and any(isinstance(inner, dict) for inner in entry["value"])
-            ):
+            inner = entry.get("value")
+            if inner is None or any(isinstance(one, dict) for one in (inner if isinstance(inner, list) else [inner])):
                 raise MergeError(f"{where}: each entry needs a value, a number or a list of numbers")
-            _check_value(entry["value"], f"{where}.value", kind)
+            _check_value(inner, f"{where}.value", kind)
             continue
         try:
             number = _scalar(entry, kind)
         except (TypeError, ValueError):
-            raise MergeError(
-                f"{where} is {_show(entry)}: {'true or false' if kind is bool else 'a number'} is needed"
-            ) from None
+            needed = "true or false" if kind is bool else "a number"
+            raise MergeError(f"{where} is {_show(entry)}: {needed} is needed") from None
         if where.removesuffix(".value").endswith(".density") and not 0 <= number <= 1:
             raise MergeError(f"{where} is {_show(entry)}: it is the share that stays, from 0 to 1")
 
