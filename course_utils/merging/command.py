@@ -39,17 +39,8 @@ __all__ = ["MergeConfig", "MergeError", "Slice", "Source", "dumps", "loads", "me
 SHARD_SIZE = 5_000_000_000  # bytes
 RECORD = "mergekit_config.yml"  # the configuration, kept beside the weights under the name that mergekit gives it
 _LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
-_BESIDE = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab*",
-    "merges.txt",
-    "*.model",
-    "*.spm",
-    "chat_template*",
-    "generation_config.json",
-)
+_TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model", "*.spm")
+_BESIDE = (*_TOKENIZER, "chat_template*", "generation_config.json")
 
 
 def read(path: str | Path) -> MergeConfig:

@@ -18,24 +18,18 @@ import yaml
 from course_utils.merging.checkpoints import MergeError
 
 # For each method its settings for the whole merge and its settings for each model, with their types.
-_SHARED: dict[str, dict[str, type]] = {
-    "linear": {"normalize": bool},
-    "slerp": {"t": float},
-    "passthrough": {},
-    "task_arithmetic": {"normalize": bool, "lambda": float, "int8_mask": bool},
-    **{
-        name: {"normalize": bool, "lambda": float, "rescale": bool, "int8_mask": bool}
-        for name in ("ties", "dare_ties", "dare_linear")
-    },
+_SUM = {"normalize": bool, "lambda": float}
+_SPARSE = (_SUM | {"rescale": bool, "int8_mask": bool}, {"weight": float, "density": float})
+_SETTINGS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
+    "linear": ({"normalize": bool}, {"weight": float}),
+    "slerp": ({"t": float}, {}),
+    "passthrough": ({}, {"scale": float}),
+    "task_arithmetic": (_SUM | {"int8_mask": bool}, {"weight": float}),
+    "ties": _SPARSE,
+    "dare_ties": _SPARSE,
+    "dare_linear": _SPARSE,
 }
-_EACH: dict[str, dict[str, type]] = {
-    "linear": {"weight": float},
-    "slerp": {},
-    "passthrough": {"scale": float},
-    "task_arithmetic": {"weight": float},
-    **{name: {"weight": float, "density": float} for name in ("ties", "dare_ties", "dare_linear")},
-}
-METHOD_NAMES = tuple(_SHARED)
+METHOD_NAMES = tuple(_SETTINGS)
 DTYPE_NAMES = ("float32", "float16", "bfloat16", "float64")
 
 
@@ -99,7 +93,7 @@ def loads(text: str) -> MergeConfig:
         tuple(_source(item, f"models[{i}]", method, False) for i, item in enumerate(models)),
         tuple(_slice(item, f"slices[{i}]", method) for i, item in enumerate(slices)),
         base,
-        _parameters(raw.get("parameters"), "parameters", _SHARED[method] | _EACH[method], method),
+        _parameters(raw.get("parameters"), "parameters", method),
         *(raw.get(key) for key in ("dtype", "out_dtype", "tokenizer_source")),
     )
 
@@ -179,7 +173,7 @@ def _source(raw: Any, where: str, method: str, ranged: bool) -> Source:
     return Source(
         _text(raw.get("model"), f"{where}.model"),
         tuple(layers) if ranged else None,
-        _parameters(raw.get("parameters"), f"{where}.parameters", _EACH[method], method),
+        _parameters(raw.get("parameters"), f"{where}.parameters", method, of_model=True),
     )
 
 
@@ -191,19 +185,21 @@ def _slice(raw: Any, where: str, method: str) -> Slice:
     return Slice(
         tuple(_source(item, f"{where}.sources[{i}]", method, True) for i, item in enumerate(sources)),
         _text(raw.get("base_model"), f"{where}.base_model", optional=True),
-        _parameters(raw.get("parameters"), f"{where}.parameters", _SHARED[method] | _EACH[method], method),
+        _parameters(raw.get("parameters"), f"{where}.parameters", method),
     )
 
 
-def _parameters(raw: Any, where: str, kinds: Mapping[str, type], method: str) -> dict[str, Any]:
-    """The parameters of one place, after every value in them was found to be of the right type."""
+def _parameters(raw: Any, where: str, method: str, of_model: bool = False) -> dict[str, Any]:
+    """The parameters of one place (of_model: of one model), after every value in them was found to be of its type."""
+    shared, each = _SETTINGS[method]
+    kinds = each if of_model else shared | each
     if raw is None:
         return {}
     if not isinstance(raw, dict):
         raise MergeError(f"{where} is {_show(raw)}: a mapping of names to values is needed")
     for name, value in raw.items():
         if name not in kinds:
-            whole = " (it is one for the whole merge)" if name in _SHARED[method] else ""
+            whole = " (it is one for the whole merge)" if name in shared else ""
             raise MergeError(
                 f"{where}: {method} has no setting {_show(name)} here{whole}; it has {', '.join(kinds) or 'none'}"
             )

@@ -40,7 +40,8 @@ from course_utils.merging.task_vectors import (
     slerp_coefficients,
 )
 
-Models = Sequence[Mapping[str, Tensor]]
+State = Mapping[str, Tensor]
+Models = Sequence[State]
 PerModel = float | Iterable[float]  # one number for all models, or one for each
 Pieces = Callable[..., Iterator[list[Tensor]]]  # pieces(): stretches of all models; pieces(0, 2): of these two only
 TauPieces = Callable[[], Iterator[Tensor]]  # those of one task vector
@@ -120,9 +121,7 @@ def _differences(pieces: Pieces, i: int) -> Iterator[Tensor]:
 # ---------------------------------------------------------------- state dicts
 
 
-def linear(
-    base: Mapping[str, Tensor] | None, models: Models, weights: PerModel = 1.0, normalize: bool = True
-) -> StateDict:
+def linear(base: State | None, models: Models, weights: PerModel = 1.0, normalize: bool = True) -> StateDict:
     """sum_i w_i theta_i / sum_i w_i; without `normalize` the sum as it is. The base is not used and may be None.
 
     Source: Wortsman et al. (2022), section 2; mergekit's `linear` (normalize: true by default).
@@ -132,7 +131,7 @@ def linear(
     return _merge(None, models, lambda name, pieces: linear_pieces(pieces, weights, normalize))
 
 
-def slerp(base: Mapping[str, Tensor], models: Models, t: float = 0.5, scope: str = "tensor") -> StateDict:
+def slerp(base: State, models: Models, t: float = 0.5, scope: str = "tensor") -> StateDict:
     """From the base (t = 0) along the arc to the one other model (t = 1); formula in ``task_vectors.slerp_tensors``.
 
     scope="tensor" takes each tensor as one vector, as mergekit does; "model" the whole model. Source: Shoemake (1985).
@@ -143,7 +142,7 @@ def slerp(base: Mapping[str, Tensor], models: Models, t: float = 0.5, scope: str
 
 
 def task_arithmetic(
-    base: Mapping[str, Tensor], models: Models, weights: PerModel = 1.0, lam: float = 1.0, normalize: bool = False
+    base: State, models: Models, weights: PerModel = 1.0, lam: float = 1.0, normalize: bool = False
 ) -> StateDict:
     """theta_0 + lam · sum_i w_i tau_i, tau_i = theta_i - theta_0; `normalize` divides by sum_i w_i, to a mean.
 
@@ -153,7 +152,7 @@ def task_arithmetic(
 
 
 def ties(
-    base: Mapping[str, Tensor],
+    base: State,
     models: Models,
     density: PerModel = 0.2,
     weights: PerModel = 1.0,
@@ -176,7 +175,7 @@ def ties(
 
 
 def dare_ties(
-    base: Mapping[str, Tensor],
+    base: State,
     models: Models,
     density: PerModel = 0.5,
     weights: PerModel = 1.0,
@@ -188,7 +187,7 @@ def dare_ties(
     rescale: str | None = "inverse",
     seed: int = 0,
 ) -> StateDict:
-    """Drop entries at random and rescale (``dare`` with p = 1 - density), then elect and average as in ``ties``.
+    """Drop at random and rescale (``dare`` with p = 1 - density), then elect and average as ``ties``, untrimmed.
 
     rescale="inverse" divides by the density, as the paper; "l1" restores the sum of magnitudes, of each tensor if
     scope="tensor", as mergekit, which also adds instead of averaging (normalize: false). seed: for what is dropped.
@@ -199,7 +198,7 @@ def dare_ties(
 
 
 def dare_linear(
-    base: Mapping[str, Tensor],
+    base: State,
     models: Models,
     density: PerModel = 0.5,
     weights: PerModel = 1.0,
@@ -215,7 +214,7 @@ def dare_linear(
 
 
 def passthrough(
-    base: Mapping[str, Tensor] | None,
+    base: State | None,
     models: Models,
     slices: Sequence[tuple[int, int, int]] | None = None,
     scale: float | None = None,
@@ -287,7 +286,7 @@ def _sparsify(density: Sequence[float], mask_of: Callable[[int, TauPieces], Mask
 
 
 def _arithmetic(
-    base: Mapping[str, Tensor],
+    base: State,
     models: Models,
     weights: PerModel,
     lam: float,
@@ -306,7 +305,7 @@ def _arithmetic(
 
 
 def _merge(
-    base: Mapping[str, Tensor] | None,
+    base: State | None,
     models: Models,
     method: Callable[[str, Pieces], Iterator[Tensor]],
     scope: str = "tensor",
