@@ -89,7 +89,7 @@ def merge(
             write_tensors(partial, planned, (_watched(job, bar) for job in jobs), shard_size)
         (partial / "config.json").write_text(json.dumps(model_config, indent=2) + "\n", encoding="utf-8", newline="\n")
         write(config, partial / RECORD)
-        for place in (tokenizer_folder(donor.path), donor.path):  # the model's own files last: they count
+        for place in dict.fromkeys([tokenizer_folder(donor.path), donor.path]):  # last the model's own: they count
             for file in {file for pattern in _BESIDE for file in place.glob(pattern) if file.is_file()}:
                 shutil.copyfile(file, partial / file.name)
         try:
