@@ -22,7 +22,6 @@ from course_utils.merging.methods import (
 from course_utils.merging.task_vectors import (
     StateDict,
     add,
-    analogy,
     apply_task_vectors,
     dare,
     disjoint_mean,
@@ -39,7 +38,6 @@ __all__ = [
     "METHODS",
     "StateDict",
     "add",
-    "analogy",
     "apply_task_vectors",
     "average",
     "dare",

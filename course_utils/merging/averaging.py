@@ -4,8 +4,8 @@ A state dict maps names to tensors. The inputs are never changed, floats are com
 and come back in the first model's dtype; whole numbers and booleans (counters, masks) cannot be averaged: they have to
 be equal in all models.
 
-What is made of the differences from a common base (TIES, DARE, …) is in
-``merging.methods``, its pieces in ``merging.task_vectors``.
+What is made of the differences from a common base (TIES, DARE, …) is in ``merging.methods``, its pieces in
+``merging.task_vectors``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from torch import Tensor
 
 from course_utils.merging.task_vectors import (
     StateDict,
-    check_alike,
+    check_whole_numbers,
+    float_dtype,
+    matching_states,
+    normalised,
 )
 
 
@@ -28,16 +31,19 @@ def average(models: Sequence[Mapping[str, Tensor]], weights: Sequence[float] | N
     Raises ValueError, naming the tensor: no models, wrong number of weights, names or shapes that differ, whole numbers
     that differ. Source: Polyak & Juditsky (1992) for checkpoints; mergekit's `linear` with normalize=true.
     """
-    weights = _checked(models, weights)
+    matching_states(models)
+    weights = [1.0] * len(models) if weights is None else [float(weight) for weight in weights]
+    if len(weights) != len(models):
+        raise ValueError(f"{len(weights)} weights for {len(models)} models: give one weight for each model")
+    weights = normalised(weights)
     merged = {}
     for name, first in models[0].items():
         tensors = [model[name] for model in models]
         if not first.is_floating_point():
-            if any(not torch.equal(tensor, first) for tensor in tensors):
-                raise ValueError(f"{name} holds whole numbers that differ between the models: they cannot be averaged")
+            check_whole_numbers(name, tensors)
             merged[name] = first.clone()
             continue
-        total = torch.zeros_like(first, dtype=torch.promote_types(first.dtype, torch.float32))
+        total = torch.zeros_like(first, dtype=float_dtype(first))
         for weight, tensor in zip(weights, tensors, strict=True):
             total += weight * tensor.to(total.dtype)
         merged[name] = total.to(first.dtype)
@@ -62,10 +68,9 @@ def greedy_soup(
     evaluate(state_dict) -> a score to be maximised, on held-out data that is neither training nor test data; it is
     called once for each model and once for each candidate soup. Returns the soup (the mean of its ingredients) and the
     indices of its ingredients in the order in which they were added. Its held-out score is never below the best single
-    model's. Source: Wortsman et al. (2022), algorithm 1 (>=; their code has >). Raises ValueError: no models.
+    model's. Source: Wortsman et al. (2022), algorithm 1 (>=; their code has >). Errors as ``average``.
     """
-    if not models:
-        raise ValueError("there is nothing to merge: give at least one model")
+    matching_states(models)
     scores = [evaluate(dict(model)) for model in models]
     order = sorted(range(len(models)), key=lambda i: -scores[i])  # stable: of equals the first comes first
     chosen, best = order[:1], scores[order[0]]
@@ -74,16 +79,3 @@ def greedy_soup(
         if score >= best:
             chosen, best = [*chosen, i], score
     return average([models[j] for j in chosen]), chosen
-
-
-def _checked(models: Sequence[Mapping[str, Tensor]], weights: Sequence[float] | None) -> list[float]:
-    """The normalised weights, after the models were found to fit together."""
-    if not models:
-        raise ValueError("there is nothing to merge: give at least one model")
-    weights = [1.0] * len(models) if weights is None else [float(weight) for weight in weights]
-    if len(weights) != len(models):
-        raise ValueError(f"{len(weights)} weights for {len(models)} models: give one weight for each model")
-    if abs(sum(weights)) < 1e-8:
-        raise ValueError("the weights sum to 0: they cannot be normalised")
-    check_alike(models, [f"model {number}" for number in range(1, len(models) + 1)])
-    return [weight / sum(weights) for weight in weights]

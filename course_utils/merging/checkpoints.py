@@ -8,8 +8,7 @@ Also here: which layer a tensor belongs to, read off its name, and new names for
 
     model.layers.7.mlp.up_proj.weight    ->    ("model.layers.", 7, ".mlp.up_proj.weight")
 
-So also transformer.h.7.…, encoder.layer.7.…, blocks.7.…: the number behind the last word of such a name's first layer
-part.
+So also transformer.h.7.…, encoder.layer.7.…, blocks.7.…: the number behind the first such word of a name.
 """
 
 from __future__ import annotations
@@ -45,25 +44,41 @@ def count_layers(names: Collection[str]) -> dict[str, int]:
     return counts
 
 
-def is_before_layers(name: str) -> bool:
-    """Whether a tensor outside the layers is used before them (embeddings) rather than behind them
-    (last norm, head)."""
-    return bool(_BEFORE.search(name)) and not _BEHIND.search(name)
+def outside_layers(names: Collection[str], before: bool) -> list[str]:
+    """The tensors that are used before the layers (embeddings), or else those behind them (last norm, head)."""
+    return [
+        name
+        for name in names
+        if not split_layer(name) and (bool(_BEFORE.search(name)) and not _BEHIND.search(name)) == before
+    ]
 
 
-def one_stack(names: Collection[str], model: str) -> tuple[str, int]:
-    """(prefix, number of layers) of a model with one stack of layers; ValueError if it has none or several."""
+def moved_layers(names: Collection[str], layers: tuple[int, int], first: int, model: str) -> dict[str, str]:
+    """{new name: name} of a range of layers, end not included, that become the layers first, first + 1, ….
+
+    Raises ValueError: a model without or with several stacks of layers, a range that does not fit it.
+    """
     counts = count_layers(names)
     if len(counts) != 1:
         raise ValueError(f"{model} has {len(counts)} stacks of layers: only a model with one can be cut into slices")
-    return next(iter(counts.items()))
+    (start, end), (depth,) = layers, counts.values()
+    if not 0 <= start < end <= depth:
+        raise ValueError(
+            f"layer range [{start}, {end}] does not fit {model}, which has layers 0 to {depth - 1} "
+            "(the end is not included)"
+        )
+    places = ((name, split_layer(name)) for name in names)
+    return {
+        f"{place[0]}{place[1] - start + first}{place[2]}": name
+        for name, place in places
+        if place and start <= place[1] < end
+    }
 
 
 def stack_layers(
     names: Sequence[Collection[str]], slices: Sequence[tuple[int, int, int]]
 ) -> list[tuple[str, int, str]]:
-    """The tensors of a model stacked from ranges of layers: [(name in the new model, number of the source, name there),
-    …].
+    """The tensors of a model stacked from ranges of layers: [(new name, number of the source, name there), …].
 
     names: the tensors of each source; slices: (number of the source, first layer, end layer), end not included, sources
     counted from 0. Raises ValueError: no slices, no such source or layer.
@@ -75,26 +90,13 @@ def stack_layers(
     for source, start, end in slices:
         if not 0 <= source < len(names):
             raise ValueError(f"there is no model {source}: the models are counted from 0 to {len(names) - 1}")
-        prefix, depth = one_stack(names[source], f"model {source}")
-        check_range(start, end, depth, f"model {source}")
-        for name in names[source]:
-            place = split_layer(name)
-            if place and start <= place[1] < end:
-                layers.append((f"{prefix}{place[1] - start + offset}{place[2]}", source, name))
+        moved = moved_layers(names[source], (start, end), offset, f"model {source}")
+        layers += [(new, source, name) for new, name in moved.items()]
         offset += end - start
     first, last = slices[0][0], slices[-1][0]
-    before = [(name, first, name) for name in names[first] if not split_layer(name) and is_before_layers(name)]
-    behind = [(name, last, name) for name in names[last] if not split_layer(name) and not is_before_layers(name)]
+    before = [(name, first, name) for name in outside_layers(names[first], before=True)]
+    behind = [(name, last, name) for name in outside_layers(names[last], before=False)]
     return [*before, *layers, *behind]
-
-
-def check_range(start: int, end: int, depth: int, model: str) -> None:
-    """ValueError unless 0 <= start < end <= depth."""
-    if not 0 <= start < end <= depth:
-        raise ValueError(
-            f"layer range [{start}, {end}] does not fit {model}, which has layers 0 to {depth - 1} "
-            "(the end is not included)"
-        )
 
 
 DTYPES = {
@@ -268,12 +270,8 @@ def write_tensors(
                 if left:
                     raise MergeError(f"{tensor.name} was not written whole: {left} bytes are missing")
     if len(shards) > 1:
-        total = sum(tensor.nbytes for tensor in planned)
-        (folder / INDEX).write_text(
-            json.dumps({"metadata": {"total_size": total}, "weight_map": weight_map}, indent=2) + "\n",
-            encoding="utf-8",
-            newline="\n",
-        )
+        index = {"metadata": {"total_size": sum(tensor.nbytes for tensor in planned)}, "weight_map": weight_map}
+        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8", newline="\n")
 
 
 def _write_header(file: IO[bytes], shard: Sequence[Planned]) -> None:

@@ -39,22 +39,12 @@ __all__ = ["MergeConfig", "MergeError", "Slice", "Source", "dumps", "loads", "me
 SHARD_SIZE = 5_000_000_000  # bytes
 RECORD = "mergekit_config.yml"  # the configuration, kept beside the weights under the name that mergekit gives it
 _LAYER_KEYS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
-_BESIDE = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab*",
-    "merges.txt",
-    "*.model",
-    "*.spm",
-    "chat_template*",
-    "generation_config.json",
-)
+_TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab*", "merges.txt", "*.model", "*.spm")
+_BESIDE = (*_TOKENIZER, "chat_template*", "generation_config.json")
 
 
 def read(path: str | Path) -> MergeConfig:
-    """The configuration in a YAML file. Raises MergeError: no such file, or what ``loads`` refuses; it names the
-    file."""
+    """The configuration in a YAML file. Raises MergeError, naming the file: none there, or what ``loads`` refuses."""
     try:
         return loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -80,13 +70,10 @@ def merge(
     out = Path(out)
     if out.exists() or out.is_symlink():
         raise MergeError(f"{out} is there already: choose another target or remove it")
-    parts = config.slices or (Slice(config.models),)
-    names = dict.fromkeys(
-        [
-            *([config.base_model] if config.base_model else []),
-            *(name for part in parts for name in (part.base_model, *(source.model for source in part.sources)) if name),
-        ]
-    )
+    names = {config.base_model: None}  # in order: the first one gives configuration and tokenizer
+    for part in config.slices or (Slice(config.models),):
+        names |= dict.fromkeys([part.base_model, *(source.model for source in part.sources)])
+    names.pop(None, None)
     with contextlib.ExitStack() as stack:
         folders = {name: ModelFolder(name) for name in names}
         for folder in folders.values():
@@ -95,20 +82,14 @@ def merge(
         _check_family(folders, donor, config.tokenizer_source is not None)
         jobs = plan(config, folders, seed)
         model_config = _model_config(config, folders, donor, jobs)
-        partial = stack.enter_context(_partial_folder(out, sum(planned.nbytes for planned in map(_planned, jobs))))
-        with tqdm(
-            total=sum(planned.nbytes for planned in map(_planned, jobs)),
-            unit="B",
-            unit_scale=True,
-            desc=config.merge_method,
-            disable=not progress,
-        ) as bar:
-            write_tensors(partial, [_planned(job) for job in jobs], (_watched(job, bar) for job in jobs), shard_size)
+        planned = [Planned(job.name, job.out_dtype, job.shape) for job in jobs]
+        size = sum(tensor.nbytes for tensor in planned)
+        partial = stack.enter_context(_partial_folder(out, size))
+        with tqdm(total=size, unit="B", unit_scale=True, desc=config.merge_method, disable=not progress) as bar:
+            write_tensors(partial, planned, (_watched(job, bar) for job in jobs), shard_size)
         (partial / "config.json").write_text(json.dumps(model_config, indent=2) + "\n", encoding="utf-8", newline="\n")
         write(config, partial / RECORD)
-        for place in dict.fromkeys(
-            (tokenizer_folder(donor.path), donor.path)
-        ):  # the model's own files last: they count
+        for place in dict.fromkeys([tokenizer_folder(donor.path), donor.path]):  # last the model's own: they count
             for file in {file for pattern in _BESIDE for file in place.glob(pattern) if file.is_file()}:
                 shutil.copyfile(file, partial / file.name)
         try:
@@ -116,10 +97,6 @@ def merge(
         except OSError as error:
             raise MergeError(f"{out} cannot be made: {error.strerror}") from None
     return out
-
-
-def _planned(job: Job) -> Planned:
-    return Planned(job.name, job.out_dtype, job.shape)
 
 
 def _watched(job: Job, bar: tqdm) -> Iterator[Tensor]:
@@ -165,11 +142,11 @@ def _check_family(folders: Mapping[str, ModelFolder], donor: ModelFolder, same_v
         return (read_json(file).get("model") or {}).get("vocab") if file.exists() else None
 
     for name, folder in folders.items():
-        if folder.config.get("model_type") != donor.config.get("model_type"):
+        kind, other = folder.config.get("model_type"), donor.config.get("model_type")
+        if kind != other:
             raise MergeError(
-                f"{name} is a {folder.config.get('model_type')} model and {donor.path} a "
-                f"{donor.config.get('model_type')} "
-                "model: only models of one architecture can be merged"
+                f"{name} is a {kind} model and {donor.path} a {other} model: "
+                "only models of one architecture can be merged"
             )
         if same_vocabulary and folder is not donor and vocabulary(folder) != vocabulary(donor):
             raise MergeError(f"{name} has another vocabulary than {donor.path}: its numbers stand for other tokens")
@@ -197,20 +174,14 @@ def _model_config(
             )
         result[layer_key] = sum(count_layers([job.name for job in jobs]).values())
         if isinstance(result.get("layer_types"), list):
-            sources = [part.sources[0] for part in config.slices]
-            if missing := [
-                source.model
-                for source in sources
-                if not isinstance(folders[source.model].config.get("layer_types"), list)
-            ]:
-                raise MergeError(
-                    f"{missing[0]} does not list the types of its layers (layer_types), as {donor.path} does"
-                )
-            result["layer_types"] = [
-                kind
-                for source in sources
-                for kind in folders[source.model].config["layer_types"][slice(*source.layer_range)]
-            ]
+            result["layer_types"] = []
+            for source in (part.sources[0] for part in config.slices):
+                kinds = folders[source.model].config.get("layer_types")
+                if not isinstance(kinds, list):
+                    raise MergeError(
+                        f"{source.model} does not list the types of its layers (layer_types), as {donor.path} does"
+                    )
+                result["layer_types"] += kinds[slice(*source.layer_range)]
     return result
 
 
@@ -223,27 +194,19 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command. Returns 0, 2 for what cannot be done, 130 when interrupted; one line on stderr says what
-    happened."""
+    """The command. Returns 0, 2 for what cannot be done, 130 when interrupted; one line on stderr says why."""
     parser = _Parser(
         prog="python -m course_utils.merging.command", description="Merge models as a mergekit YAML file says."
     )
     parser.add_argument("config", help="YAML file")
     parser.add_argument("out", help="folder to be made")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="for dare_ties and dare_linear: what is dropped (default 0)"
-    )
+    parser.add_argument("--seed", type=int, default=0, help="for dare_ties, dare_linear: what is dropped (default 0)")
     parser.add_argument("--shard-size", type=int, default=SHARD_SIZE, help="bytes in one file (default 5000000000)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     try:
         options = parser.parse_args(arguments)
-        merge(
-            read(options.config),
-            options.out,
-            seed=options.seed,
-            shard_size=options.shard_size,
-            progress=not options.quiet,
-        )
+        config, progress = read(options.config), not options.quiet
+        merge(config, options.out, seed=options.seed, shard_size=options.shard_size, progress=progress)
     except (MergeError, OSError) as error:
         print(f"merge: {error}", file=sys.stderr)
         return 2

@@ -1,5 +1,4 @@
-"""mergekit's YAML format: which models are merged, by which method, with which parameters. Text in, ``MergeConfig``
-out, and back.
+"""mergekit's YAML format: which models are merged, how, with which parameters. Text to ``MergeConfig`` and back.
 
 The seven methods of the lecture's table are understood. Anything else is refused by name, because a setting that is
 silently ignored would give another merge than the file says. Source: mergekit 0.1.5, docs/merge_methods.md and its
@@ -11,7 +10,7 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import yaml
@@ -19,24 +18,18 @@ import yaml
 from course_utils.merging.checkpoints import MergeError
 
 # For each method its settings for the whole merge and its settings for each model, with their types.
-_SHARED: dict[str, dict[str, type]] = {
-    "linear": {"normalize": bool},
-    "slerp": {"t": float},
-    "passthrough": {},
-    "task_arithmetic": {"normalize": bool, "lambda": float, "int8_mask": bool},
-    **{
-        name: {"normalize": bool, "lambda": float, "rescale": bool, "int8_mask": bool}
-        for name in ("ties", "dare_ties", "dare_linear")
-    },
+_SUM = {"normalize": bool, "lambda": float}
+_SPARSE = (_SUM | {"rescale": bool, "int8_mask": bool}, {"weight": float, "density": float})
+_SETTINGS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
+    "linear": ({"normalize": bool}, {"weight": float}),
+    "slerp": ({"t": float}, {}),
+    "passthrough": ({}, {"scale": float}),
+    "task_arithmetic": (_SUM | {"int8_mask": bool}, {"weight": float}),
+    "ties": _SPARSE,
+    "dare_ties": _SPARSE,
+    "dare_linear": _SPARSE,
 }
-_EACH: dict[str, dict[str, type]] = {
-    "linear": {"weight": float},
-    "slerp": {},
-    "passthrough": {"scale": float},
-    "task_arithmetic": {"weight": float},
-    **{name: {"weight": float, "density": float} for name in ("ties", "dare_ties", "dare_linear")},
-}
-METHOD_NAMES = tuple(_SHARED)
+METHOD_NAMES = tuple(_SETTINGS)
 DTYPE_NAMES = ("float32", "float16", "bfloat16", "float64")
 
 
@@ -80,11 +73,7 @@ def loads(text: str) -> MergeConfig:
         raise MergeError(f"this is not YAML: {error}") from None
     if not isinstance(raw, dict):
         raise MergeError("a merge configuration is a mapping with merge_method, models or slices, …")
-    _known(
-        raw,
-        "the configuration",
-        ("merge_method", "models", "slices", "base_model", "parameters", "dtype", "out_dtype", "tokenizer_source"),
-    )
+    _known(raw, "the configuration", [key.name for key in fields(MergeConfig)])
     method = raw.get("merge_method")
     if method not in METHOD_NAMES:
         raise MergeError(f"merge_method is {_show(method)}: choose one of {', '.join(METHOD_NAMES)}")
@@ -98,18 +87,14 @@ def loads(text: str) -> MergeConfig:
     base = _text(raw.get("base_model"), "base_model", optional=True)
     if raw.get("tokenizer_source") and base is None:
         raise MergeError("tokenizer_source: base needs a base_model")
+    models, slices = (_sequence(raw.get(key), key) for key in ("models", "slices"))
     return MergeConfig(
         method,
-        tuple(
-            _source(item, f"models[{i}]", method, False)
-            for i, item in enumerate(_sequence(raw.get("models"), "models"))
-        ),
-        tuple(_slice(item, f"slices[{i}]", method) for i, item in enumerate(_sequence(raw.get("slices"), "slices"))),
+        tuple(_source(item, f"models[{i}]", method, False) for i, item in enumerate(models)),
+        tuple(_slice(item, f"slices[{i}]", method) for i, item in enumerate(slices)),
         base,
-        _parameters(raw.get("parameters"), "parameters", _SHARED[method] | _EACH[method], method),
-        raw.get("dtype"),
-        raw.get("out_dtype"),
-        raw.get("tokenizer_source"),
+        _parameters(raw.get("parameters"), "parameters", method),
+        *(raw.get(key) for key in ("dtype", "out_dtype", "tokenizer_source")),
     )
 
 
@@ -119,18 +104,15 @@ def dumps(config: MergeConfig) -> str:
     def source(item: Source) -> dict[str, Any]:
         return _set(model=item.model, layer_range=list(item.layer_range or ()), parameters=dict(item.parameters))
 
+    def part(item: Slice) -> dict[str, Any]:
+        sources = [source(one) for one in item.sources]
+        return _set(sources=sources, base_model=item.base_model, parameters=dict(item.parameters))
+
     raw = _set(
         merge_method=config.merge_method,
         base_model=config.base_model,
         models=[source(item) for item in config.models],
-        slices=[
-            _set(
-                sources=[source(item) for item in part.sources],
-                base_model=part.base_model,
-                parameters=dict(part.parameters),
-            )
-            for part in config.slices
-        ],
+        slices=[part(item) for item in config.slices],
         parameters=dict(config.parameters),
         dtype=config.dtype,
         out_dtype=config.out_dtype,
@@ -184,15 +166,14 @@ def _evaluate(value: Any, kind: type, tensor: str, t: float) -> Any:
 
 
 def _source(raw: Any, where: str, method: str, ranged: bool) -> Source:
-    keys = ("model", "layer_range", "parameters") if ranged else ("model", "parameters")
-    _known(raw, where, keys)
+    _known(raw, where, ("model", "layer_range", "parameters") if ranged else ("model", "parameters"))
     layers = raw.get("layer_range")
     if ranged and not (isinstance(layers, list) and len(layers) == 2 and all(type(end) is int for end in layers)):
         raise MergeError(f"{where}.layer_range is {_show(layers)}: two whole numbers are needed, [first, end]")
     return Source(
         _text(raw.get("model"), f"{where}.model"),
         tuple(layers) if ranged else None,
-        _parameters(raw.get("parameters"), f"{where}.parameters", _EACH[method], method),
+        _parameters(raw.get("parameters"), f"{where}.parameters", method, of_model=True),
     )
 
 
@@ -204,19 +185,21 @@ def _slice(raw: Any, where: str, method: str) -> Slice:
     return Slice(
         tuple(_source(item, f"{where}.sources[{i}]", method, True) for i, item in enumerate(sources)),
         _text(raw.get("base_model"), f"{where}.base_model", optional=True),
-        _parameters(raw.get("parameters"), f"{where}.parameters", _SHARED[method] | _EACH[method], method),
+        _parameters(raw.get("parameters"), f"{where}.parameters", method),
     )
 
 
-def _parameters(raw: Any, where: str, kinds: Mapping[str, type], method: str) -> dict[str, Any]:
-    """The parameters of one place, after every value in them was found to be of the right type."""
+def _parameters(raw: Any, where: str, method: str, of_model: bool = False) -> dict[str, Any]:
+    """The parameters of one place (of_model: of one model), after every value in them was found to be of its type."""
+    shared, each = _SETTINGS[method]
+    kinds = each if of_model else shared | each
     if raw is None:
         return {}
     if not isinstance(raw, dict):
         raise MergeError(f"{where} is {_show(raw)}: a mapping of names to values is needed")
     for name, value in raw.items():
         if name not in kinds:
-            whole = " (it is one for the whole merge)" if name in _SHARED[method] else ""
+            whole = " (it is one for the whole merge)" if name in shared else ""
             raise MergeError(
                 f"{where}: {method} has no setting {_show(name)} here{whole}; it has {', '.join(kinds) or 'none'}"
             )
@@ -227,27 +210,22 @@ def _parameters(raw: Any, where: str, kinds: Mapping[str, type], method: str) ->
 def _check_value(value: Any, where: str, kind: type) -> None:
     entries = value if isinstance(value, list) else [value]
     if not entries or len({isinstance(entry, dict) for entry in entries}) > 1:
-        raise MergeError(
-            f"{where} is {_show(value)}: a value, a list of values, or a list of filter and value is needed"
-        )
+        needed = "a value, a list of values, or a list of filter and value"
+        raise MergeError(f"{where} is {_show(value)}: {needed} is needed")
     for entry in entries:
         if isinstance(entry, dict):
             _known(entry, where, ("filter", "value"))
             _text(entry.get("filter"), f"{where}.filter", optional=True)
-            if (
-                isinstance(entry.get("value"), dict | None)
-                or isinstance(entry["value"], list)
-                and any(isinstance(inner, dict) for inner in entry["value"])
-            ):
+            inner = entry.get("value")
+            if inner is None or any(isinstance(one, dict) for one in (inner if isinstance(inner, list) else [inner])):
                 raise MergeError(f"{where}: each entry needs a value, a number or a list of numbers")
-            _check_value(entry["value"], f"{where}.value", kind)
+            _check_value(inner, f"{where}.value", kind)
             continue
         try:
             number = _scalar(entry, kind)
         except (TypeError, ValueError):
-            raise MergeError(
-                f"{where} is {_show(entry)}: {'true or false' if kind is bool else 'a number'} is needed"
-            ) from None
+            needed = "true or false" if kind is bool else "a number"
+            raise MergeError(f"{where} is {_show(entry)}: {needed} is needed") from None
         if where.removesuffix(".value").endswith(".density") and not 0 <= number <= 1:
             raise MergeError(f"{where} is {_show(entry)}: it is the share that stays, from 0 to 1")
 

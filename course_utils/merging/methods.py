@@ -6,8 +6,7 @@
 Inputs are never changed; floats are computed in float32 (float64 if they are) and come back in the dtype of the base,
 or of the first model where no base is used. A difference is taken in the models' common dtype, as in mergekit: close
 numbers lose nothing by it. Whole numbers and booleans have to be equal in all models. Names that share one tensor
-(tied weights) are merged once and stay tied. ValueError, naming the tensor, where names, shapes or whole numbers
-differ.
+(tied weights) are merged once and stay tied. ValueError names the tensor if names, shapes or whole numbers differ.
 
 Each method is a generator over pieces of ONE tensor, given as the same stretch of every model, so that a tensor that is
 larger than memory can be merged too (``merging.command`` does that). Where a method differs from mergekit's, an option
@@ -18,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
@@ -26,22 +25,27 @@ from torch import Tensor
 from course_utils.merging.checkpoints import stack_layers
 from course_utils.merging.task_vectors import (
     Largest,
+    Mask,
     RandomShare,
-    check_alike,
+    StateDict,
+    check_choice,
+    check_whole_numbers,
     disjoint_mean,
     elect_sign,
     float_dtype,
     keep_count,
+    matching_states,
+    normalised,
     seed_for,
     slerp_coefficients,
 )
 
-StateDict = dict[str, Tensor]
-Models = Sequence[Mapping[str, Tensor]]
+State = Mapping[str, Tensor]
+Models = Sequence[State]
 PerModel = float | Iterable[float]  # one number for all models, or one for each
 Pieces = Callable[..., Iterator[list[Tensor]]]  # pieces(): stretches of all models; pieces(0, 2): of these two only
-
-Sparsify = Callable[[int, Callable[[], Iterator[Tensor]]], Callable[[Tensor], Tensor]]
+TauPieces = Callable[[], Iterator[Tensor]]  # those of one task vector
+Sparsify = Callable[[int, TauPieces], Callable[[Tensor], Tensor]]
 
 # Options that turn a method into mergekit's variant of it.
 MERGEKIT = {
@@ -56,11 +60,11 @@ MERGEKIT = {
 
 def linear_pieces(pieces: Pieces, weights: Sequence[float], normalize: bool = True) -> Iterator[Tensor]:
     """sum_i w_i theta_i, divided by sum_i w_i if normalised."""
-    scale = 1 / _divisor(weights) if normalize else 1.0
+    weights = normalised(weights) if normalize else weights
     for tensors in pieces():
         total = torch.zeros_like(tensors[0], dtype=float_dtype(*tensors))
         for weight, tensor in zip(weights, tensors, strict=True):
-            total.add_(tensor, alpha=weight * scale)
+            total.add_(tensor, alpha=weight)
         yield total
 
 
@@ -117,9 +121,7 @@ def _differences(pieces: Pieces, i: int) -> Iterator[Tensor]:
 # ---------------------------------------------------------------- state dicts
 
 
-def linear(
-    base: Mapping[str, Tensor] | None, models: Models, weights: PerModel = 1.0, normalize: bool = True
-) -> StateDict:
+def linear(base: State | None, models: Models, weights: PerModel = 1.0, normalize: bool = True) -> StateDict:
     """sum_i w_i theta_i / sum_i w_i; without `normalize` the sum as it is. The base is not used and may be None.
 
     Source: Wortsman et al. (2022), section 2; mergekit's `linear` (normalize: true by default).
@@ -129,7 +131,7 @@ def linear(
     return _merge(None, models, lambda name, pieces: linear_pieces(pieces, weights, normalize))
 
 
-def slerp(base: Mapping[str, Tensor], models: Models, t: float = 0.5, scope: str = "tensor") -> StateDict:
+def slerp(base: State, models: Models, t: float = 0.5, scope: str = "tensor") -> StateDict:
     """From the base (t = 0) along the arc to the one other model (t = 1); formula in ``task_vectors.slerp_tensors``.
 
     scope="tensor" takes each tensor as one vector, as mergekit does; "model" the whole model. Source: Shoemake (1985).
@@ -140,20 +142,17 @@ def slerp(base: Mapping[str, Tensor], models: Models, t: float = 0.5, scope: str
 
 
 def task_arithmetic(
-    base: Mapping[str, Tensor], models: Models, weights: PerModel = 1.0, lam: float = 1.0, normalize: bool = False
+    base: State, models: Models, weights: PerModel = 1.0, lam: float = 1.0, normalize: bool = False
 ) -> StateDict:
-    """theta_0 + lam · sum_i w_i tau_i, tau_i = theta_i - theta_0; `normalize` divides by sum_i w_i
-    (which makes it a mean).
+    """theta_0 + lam · sum_i w_i tau_i, tau_i = theta_i - theta_0; `normalize` divides by sum_i w_i, to a mean.
 
-    Source: Ilharco et al. (2023), section 2 (all w_i = 1, one lam tuned on held-out data); w_i and `normalize` are
-    mergekit's.
+    Source: Ilharco et al. (2023), section 2 (all w_i = 1, one lam tuned on held-out data); w_i, `normalize`: mergekit.
     """
-    weights = _per_model("weights", weights, models)
-    return _merge(base, models, lambda name, pieces: arithmetic_pieces(pieces, weights, lam, normalize))
+    return _arithmetic(base, models, weights, lam, normalize)
 
 
 def ties(
-    base: Mapping[str, Tensor],
+    base: State,
     models: Models,
     density: PerModel = 0.2,
     weights: PerModel = 1.0,
@@ -170,19 +169,13 @@ def ties(
     zero: see ``elect_sign`` (mergekit: "mass", "plus"). normalize=False adds those who agree instead of averaging them.
     Source: Yadav et al. (2023), algorithm 1; weights: mergekit's `ties`.
     """
-    weights, density = _per_model("weights", weights, models), _shares(density, models)
-    return _merge(
-        base,
-        models,
-        lambda name, pieces: arithmetic_pieces(
-            pieces, weights, lam, normalize, keep_largest(density, scope), {"by": elect, "zero": zero}
-        ),
-        scope,
-    )
+    largest = keep_largest(_shares(density, models), scope)
+    elect = {"by": elect, "zero": zero}
+    return _arithmetic(base, models, weights, lam, normalize, scope, lambda name: largest, elect)
 
 
 def dare_ties(
-    base: Mapping[str, Tensor],
+    base: State,
     models: Models,
     density: PerModel = 0.5,
     weights: PerModel = 1.0,
@@ -194,27 +187,18 @@ def dare_ties(
     rescale: str | None = "inverse",
     seed: int = 0,
 ) -> StateDict:
-    """Drop entries at random and rescale (``dare`` with p = 1 - density), then elect and average as ``ties``,
-    untrimmed.
+    """Drop at random and rescale (``dare`` with p = 1 - density), then elect and average as ``ties``, untrimmed.
 
     rescale="inverse" divides by the density, as the paper; "l1" restores the sum of magnitudes, of each tensor if
-    scope="tensor", as mergekit, which also adds instead of averaging (normalize: false). The seed decides what is
-    dropped.
+    scope="tensor", as mergekit, which also adds instead of averaging (normalize: false). seed: for what is dropped.
     Source: Yu et al. (2024), section 3.2; mergekit's `dare_ties`.
     """
-    weights, density = _per_model("weights", weights, models), _shares(density, models)
-    return _merge(
-        base,
-        models,
-        lambda name, pieces: arithmetic_pieces(
-            pieces, weights, lam, normalize, keep_random(density, rescale, seed, name), {"by": elect, "zero": zero}
-        ),
-        scope,
-    )
+    random, elect = partial(keep_random, _shares(density, models), rescale, seed), {"by": elect, "zero": zero}
+    return _arithmetic(base, models, weights, lam, normalize, scope, random, elect)
 
 
 def dare_linear(
-    base: Mapping[str, Tensor],
+    base: State,
     models: Models,
     density: PerModel = 0.5,
     weights: PerModel = 1.0,
@@ -224,21 +208,13 @@ def dare_linear(
     rescale: str | None = "inverse",
     seed: int = 0,
 ) -> StateDict:
-    """Drop entries at random and rescale, then ``task_arithmetic``. Options as ``dare_ties``. Source: Yu et al.
-    (2024)."""
-    weights, density = _per_model("weights", weights, models), _shares(density, models)
-    return _merge(
-        base,
-        models,
-        lambda name, pieces: arithmetic_pieces(
-            pieces, weights, lam, normalize, keep_random(density, rescale, seed, name)
-        ),
-        scope,
-    )
+    """Drop at random and rescale, then ``task_arithmetic``. Options as ``dare_ties``. Source: Yu et al. (2024)."""
+    random = partial(keep_random, _shares(density, models), rescale, seed)
+    return _arithmetic(base, models, weights, lam, normalize, scope, random)
 
 
 def passthrough(
-    base: Mapping[str, Tensor] | None,
+    base: State | None,
     models: Models,
     slices: Sequence[tuple[int, int, int]] | None = None,
     scale: float | None = None,
@@ -246,29 +222,26 @@ def passthrough(
 ) -> StateDict:
     """No arithmetic: a taller model from ranges of layers, slices = [(number of the model, first layer, end layer), …].
 
-    What stands before the layers (embeddings) comes from the first slice's model, what stands behind them
-    (last norm, head) from the last one's. Without slices: the one model as it is. scale multiplies every float. The
-    base is not used. copy=False takes what is not scaled as it is: a taller model, to be run and not trained, that
-    needs no memory of its own.
+    What stands before the layers (embeddings) comes from the first slice's model, what stands behind them (last norm,
+    head) from the last one's. Without slices: the one model as it is. scale multiplies every float. The base is not
+    used. copy=False takes what is not scaled as it is: a taller model to be run, not trained, without own memory.
     Raises ValueError: no such model or layer, layers of one model in several stacks. Source: mergekit's `passthrough`.
     """
     if not models:
         raise ValueError("there is nothing to merge: give at least one model")
     if slices is None and len(models) > 1:
         raise ValueError("passthrough computes nothing: say which layers of which model to stack (slices)")
-    chosen = (
-        dict(models[0])
-        if slices is None
-        else {name: models[i][source] for name, i, source in stack_layers([list(model) for model in models], slices)}
-    )
-    return {
-        name: (tensor * scale).to(tensor.dtype)
-        if scale is not None and tensor.is_floating_point()
-        else tensor.clone()
-        if copy
-        else tensor
-        for name, tensor in chosen.items()
-    }
+    chosen = models[0]
+    if slices is not None:
+        stacked = stack_layers([list(model) for model in models], slices)
+        chosen = {name: models[i][source] for name, i, source in stacked}
+
+    def taken(tensor: Tensor) -> Tensor:
+        if scale is not None and tensor.is_floating_point():
+            return (tensor * scale).to(tensor.dtype)
+        return tensor.clone() if copy else tensor
+
+    return {name: taken(tensor) for name, tensor in chosen.items()}
 
 
 METHODS: dict[str, Callable[..., StateDict]] = {
@@ -280,18 +253,9 @@ METHODS: dict[str, Callable[..., StateDict]] = {
 
 
 def keep_largest(density: Sequence[float], scope: str, l1: bool = False) -> Sparsify:
-    """The `sparsify` of TIES; how many entries stay is counted as in the paper (scope="model") or in mergekit
-    ("tensor")."""
-
-    def sparsify(i: int, pieces: Callable[[], Iterator[Tensor]]) -> Callable[[Tensor], Tensor]:
-        if density[i] >= 1:
-            return lambda tau: tau
-        mask = Largest(pieces, partial(keep_count if scope == "model" else _keep_count_of_mergekit, density[i]))
-        if l1:
-            mask.restore_l1(pieces)
-        return mask
-
-    return sparsify
+    """The `sparsify` of TIES; how many stay is counted as in the paper (scope="model") or in mergekit ("tensor")."""
+    how_many = keep_count if scope == "model" else _keep_count_of_mergekit
+    return _sparsify(density, lambda i, pieces: Largest(pieces, partial(how_many, density[i])), l1)
 
 
 def _keep_count_of_mergekit(density: float, d: int) -> int:
@@ -300,34 +264,55 @@ def _keep_count_of_mergekit(density: float, d: int) -> int:
 
 def keep_random(density: Sequence[float], rescale: str | None, seed: int, name: str) -> Sparsify:
     """The `sparsify` of DARE."""
-    if rescale not in ("inverse", "l1", None):
-        raise ValueError(f"rescale is {rescale!r}: choose one of 'inverse', 'l1', None")
+    check_choice("rescale", rescale, ("inverse", "l1", None))
+    inverse = rescale == "inverse"
+    return _sparsify(
+        density, lambda i, pieces: RandomShare(density[i], seed_for(seed, i, name), inverse), rescale == "l1"
+    )
 
-    def sparsify(i: int, pieces: Callable[[], Iterator[Tensor]]) -> Callable[[Tensor], Tensor]:
+
+def _sparsify(density: Sequence[float], mask_of: Callable[[int, TauPieces], Mask], l1: bool) -> Sparsify:
+    """The mask of each model's task vector, none where all stays; l1: with the sum of magnitudes restored."""
+
+    def sparsify(i: int, pieces: TauPieces) -> Callable[[Tensor], Tensor]:
         if density[i] >= 1:
             return lambda tau: tau
-        mask = RandomShare(density[i], seed_for(seed, i, name), rescale == "inverse")
-        if rescale == "l1":
+        mask = mask_of(i, pieces)
+        if l1:
             mask.restore_l1(pieces)
         return mask
 
     return sparsify
 
 
+def _arithmetic(
+    base: State,
+    models: Models,
+    weights: PerModel,
+    lam: float,
+    normalize: bool,
+    scope: str = "tensor",
+    sparsify: Callable[[str], Sparsify] = lambda name: None,
+    elect: Mapping[str, str] | None = None,
+) -> StateDict:
+    """``arithmetic_pieces`` of all tensors; sparsify: of the tensor with that name."""
+    weights = _per_model("weights", weights, models)
+
+    def method(name: str, pieces: Pieces) -> Iterator[Tensor]:
+        return arithmetic_pieces(pieces, weights, lam, normalize, sparsify(name), elect)
+
+    return _merge(base, models, method, scope)
+
+
 def _merge(
-    base: Mapping[str, Tensor] | None,
+    base: State | None,
     models: Models,
     method: Callable[[str, Pieces], Iterator[Tensor]],
     scope: str = "tensor",
 ) -> StateDict:
     """Run a method over every tensor, or over all floats of the models as one long vector each (scope="model")."""
-    if not models:
-        raise ValueError("there is nothing to merge: give at least one model")
-    if scope not in ("model", "tensor"):
-        raise ValueError(f"scope is {scope!r}: choose one of 'model', 'tensor'")
-    labels = [f"model {i}" for i in range(1, len(models) + 1)]
-    states = list(models) if base is None else [base, *models]
-    check_alike(states, labels if base is None else ["the base", *labels])
+    check_choice("scope", scope, ("model", "tensor"))
+    states = matching_states(models, base)
     leaders = _leaders(states)
     names = [name for name in states[0] if leaders[name] == name and _all_floats(name, states)]
     merged: StateDict = {}
@@ -340,9 +325,7 @@ def _merge(
 
 def _run(method: Callable[[Pieces], Iterator[Tensor]], states: Sequence[Sequence[Tensor]]) -> Sequence[Tensor]:
     """The merged tensors (flat) of one group: states holds the same tensors of each model."""
-    dtype = states[0][0].dtype
-    for tensor in (tensor for state in states for tensor in state):
-        dtype = torch.promote_types(dtype, tensor.dtype)
+    dtype = reduce(torch.promote_types, [tensor.dtype for state in states for tensor in state])
     vectors = [torch.cat([tensor.detach().reshape(-1).to(dtype) for tensor in state]) for state in states]
 
     def pieces(*which: int) -> Iterator[list[Tensor]]:
@@ -353,8 +336,7 @@ def _run(method: Callable[[Pieces], Iterator[Tensor]], states: Sequence[Sequence
 
 
 def _leaders(states: Models) -> dict[str, str]:
-    """Each name -> the first name that shares its memory in every one of the models: itself, unless weights are
-    tied."""
+    """Each name -> the first name that shares its memory in all of the models: itself, unless weights are tied."""
     seen: dict[tuple, str] = {}
     leaders = {}
     for name in states[0]:
@@ -368,8 +350,7 @@ def _all_floats(name: str, states: Models) -> bool:
     tensors = [state[name] for state in states]
     if all(tensor.is_floating_point() for tensor in tensors):
         return True
-    if any(tensor.dtype != tensors[0].dtype or not torch.equal(tensor, tensors[0]) for tensor in tensors[1:]):
-        raise ValueError(f"{name} holds whole numbers that differ between the models: they cannot be averaged")
+    check_whole_numbers(name, tensors)
     return False
 
 
@@ -385,9 +366,3 @@ def _shares(density: PerModel, models: Models) -> list[float]:
     if bad := [share for share in shares if not 0 <= share <= 1]:
         raise ValueError(f"density is {bad[0]}: it is the share that stays, from 0 to 1")
     return shares
-
-
-def _divisor(weights: Sequence[float]) -> float:
-    if abs(sum(weights)) < 1e-8:
-        raise ValueError("the weights sum to 0: they cannot be normalised")
-    return sum(weights)

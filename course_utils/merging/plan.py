@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -19,13 +19,13 @@ from course_utils.merging import methods
 from course_utils.merging.checkpoints import (
     MergeError,
     ModelFolder,
-    check_range,
     count_layers,
-    is_before_layers,
-    one_stack,
+    moved_layers,
+    outside_layers,
     split_layer,
 )
 from course_utils.merging.config import MergeConfig, Slice, Source, setting
+from course_utils.merging.task_vectors import check_whole_numbers
 
 PIECE = 2**17  # entries that are in memory at a time, of each model: they stay in the processor's cache
 
@@ -53,12 +53,9 @@ class Job:
         if self.dtype.is_floating_point:
             yield from self.method(self.pieces)
             return
-        for first, *others in self.pieces():
-            if any(not torch.equal(first, other) for other in others):
-                raise MergeError(
-                    f"{self.name} holds whole numbers that differ between the models: they cannot be averaged"
-                )
-            yield first
+        for pieces in self.pieces():
+            _checked(check_whole_numbers, self.name, pieces)
+            yield pieces[0]
 
 
 @dataclass(frozen=True)
@@ -106,41 +103,27 @@ def _slices(config: MergeConfig, folders: Mapping[str, ModelFolder]) -> list[_Ro
     rows, offset = [], 0
     for number, part in enumerate(config.slices):
         _check_sources(part, config, f"slices[{number}]")
-        lengths = set()
-        names: dict[str, dict[str, str]] = {}
-        for source in part.sources:
-            start, end = source.layer_range
-            prefix, depth = _checked(one_stack, folders[source.model].tensors, source.model)
-            _checked(check_range, start, end, depth, source.model)
-            lengths.add(end - start)
-            layers = ((name, split_layer(name)) for name in folders[source.model].tensors)
-            names[source.model] = {
-                f"{prefix}{layer[1] - start + offset}{layer[2]}": name
-                for name, layer in layers
-                if layer and start <= layer[1] < end
-            }
+        names = {
+            source.model: _checked(
+                moved_layers, folders[source.model].tensors, source.layer_range, offset, source.model
+            )
+            for source in part.sources
+        }
+        lengths = {end - start for start, end in (source.layer_range for source in part.sources)}
         if len(lengths) > 1:
-            raise MergeError(
-                f"slices[{number}] has sources with {' and '.join(map(str, sorted(lengths)))} layers: the number "
-                "must be the same"
-            )
+            unequal = " and ".join(map(str, sorted(lengths)))
+            raise MergeError(f"slices[{number}] has sources with {unequal} layers: the number must be the same")
         for name, found in _common(part.sources, names, folders):
-            rows.append(
-                _Row(name, tuple(zip(part.sources, found)), _place(split_layer(name)[1] - offset, *lengths), part)
-            )
+            place = _place(split_layer(name)[1] - offset, *lengths)
+            rows.append(_Row(name, tuple(zip(part.sources, found)), place, part))
         offset += lengths.pop()
     return [*_outside(config.slices[0], folders, True), *rows, *_outside(config.slices[-1], folders, False)]
 
 
 def _outside(part: Slice, folders: Mapping[str, ModelFolder], before: bool) -> Iterator[_Row]:
-    """What stands before the layers comes from the first slice's sources, what stands behind them from the last
-    one's."""
+    """What stands before the layers comes from the first slice's sources, what stands behind from the last one's."""
     names = {
-        source.model: {
-            name: name
-            for name in folders[source.model].tensors
-            if not split_layer(name) and is_before_layers(name) == before
-        }
+        source.model: {name: name for name in outside_layers(folders[source.model].tensors, before)}
         for source in part.sources
     }
     for name, found in _common(part.sources, names, folders):
@@ -150,8 +133,7 @@ def _outside(part: Slice, folders: Mapping[str, ModelFolder], before: bool) -> I
 def _common(
     sources: Sequence[Source], names: Mapping[str, Mapping[str, str]], folders: Mapping[str, ModelFolder]
 ) -> Iterator[tuple[str, list[str]]]:
-    """Each new name with the name that it has in every source. All must have it; a head may be tied to the
-    embeddings."""
+    """Each new name with its name in every source. All must have it; a head may be tied to the embeddings."""
     new = dict.fromkeys(name for source in sources for name in names[source.model])
     for name in new:
         found = []
@@ -195,8 +177,7 @@ def _check_sources(part: Slice, config: MergeConfig, where: str) -> None:
             raise MergeError(
                 f"{where} has {len(names)} models: passthrough computes nothing, it takes one in each slice"
             )
-        return
-    if method == "linear":
+    if method in ("linear", "passthrough"):
         return
     base = part.base_model or config.base_model
     if base is None:
@@ -225,10 +206,7 @@ def _job(row: _Row, config: MergeConfig, folders: Mapping[str, ModelFolder], see
             raise MergeError(
                 f"{row.name} is {tensor.dtype} in {source.model} and {tensors[0].dtype} in {sources[0][0].model}"
             )
-    dtype = tensors[0].dtype
-    for tensor in tensors:
-        dtype = torch.promote_types(dtype, tensor.dtype)
-    out_dtype = dtype
+    out_dtype = dtype = reduce(torch.promote_types, [tensor.dtype for tensor in tensors])
     if dtype.is_floating_point:
         dtype = getattr(torch, config.dtype) if config.dtype else dtype
         out_dtype = getattr(torch, config.out_dtype) if config.out_dtype else dtype
@@ -270,33 +248,21 @@ def _method(
             return partial(methods.slerp_pieces, t=shared("t", float))
         case "passthrough":
             return partial(_scaled, scale=each("scale", needed=False)[0])
-        case "task_arithmetic":
-            return partial(
-                methods.arithmetic_pieces,
-                weights=each("weight"),
-                lam=shared("lambda", float, 1.0),
-                normalize=shared("normalize", bool, False),
-            )
+        case "ties":
+            sparsify = methods.keep_largest(each("density", 1.0), "tensor", l1=shared("rescale", bool, False))
+        case "dare_ties" | "dare_linear":
+            rescale = "l1" if shared("rescale", bool, True) else None
+            sparsify = methods.keep_random(each("density", 1.0), rescale, seed, row.name)
+        case _:
+            sparsify = None
     return partial(
         methods.arithmetic_pieces,
         weights=each("weight"),
         lam=shared("lambda", float, 1.0),
         normalize=shared("normalize", bool, config.merge_method == "ties"),
-        elect=None if config.merge_method == "dare_linear" else {"by": "mass", "zero": "plus"},
-        sparsify=_sparsify(
-            config.merge_method,
-            each("density", 1.0),
-            row.name,
-            seed,
-            shared("rescale", bool, config.merge_method != "ties"),
-        ),
+        sparsify=sparsify,
+        elect={"by": "mass", "zero": "plus"} if config.merge_method in ("ties", "dare_ties") else None,
     )
-
-
-def _sparsify(method: str, density: list[float], name: str, seed: int, rescale: bool) -> Callable:
-    if method == "ties":
-        return methods.keep_largest(density, "tensor", l1=rescale)
-    return methods.keep_random(density, "l1" if rescale else None, seed, name)
 
 
 def _scaled(pieces: methods.Pieces, scale: float | None) -> Iterator[Tensor]:

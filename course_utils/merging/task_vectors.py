@@ -1,5 +1,4 @@
-"""Task vectors: what fine-tuning added to a model. They are scaled, negated, added, trimmed, dropped out, and merged by
-vote.
+"""Task vectors: what fine-tuning added to a model, scaled, negated, added, trimmed, dropped out, and merged by vote.
 
     tau = theta_fine_tuned - theta_base                                     (Ilharco et al. 2023, section 2)
 
@@ -18,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
 
 import torch
 from torch import Generator, Tensor
@@ -27,10 +27,7 @@ StateDict = dict[str, Tensor]
 
 def float_dtype(*tensors: Tensor) -> torch.dtype:
     """The type to compute in: float32, or float64 if one of the tensors is."""
-    dtype = torch.float32
-    for tensor in tensors:
-        dtype = torch.promote_types(dtype, tensor.dtype)
-    return dtype
+    return reduce(torch.promote_types, [tensor.dtype for tensor in tensors], torch.float32)
 
 
 # ---------------------------------------------------------------- plain tensors
@@ -125,8 +122,7 @@ def slerp_tensors(a: Tensor, b: Tensor, t: float) -> Tensor:
 
 
 def slerp_coefficients(dot: float, norm_a: float, norm_b: float, t: float) -> tuple[float, float]:
-    """What a and b are multiplied with, from <a, b>, |a| and |b|. A vector without length stands at 90 degrees to
-    all."""
+    """What a and b are multiplied with, from <a, b>, |a|, |b|. A vector without length is at 90 degrees to all."""
     cosine = dot / ((norm_a if norm_a > 1e-8 else 1.0) * (norm_b if norm_b > 1e-8 else 1.0))
     if abs(cosine) > 0.9995 or math.isnan(cosine):
         return 1 - t, t
@@ -167,20 +163,14 @@ def negate(tau: Mapping[str, Tensor]) -> StateDict:
 
 
 def add(taus: Sequence[Mapping[str, Tensor]]) -> StateDict:
-    """sum_i tau_i: one direction for several tasks. Source: Ilharco et al. (2023), section 4. Errors as
-    ``task_vector``."""
+    """sum_i tau_i: one direction for several tasks. Errors as ``task_vector``. Ilharco et al. (2023), section 4.
+
+    With ``negate`` also the analogy: A is to B as C is to D, tau_D = tau_C + (tau_B - tau_A) (section 5).
+    """
     if not taus:
         raise ValueError("there is nothing to add: give at least one task vector")
     check_alike(taus, [f"task vector {i}" for i in range(1, len(taus) + 1)])
     return {name: torch.stack([tau[name] for tau in taus]).sum(0) for name in taus[0]}
-
-
-def analogy(a: Mapping[str, Tensor], b: Mapping[str, Tensor], c: Mapping[str, Tensor]) -> StateDict:
-    """A is to B as C is to D: tau_D = tau_C + (tau_B - tau_A), for a task D without data.
-
-    Source: Ilharco et al. (2023), section 5. Errors as ``task_vector``.
-    """
-    return add([c, b, negate(a)])
 
 
 def edit(base: Mapping[str, Tensor], tau: Mapping[str, Tensor], lam: float = 1.0) -> StateDict:
@@ -197,6 +187,18 @@ def edit(base: Mapping[str, Tensor], tau: Mapping[str, Tensor], lam: float = 1.0
     return edited
 
 
+def matching_states(
+    models: Sequence[Mapping[str, Tensor]], base: Mapping[str, Tensor] | None = None
+) -> list[Mapping[str, Tensor]]:
+    """The base, if there is one, and the models. Errors as ``check_alike``; also ValueError: no models."""
+    if not models:
+        raise ValueError("there is nothing to merge: give at least one model")
+    labels = [f"model {i}" for i in range(1, len(models) + 1)]
+    states = list(models) if base is None else [base, *models]
+    check_alike(states, labels if base is None else ["the base", *labels])
+    return states
+
+
 def check_alike(states: Sequence[Mapping[str, Tensor]], labels: Sequence[str]) -> None:
     """Raise ValueError, naming the tensor and the models, unless all have the names and shapes of the first."""
     for state, label in zip(states[1:], labels[1:]):
@@ -208,6 +210,19 @@ def check_alike(states: Sequence[Mapping[str, Tensor]], labels: Sequence[str]) -
                     f"{name} has shape {tuple(tensor.shape)} in {label} and {tuple(states[0][name].shape)} "
                     f"in {labels[0]}: only models of one architecture can be merged"
                 )
+
+
+def check_whole_numbers(name: str, tensors: Sequence[Tensor]) -> None:
+    """Raise ValueError unless all the tensors are equal: whole numbers and booleans cannot be averaged."""
+    if any(tensor.dtype != tensors[0].dtype or not torch.equal(tensor, tensors[0]) for tensor in tensors[1:]):
+        raise ValueError(f"{name} holds whole numbers that differ between the models: they cannot be averaged")
+
+
+def normalised(weights: Sequence[float]) -> list[float]:
+    """w_i / sum_i w_i. Raises ValueError: weights that sum to 0."""
+    if abs(total := sum(weights)) < 1e-8:
+        raise ValueError("the weights sum to 0: they cannot be normalised")
+    return [weight / total for weight in weights]
 
 
 def check_share(name: str, value: float) -> None:
@@ -232,18 +247,12 @@ def magnitude_bits(x: Tensor) -> Tensor:
 
 
 class Mask:
-    """Called with each piece of a task vector in order, gives it back in float32 with some entries 0 and the rest
-    scaled."""
+    """Called with each piece of a task vector in order, gives it back in float32, some entries 0, the rest scaled.
+
+    A subclass has `kept(piece)`, which entries of the next piece stay, and `restart()`, to begin with the first again.
+    """
 
     scale = 1.0
-
-    def kept(self, piece: Tensor) -> Tensor:
-        """Which entries of the next piece stay."""
-        raise NotImplementedError
-
-    def restart(self) -> None:
-        """Begin again with the first piece."""
-        raise NotImplementedError
 
     def __call__(self, piece: Tensor) -> Tensor:
         masked = piece.to(float_dtype(piece)) * self.kept(piece)
@@ -286,7 +295,7 @@ class Largest(Mask):
             digit = int((at_least >= self.room).nonzero()[-1])
             self.room -= int(at_least[digit] - counts[digit])
             self.threshold, unknown = self.threshold << width | digit, unknown - width
-        self.left = self.room
+        self.restart()
 
     def restart(self) -> None:
         self.left = self.room

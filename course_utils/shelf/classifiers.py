@@ -1,5 +1,4 @@
-"""Twelve fine-tuned classifiers of movie snippets, kind or unkind, all from one small model
-(recipe: data/recipes/soups.py)."""
+"""Twelve fine-tunes of one small model that tell kind movie snippets from unkind ones (data/recipes/soups.py)."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaForSequenceClassification
 
-from course_utils.shelf.assets import quiet_transformers
+from course_utils.shelf.assets import brief, quiet_transformers
 from course_utils.shelf.deltas import restored
 from course_utils.shelf.models import ModelError, batches_by_length, data_dir, set_threads, tokenizer_folder
 
@@ -49,8 +48,7 @@ def pad(rows: Sequence[Tensor]) -> Tensor:
 
 
 def logits_of(model: torch.nn.Module, rows: Sequence[Tensor]) -> Tensor:
-    """(texts, classes), in batches of texts of similar length; with gradients where the model's parameters have
-    them."""
+    """(texts, classes), in batches of texts of similar length; with gradients if the model's parameters have them."""
     batches = batches_by_length([len(row) for row in rows], BATCH_TOKENS)
     logits = torch.cat([model(input_ids=pad([rows[i] for i in batch]), use_cache=False).logits for batch in batches])
     return logits[torch.tensor(sum(batches, [])).argsort()]
@@ -73,19 +71,16 @@ def load_ingredients() -> Ingredients:
     try:
         saved = load_file(folder / "soup" / "ingredients.safetensors")
         reports = json.loads((folder / "soup" / "training.json").read_text(encoding="utf-8"))["ingredients"]
-        model = LlamaForSequenceClassification.from_pretrained(
-            folder / "base", dtype=torch.float32, num_labels=2
-        ).eval()
+        load = LlamaForSequenceClassification.from_pretrained
+        model = load(folder / "base", dtype=torch.float32, num_labels=2).eval()
         start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         start["score.weight"] = saved.pop("0.score.weight").float()
-        states = [
-            restored(start, {name: saved[f"{number}.{name}"] for name in start})
-            for number in range(1, len(reports) + 1)
-        ]
+        numbers = range(1, len(reports) + 1)
+        states = [restored(start, {name: saved[f"{number}.{name}"] for name in start}) for number in numbers]
         tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder(folder / "base"), local_files_only=True)
     except Exception as error:  # a missing or damaged file: many classes
         raise ModelError(
-            f"the classifiers cannot be loaded from {folder / 'soup'} ({type(error).__name__}: {str(error)[:150]}):"
+            f"the classifiers cannot be loaded from {folder / 'soup'} ({brief(error, 150)}):"
             " restore them with `git checkout data/models`"
         ) from error
     return Ingredients(start, states, reports, model.requires_grad_(False), tokenizer)

@@ -46,10 +46,8 @@ def domain_texts(domain: str, split: str = "train") -> list[str]:
 def _read(name: str) -> DatasetDict:
     path = data_dir() / f"{name}.parquet"
     if not path.exists():
-        raise FileNotFoundError(
-            f"{path} is missing: restore it with `git checkout data/{path.name}`"
-            f" or rebuild it with data/recipes/{name}.py"
-        )
+        restore = f"restore it with `git checkout data/{path.name}` or rebuild it with data/recipes/{name}.py"
+        raise FileNotFoundError(f"{path} is missing: {restore}")
     table = Dataset(pq.read_table(path))
     split = table.with_format("numpy")["split"][:]
     return DatasetDict({s: table.select((split == s).nonzero()[0]).remove_columns("split") for s in SPLITS})

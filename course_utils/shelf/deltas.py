@@ -9,16 +9,12 @@ SCALE = 256  # the file holds SCALE * (theta - theta_0): differences from 1e-5 t
 
 
 def difference(start: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """SCALE (theta - theta_0) as float8 for each tensor. Raises ValueError: a difference that is too large to be
-    kept."""
+    """SCALE (theta - theta_0) as float8 for each tensor. Raises ValueError: a difference too large to be kept."""
     found = {name: SCALE * (tensor.float() - start[name].float()) for name, tensor in state.items()}
-    largest = torch.finfo(torch.float8_e4m3fn).max
+    most = torch.finfo(torch.float8_e4m3fn).max / SCALE
     for name, tensor in found.items():
-        if tensor.abs().max() > largest:
-            raise ValueError(
-                f"{name} differs by {tensor.abs().max() / SCALE:.3g}, at most {largest / SCALE} can be kept: "
-                "save it whole"
-            )
+        if (size := tensor.abs().max() / SCALE) > most:
+            raise ValueError(f"{name} differs by {size:.3g}, at most {most} can be kept: save it whole")
     return {name: tensor.to(torch.float8_e4m3fn) for name, tensor in found.items()}
 
 

@@ -1,5 +1,4 @@
-"""Small character models of verses, all of one network: two denoisers of discrete diffusion, a left-to-right model, an
-editor.
+"""Small character models of verses, all of one network: two denoisers, a left-to-right model, an editor.
 
 A text is a row of ids of ALPHABET, as in the benchmark text8: 26 lower-case letters and the space, K = 27, and nothing
 else. The absorbing process has one id more, MASK. They differ in what they may look at, a denoiser at the whole row,
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
 from course_utils.diffusion.edits import INSERT, KEEP, TAGS, WRITES
+from course_utils.shelf.assets import brief
 from course_utils.shelf.models import ModelError, data_dir, set_threads
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz "
@@ -91,19 +91,17 @@ class CharNetwork(nn.Module):
 
 
 def left_to_right_log_probs(model: CharNetwork, ids: Tensor) -> Tensor:
-    """log P(character i | characters before it), (B, N, K), for ids (B, N); the first is predicted from MASK as a
-    start."""
+    """log P(character i | characters before it), (B, N, K), for ids (B, N); MASK stands before the first."""
     before = torch.cat([torch.full_like(ids[:, :1], MASK), ids[:, :-1]], dim=1)
     return model(before, torch.zeros(len(ids)))[..., :K].log_softmax(dim=-1)
 
 
 def edit_log_probs(network: CharNetwork, drafts: Tensor) -> tuple[Tensor, Tensor]:
-    """log P(tag), (B, N + 1, 4) in the order of `edits.TAGS`, and log P(character to write), (B, N + 1, K), of drafts
-    (B, N).
+    """log P(tag), (B, N + 1, 4) in the order of `edits.TAGS`, and log P(character to write), (B, N + 1, K).
 
-    For the start, which MASK stands for, and each character. What REPLACE and INSERT write is one character: longer
-    spans take several steps, each with the last one already in place. Source: Reid et al. (2022), section 3, tagger and
-    generator.
+    drafts (B, N): for the start, which MASK stands for, and each character. What REPLACE and INSERT write is one
+    character: longer spans take several steps, each with the last one already in place. Source: Reid et al. (2022),
+    section 3, tagger and generator.
     """
     start = torch.full_like(drafts[:, :1], MASK)
     logits = network(torch.cat([start, drafts], dim=1), torch.zeros(len(drafts)))
@@ -114,8 +112,7 @@ def edit_log_probs(network: CharNetwork, drafts: Tensor) -> tuple[Tensor, Tensor
 
 @torch.no_grad()
 def edit_step(network: CharNetwork, draft: str, share: float = 0.5) -> tuple[list[str], list[str], list[list[str]]]:
-    """The draft's characters and the edits of one step: `edits.apply_tags(*edit_step(...))` are the next draft's
-    characters.
+    """The draft's characters and the edits of one step: `edits.apply_tags(*edit_step(...))` is the next draft.
 
     Wanted is every edit more probable than KEEP; done is the most certain `share` of them, at least one, by the
     probability of the tag and of the character: what is done first helps to decide the rest. Nothing is wanted: all
@@ -150,7 +147,7 @@ def load_denoiser(name: str) -> CharNetwork:
         model.load_state_dict({key: value.float() for key, value in load_file(folder / "model.safetensors").items()})
     except Exception as error:  # a missing or damaged file: many classes
         raise ModelError(
-            f"the denoiser cannot be loaded from {folder} ({type(error).__name__}: {str(error)[:150]}):"
+            f"the denoiser cannot be loaded from {folder} ({brief(error, 150)}):"
             " restore it with `git checkout data/models` or rebuild it with data/recipes/denoisers.py"
         ) from error
     return model.eval().requires_grad_(False)

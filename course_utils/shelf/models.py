@@ -18,7 +18,7 @@ import functools
 import json
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,26 +109,27 @@ class LanguageModel:
 
     def batch_log_probs(self, texts: Sequence[str | Sequence[int] | Tensor]) -> list[tuple[Tensor, Tensor]]:
         """`log_probs` of many texts in a few forward passes, in the order given. Keeps V floats for each token."""
-        found = {index: (ids, rows.clone()) for index, ids, rows in self._batches(texts)}
-        return [found[index] for index in range(len(found))]
+        return self._batches(texts, lambda ids, rows: rows.clone())
 
     def batch_token_log_probs(self, texts: Sequence[str | Sequence[int] | Tensor]) -> list[tuple[Tensor, Tensor]]:
         """For scoring: ids (T,) and log P(ids[t] | ids[:t]) (T,) of many texts, in the order given.
 
         Perplexity = exp(-sum of all values / number of all values).
         """
-        found = {index: (ids, rows.gather(1, ids[:, None])[:, 0]) for index, ids, rows in self._batches(texts)}
-        return [found[index] for index in range(len(found))]
+        return self._batches(texts, lambda ids, rows: rows.gather(1, ids[:, None])[:, 0])
 
-    def _batches(self, texts: Sequence[str | Sequence[int] | Tensor]) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """(index, ids (T,), log-probs (T, V)) of each text; texts of similar length share a forward pass."""
+    def _batches(
+        self, texts: Sequence[str | Sequence[int] | Tensor], kept: Callable[[Tensor, Tensor], Tensor]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """ids (T,) and kept(ids, log-probs (T, V)) of each text; texts of similar length share a forward pass."""
         if isinstance(texts, str):
             raise ModelError("batches want a list of texts, not one text: put it in [ ]")
-        encoded = [self.encode(text) for text in texts]
+        encoded, found = [self.encode(text) for text in texts], {}
         for batch in batches_by_length([1 + len(ids) for ids in encoded], MAX_BATCH_TOKENS):
             log_probs = self._forward([encoded[index] for index in batch])
             for row, index in zip(log_probs, batch, strict=True):
-                yield index, encoded[index], row[: len(encoded[index])]
+                found[index] = kept(encoded[index], row[: len(encoded[index])])
+        return [(ids, found[index]) for index, ids in enumerate(encoded)]
 
     def _forward(self, sequences: list[Tensor]) -> Tensor:
         """(B, 1 + longest, V). Padding stands on the right, where a causal model cannot see it: no mask is needed."""
@@ -178,8 +179,7 @@ def _folders() -> dict[str, Path]:
 
 
 def tokenizer_folder(folder: Path) -> Path:
-    """Where a model's tokenizer lies: in its own folder, else in the one beside it that `tokenizer` in training.json
-    names.
+    """Where a model's tokenizer lies: in its folder, else in the one beside it named by `tokenizer` in training.json.
 
     So models with one vocabulary share one copy. A folder that names none is returned as it is.
     """
@@ -213,17 +213,15 @@ def load(name: str) -> LanguageModel:
 def load_with_adapters(*names: str) -> LanguageModel:
     """SmolLM2 with LoRA adapters of data/models: ("lora-positive", "lora-negative") -> a LanguageModel whose `.model`
     is a peft model with the adapters "positive" and "negative" over the weights of `load("smollm2")`. Without
-    `adapter_names` in a forward pass the first one is active; "__base__" is SmolLM2 itself
-    (see `decoding.AdapterEnsemble`).
+    `adapter_names` in a forward pass the first is active; "__base__" is SmolLM2 itself (`decoding.AdapterEnsemble`).
 
     Raises ModelError (one line) for an adapter that is not there or does not fit the LLM.
     """
     from peft import PeftModel
 
     lm = load("smollm2")
-    model = copy.deepcopy(
-        lm.model, {id(weight): weight for weight in lm.model.parameters()}
-    )  # modules of its own, the same weights
+    weights = {id(weight): weight for weight in lm.model.parameters()}
+    model = copy.deepcopy(lm.model, weights)  # modules of its own, the same weights
     for name in names:
         folder, adapter = data_dir() / "models" / name, name.removeprefix("lora-")
         if not (folder / "adapter_config.json").is_file():
@@ -240,7 +238,7 @@ def load_with_adapters(*names: str) -> LanguageModel:
                     model = PeftModel.from_pretrained(model, folder, adapter_name=adapter)
         except Exception as error:  # another LLM's shapes, a damaged file
             raise ModelError(
-                f"the adapter {name} does not fit {lm.name} ({type(error).__name__}: {str(error)[:200]}): "
+                f"the adapter {name} does not fit {lm.name} ({assets.brief(error)}): "
                 "unset MANY_MODELS_LLM, or train it anew with data/recipes/sentiment_adapters.py"
             ) from error
     return dataclasses.replace(lm, name=" + ".join([lm.name, *names]), model=model.eval().requires_grad_(False))
@@ -252,24 +250,18 @@ def _load(name: str, source: str) -> LanguageModel:
 
     set_threads()
     assets.quiet_transformers()
-    where = {"local_files_only": Path(source).expanduser().is_dir()}  # a folder: the hub is never asked
-    source = str(Path(source).expanduser()) if where["local_files_only"] else source
+    folder = Path(source).expanduser()
+    local = folder.is_dir()  # then the hub is never asked
+    source = str(folder) if local else source
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            tokenizer_folder(Path(source)) if where["local_files_only"] else source, **where
-        )
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, **where).eval()
+        words = tokenizer_folder(folder) if local else source
+        tokenizer = AutoTokenizer.from_pretrained(words, local_files_only=local)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, local_files_only=local).eval()
     except Exception as error:  # a missing or damaged file, an unknown hub name, no network: many classes
-        advice = (
-            "check its folder"
-            if name != "smollm2"
-            else "set MANY_MODELS_LLM to a folder or a hub model that holds a causal LM, or unset it"
-            if os.environ.get("MANY_MODELS_LLM")
-            else f"run `{assets.COMMAND} --verify`"
-        )
-        raise ModelError(
-            f"{name} cannot be loaded from {source} ({type(error).__name__}: {str(error)[:200]}): {advice}"
-        ) from error
+        advice = "check its folder" if name != "smollm2" else f"run `{assets.COMMAND} --verify`"
+        if name == "smollm2" and os.environ.get("MANY_MODELS_LLM"):
+            advice = "set MANY_MODELS_LLM to a folder or a hub model that holds a causal LM, or unset it"
+        raise ModelError(f"{name} cannot be loaded from {source} ({assets.brief(error)}): {advice}") from error
     model.requires_grad_(False)
     return LanguageModel(name, model, tokenizer, _context_id(tokenizer))
 
@@ -302,16 +294,8 @@ def shelf() -> list[dict[str, Any]]:
     first = SMOLLM2
     if source := os.environ.get("MANY_MODELS_LLM"):
         lm = load("smollm2")
-        first = {
-            "name": "smollm2",
-            "what": "your LLM (MANY_MODELS_LLM)",
-            "parameters": lm.n_parameters,
-            "vocabulary": lm.vocab_size,
-            "origin": source,
-            "licence": "see its model card",
-            "megabytes": None,
-            "heldout_perplexity": None,
-        }
+        first = first | {"what": "your LLM (MANY_MODELS_LLM)", "origin": source, "licence": "see its model card"}
+        first |= {"parameters": lm.n_parameters, "vocabulary": lm.vocab_size, "megabytes": None}
     return [dict(first), *(_family_row(name, folder) for name, folder in _folders().items())]
 
 
@@ -324,22 +308,14 @@ def _family_row(name: str, folder: Path) -> dict[str, Any]:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     report = folder / "training.json"
     training = json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
-    facts = [
-        text.format(training[key])
-        for key, text in [
-            ("parent", "child of {}"),
-            ("seed", "seed {}"),
-            ("tokens", "{:,} tokens"),
-            ("minutes", "{} minutes"),
-        ]
-        if training.get(key) is not None
-    ]
+    facts = {"parent": "child of {}", "seed": "seed {}", "tokens": "{:,} tokens", "minutes": "{} minutes"}
+    known = [text.format(training[key]) for key, text in facts.items() if training.get(key) is not None]
     return {
         "name": name,
         "what": FAMILY.get(name, "causal LM"),
         "parameters": parameters,
         "vocabulary": config["vocab_size"],
-        "origin": ", ".join(["trained by data/recipes", *facts]),
+        "origin": ", ".join(["trained by data/recipes", *known]),
         "licence": training.get("licence", "see data/README.md"),
         "megabytes": round(size / 1e6, 1),
         "heldout_perplexity": training.get("heldout_perplexity"),

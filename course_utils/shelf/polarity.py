@@ -1,5 +1,4 @@
-"""SmolLM2 as a classifier of snippets, kind or unkind: a logistic regression on its frozen hidden states
-(data/recipes/tiers.py)."""
+"""SmolLM2 as a classifier, kind or unkind: logistic regression on its hidden states (data/recipes/tiers.py)."""
 
 from __future__ import annotations
 
@@ -11,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from course_utils.shelf.assets import brief
 from course_utils.shelf.models import LanguageModel, ModelError, data_dir, load
 
 LONGEST, LAYERS, BATCH = 48, (15, 30), 32  # tokens of a text; of SmolLM2's 30 layers; texts in a forward pass
@@ -25,15 +25,12 @@ def hidden_means(lm: LanguageModel, texts: Sequence[str]) -> np.ndarray:
         row[1 : 1 + len(encoded)] = encoded  # padded on the right, where a causal model cannot see it
     # Without the head: no next token is asked for.
     states = lm.model.model(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states
-    means = [
-        [state[i, 1 : 1 + len(row)].mean(0) for i, row in enumerate(rows)] for state in (states[k] for k in LAYERS)
-    ]
-    return torch.cat([torch.stack(of_layer) for of_layer in means], dim=1).numpy()
+    means = [torch.stack([states[k][i, 1 : 1 + len(row)].mean(0) for i, row in enumerate(rows)]) for k in LAYERS]
+    return torch.cat(means, dim=1).numpy()
 
 
 class SmolLM2Polarity:
-    """A fitted classifier as scikit-learn has it: P(kind | text) = sigmoid(w . hidden_means(text) + b); w (1152,), b a
-    number."""
+    """A fitted classifier as scikit-learn has it: P(kind | text) = sigmoid(w . hidden_means(text) + b); w (1152,)."""
 
     def __init__(self, lm: LanguageModel, weight: Tensor, bias: Tensor) -> None:
         self.lm, self.weight, self.bias = lm, weight.double().numpy(), float(bias)
@@ -42,15 +39,11 @@ class SmolLM2Polarity:
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
         """(texts, 2): probabilities of unkind and kind. Raises ValueError: one string instead of a list, or no text."""
         if isinstance(texts, str) or not len(texts):
-            raise ValueError(
-                "predict_proba needs a list of at least one text"
-                + (", not one string" if isinstance(texts, str) else "")
-            )
+            but = ", not one string" if isinstance(texts, str) else ""
+            raise ValueError(f"predict_proba needs a list of at least one text{but}")
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        found = [
-            hidden_means(self.lm, [texts[i] for i in order[start : start + BATCH]])
-            for start in range(0, len(order), BATCH)
-        ]
+        batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
+        found = [hidden_means(self.lm, [texts[i] for i in batch]) for batch in batches]
         kind = 1 / (1 + np.exp(-(np.concatenate(found) @ self.weight + self.bias)))
         kind = kind[np.argsort(order)]
         return np.column_stack([1 - kind, kind])
@@ -72,7 +65,7 @@ def load_smollm2() -> SmolLM2Polarity:
         weight, bias = head["weight"], head["bias"]
     except Exception as error:  # a missing or damaged file: many classes
         raise ModelError(
-            f"the classifier cannot be loaded from {path} ({type(error).__name__}: {str(error)[:150]}): restore it"
-            " with `git checkout data/models`"
+            f"the classifier cannot be loaded from {path} ({brief(error, 150)}): restore it with"
+            " `git checkout data/models`"
         ) from error
     return SmolLM2Polarity(load("smollm2"), weight, bias)

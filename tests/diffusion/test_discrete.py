@@ -1,5 +1,4 @@
-"""Discrete diffusion against the enumeration of all paths of tiny chains, simulation, and models that know the
-truth."""
+"""Discrete diffusion against all paths of tiny chains, simulation, and models that know the truth."""
 
 from __future__ import annotations
 
@@ -22,8 +21,21 @@ ABSORBING = discrete.absorbing_process(BETAS, K, 1), discrete.absorbing_transiti
 BOTH = pytest.mark.parametrize(("process", "Qs"), [UNIFORM, ABSORBING], ids=["uniform", "absorbing"])
 
 
+EYE = torch.eye(K, dtype=torch.float64)
+
+
 def rand(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def transitions(seed: int) -> torch.Tensor:
+    """(T, K, K) random ones: each row is a distribution."""
+    Qs = rand(T, K, K, seed=seed)
+    return Qs / Qs.sum(-1, keepdim=True)
+
+
+def ids(*shape: int, below: int = 5) -> torch.Tensor:
+    return torch.randint(below, shape, generator=generator())
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -59,11 +71,10 @@ def chi_square(counts: torch.Tensor, probs: torch.Tensor) -> float:
 
 
 def test_transition_matrices_by_hand():
-    uniform, absorbing = discrete.uniform_transition(0.3, 3), discrete.absorbing_transition(0.3, 3, 2)
-    torch.testing.assert_close(
-        uniform, torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]], dtype=torch.float64)
-    )
-    torch.testing.assert_close(absorbing, torch.tensor([[0.7, 0, 0.3], [0, 0.7, 0.3], [0, 0, 1]], dtype=torch.float64))
+    uniform = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]], dtype=torch.float64)
+    torch.testing.assert_close(discrete.uniform_transition(0.3, 3), uniform)
+    absorbing = torch.tensor([[0.7, 0, 0.3], [0, 0.7, 0.3], [0, 0, 1]], dtype=torch.float64)
+    torch.testing.assert_close(discrete.absorbing_transition(0.3, 3, 2), absorbing)
     for Qs in (UNIFORM[1], ABSORBING[1]):
         torch.testing.assert_close(Qs.sum(-1), torch.ones(T, K, dtype=torch.float64))
         torch.testing.assert_close(discrete.cumulative(Qs).sum(-1), torch.ones(T, K, dtype=torch.float64))
@@ -72,8 +83,7 @@ def test_transition_matrices_by_hand():
 @given(st.integers(0, 100))
 @settings(max_examples=20, deadline=None)
 def test_cumulative_is_the_product_in_the_order_of_the_steps(seed):
-    Qs = rand(T, K, K, seed=seed)
-    Qs = Qs / Qs.sum(-1, keepdim=True)
+    Qs = transitions(seed)
     ours = discrete.cumulative(Qs)
     for t in range(1, T + 1):
         for x0 in range(K):
@@ -88,13 +98,9 @@ def test_cumulative_is_the_product_in_the_order_of_the_steps(seed):
 def test_closed_form_is_the_product(process, Qs):
     products = discrete.cumulative(Qs)
     for t in range(T + 1):
-        expected = products[t - 1] if t else torch.eye(K, dtype=torch.float64)
-        torch.testing.assert_close(discrete.marginal(torch.eye(K, dtype=torch.float64), t, process), expected)
-    steps = torch.tensor([0, 2, 4])
-    torch.testing.assert_close(
-        discrete.marginal(torch.eye(K, dtype=torch.float64)[[1, 1, 0]], steps, process),
-        torch.stack([torch.eye(K, dtype=torch.float64)[1], products[1, 1], products[3, 0]]),
-    )
+        torch.testing.assert_close(discrete.marginal(EYE, t, process), products[t - 1] if t else EYE)
+    several = discrete.marginal(EYE[[1, 1, 0]], torch.tensor([0, 2, 4]), process)
+    torch.testing.assert_close(several, torch.stack([EYE[1], products[1, 1], products[3, 0]]))
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 1000])
@@ -125,7 +131,7 @@ def test_sampling_the_forward_process_against_simulation_step_by_step(process, Q
 
 def test_masking_leaves_the_share_and_touches_nothing_else():
     process = discrete.absorbing_process(discrete.even_schedule(10), 6, 5)
-    x0 = torch.randint(5, (4, 10_000), generator=generator())
+    x0 = ids(4, 10_000)
     t = torch.tensor([1, 4, 9, 10])
     for x_t in (discrete.q_sample(x0, t, process, generator(1)), discrete.mask_tokens(x0, t / 10, 5, generator(2))):
         share = (x_t == 5).double().mean(1)
@@ -139,8 +145,7 @@ def test_masking_leaves_the_share_and_touches_nothing_else():
 @given(st.integers(0, 100), st.integers(2, T))
 @settings(max_examples=15, deadline=None)
 def test_matrix_posterior_counts_paths(seed, t):
-    Qs = rand(T, K, K, seed=seed)
-    Qs = Qs / Qs.sum(-1, keepdim=True)
+    Qs = transitions(seed)
     before = discrete.cumulative(Qs)[t - 2]
     x_t, x0 = torch.cartesian_prod(torch.arange(K), torch.arange(K)).T
     ours = discrete.matrix_posterior(x_t, one_hot(x0, K).double(), Qs[t - 1], before)
@@ -161,9 +166,8 @@ def test_posterior_counts_paths_for_every_pair_of_steps(process, Qs):
             torch.testing.assert_close(ours, torch.tensor([pair[2] for pair in pairs], dtype=torch.float64))
             if s == t - 1 > 0:
                 before = discrete.cumulative(Qs)[s - 1]
-                torch.testing.assert_close(
-                    discrete.matrix_posterior(x_t, one_hot(x0, K).double(), Qs[t - 1], before), ours
-                )
+                matrices = discrete.matrix_posterior(x_t, one_hot(x0, K).double(), Qs[t - 1], before)
+                torch.testing.assert_close(matrices, ours)
                 assert torch.equal(discrete.posterior(x_t, one_hot(x0, K).double(), t, process), ours)
 
 
@@ -189,10 +193,9 @@ def test_reverse_with_the_exact_guess_is_the_exact_step(process, Qs, t, s):
 def test_reverse_is_the_sum_of_posteriors(process, Qs):
     guess = rand(5, 2, K, seed=3) * (torch.arange(K) != process.mask)
     guess = guess / guess.sum(-1, keepdim=True)
-    x_t, t = torch.tensor([[1, 1], [1, 1], [1, 1], [1, 1], [1, 1]]), torch.tensor([2, 3, 4, 4, 2])
-    s = torch.tensor([1, 0, 3, 2, 0])
+    x_t, t, s = torch.ones(5, 2, dtype=torch.long), torch.tensor([2, 3, 4, 4, 2]), torch.tensor([1, 0, 3, 2, 0])
     expected = sum(
-        guess[..., x0, None] * discrete.posterior(x_t, one_hot(torch.full((5, 2), x0), K).double(), t, process, s)
+        guess[..., x0, None] * discrete.posterior(x_t, EYE[x0].expand(5, 2, K), t, process, s)
         for x0 in range(K)
         if x0 != process.mask
     )
@@ -232,8 +235,7 @@ def exact_bound(model, texts, process, x0) -> torch.Tensor:
 
 
 def steps_back(model, texts, Qs, mask) -> list[torch.Tensor]:
-    """p(x_{t-1} | x_t) for all pairs of texts, (texts, texts), t = 1..T: for each token the sum over x0, with
-    matrices."""
+    """p(x_{t-1} | x_t) for all pairs of texts, (texts, texts), t = 1..T: each token's sum over x0, with matrices."""
     result, before = [], torch.eye(K, dtype=torch.float64)
     for t, Q in enumerate(Qs, 1):
         after = before @ Q
@@ -277,14 +279,9 @@ def test_loss_is_an_estimate_of_the_bound_and_lam_adds_the_cross_entropy(mask):
     model, texts = tables(process, 2)
     x0 = torch.tensor([0, 2])
     many = x0.expand(2000, 2)
-    losses = torch.stack(
-        [
-            discrete.vlb_loss(
-                model, many, torch.randint(1, 4, (2000,), generator=generator(i)), process, generator=generator(100 + i)
-            )
-            for i in range(40)
-        ]
-    )
+    steps = [torch.randint(1, 4, (2000,), generator=generator(i)) for i in range(40)]
+    losses = [discrete.vlb_loss(model, many, t, process, generator=generator(100 + i)) for i, t in enumerate(steps)]
+    losses = torch.stack(losses)
     exact = exact_bound(model, texts, process, x0).item() / 2  # a token
     assert abs(losses.mean().item() - exact) < 4.5 * losses.std().item() / 40**0.5 < 0.1
     with_ce, without = (discrete.vlb_loss(model, many, 2, process, lam, generator(7)) for lam in (0.5, 0.0))
@@ -298,13 +295,11 @@ def test_loss_is_an_estimate_of_the_bound_and_lam_adds_the_cross_entropy(mask):
 def test_single_precision_and_a_thousand_steps_are_no_danger(mask):
     betas = discrete.even_schedule(1000)
     process = discrete.uniform_process(betas, 30) if mask is None else discrete.absorbing_process(betas, 30, mask)
-    x0, t = torch.randint(29, (64, 20), generator=generator()), torch.randint(1, 1001, (64,), generator=generator(1))
+    x0, t = ids(64, 20, below=29), torch.randint(1, 1001, (64,), generator=generator(1))
     logits = 3 * torch.randn(64, 20, 30, generator=generator(2), dtype=torch.float64)
     single, double = (logits.to(dtype).clone().requires_grad_() for dtype in (torch.float32, torch.float64))
-    losses = [
-        discrete.vlb_loss(lambda x, t, values=values: values, x0, t, process, 0.01, generator(3))
-        for values in (single, double)
-    ]
+    both = (single, double)
+    losses = [discrete.vlb_loss(lambda x, t, y=y: y, x0, t, process, 0.01, generator(3)) for y in both]
     for loss in losses:
         loss.backward()
     torch.testing.assert_close(losses[0].double(), losses[1], rtol=1e-4, atol=1e-4)
@@ -327,16 +322,20 @@ def test_prior_term_is_zero_only_when_nothing_is_kept():
 
 def network(kinds: int, seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
-    return torch.nn.Sequential(
-        torch.nn.Embedding(kinds, 8), torch.nn.Conv1d(7, 7, 3, padding=1), torch.nn.Tanh(), torch.nn.Linear(8, kinds)
-    ).double()
+    layers = (
+        torch.nn.Embedding(kinds, 8),
+        torch.nn.Conv1d(7, 7, 3, padding=1),
+        torch.nn.Tanh(),
+        torch.nn.Linear(8, kinds),
+    )
+    return torch.nn.Sequential(*layers).double()
 
 
 @pytest.mark.parametrize("t", [1, 4, 9, 10])
 def test_the_masked_loss_is_the_bound_of_the_absorbing_process(t):
     """Sahoo et al. against Austin et al., for the same texts, masks and model: values and gradients."""
     process = discrete.absorbing_process(discrete.even_schedule(10), 6, 5)
-    net, x0 = network(6), torch.randint(5, (32, 7), generator=generator())
+    net, x0 = network(6), ids(32, 7)
     results = []
     for loss in ("masked", "bound"):
         net.zero_grad()
@@ -356,9 +355,8 @@ def test_masked_loss_by_hand():
     x0, x_t = torch.tensor([[0, 1], [1, 1]]), torch.tensor([[2, 1], [2, 2]])
     p = torch.tensor([[[0.7, 0.2, 0.1], [0.2, 0.2, 0.6]], [[0.5, 0.3, 0.2], [0.1, 0.4, 0.5]]], dtype=torch.float64)
     ours = discrete.masked_loss(p.log(), x0, x_t, torch.tensor([0.5, 0.8]), 2)
-    expected = (
-        -math.log(7 / 9) / 0.5 - (math.log(3 / 8) + math.log(4 / 5)) / 0.8
-    ) / 4  # no mass for the mask, four tokens
+    # no mass for the mask, four tokens
+    expected = (-math.log(7 / 9) / 0.5 - (math.log(3 / 8) + math.log(4 / 5)) / 0.8) / 4
     assert ours.item() == pytest.approx(expected, rel=1e-6)
     x_t[0, 1] = 0  # what is not masked is not the model's business, right or wrong
     assert discrete.masked_loss(p.log(), x0, x_t, torch.tensor([0.5, 0.8]), 2) == ours
@@ -388,11 +386,8 @@ def test_logits_become_a_guess_that_copies_what_is_left_and_never_says_mask():
         torch.testing.assert_close(guess[i, n, :3], expected)
     assert (guess[..., 3] == 0).all()
     guess[..., 0].sum().backward()
-    assert (
-        logits.grad.isfinite().all()
-        and (logits.grad[x_t != 3] == 0).all()
-        and (logits.grad[x_t == 3][:, :3] != 0).all()
-    )
+    assert logits.grad.isfinite().all() and (logits.grad[x_t != 3] == 0).all()
+    assert (logits.grad[x_t == 3][:, :3] != 0).all()
     torch.testing.assert_close(discrete.x0_log_probs(logits, x_t, None), logits.log_softmax(-1))
 
 
@@ -410,9 +405,8 @@ def knows(prior: torch.Tensor, process: Process):
     """The model of one-token texts that gives exactly log P(x0 | x_t)."""
 
     def model(x, t):
-        joint = prior[:, None] * discrete.marginal(
-            torch.eye(len(prior), dtype=torch.float64), int(t[0]), process
-        )  # (x0, x_t)
+        every_token = torch.eye(len(prior), dtype=torch.float64)
+        joint = prior[:, None] * discrete.marginal(every_token, int(t[0]), process)  # (x0, x_t)
         return joint.T[x].log()
 
     return model
@@ -422,21 +416,15 @@ def knows(prior: torch.Tensor, process: Process):
 @pytest.mark.parametrize("mask", [None, 3])
 def test_sampling_with_the_exact_model_gives_the_distribution_back(mask, steps):
     betas = discrete.even_schedule(8)
-    if mask is None:
-        process, prior = discrete.uniform_process(betas, 4), torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
-    else:
-        process, prior = (
-            discrete.absorbing_process(betas, 4, mask),
-            torch.tensor([0.6, 0.3, 0.1, 0], dtype=torch.float64),
-        )
+    prior = torch.tensor([0.1, 0.2, 0.3, 0.4] if mask is None else [0.6, 0.3, 0.1, 0], dtype=torch.float64)
+    process = discrete.uniform_process(betas, 4) if mask is None else discrete.absorbing_process(betas, 4, mask)
     x = discrete.sample(knows(prior, process), (20_000, 1), process, steps, generator(steps))
     assert chi_square(torch.bincount(x[:, 0], minlength=4).double(), prior) < 24  # at most 3 degrees: p = 2e-5
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 20])
 def test_few_steps_mix_two_texts_up(steps):
-    """Texts AB and CD, equally often: the tokens are mixed in half of the cases in which both are decided in one
-    step."""
+    """Texts AB and CD, equally often: where both tokens are decided in one step, half of the texts are mixed."""
     process = discrete.absorbing_process(discrete.even_schedule(20), 5, 4)
     allowed = torch.tensor([[0, 2], [1, 3]])  # at each place
 
@@ -484,6 +472,10 @@ def test_bits_per_character():
     assert discrete.bits_per_character(math.log(27), 30, 120) == pytest.approx(math.log2(27) / 4)
 
 
+ZERO, ONE, FIRST = torch.tensor([[0]]), torch.tensor([[1]]), torch.eye(3)[:1]
+FLAT = torch.zeros(1, 1, 3)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -493,35 +485,20 @@ def test_bits_per_character():
         (lambda: discrete.absorbing_process(BETAS, 3, 3), "mask must be one of the K = 3 ids"),
         (lambda: discrete.uniform_transition(1.5, 3), "beta must be from 0 to 1"),
         (lambda: discrete.cumulative(torch.eye(3)), r"Qs must be \(T, K, K\)"),
-        (
-            lambda: discrete.matrix_posterior(torch.tensor([1]), torch.eye(3), torch.eye(3), torch.eye(3)),
-            r"x0 must be \(1,\)",
-        ),
+        (lambda: discrete.matrix_posterior(ONE[0], *[torch.eye(3)] * 3), r"x0 must be \(1,\)"),
         (lambda: discrete.marginal(torch.eye(4), 1, UNIFORM[0]), r"\(B, \.\.\., 3\) distributions"),
-        (lambda: discrete.q_sample(torch.tensor([[1]]), 1, ABSORBING[0]), "x0 must not hold the mask, 1"),
-        (lambda: discrete.q_sample(torch.tensor([[3]]), 1, UNIFORM[0]), "token ids from 0 to K - 1 = 2"),
-        (lambda: discrete.q_sample(torch.tensor([[0]]), 5, UNIFORM[0]), "t must be from 0 to T = 4, got 5"),
-        (lambda: discrete.q_sample(torch.tensor([[0]]), 0.5, UNIFORM[0]), "t must be an integer"),
-        (lambda: discrete.mask_tokens(torch.tensor([[0]]), 3, 1), "share must be in"),
-        (
-            lambda: discrete.posterior(torch.tensor([0]), torch.eye(3)[:1], 0, UNIFORM[0]),
-            "t must be from 1 to T = 4, got 0",
-        ),
-        (lambda: discrete.posterior(torch.tensor([0]), torch.eye(3)[:1], 2, UNIFORM[0], 2), "s must be before t"),
-        (
-            lambda: discrete.posterior(torch.tensor([[0]]), torch.eye(3)[:1], 2, UNIFORM[0]),
-            r"must be \(1, 1\) \+ \(3,\)",
-        ),
-        (lambda: discrete.posterior(torch.tensor([0]), torch.eye(3)[2:], 2, ABSORBING[0]), "an x_t is impossible"),
-        (lambda: discrete.x0_log_probs(torch.zeros(1, 2, 3), torch.tensor([[0]]), None), r"logits must be \(1, 1\)"),
-        (
-            lambda: discrete.masked_loss(torch.zeros(1, 1, 3), torch.tensor([[0]]), torch.tensor([[1]]), 2, 1),
-            "divide the step",
-        ),
-        (
-            lambda: discrete.masked_loss(torch.zeros(1, 1, 3), torch.tensor([[1]]), torch.tensor([[1]]), 0.5, 1),
-            "must not hold",
-        ),
+        (lambda: discrete.q_sample(ONE, 1, ABSORBING[0]), "x0 must not hold the mask, 1"),
+        (lambda: discrete.q_sample(3 * ONE, 1, UNIFORM[0]), "token ids from 0 to K - 1 = 2"),
+        (lambda: discrete.q_sample(ZERO, 5, UNIFORM[0]), "t must be from 0 to T = 4, got 5"),
+        (lambda: discrete.q_sample(ZERO, 0.5, UNIFORM[0]), "t must be an integer"),
+        (lambda: discrete.mask_tokens(ZERO, 3, 1), "share must be in"),
+        (lambda: discrete.posterior(ZERO[0], FIRST, 0, UNIFORM[0]), "t must be from 1 to T = 4, got 0"),
+        (lambda: discrete.posterior(ZERO[0], FIRST, 2, UNIFORM[0], 2), "s must be before t"),
+        (lambda: discrete.posterior(ZERO, FIRST, 2, UNIFORM[0]), r"must be \(1, 1\) \+ \(3,\)"),
+        (lambda: discrete.posterior(ZERO[0], torch.eye(3)[2:], 2, ABSORBING[0]), "an x_t is impossible"),
+        (lambda: discrete.x0_log_probs(torch.zeros(1, 2, 3), ZERO, None), r"logits must be \(1, 1\)"),
+        (lambda: discrete.masked_loss(FLAT, ZERO, ONE, 2, 1), "divide the step"),
+        (lambda: discrete.masked_loss(FLAT, ONE, ONE, 0.5, 1), "must not hold"),
         (lambda: discrete.sample(lambda x, t: x, (1, 1), UNIFORM[0], 5), "steps must be from 1 to T = 4"),
         (lambda: discrete.bits_per_character(1.0, 0, 5), "tokens and characters must be at least 1"),
     ],

@@ -90,11 +90,10 @@ def test_characters_and_words_are_tokens_too():
     assert edit_distance("kitten", "sitting") == 3
 
 
-@given(
-    st.lists(
-        st.tuples(st.sampled_from(TAGS), st.lists(st.integers(4, 6), min_size=1, max_size=2)), min_size=1, max_size=7
-    )
-)
+TAG_AND_SPAN = st.tuples(st.sampled_from(TAGS), st.lists(st.integers(4, 6), min_size=1, max_size=2))
+
+
+@given(st.lists(TAG_AND_SPAN, min_size=1, max_size=7))
 @settings(max_examples=60, deadline=None)
 def test_apply_does_what_each_tag_says(steps):
     tags = [tag if place or tag in (KEEP, INSERT) else KEEP for place, (tag, _) in enumerate(steps)]
@@ -126,12 +125,10 @@ def test_edits_that_do_not_fit_are_refused_in_one_line(tags, spans, words):
 # ---- corruption
 
 
-@given(
-    TEXTS,
-    st.integers(0, 1000),
-    st.floats(0, 4),
-    st.sampled_from([(0.6, 0.2, 0.1, 0.1), (0.1, 0.2, 0.4, 0.3), (0, 0, 0.5, 0.5)]),
-)
+SHARES = st.sampled_from([(0.6, 0.2, 0.1, 0.1), (0.1, 0.2, 0.4, 0.3), (0, 0, 0.5, 0.5)])
+
+
+@given(TEXTS, st.integers(0, 1000), st.floats(0, 4), SHARES)
 @settings(max_examples=150, deadline=None)
 def test_the_tags_turn_the_corrupted_text_back(text, seed, span, shares):
     spoiled = corrupt(text, range(4), generator(seed), *shares, span=span)
@@ -148,16 +145,13 @@ def test_what_one_kind_of_edit_does():
     assert corrupt(text, [-1], generator(), 0, 0, 0, 1) == ([], [INSERT], [text])
     inserted = corrupt(text, [-1], generator(), 0.5, 0, 0.5, 0)
     assert [token for token in inserted.tokens if token >= 0] == text and inserted.tokens.count(-1) > 5
-    assert (
-        inserted.tags == [KEEP] + [KEEP if token >= 0 else DELETE for token in inserted.tokens]
-        and inserted.replacements == []
-    )
+    assert inserted.tags == [KEEP] + [KEEP if token >= 0 else DELETE for token in inserted.tokens]
+    assert inserted.replacements == []
 
 
 @pytest.mark.parametrize("span", [0.0, 3.0])
 def test_shares_and_lengths_are_those_that_were_asked_for(span):
-    """In a long text, where the edit that is cut off at the end does not count: per token, 2/3 stay and as many come as
-    go."""
+    """In a long text, where the cut-off last edit does not count: per token, 2/3 stay and as many come as go."""
     n = 30_000 if span else 10_000
     edit = 1 if span == 0 else span + math.exp(-span)  # mean of max(1, Poisson)
     noise = 4.5 * (edit * (1 + span) / n) ** 0.5

@@ -1,5 +1,4 @@
-"""The two LoRA experts on SmolLM2: one batched pass equals separate ones, and the committed texts are what they
-write."""
+"""The two LoRA experts on SmolLM2: one batched pass equals separate ones; the committed texts are theirs."""
 
 from __future__ import annotations
 
@@ -84,9 +83,8 @@ def test_each_expert_prefers_its_own_kind_of_snippet(lm):
 def test_steered_texts_are_complete_and_their_fluency_can_be_measured_again(lm, steered):
     neutral, gloomy = (steered[steered.prompts == kind] for kind in ("neutral", "gloomy"))
     assert neutral.groupby(["lam", "filtered"]).size().tolist() == [60] * 20
-    assert gloomy.groupby("method").size().to_dict() == dict.fromkeys(
-        ["core", "positive expert alone", "anti-expert only", "DExperts"], 240
-    )
+    methods = ["core", "positive expert alone", "anti-expert only", "DExperts"]
+    assert gloomy.groupby("method").size().to_dict() == dict.fromkeys(methods, 240)
     for row in steered.iloc[[0, 400, 1100, len(steered) - 1]].itertuples():
         ids = torch.cat([prompt_ids(lm, row.prompt), torch.tensor(list(row.tokens))])[None]
         with torch.inference_mode():
@@ -106,9 +104,8 @@ def test_the_recipe_writes_the_committed_text_again(lm, steered):
 
 def test_reports_say_what_the_adapters_learnt():
     for name, own in (("lora-positive", "positive"), ("lora-negative", "negative")):
-        report = json.loads((data_dir() / "models" / name / "training.json").read_text(encoding="utf-8"))[
-            "validation_perplexity"
-        ]
+        text = (data_dir() / "models" / name / "training.json").read_text(encoding="utf-8")
+        report = json.loads(text)["validation_perplexity"]
         assert report[own]["adapted"] < 0.5 * report[own]["core"]
 
 

@@ -20,19 +20,9 @@ def one_thread():
 def tiny_llama(seed, vocab=VOCAB):
     """A random model that is sure enough of itself for beams to differ, and reaches eos within a few tokens."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=vocab,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-        bos_token_id=1,
-        eos_token_id=EOS,
-        pad_token_id=EOS,
-    )
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    rest = {"num_key_value_heads": 2, "max_position_embeddings": 64, "initializer_range": 0.3}
+    config = LlamaConfig(vocab_size=vocab, bos_token_id=1, eos_token_id=EOS, pad_token_id=EOS, **sizes, **rest)
     return LlamaForCausalLM(config).eval()
 
 
@@ -277,14 +267,8 @@ def test_samples_follow_the_truncated_distribution(settings):
     log_probs = torch.tensor([0.35, 0.25, 0.2, 0.12, 0.08]).log()
     n = 20000
     generator = torch.Generator().manual_seed(1)
-    ids = generate(
-        lambda ids: log_probs.expand(len(ids), 5),
-        torch.zeros(n, 1).long(),
-        1,
-        "sample",
-        generator=generator,
-        **settings,
-    )
+    start = torch.zeros(n, 1).long()
+    ids = generate(lambda ids: log_probs.expand(len(ids), 5), start, 1, "sample", generator=generator, **settings)
     scores = log_probs[None] / settings.get("temperature", 1.0)  # transformers' order: temperature, top-k, top-p
     if "top_k" in settings:
         scores = TopKLogitsWarper(settings["top_k"])(None, scores)
@@ -325,14 +309,13 @@ def test_stream_yields_what_generate_returns(settings):
     for seed in range(4):
         model, ids = tiny_llama(seed), prompts(seed)
 
-        def both(function, model=model, ids=ids, **more):
-            return function(
-                CachedLM(model), ids, 15, eos_token_id=EOS, generator=torch.Generator().manual_seed(7), **more
-            )
+        def both(function, model=model, ids=ids):
+            generator = torch.Generator().manual_seed(7)
+            return function(CachedLM(model), ids, 15, eos_token_id=EOS, generator=generator, **settings)
 
-        tokens = list(both(stream, **settings))
+        tokens = list(both(stream))
         assert all(type(token) is int for token in tokens)
-        assert tokens == both(generate, **settings)[0, 5:].tolist()
+        assert tokens == both(generate)[0, 5:].tolist()
         assert EOS not in tokens[:-1]
 
 

@@ -27,9 +27,8 @@ def with_state(state: dict) -> nn.Sequential:
 def shuffled(state: dict, seed: int) -> dict:
     generator = torch.Generator().manual_seed(seed)
     for layer, following in zip(LAYERS[:-1], LAYERS[1:]):
-        state = permute_units(
-            state, layer, following, torch.randperm(len(state[f"{layer}.weight"]), generator=generator)
-        )
+        perm = torch.randperm(len(state[f"{layer}.weight"]), generator=generator)
+        state = permute_units(state, layer, following, perm)
     return state
 
 
@@ -39,20 +38,16 @@ def test_the_function_stays_and_the_weights_move(seed):
     state = shuffled(model.state_dict(), seed)
     torch.testing.assert_close(with_state(state)(x), model(x), atol=1e-5, rtol=1e-5)
     assert not torch.equal(state["2.weight"], model.state_dict()["2.weight"])
-    moved = torch.tensor(list(range(1, 16)) + [0])
-    assert torch.equal(
-        permute_units(model.state_dict(), "0", "2", moved)["0.bias"], model.state_dict()["0.bias"][moved]
-    )
+    before, moved = model.state_dict(), torch.arange(1, 17) % 16
+    assert torch.equal(permute_units(before, "0", "2", moved)["0.bias"], before["0.bias"][moved])
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_matching_finds_a_permutation_again(seed):
     """b is a with its units shuffled and a little noise: aligned, it must lie next to a again."""
     a = mlp(seed).state_dict()
-    noisy = {
-        name: tensor + 0.01 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(9))
-        for name, tensor in a.items()
-    }
+    noise = {name: torch.randn(w.shape, generator=torch.Generator().manual_seed(9)) for name, w in a.items()}
+    noisy = {name: tensor + 0.01 * noise[name] for name, tensor in a.items()}
     b = shuffled(noisy, seed + 100)
     aligned = match_weights(a, b, LAYERS)
     for name in a:
@@ -69,9 +64,8 @@ def test_matching_never_moves_two_networks_apart():
 
     aligned = match_weights(a, b, LAYERS)
     assert distance(a, aligned) < distance(a, b)
-    assert all(
-        torch.equal(match_weights(a, aligned, LAYERS)[name], aligned[name]) for name in a
-    )  # nothing is left to gain
+    again = match_weights(a, aligned, LAYERS)
+    assert all(torch.equal(again[name], aligned[name]) for name in a)  # nothing is left to gain
 
 
 def test_average_of_a_network_and_its_own_permutation_fails_and_is_restored():
@@ -105,17 +99,17 @@ def test_bad_permutations_are_one_line():
 @pytest.mark.parametrize(
     "losses, barrier",
     [
-        ([1.0, 1.0, 1.0], 0.0),
-        ([0.0, 2.0, 0.0], 2.0),
-        ([0.0, 1.0, 2.0], 0.0),
-        ([1.0, 3.0, 2.0], 1.5),
-        ([2.0, 0.0, 1.0], 0.0),
-        ([0.0, 0.0, 3.0, 1.0, 1.0], 2.5),
+        ([1, 1, 1], 0),
+        ([0, 2, 0], 2),
+        ([0, 1, 2], 0),
+        ([1, 3, 2], 1.5),
+        ([2, 0, 1], 0),
+        ([0, 0, 3, 1, 1], 2.5),
     ],
 )
 def test_loss_barrier(losses, barrier):
-    assert loss_barrier(losses) == pytest.approx(barrier)
-    assert loss_barrier(torch.tensor(losses)) == pytest.approx(barrier)
+    for given in (losses, torch.tensor(losses, dtype=torch.float32)):
+        assert loss_barrier(given) == pytest.approx(barrier)
 
 
 def test_loss_barrier_needs_a_path():

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,32 +40,30 @@ def folders(tmp_path_factory):
     ]
 
 
+def model(name: str, layers: list[int] | None = None, **parameters) -> dict:
+    """One entry of `models` or, with a range of layers, of `sources`."""
+    return {"model": name} | ({"layer_range": layers} if layers else {}) | {"parameters": parameters}
+
+
 def raw(method: str, folders: list[str], **rest) -> dict:
     """A configuration that the method accepts."""
     base, a, b, _ = folders
-    shape = {
-        "linear": {"models": [{"model": a, "parameters": {"weight": 1}}, {"model": b, "parameters": {"weight": 0.5}}]},
-        "slerp": {"base_model": base, "models": [{"model": base}, {"model": a}], "parameters": {"t": 0.3}},
-        "passthrough": {
-            "slices": [
-                {"sources": [{"model": a, "layer_range": [0, 3]}]},
-                {"sources": [{"model": b, "layer_range": [1, 4]}]},
-            ]
-        },
-    }.get(
-        method,
-        {
-            "base_model": base,
-            "models": [{"model": a, "parameters": {"weight": 0.6}}, {"model": b, "parameters": {"weight": 0.4}}],
-        },
-    )
-    if method in ("ties", "dare_ties", "dare_linear"):
-        shape["parameters"] = {"density": 0.5}
-    return {"merge_method": method} | shape | rest
+    task_vectors = {"base_model": base, "models": [model(a, weight=0.6), model(b, weight=0.4)]}
+    sparse = {"parameters": {"density": 0.5}} if method in ("ties", "dare_ties", "dare_linear") else {}
+    shapes = {
+        "linear": {"models": [model(a, weight=1), model(b, weight=0.5)]},
+        "slerp": {"base_model": base, "models": [model(base), model(a)], "parameters": {"t": 0.3}},
+        "passthrough": {"slices": [{"sources": [model(a, [0, 3])]}, {"sources": [model(b, [1, 4])]}]},
+    }
+    return {"merge_method": method} | shapes.get(method, task_vectors | sparse) | rest
 
 
 def text(method: str, folders: list[str], **rest) -> str:
     return yaml.safe_dump(raw(method, folders, **rest))
+
+
+def merged(config: MergeConfig, out: Path, **options) -> dict[str, torch.Tensor]:
+    return load(merge(config, out, progress=False, **options))
 
 
 # ---------------------------------------------------------------- the language
@@ -108,10 +107,7 @@ def test_a_gradient_goes_straight_from_value_to_value(t, expected):
 
 def test_the_nearest_scope_that_has_a_value_counts():
     scopes = [{"weight": [{"filter": "mlp", "value": 1}]}, {"weight": "2e-1"}, {"weight": 3}]
-    assert (
-        setting(scopes, "weight", float, "layers.0.mlp.w", 0) == 1
-        and setting(scopes, "weight", float, "norm", 0) == 0.2
-    )
+    assert [setting(scopes, "weight", float, name, 0) for name in ("layers.0.mlp.w", "norm")] == [1, 0.2]
     assert setting(scopes, "normalize", bool, "norm", 0) is None
 
 
@@ -126,36 +122,21 @@ ranges = st.tuples(st.integers(0, 5), st.integers(6, 9))
 @st.composite
 def configs(draw) -> MergeConfig:
     method = draw(st.sampled_from(METHOD_NAMES))
-    each = {"passthrough": "scale", "slerp": None}.get(method, "weight")
-    own = st.fixed_dictionaries({each: values}) if each else st.just({})
-    whole = st.fixed_dictionaries(
-        {"slerp": {"t": values}, "passthrough": {}, "linear": {"normalize": st.booleans()}}.get(
-            method, {"lambda": values, "normalize": st.booleans()}
-        )
-    )
-    if draw(st.booleans()):
-        parts, models = (
-            draw(
-                st.lists(
-                    st.builds(
-                        Slice,
-                        st.lists(st.builds(Source, names, ranges, own), min_size=1, max_size=3).map(tuple),
-                        st.none() | names,
-                        whole,
-                    ),
-                    min_size=1,
-                    max_size=3,
-                )
-            ),
-            [],
-        )
-    else:
-        parts, models = [], draw(st.lists(st.builds(Source, names, st.none(), own), min_size=1, max_size=3))
-    base = draw(st.none() | names)
+    each = {"passthrough": {"scale": values}, "slerp": {}}.get(method, {"weight": values})
+    shared = {"slerp": {"t": values}, "passthrough": {}, "linear": {"normalize": st.booleans()}}
+    whole = st.fixed_dictionaries(shared.get(method, {"lambda": values, "normalize": st.booleans()}))
+
+    def some(sources):
+        return st.lists(sources, min_size=1, max_size=3).map(tuple)
+
+    source = partial(st.builds, Source, names, parameters=st.fixed_dictionaries(each))
+    models = some(source(layer_range=st.none()))
+    parts = some(st.builds(Slice, some(source(layer_range=ranges)), st.none() | names, whole))
+    sliced, base = draw(st.booleans()), draw(st.none() | names)
     return MergeConfig(
         method,
-        tuple(models),
-        tuple(parts),
+        () if sliced else draw(models),
+        draw(parts) if sliced else (),
         base,
         draw(whole),
         draw(st.sampled_from([None, "bfloat16"])),
@@ -183,22 +164,17 @@ def test_what_is_written_reads_back(config):
         ({"models": [{"model": "a", "layer_range": [0, 1]}]}, r"unknown key 'layer_range' in models\[0\]"),
         ({"models": [{"model": 7}]}, r"models\[0\].model is 7: a text is needed"),
         ({"models": [{"parameters": {}}]}, r"models\[0\].model is None"),
-        (
-            {"models": [{"model": "a", "parameters": {"dense": 1}}]},
-            "ties has no setting 'dense' here; it has weight, density",
-        ),
-        ({"models": [{"model": "a", "parameters": {"normalize": True}}]}, "one for the whole merge"),
-        ({"models": [{"model": "a", "parameters": {"weight": "heavy"}}]}, "weight is 'heavy': a number is needed"),
-        ({"models": [{"model": "a", "parameters": {"weight": True}}]}, "weight is True: a number"),
-        ({"models": [{"model": "a", "parameters": {"weight": float("nan")}}]}, "weight is nan: a number"),
-        ({"models": [{"model": "a", "parameters": {"weight": []}}]}, r"weight is \[\]"),
-        (
-            {"models": [{"model": "a", "parameters": {"weight": [1, {"value": 1}]}}]},
-            "a list of values, or a list of filter",
-        ),
-        ({"models": [{"model": "a", "parameters": {"weight": [{"filter": "mlp"}]}}]}, "each entry needs a value"),
-        ({"models": [{"model": "a", "parameters": {"density": 1.5}}]}, "density is 1.5: it is the share"),
-        ({"models": [{"model": "a", "parameters": {"density": [{"value": [0.1, -1]}]}}]}, "is -1: it is the share"),
+        ({"models": [model("a", dense=1)]}, "ties has no setting 'dense' here; it has weight, density"),
+        ({"models": [model("a", normalize=True)]}, "one for the whole merge"),
+        ({"models": [model("a", weight="heavy")]}, "weight is 'heavy': a number is needed"),
+        ({"models": [model("a", weight=True)]}, "weight is True: a number"),
+        ({"models": [model("a", weight=float("nan"))]}, "weight is nan: a number"),
+        ({"models": [model("a", weight=[])]}, r"weight is \[\]"),
+        ({"models": [model("a", weight=[1, {"value": 1}])]}, "a list of values, or a list of filter"),
+        ({"models": [model("a", weight=[{"filter": "mlp"}])]}, "each entry needs a value"),
+        ({"models": [model("a", weight=[{"value": [{"value": 1}]}])]}, "each entry needs a value"),
+        ({"models": [model("a", density=1.5)]}, "density is 1.5: it is the share"),
+        ({"models": [model("a", density=[{"value": [0.1, -1]}])]}, "is -1: it is the share"),
         ({"parameters": {"normalize": "perhaps"}}, "normalize is 'perhaps': true or false"),
         ({"parameters": [1]}, r"parameters is \[1\]: a mapping"),
         ({"dtype": "int8"}, "dtype is 'int8': choose one of"),
@@ -208,11 +184,7 @@ def test_what_is_written_reads_back(config):
     ],
 )
 def test_what_is_not_understood_is_refused_by_name(change, words):
-    config = {
-        "merge_method": "ties",
-        "base_model": "b",
-        "models": [{"model": "a", "parameters": {"weight": 1}}],
-    } | change
+    config = {"merge_method": "ties", "base_model": "b", "models": [model("a", weight=1)]} | change
     with pytest.raises(MergeError, match=words) as caught:
         loads(yaml.safe_dump(config))
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
@@ -255,6 +227,7 @@ def test_from_the_command_line(method, folders, tmp_path, capsys):
     assert command.main([str(tmp_path / "config.yml"), str(out), "--quiet", "--seed", "5"]) == 0
     assert capsys.readouterr().err == ""
     base, a, b, _ = map(load, folders)
+    dare_linear = merging.MERGEKIT["dare_linear"]
     expected = {
         "linear": lambda: merging.linear(None, [a, b], [1, 0.5]),
         "slerp": lambda: merging.slerp(base, [a], 0.3),
@@ -262,9 +235,7 @@ def test_from_the_command_line(method, folders, tmp_path, capsys):
         "task_arithmetic": lambda: merging.task_arithmetic(base, [a, b], [0.6, 0.4]),
         "ties": lambda: merging.ties(base, [a, b], 0.5, [0.6, 0.4], **merging.MERGEKIT["ties"]),
         "dare_ties": lambda: merging.dare_ties(base, [a, b], 0.5, [0.6, 0.4], seed=5, **merging.MERGEKIT["dare_ties"]),
-        "dare_linear": lambda: merging.dare_linear(
-            base, [a, b], 0.5, [0.6, 0.4], seed=5, **merging.MERGEKIT["dare_linear"]
-        ),
+        "dare_linear": lambda: merging.dare_linear(base, [a, b], 0.5, [0.6, 0.4], seed=5, **dare_linear),
     }[method]()
     found = load(out)
     assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
@@ -278,9 +249,9 @@ def test_from_the_command_line(method, folders, tmp_path, capsys):
 @pytest.mark.parametrize("piece", [64, 1000])
 def test_the_size_of_the_pieces_changes_nothing(method, piece, folders, tmp_path, monkeypatch):
     config = loads(text(method, folders, dtype="float32"))
-    whole = load(merge(config, tmp_path / "whole", progress=False))
+    whole = merged(config, tmp_path / "whole")
     monkeypatch.setattr(plan, "PIECE", piece)
-    found = load(merge(config, tmp_path / "pieces", progress=False))
+    found = merged(config, tmp_path / "pieces")
     assert all(torch.allclose(found[name], whole[name], atol=1e-6) for name in whole)
 
 
@@ -288,12 +259,10 @@ def test_shards_are_written_and_read(folders, tmp_path):
     from transformers import AutoModelForCausalLM
 
     config = loads(text("ties", folders))
-    one, many = (
-        merge(config, tmp_path / name, shard_size=size, progress=False)
-        for name, size in (("one", 10**9), ("many", 20_000))
-    )
+    a = merged(config, tmp_path / "one", shard_size=10**9)
+    many = merge(config, tmp_path / "many", shard_size=20_000, progress=False)
     assert len(list(many.glob("*.safetensors"))) > 3 and (many / checkpoints.INDEX).exists()
-    a, b = load(one), load(many)
+    b = load(many)
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
     again = AutoModelForCausalLM.from_pretrained(many).state_dict()
     assert all(torch.equal(again[name].bfloat16(), a[name]) for name in a)
@@ -334,11 +303,8 @@ def test_encoder_decoder_models_can_be_averaged(tmp_path):
     from transformers import MarianMTModel
 
     names = [str(LEARNT / f"nmt-{i}") for i in (1, 2)]
-    out = merge(
-        MergeConfig("linear", tuple(Source(name, None, {"weight": [1, 1]}) for name in names)),
-        tmp_path / "out",
-        progress=False,
-    )
+    sources = tuple(Source(name, None, {"weight": [1, 1]}) for name in names)
+    out = merge(MergeConfig("linear", sources), tmp_path / "out", progress=False)
     mean = merging.average([load(name) for name in names])
     assert all(torch.equal(tensor, mean[name]) for name, tensor in load(out).items())
     MarianMTModel.from_pretrained(out)
@@ -348,21 +314,17 @@ def test_whole_numbers_are_copied_if_they_agree(tmp_path):
     base = random_state(0) | {"steps": torch.tensor([3, 4]), "mask": torch.tensor([True, False, True])}
     child = fine_tuned(random_state(0), 1)
     same = child | {"steps": base["steps"], "mask": base["mask"]}
-    a, b, c = (
-        str(save_llama(tmp_path / name, state))
-        for name, state in [("a", base), ("b", same), ("c", same | {"steps": base["steps"] + 1})]
-    )
-    slerp = {"merge_method": "slerp", "base_model": a, "parameters": {"t": 0.5}}
-    found = load(
-        merge(loads(yaml.safe_dump(slerp | {"models": [{"model": a}, {"model": b}]})), tmp_path / "out", progress=False)
-    )
+    states = {"a": base, "b": same, "c": same | {"steps": base["steps"] + 1}}
+    a, b, c = (str(save_llama(tmp_path / name, state)) for name, state in states.items())
+
+    def slerp(other: str) -> MergeConfig:
+        config = {"merge_method": "slerp", "base_model": a, "parameters": {"t": 0.5}}
+        return loads(yaml.safe_dump(config | {"models": [model(a), model(other)]}))
+
+    found = merged(slerp(b), tmp_path / "out")
     assert torch.equal(found["steps"], base["steps"]) and torch.equal(found["mask"], base["mask"])
     with pytest.raises(MergeError, match="steps holds whole numbers that differ"):
-        merge(
-            loads(yaml.safe_dump(slerp | {"models": [{"model": a}, {"model": c}]})),
-            tmp_path / "refused",
-            progress=False,
-        )
+        merge(slerp(c), tmp_path / "refused", progress=False)
     assert not list(tmp_path.glob("refused*"))
 
 
@@ -384,19 +346,15 @@ def test_layers_of_several_kinds_are_listed_anew(folders, tmp_path):
 # ---------------------------------------------------------------- what cannot be done: one line, exit code 2
 
 
-def refuse(tmp_path, capsys, config: dict | str, words: str, out: str = "out") -> None:
+def refuse(tmp_path, capsys, config: dict, words: str, out: str = "out") -> None:
     """The command says why in one line and leaves nothing."""
-    before = sorted(tmp_path.iterdir())
-    (tmp_path / "config.yml").write_text(
-        config if isinstance(config, str) else yaml.safe_dump(config), encoding="utf-8"
-    )
-    assert command.main([str(tmp_path / "config.yml"), str(tmp_path / out), "--quiet"]) == 2
+    file, before = tmp_path / "config.yml", {*tmp_path.iterdir()}
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    assert command.main([str(file), str(tmp_path / out), "--quiet"]) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "Traceback" not in message
     assert words in message, message
-    assert sorted(set(tmp_path.iterdir()) - {tmp_path / "config.yml"}) == [
-        path for path in before if path.name != "config.yml"
-    ]
+    assert {*tmp_path.iterdir()} == before | {file}
 
 
 @pytest.mark.parametrize(
@@ -406,43 +364,29 @@ def refuse(tmp_path, capsys, config: dict | str, words: str, out: str = "out") -
         ("ties", {"base_model": "nowhere/at-all"}, "there is no model folder nowhere/at-all"),
         ("slerp", {"parameters": None}, "slerp needs the setting t for "),
         ("slerp", {"models": ["base", "child1", "child2"]}, "slerp needs exactly one model besides the base"),
+        ("slerp", {"models": None, "slices": [[("base", [0, 2]), ("child1", [0, 3])]]}, "sources with 2 and 3 layers"),
         ("task_arithmetic", {"models": ["base"]}, "needs at least one model besides the base"),
         ("task_arithmetic", {"models": ["child1", "child2"]}, "task_arithmetic needs the setting weight for "),
         ("linear", {"models": ["child1", "child1"], "parameters": {"weight": 1}}, "lists"),
         ("linear", {"parameters": {"weight": 1, "normalise": True}}, "linear has no setting 'normalise'"),
         ("linear", {"base_model": "base"}, "linear needs the setting weight for"),
-        ("passthrough", {"slices": [("child1", 0, 5)]}, "layer range [0, 5] does not fit"),
-        ("passthrough", {"slices": [("child1", 2, 2)]}, "layer range [2, 2] does not fit"),
+        ("linear", {"models": ["child1", "child2"], "parameters": {"weight": 0}}, "sum to 0"),
+        ("passthrough", {"slices": [[("child1", [0, 5])]]}, "layer range [0, 5] does not fit"),
+        ("passthrough", {"slices": [[("child1", [2, 2])]]}, "layer range [2, 2] does not fit"),
         ("passthrough", {"slices": None, "models": ["child1", "child2"]}, "passthrough computes nothing"),
     ],
 )
 def test_configurations_that_cannot_be_carried_out(method, change, words, folders, tmp_path, capsys):
     where = {Path(folder).name: folder for folder in folders}
     change = dict(change)
-    if "models" in change:
-        change["models"] = [{"model": where[name]} for name in change["models"]]
+    if change.get("models"):
+        change["models"] = [model(where[name]) for name in change["models"]]
     if change.get("slices"):
-        change["slices"] = [
-            {"sources": [{"model": where[name], "layer_range": [a, b]}]} for name, a, b in change["slices"]
-        ]
+        change["slices"] = [{"sources": [model(where[name], layers) for name, layers in s]} for s in change["slices"]]
     if "base_model" in change:
         change["base_model"] = where.get(change["base_model"], change["base_model"])
     config = {key: value for key, value in (raw(method, folders) | change).items() if value is not None}
     refuse(tmp_path, capsys, config, words)
-
-
-def test_slices_of_unequal_length(folders, tmp_path, capsys):
-    config = raw("slerp", folders)
-    del config["models"]
-    config["slices"] = [
-        {"sources": [{"model": folders[0], "layer_range": [0, 2]}, {"model": folders[1], "layer_range": [0, 3]}]}
-    ]
-    refuse(tmp_path, capsys, config, "sources with 2 and 3 layers")
-
-
-def test_weights_that_sum_to_nothing(folders, tmp_path, capsys):
-    models = [{"model": folder, "parameters": {"weight": weight}} for folder, weight in zip(folders[1:3], (1, -1))]
-    refuse(tmp_path, capsys, raw("linear", folders, models=models), "sum to 0")
 
 
 @pytest.fixture
@@ -460,67 +404,65 @@ def spoilt(folders, tmp_path):
     return make
 
 
-def drop(state, folder):
-    return {name: tensor for name, tensor in state.items() if name != "model.layers.2.mlp.up_proj.weight"}
+def change_file(name: str, content: str | bytes | int | None):
+    """A change of the folder: the file is written anew, cut off at a length, or (None) removed."""
+
+    def change(state, folder) -> None:
+        file = folder / name
+        if content is None:
+            file.unlink()
+        elif isinstance(content, int):
+            os.truncate(file, content)
+        else:
+            file.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    return change
+
+
+def header(content: dict, length: int | None = None):
+    """A change of the folder: its weights have this header and 16 bytes, and say that the header has this length."""
+    data = json.dumps(content).encode()
+    return change_file("model.safetensors", struct.pack("<Q", length or len(data)) + data + bytes(16))
+
+
+def tensor(dtype: str, shape: list[int], *offsets: int):
+    return header({"a": {"dtype": dtype, "shape": shape, "data_offsets": offsets}})
+
+
+def index(file: str):
+    return change_file(checkpoints.INDEX, json.dumps({"weight_map": {"a": file}}))
+
+
+UP, NORM, DAMAGED = "model.layers.2.mlp.up_proj.weight", "model.norm.weight", "is damaged or no safetensors file"
 
 
 @pytest.mark.parametrize(
     "change, words",
     [
-        (drop, "has no tensor model.layers.2.mlp.up_proj.weight, which"),
+        (lambda s, f: {name: tensor for name, tensor in s.items() if name != UP}, f"has no tensor {UP}, which"),
         (lambda s, f: s | {"extra.weight": torch.zeros(2)}, "has no tensor extra.weight, which"),
-        (lambda s, f: s | {"model.norm.weight": torch.zeros(9)}, "model.norm.weight has shape [32] in"),
-        (lambda s, f: s | {"model.norm.weight": torch.zeros(32, dtype=torch.int64)}, "model.norm.weight is torch."),
-        (lambda s, f: (f / "config.json").unlink(), "has no config.json"),
-        (
-            lambda s, f: (f / "config.json").write_text("{", encoding="utf-8") and None,
-            "config.json is not readable as JSON",
-        ),
-        (
-            lambda s, f: (f / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8") and None,
-            "only models of one architecture",
-        ),
-        (lambda s, f: (f / "model.safetensors").unlink(), "has no model.safetensors"),
-        (lambda s, f: _header(f, {}), "holds no tensors"),
-        (lambda s, f: os.truncate(f / "model.safetensors", 30_000), "is damaged or no safetensors file"),
-        (lambda s, f: os.truncate(f / "model.safetensors", 4), "is damaged or no safetensors file"),
-        (
-            lambda s, f: (f / "model.safetensors").write_bytes(struct.pack("<Q", 2**60)) and None,
-            "is damaged or no safetensors file",
-        ),
-        (lambda s, f: _index(f, "../../etc/passwd"), "is no index"),
-        (lambda s, f: _index(f, "model-2.safetensors"), "model-2.safetensors is missing"),
-        (lambda s, f: _index(f, "model.safetensors"), "a is not in"),
-        (
-            lambda s, f: _header(f, {"a": {"dtype": "F8_E4M3", "shape": [1], "data_offsets": [0, 1]}}),
-            "has the type F8_E4M3",
-        ),
-        (
-            lambda s, f: _header(f, {"a": {"dtype": "F32", "shape": [8], "data_offsets": [0, 4]}}),
-            "is damaged or no safetensors file",
-        ),
-        (
-            lambda s, f: _header(f, {"a": {"dtype": "F32", "shape": [-1], "data_offsets": [4, 0]}}),
-            "is damaged or no safetensors file",
-        ),
-        (
-            lambda s, f: _header(f, {"a": {"dtype": "F32", "shape": [1], "data_offsets": [-8, -4]}}),
-            "is damaged or no safetensors file",
-        ),
-        (lambda s, f: _header(f, {"a": 3}), "is damaged or no safetensors file"),
+        (lambda s, f: s | {NORM: torch.zeros(9)}, "model.norm.weight has shape [32] in"),
+        (lambda s, f: s | {NORM: torch.zeros(32, dtype=torch.int64)}, "model.norm.weight is torch."),
+        (change_file("config.json", None), "has no config.json"),
+        (change_file("config.json", "{"), "config.json is not readable as JSON"),
+        (change_file("config.json", '{"model_type": "gpt2"}'), "only models of one architecture"),
+        (change_file("model.safetensors", None), "has no model.safetensors"),
+        (change_file("model.safetensors", 30_000), DAMAGED),
+        (change_file("model.safetensors", 4), DAMAGED),
+        (header({}), "holds no tensors"),
+        (header({}, 2**60), DAMAGED),
+        (header({"a": 3}), DAMAGED),
+        (index("../../etc/passwd"), "is no index"),
+        (index("model-2.safetensors"), "model-2.safetensors is missing"),
+        (index("model.safetensors"), "a is not in"),
+        (tensor("F8_E4M3", [1], 0, 1), "has the type F8_E4M3"),
+        (tensor("F32", [8], 0, 4), DAMAGED),
+        (tensor("F32", [-1], 4, 0), DAMAGED),
+        (tensor("F32", [1], -8, -4), DAMAGED),
     ],
 )
 def test_models_that_cannot_be_merged(change, words, spoilt, tmp_path, capsys):
     refuse(tmp_path, capsys, spoilt(change), words)
-
-
-def _index(folder: Path, file: str) -> None:
-    (folder / checkpoints.INDEX).write_text(json.dumps({"weight_map": {"a": file}}), encoding="utf-8")
-
-
-def _header(folder: Path, header: dict) -> None:
-    content = json.dumps(header).encode()
-    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(content)) + content + bytes(16))
 
 
 def test_another_vocabulary_is_noticed(tmp_path, capsys):
@@ -532,12 +474,7 @@ def test_another_vocabulary_is_noticed(tmp_path, capsys):
     vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
     (other / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
     for base in (str(LEARNT / "base"), str(LEARNT / "kjv")):  # with a tokenizer of its own, and with the shared one
-        config = {
-            "merge_method": "slerp",
-            "base_model": base,
-            "parameters": {"t": 0.5},
-            "models": [{"model": base}, {"model": str(other)}],
-        }
+        config = raw("slerp", [base, str(other), "", ""])
         refuse(tmp_path, capsys, config | {"tokenizer_source": "base"}, "another vocabulary")
 
 
@@ -603,16 +540,11 @@ runpy.run_module("course_utils.merging.command", run_name="__main__")
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows ends a process at once, whatever the signal")
 @pytest.mark.parametrize("sign", [signal.SIGTERM, getattr(signal, "SIGKILL", 9)])
 def test_a_killed_merge_leaves_no_target(sign, folders, tmp_path):
-    """SIGTERM cleans up. After SIGKILL the unfinished folder stays under its other name until the next merge removes
-    it."""
+    """SIGTERM cleans up. After SIGKILL the unfinished folder keeps its other name until the next merge removes it."""
     (tmp_path / "config.yml").write_text(text("ties", folders), encoding="utf-8")
     out = tmp_path / "out"
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, str(tmp_path / "config.yml"), str(out)],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    program = [sys.executable, "-c", SLOW, str(tmp_path / "config.yml"), str(out)]
+    process = subprocess.Popen(program, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not any(tmp_path.glob("out.partial-*/model*")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -621,12 +553,8 @@ def test_a_killed_merge_leaves_no_target(sign, folders, tmp_path):
     assert not out.exists()
     left = list(tmp_path.glob("out*"))
     if sign == signal.SIGTERM:
-        assert (
-            process.returncode == 130
-            and left == []
-            and "interrupted, nothing was written" in errors
-            and "Traceback" not in errors
-        )
+        assert process.returncode == 130 and left == []
+        assert "interrupted, nothing was written" in errors and "Traceback" not in errors
     else:
         assert process.returncode == -9 and len(left) == 1
         merge(loads(text("ties", folders)), out, progress=False)
@@ -658,22 +586,14 @@ print(peak(sys.argv[3], sys.argv[2]) - small)
 @pytest.mark.slow
 @pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="peak memory is read from Linux's /proc")
 def test_memory_does_not_grow_with_the_model(folders, tmp_path):
-    """Three models of 75 MB each, two tensors of which have 33 MB: the merge needs a few MB more than that of tiny
-    models."""
+    """Three models of 75 MB, with tensors of 33 MB: the merge needs a few MB more than that of tiny models."""
     base = random_state(0, torch.bfloat16, hidden=512, inner=64, layers=4, vocabulary=32_000)
-    big = [
-        str(save_llama(tmp_path / name, state))
-        for name, state in [("b", base), ("c", fine_tuned(base, 1)), ("d", fine_tuned(base, 2))]
-    ]
+    states = {"b": base, "c": fine_tuned(base, 1), "d": fine_tuned(base, 2)}
+    big = [str(save_llama(tmp_path / name, state)) for name, state in states.items()]
     (tmp_path / "big.yml").write_text(text("ties", [*big, ""]), encoding="utf-8")
     (tmp_path / "small.yml").write_text(text("ties", folders), encoding="utf-8")
-    result = subprocess.run(
-        [sys.executable, "-c", MEASURE, tmp_path / "small.yml", tmp_path / "out", tmp_path / "big.yml"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    program = [sys.executable, "-c", MEASURE, tmp_path / "small.yml", tmp_path / "out", tmp_path / "big.yml"]
+    result = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True)
     assert int(result.stdout) < 25_000, f"{result.stdout} kB more"
 
 

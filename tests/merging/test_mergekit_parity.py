@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,15 +49,9 @@ def stable_sort(monkeypatch):
     """Of equal entries mergekit keeps the first."""
     import mergekit.sparsify
 
-    sort = torch.argsort
-
     class Torch:
         def __getattr__(self, name):
-            return (
-                (lambda *args, **kwargs: sort(*args, **kwargs, stable=True))
-                if name == "argsort"
-                else getattr(torch, name)
-            )
+            return partial(torch.argsort, stable=True) if name == "argsort" else getattr(torch, name)
 
     monkeypatch.setattr(mergekit.sparsify, "torch", Torch())
 
@@ -79,93 +74,64 @@ def ours(text: str, tmp_path: Path, seed: int = 0) -> dict[str, torch.Tensor]:
 def config(method: str, folders: list[str], each: list[dict] | None = None, base: bool = True, **rest) -> str:
     """The YAML of a merge of all folders; the first is the base, where the method has one, and gets no parameters."""
     listed = folders[1:] if base else folders
-    each = each or [{}] * len(listed)
-    raw = {
-        "merge_method": method,
-        "models": [
-            {"model": folder, **({"parameters": parameters} if parameters else {})}
-            for folder, parameters in zip(listed, each, strict=True)
-        ],
-        **rest,
-    }
-    return yaml.safe_dump(raw | ({"base_model": folders[0]} if base else {}))
+    parameters = each or [{}] * len(listed)
+    models = [{"model": folder, "parameters": own} for folder, own in zip(listed, parameters, strict=True)]
+    return yaml.safe_dump(
+        {"merge_method": method, "models": models, **rest} | ({"base_model": folders[0]} if base else {})
+    )
 
 
-THREE = [{"weight": 1.0}, {"weight": 0.6}, {"weight": 0.3}]
+def weighted(*weights) -> list[dict]:
+    return [{"weight": weight} for weight in weights]
+
+
+MLP_AND_REST = [{"filter": "mlp", "value": [1, 0.5, 0.7, 0.3, 0]}, {"value": 0.5}]
+THREE = weighted(1.0, 0.6, 0.3)
 DENSE = [{"weight": 0.7, "density": 0.2}, {"weight": 0.5, "density": 0.5}, {"weight": 0.4, "density": 0.9}]
-SETTINGS = {
-    "linear": ("linear", [{"weight": 0.5}, {"weight": 2}, {"weight": 1}, {"weight": -0.3}], {}),
-    "linear, not normalised": (
-        "linear",
-        [{"weight": w} for w in (0.4, 0.3, 0.2, 0.2)],
-        {"parameters": {"normalize": False}},
-    ),
-    "linear, weight by layer": (
-        "linear",
-        [{"weight": [0, 1]}, {"weight": [1, 0.5, 1]}, {"weight": 1}, {"weight": "1e-1"}],
-        {},
-    ),
-    "task_arithmetic": ("task_arithmetic", THREE, {}),
-    "task_arithmetic, lambda": ("task_arithmetic", THREE, {"parameters": {"lambda": 0.4}}),
-    "task_arithmetic, normalised": ("task_arithmetic", THREE, {"parameters": {"normalize": True}}),
-    "task_arithmetic, negative weight": ("task_arithmetic", [{"weight": -1}, {"weight": 1}, {"weight": 0.5}], {}),
-    "task_arithmetic, weight by part": (
-        "task_arithmetic",
-        [
-            {"weight": [{"filter": "mlp", "value": [0, 1]}, {"value": 0.5}]},
-            {"weight": [{"filter": "self_attn", "value": 0.1}, {"value": 0.9}]},
-            {"weight": 0.2},
-        ],
-        {},
-    ),
-    "ties": ("ties", DENSE, {}),
-    "ties, density 1": ("ties", THREE, {"parameters": {"density": 1.0}}),
-    "ties, density 0.01": ("ties", THREE, {"parameters": {"density": 0.01}}),
-    "ties, density 0": ("ties", THREE, {"parameters": {"density": 0}}),
-    "ties, not normalised": ("ties", DENSE, {"parameters": {"normalize": False}}),
-    "ties, lambda": ("ties", DENSE, {"parameters": {"lambda": 1.7, "int8_mask": True}}),
-    "ties, rescaled": ("ties", DENSE, {"parameters": {"rescale": True}}),
-    "ties, negative weight": (
-        "ties",
-        [{"weight": -0.5}, {"weight": 1}, {"weight": 0.5}],
-        {"parameters": {"density": 0.4}},
-    ),
-    "ties, density by layer": (
-        "ties",
-        [
-            {"weight": 1, "density": [1, 0.7, 0.1]},
-            {"weight": 1, "density": 0.5},
-            {"weight": [0, 0.3, 0.7, 1], "density": 0.3},
-        ],
-        {},
-    ),
-    "dare_ties, nothing dropped": ("dare_ties", THREE, {"parameters": {"density": 1}}),
-    "dare_ties, all dropped": ("dare_ties", THREE, {"parameters": {"density": 0}}),
-    "dare_linear, nothing dropped": ("dare_linear", THREE, {"parameters": {"density": 1}}),
+BY_PART = [
+    {"weight": [{"filter": "mlp", "value": [0, 1]}, {"value": 0.5}]},
+    {"weight": [{"filter": "self_attn", "value": 0.1}, {"value": 0.9}]},
+    {"weight": 0.2},
+]
+BY_LAYER = [
+    {"weight": 1, "density": [1, 0.7, 0.1]},
+    {"weight": 1, "density": 0.5},
+    {"weight": [0, 0.3, 0.7, 1], "density": 0.3},
+]
+CASES = {  # name, which begins with the method: (parameters of each model, parameters of the whole merge)
+    "linear": (weighted(0.5, 2, 1, -0.3), {}),
+    "linear, not normalised": (weighted(0.4, 0.3, 0.2, 0.2), {"normalize": False}),
+    "linear, weight by layer": (weighted([0, 1], [1, 0.5, 1], 1, "1e-1"), {}),
+    "task_arithmetic": (THREE, {}),
+    "task_arithmetic, lambda": (THREE, {"lambda": 0.4}),
+    "task_arithmetic, normalised": (THREE, {"normalize": True}),
+    "task_arithmetic, negative weight": (weighted(-1, 1, 0.5), {}),
+    "task_arithmetic, weight by part": (BY_PART, {}),
+    "ties": (DENSE, {}),
+    "ties, density 1": (THREE, {"density": 1.0}),
+    "ties, density 0.01": (THREE, {"density": 0.01}),
+    "ties, density 0": (THREE, {"density": 0}),
+    "ties, not normalised": (DENSE, {"normalize": False}),
+    "ties, lambda": (DENSE, {"lambda": 1.7, "int8_mask": True}),
+    "ties, rescaled": (DENSE, {"rescale": True}),
+    "ties, negative weight": (weighted(-0.5, 1, 0.5), {"density": 0.4}),
+    "ties, density by layer": (BY_LAYER, {}),
+    "dare_ties, nothing dropped": (THREE, {"density": 1}),
+    "dare_ties, all dropped": (THREE, {"density": 0}),
+    "dare_linear, nothing dropped": (THREE, {"density": 1}),
+    "slerp": (None, {"t": 0.3}),
+    "slerp, t=0": (None, {"t": 0}),
+    "slerp, t=1": (None, {"t": 1}),
+    "slerp, beyond": (None, {"t": 1.4}),
+    "slerp, by layer": (None, {"t": [0, 0.5, 0.3, 0.7, 1]}),
+    "slerp, by part": (None, {"t": [{"filter": "self_attn", "value": [0, 0.5, 0.3, 0.7, 1]}, *MLP_AND_REST]}),
 }
-SLERP = {
-    "slerp": 0.3,
-    "slerp, t=0": 0,
-    "slerp, t=1": 1,
-    "slerp, beyond": 1.4,
-    "slerp, by layer": [0, 0.5, 0.3, 0.7, 1],
-    "slerp, by part": [
-        {"filter": "self_attn", "value": [0, 0.5, 0.3, 0.7, 1]},
-        {"filter": "mlp", "value": [1, 0.5, 0.7, 0.3, 0]},
-        {"value": 0.5},
-    ],
-}
-
-
-def cases() -> dict[str, tuple]:
-    every = {name: (method, each, rest) for name, (method, each, rest) in SETTINGS.items()}
-    return every | {name: ("slerp", None, {"parameters": {"t": t}}) for name, t in SLERP.items()}
 
 
 def text_of(name: str, folders: list[str], **rest) -> str:
-    method, each, parameters = cases()[name]
+    method, (each, parameters) = name.split(",")[0], CASES[name]
     folders = folders[:2] if method == "slerp" else folders
-    return config(method, folders, each, base=method != "linear", **parameters, **rest)
+    return config(method, folders, each, base=method != "linear", parameters=parameters, **rest)
 
 
 def difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
@@ -188,7 +154,7 @@ def steps(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> dict[str, t
     return counts
 
 
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", CASES)
 def test_float32_is_equal(name, models, mergekit, tmp_path):
     text = text_of(name, models["float32"])
     found = difference(ours(text, tmp_path), mergekit(text))
@@ -197,7 +163,7 @@ def test_float32_is_equal(name, models, mergekit, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", CASES)
 def test_half_precision_is_within_one_rounding(name, dtype, models, mergekit, stable_sort, tmp_path):
     """Read as float32 by both, rounded once at the end: never more than one step of the number type apart."""
     text = text_of(name, models[dtype], dtype="float32", out_dtype=dtype)
@@ -207,7 +173,7 @@ def test_half_precision_is_within_one_rounding(name, dtype, models, mergekit, st
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", CASES)
 def test_half_precision_throughout(name, dtype, models, mergekit, stable_sort, tmp_path):
     """`dtype: bfloat16`: mergekit then also weighs, adds, votes and divides in bfloat16, we do that in float32.
 
@@ -218,9 +184,8 @@ def test_half_precision_throughout(name, dtype, models, mergekit, stable_sort, t
     a, b = ours(text, tmp_path), mergekit(text)
     states, counts = [load(folder) for folder in models[dtype]], []
     for key, theirs in b.items():
-        size = (
-            torch.stack([theirs, *(state[key] for state in states)]).double().abs().amax(0)
-        )  # the largest number taking part
+        taking_part = torch.stack([theirs, *(state[key] for state in states)])
+        size = taking_part.double().abs().amax(0)  # the largest number
         step = torch.finfo(theirs.dtype).eps * 2.0 ** size.log2().floor()
         counts.append(((a[key].double() - theirs.double()).abs() / step).flatten())
     count = torch.cat(counts)
@@ -236,34 +201,21 @@ def test_half_precision_throughout(name, dtype, models, mergekit, stable_sort, t
 
 
 def sliced(method: str, parts: list[list[tuple]], **rest) -> str:
-    slices = [
-        {
-            "sources": [
-                {"model": model, "layer_range": [start, end], **({"parameters": p[0]} if p else {})}
-                for model, start, end, *p in part
-            ]
-        }
-        for part in parts
-    ]
+    """A merge of slices; each source is (model, first layer, end layer) and, perhaps, its parameters."""
+    keys = ("model", "layer_range", "parameters")
+    slices = [{"sources": [dict(zip(keys, (m, [start, end], *own))) for m, start, end, *own in part]} for part in parts]
     return yaml.safe_dump({"merge_method": method, "slices": slices, **rest})
 
 
 def test_passthrough_stacks_layers(models, mergekit, tmp_path):
+    """What stands before the layers comes from the first slice's model, what stands behind them from the last one's."""
     _, a, b, _ = models["float32"]
-    text = sliced("passthrough", [[(a, 0, 3)], [(b, 1, 4)], [(a, 3, 4)]])
-    found, expected = ours(text, tmp_path), mergekit(text)
-    assert difference(found, expected) == 0 and len({key for key in found if "input_layernorm" in key}) == 7
-    source_a, source_b = load(a), load(b)
+    text = sliced("passthrough", [[(a, 0, 3)], [(b, 1, 4)], [(b, 3, 4)]])
+    found, source_a, source_b = ours(text, tmp_path), load(a), load(b)
+    assert difference(found, mergekit(text)) == 0 and len({key for key in found if "input_layernorm" in key}) == 7
     assert torch.equal(found["model.layers.3.mlp.up_proj.weight"], source_b["model.layers.1.mlp.up_proj.weight"])
     assert torch.equal(found["model.embed_tokens.weight"], source_a["model.embed_tokens.weight"])
-
-
-def test_passthrough_ends_come_from_the_first_and_the_last_slice(models, mergekit, tmp_path):
-    _, a, b, _ = models["float32"]
-    text = sliced("passthrough", [[(a, 0, 4)], [(b, 2, 4)]])
-    found = ours(text, tmp_path)
-    assert difference(found, mergekit(text)) == 0
-    assert torch.equal(found["lm_head.weight"], load(b)["lm_head.weight"])
+    assert torch.equal(found["lm_head.weight"], source_b["lm_head.weight"])
 
 
 def test_passthrough_scale(models, mergekit, tmp_path):
@@ -284,36 +236,29 @@ def test_slices_of_merged_layers(method, models, mergekit, tmp_path):
     base, a, *_ = models["float32"]
     each = {"slerp": {}, "ties": {"weight": 0.7, "density": [0.2, 0.9]}, "linear": {"weight": [0.2, 1]}}[method]
     rest = {"slerp": {"t": [0.1, 0.9]}, "ties": {"lambda": 0.8, "weight": 1}, "linear": {"weight": 0.5}}[method]
-    text = sliced(
-        method,
-        [[(base, 0, 3), (a, 0, 3, each)] if each else [(base, 0, 3), (a, 0, 3)], [(base, 1, 3), (a, 2, 4)]],
-        parameters=rest,
-        **({} if method == "linear" else {"base_model": base}),
-    )
+    parts = [[(base, 0, 3), (a, 0, 3, each)], [(base, 1, 3), (a, 2, 4)]]
+    text = sliced(method, parts, parameters=rest, **({} if method == "linear" else {"base_model": base}))
     assert difference(ours(text, tmp_path), mergekit(text)) <= 1e-5
 
 
 # ---------------------------------------------------------------- real models, and what real folders look like
 
 
+HALF = [{"weight": 0.5, "density": 0.5}, {"weight": 0.3, "density": 0.7}, {"weight": 1, "density": 0.3}]
 REAL = {
-    "linear": ("linear", [{"weight": w} for w in (1, 2, 3, 4)], {}),
-    "task_arithmetic": ("task_arithmetic", [{"weight": 0.4}] * 3, {}),
-    "ties": ("ties", [{"weight": 1.0}] * 3, {"parameters": {"density": 0.2}}),
-    "ties, half": (
-        "ties",
-        [{"weight": 0.5, "density": 0.5}, {"weight": 0.3, "density": 0.7}, {"weight": 1, "density": 0.3}],
-        {},
-    ),
+    "linear": (weighted(1, 2, 3, 4), {}),
+    "task_arithmetic": (weighted(0.4, 0.4, 0.4), {}),
+    "ties": (weighted(1.0, 1.0, 1.0), {"density": 0.2}),
+    "ties, half": (HALF, {}),
 }
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_learnt_models(name, mergekit, stable_sort, tmp_path):
     """Children of one base: the base, both Bibles and the film reviews, stored in float16, computed in float32."""
-    method, each, rest = REAL[name]
+    method, (each, parameters) = name.split(",")[0], REAL[name]
     folders = [str(LEARNT / model) for model in ("base", "web", "kjv", "movies")]
-    text = config(method, folders, each, base=method != "linear", dtype="float32", **rest)
+    text = config(method, folders, each, base=method != "linear", dtype="float32", parameters=parameters)
     found = difference(ours(text, tmp_path), mergekit(text))
     print(f"PARITY | {name} | base, web, kjv, movies in float32 | {found:.1e}")
     assert found <= 1e-5
@@ -323,21 +268,16 @@ def test_learnt_models_slerp(mergekit, tmp_path):
     """mergekit wants a tokenizer in the base's folder, and takes the same for a model that has none."""
     web = shutil.copytree(LEARNT / "web", tmp_path / "web")
     shutil.copytree(LEARNT / "tokenizer", web, dirs_exist_ok=True)
-    text = config(
-        "slerp",
-        [str(web), str(LEARNT / "kjv")],
-        dtype="float32",
-        tokenizer_source="base",
-        parameters={"t": [{"filter": "self_attn", "value": [0, 1]}, {"value": 0.4}]},
-    )
+    t = [{"filter": "self_attn", "value": [0, 1]}, {"value": 0.4}]
+    rest = {"dtype": "float32", "tokenizer_source": "base", "parameters": {"t": t}}
+    text = config("slerp", [str(web), str(LEARNT / "kjv")], **rest)
     found = difference(ours(text, tmp_path), mergekit(text))
     print(f"PARITY | slerp, by part | web, kjv in float32 | {found:.1e}")
     assert found <= 1e-5
 
 
 def test_an_unstable_sort_changes_nothing_but_ties(mergekit, tmp_path):
-    """mergekit as it is. float16 children have many entries that moved equally far; only at the threshold it
-    matters."""
+    """mergekit as it is. float16 children have many entries that moved equally far: it matters at the threshold."""
     base, child = (str(LEARNT / name) for name in ("base", "kjv"))
     text = config("ties", [base, child], [{"weight": 1.0, "density": 0.3}], dtype="float32")
     a, b, old, new = ours(text, tmp_path), mergekit(text), load(base), load(child)
@@ -380,24 +320,16 @@ def test_both_programs_from_the_command_line(models, tmp_path):
     from mergekit.scripts.run_yaml import main
     from transformers import LlamaForCausalLM
 
-    base, a, b, _ = models["float32"]
-    (tmp_path / "config.yml").write_text(
-        sliced(
-            "slerp",
-            [[(base, 0, 2), (a, 0, 2)], [(base, 1, 4), (a, 1, 4)]],
-            base_model=base,
-            parameters={"t": 0.4},
-            dtype="float32",
-        ),
-        encoding="utf-8",
-    )
+    base, a, *_ = models["float32"]
+    parts = [[(base, 0, 2), (a, 0, 2)], [(base, 1, 4), (a, 1, 4)]]
+    text = sliced("slerp", parts, base_model=base, parameters={"t": 0.4}, dtype="float32")
+    (tmp_path / "config.yml").write_text(text, encoding="utf-8")
     arguments = [str(tmp_path / "config.yml"), str(tmp_path / "theirs")]
     result = CliRunner().invoke(main, [*arguments, "--no-write-model-card", "--quiet", "--no-copy-tokenizer"])
     assert result.exit_code == 0, result.output
     assert command.main([arguments[0], str(tmp_path / "ours"), "--quiet"]) == 0
-    logits = [
-        LlamaForCausalLM.from_pretrained(tmp_path / name)(torch.arange(12)[None]).logits for name in ("ours", "theirs")
-    ]
+    both = [LlamaForCausalLM.from_pretrained(tmp_path / name) for name in ("ours", "theirs")]
+    logits = [model(torch.arange(12)[None]).logits for model in both]
     assert torch.allclose(*logits, atol=1e-5)
 
 
@@ -431,9 +363,8 @@ def test_sign_by_count():
     from mergekit.merge_methods.generalized_task_arithmetic import ConsensusMethod, GeneralizedTaskArithmeticMerge
     from mergekit.sparsify import SparsificationMethod
 
-    method = GeneralizedTaskArithmeticMerge(
-        ConsensusMethod.count, SparsificationMethod.magnitude, True, False, "ties_count", None, None
-    )
+    magnitude = SparsificationMethod.magnitude
+    method = GeneralizedTaskArithmeticMerge(ConsensusMethod.count, magnitude, True, False, "ties_count", None, None)
     base = random_state(0)
     states = [fine_tuned(base, seed) for seed in (1, 2, 3)]
     found = merging.ties(base, states, density=0.6, elect="count", **merging.MERGEKIT["ties"])
@@ -448,40 +379,24 @@ def test_dare_has_mergekits_distribution(method):
     """Mean and spread of every entry over many draws, within five standard errors of one another."""
     from mergekit.merge_methods import merge_tensors
 
-    draws = 600
+    draws, weights = 600, [1, 0.5, 0.7]
     base = random_state(0)["model.layers.0.self_attn.q_proj.weight"][:16]
     states = [fine_tuned({"w": base}, seed)["w"] for seed in (1, 2, 3)]
     torch.manual_seed(0)
-    expected = torch.stack(
-        [
-            merge_tensors([base, *states], method, base_index=0, parameters={"density": 0.4, "weight": [1, 0.5, 0.7]})
-            for _ in range(draws)
-        ]
-    )
-    found = torch.stack(
-        [
-            merging.METHODS[method](
-                {"w": base},
-                [{"w": state} for state in states],
-                density=0.4,
-                weights=[1, 0.5, 0.7],
-                seed=seed,
-                **merging.MERGEKIT[method],
-            )["w"]
-            for seed in range(draws)
-        ]
-    )
+    parameters = {"density": 0.4, "weight": weights}
+    expected = [merge_tensors([base, *states], method, base_index=0, parameters=parameters) for _ in range(draws)]
+    dare = partial(merging.METHODS[method], {"w": base}, [{"w": state} for state in states], **merging.MERGEKIT[method])
+    found = [dare(density=0.4, weights=weights, seed=seed)["w"] for seed in range(draws)]
+    found, expected = torch.stack(found), torch.stack(expected)
     error = ((found.var(0) + expected.var(0)) / draws).sqrt()
     z = (found.mean(0) - expected.mean(0)) / error
     assert z.abs().max() < 5 and z.mean().abs() < 0.15
-    assert ((found.std(0) / expected.std(0)).log().abs().max()) < 0.4 and abs(
-        (found.std() / expected.std()).log()
-    ) < 0.02
+    assert (found.std(0) / expected.std(0)).log().abs().max() < 0.4
+    assert (found.std() / expected.std()).log().abs() < 0.02
 
 
 def test_dare_from_the_same_yaml(models, mergekit, tmp_path):
-    """The norm of each tensor's change is that of the undropped task vector in both programs, the dropped share the
-    same."""
+    """In both programs each tensor's change has the undropped task vector's norm, and the same share is dropped."""
     base, a, *_ = models["float32"]
     text = config("dare_linear", [base, a], [{"weight": 1.0, "density": 0.3}])
     old, new = load(base), load(a)

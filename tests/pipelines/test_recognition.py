@@ -1,5 +1,4 @@
-"""Word errors against a recursive definition; n-best weights and the marginal by hand; the committed clips and what is
-heard."""
+"""Word errors against a recursion; n-best weights and the marginal by hand; the committed clips and their words."""
 
 import functools
 import importlib.util
@@ -39,8 +38,7 @@ def speech():
 
 
 def edit_distance(r: tuple, h: tuple) -> int:
-    """Levenshtein by its recursive definition from the front; the library fills a table and traces back from the
-    end."""
+    """Levenshtein by its recursive definition from the front; the library fills a table and traces back."""
 
     @functools.lru_cache(None)
     def distance(i: int, j: int) -> int:
@@ -54,9 +52,8 @@ def edit_distance(r: tuple, h: tuple) -> int:
 @given(WORDS.filter(bool), WORDS)
 def test_word_errors_are_the_edit_distance(reference, hypothesis):
     errors = word_error_rate(" ".join(reference), " ".join(hypothesis))
-    assert errors.substitutions + errors.insertions + errors.deletions == edit_distance(
-        tuple(reference), tuple(hypothesis)
-    )
+    expected = edit_distance(tuple(reference), tuple(hypothesis))
+    assert errors.substitutions + errors.insertions + errors.deletions == expected
     assert errors.words == len(reference)
     assert errors.insertions - errors.deletions == len(hypothesis) - len(reference)
     assert errors.rate == sum(errors[:3]) / len(reference)
@@ -75,13 +72,8 @@ def test_word_errors_by_hand():
     assert tuple(errors) == (3, 0, 0, 8) and errors.rate == 3 / 8
     assert tuple(word_error_rate("a b c", "")) == (0, 0, 3, 3)
     assert word_error_rate("a", "b c d").rate == 3.0  # more errors than words
-    assert align_words("the cat sat here", "the sat here on") == [
-        ("the", "the"),
-        ("cat", None),
-        ("sat", "sat"),
-        ("here", "here"),
-        (None, "on"),
-    ]
+    pairs = [("the", "the"), ("cat", None), ("sat", "sat"), ("here", "here"), (None, "on")]
+    assert align_words("the cat sat here", "the sat here on") == pairs
     assert align_words("a b", "c d") == [("a", "c"), ("b", "d")]
     pooled = word_error_rate(["a", "a b c"], ["b", "a b c"])  # 1 of 4 words, not the mean of 1 and 0
     assert tuple(pooled) == (1, 0, 0, 4) and pooled.rate == 0.25
@@ -166,9 +158,8 @@ def test_clips_and_table_belong_together(speech):
         assert samples.dtype == np.float32 and samples.ndim == 1 and rate == 16_000
         assert len(samples) / rate == pytest.approx(row.seconds, abs=0.006)
         assert samples.std() > 0.01 and abs(samples).max() <= 1, f"{row.clip} is silent"
-    assert (
-        sum(path.stat().st_size for path in folder.iterdir()) + (data_dir() / "speech.parquet").stat().st_size < 450_000
-    )
+    files = [*folder.iterdir(), data_dir() / "speech.parquet"]
+    assert sum(path.stat().st_size for path in files) < 450_000
 
 
 def test_verses_are_those_that_the_translators_are_judged_on(speech):
@@ -197,11 +188,8 @@ def test_recognition_is_imperfect_but_not_hopeless(speech):
 def lattices(draw):
     """Nodes 0 .. N-1 in time order, all reachable from 0 and reaching N-1; some of them silences."""
     size = draw(st.integers(2, 7))
-    words = [
-        "!NULL",
-        *draw(st.lists(st.sampled_from(["a", "b", "!NULL"]), min_size=size - 2, max_size=size - 2)),
-        "</s>",
-    ]
+    middle = st.lists(st.sampled_from(["a", "b", "!NULL"]), min_size=size - 2, max_size=size - 2)
+    words = ["!NULL", *draw(middle), "</s>"]
     pairs = {(i, i + 1) for i in range(size - 1)}
     pairs |= draw(st.sets(st.tuples(st.integers(0, size - 1), st.integers(0, size - 1)).filter(lambda p: p[0] < p[1])))
     return Lattice(words, [(i, j, draw(st.integers(-9, 0)) / 4) for i, j in sorted(pairs)], 0, size - 1)
@@ -254,11 +242,9 @@ needs_pocketsphinx = pytest.mark.skipif(not HAS_POCKETSPHINX, reason="PocketSphi
 
 @needs_pocketsphinx
 def test_recogniser_hears_the_same_again(speech):
-    """Samples or a file name, whatever was heard before, any n: the committed list. Its first is PocketSphinx's own
-    answer.
+    """Samples or a file name, whatever was heard before, any n: the committed list, PocketSphinx's own answer first.
 
-    Decoders on other processors may differ in the last bit of a sample: far down the list, neighbours may change
-    places.
+    Decoders on other processors may differ in the last bit: far down the list, neighbours may change places.
     """
     for row in speech[speech["clip"].isin(["judges-10-5.ogg", "librivox-0880.ogg"])].itertuples():
         best = recognise(load_clip(row.clip)[0], n=10)

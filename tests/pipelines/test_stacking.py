@@ -1,5 +1,4 @@
-"""Out-of-fold predictions: equal to scikit-learn's on the same folds, and no row is predicted by a model that saw
-it."""
+"""Out-of-fold predictions: scikit-learn's on the same folds, no row by a model that saw it."""
 
 import numpy as np
 import pytest
@@ -26,8 +25,7 @@ def test_as_scikit_learn_predicts_on_the_same_folds(model, k, seed):
 
 
 def test_the_model_of_a_row_never_saw_it():
-    """Each fit is told apart by the rows it saw; every row must have been predicted once, by one that did not see
-    it."""
+    """Each fit is told apart by the rows it saw; every row must be predicted once, by one that did not see it."""
     seen = []
 
     class Spy:

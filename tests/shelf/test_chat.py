@@ -4,6 +4,7 @@ for what a healthy server never does, against a small stand-in that speaks the p
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import socket
@@ -13,11 +14,13 @@ import threading
 import time
 import traceback
 import urllib.request
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
+from tiny_llama import tiny_llama
 
 from course_utils.refinement import self_refine
 from course_utils.shelf import assets
@@ -37,26 +40,12 @@ def no_endpoint(monkeypatch):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """An untrained Llama of two small layers with SmolLM2's tokenizer and chat template, as a folder."""
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(assets.fetch("smollm2")), local_files_only=True)
-    torch.manual_seed(0)
     ends = tokenizer.eos_token_id
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=256,
-            initializer_range=0.5,
-            eos_token_id=ends,
-            pad_token_id=ends,
-            bos_token_id=None,
-        )
-    ).eval()
+    specials = {"eos_token_id": ends, "pad_token_id": ends, "bos_token_id": None}
+    model = tiny_llama(len(tokenizer), max_position_embeddings=256, **specials)
     folder = tmp_path_factory.mktemp("tiny")
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -64,13 +53,10 @@ def tiny(tmp_path_factory):
 
 
 def test_local_chat_is_transformers_greedy_generation():
-    lm, messages = (
-        load("smollm2"),
-        [{"role": "system", "content": "You are brief."}, {"role": "user", "content": "Name a colour."}],
-    )
-    inputs = lm.tokenizer.apply_chat_template(
-        messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
-    )
+    lm = load("smollm2")
+    messages = [{"role": "system", "content": "You are brief."}, {"role": "user", "content": "Name a colour."}]
+    options = {"add_generation_prompt": True, "return_tensors": "pt", "return_dict": True}
+    inputs = lm.tokenizer.apply_chat_template(messages, **options)
     with torch.inference_mode():
         out = lm.model.generate(**inputs, max_new_tokens=8, do_sample=False)
     expected = lm.tokenizer.decode(out[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
@@ -81,15 +67,12 @@ def test_a_text_is_one_user_message_and_the_end_of_turn_ends(tiny):
     _, lm = tiny
     chat = local_chat(lm, 12)
     assert chat("Hello") == chat([{"role": "user", "content": "Hello"}]) != ""
-    head = torch.nn.Linear(16, lm.vocab_size, bias=True)
-    torch.nn.init.zeros_(head.weight)
+    silent = copy.deepcopy(lm.model)
+    silent.lm_head = torch.nn.Linear(16, lm.vocab_size, bias=True)
+    torch.nn.init.zeros_(silent.lm_head.weight)
     with torch.no_grad():
-        head.bias.copy_(torch.nn.functional.one_hot(torch.tensor(lm.tokenizer.eos_token_id), lm.vocab_size) * 9.0)
-    old, lm.model.lm_head = lm.model.lm_head, head
-    try:
-        assert chat("Hello") == ""
-    finally:
-        lm.model.lm_head = old
+        silent.lm_head.bias.copy_(9.0 * (torch.arange(lm.vocab_size) == lm.tokenizer.eos_token_id))
+    assert local_chat(replace(lm, model=silent), 12)("Hello") == ""
 
 
 def test_sampling_is_seeded(tiny):
@@ -123,9 +106,8 @@ def test_roles_say_what_the_prompts_say():
     assert said[0] == "Use {braces}.\nGive only the answer."
     assert said[1].startswith("Task: Use {braces}.\n\nAnswer: a0\n\n") and said[1].endswith("say only: It is correct.")
     assert said[2].startswith("Task: Use {braces}.\n\nAnswer 0: a0\nFeedback 0: too short\n\n")
-    _, _, refine, stop = roles(
-        str, {**PROMPTS, "turn": "[{number} {answer} {feedback}]", "refine": "{history}", "done": "STOP"}
-    )
+    other = {**PROMPTS, "turn": "[{number} {answer} {feedback}]", "refine": "{history}", "done": "STOP"}
+    _, _, refine, stop = roles(str, other)
     assert refine("x", [("a", "f"), ("b", "g")]) == "[0 a f]\n[1 b g]"
     assert stop("well, stop here", 0) and not stop("It is correct.", 0)
     with pytest.raises(ValueError, match="prompts lacks turn"):
@@ -155,16 +137,9 @@ class StandIn(BaseHTTPRequestHandler):
         model = body["model"]
         if model == "slow":
             self.server.released.wait(30)
-        good = {
-            "id": "1",
-            "object": "chat.completion",
-            "created": 0,
-            "model": model,
-            "usage": {},
-            "choices": [
-                {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": " an answer\n"}}
-            ],
-        }
+        answer = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": " an answer\n"}}
+        silent = {"index": 0, "message": {"role": "assistant", "content": None}}
+        good = {"id": "1", "object": "chat.completion", "created": 0, "model": model, "usage": {}, "choices": [answer]}
         if model == "dropped":
             return
         status = int(model) if model.isdecimal() else 200
@@ -172,13 +147,10 @@ class StandIn(BaseHTTPRequestHandler):
             "not json": "<html>hello",
             "no choices": '{"id": "1", "choices": []}',
             "other json": "[1]",
-            "no text": json.dumps(
-                {**good, "choices": [{"index": 0, "message": {"role": "assistant", "content": None}}]}
-            ),
+            "no text": json.dumps({**good, "choices": [silent]}),
         }.get(model)
-        if (
-            status != 200
-        ):  # as bad as a server can be: it repeats the key, over several lines, twice around where a long text is cut
+        if status != 200:
+            # As bad as a server can be: it repeats the key, over several lines, twice around where a long text is cut.
             text = '{"error":\n "wrong key ' + KEY + " " * 5 + "x" * 130 + KEY + '"}'
         data = (text or json.dumps(good)).encode()
         with contextlib.suppress(OSError):  # the client of "slow" has gone
@@ -266,19 +238,8 @@ def test_a_real_server_answers_as_the_local_chat(tiny, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [
-        str(Path(sys.executable).with_name("transformers")),
-        "serve",
-        str(folder),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--device",
-        "cpu",
-        "--dtype",
-        "float32",
-    ]
+    program, options = Path(sys.executable).with_name("transformers"), "--host 127.0.0.1 --device cpu --dtype float32"
+    command = [str(program), "serve", str(folder), "--port", str(port), *options.split()]
     with open(tmp_path / "log", "wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     try:
@@ -288,14 +249,11 @@ def test_a_real_server_answers_as_the_local_chat(tiny, tmp_path):
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
                 break
             except OSError:
-                assert server.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text(
-                    encoding="utf-8"
-                )[-2000:]
+                said = (tmp_path / "log").read_text(encoding="utf-8")[-2000:]
+                assert server.poll() is None and time.monotonic() < deadline, said
                 time.sleep(0.2)
-        remote, local = (
-            remote_chat(f"http://127.0.0.1:{port}/v1", str(folder), max_new_tokens=12, timeout=180),
-            local_chat(lm, 12),
-        )
+        remote = remote_chat(f"http://127.0.0.1:{port}/v1", str(folder), max_new_tokens=12, timeout=180)
+        local = local_chat(lm, 12)
         assert remote("Name a colour.") == local("Name a colour.") != ""
         runs = [self_refine("Name a colour.", *roles(chat), max_rounds=1) for chat in (remote, local)]
         assert runs[0] == runs[1] and len(runs[0].answers) == 2

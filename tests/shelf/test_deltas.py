@@ -28,11 +28,6 @@ def test_a_difference_that_is_too_large_is_refused():
 
 def test_the_epochs_of_the_translator_lie_on_a_path_to_its_last_one():
     last = load_translator("nmt-0").model.state_dict()
-    away = [
-        sum(
-            (tensor - last[name]).square().sum()
-            for name, tensor in load_translator(f"nmt-0-epoch-{n}").model.state_dict().items()
-        )
-        for n in (16, 17, 18, 19)
-    ]
+    epochs = [load_translator(f"nmt-0-epoch-{n}").model.state_dict() for n in (16, 17, 18, 19)]
+    away = [sum((tensor - last[name]).square().sum() for name, tensor in epoch.items()) for epoch in epochs]
     assert away == sorted(away, reverse=True) and away[-1] > 0

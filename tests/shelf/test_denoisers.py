@@ -1,5 +1,4 @@
-"""The character models: what each may look at, the text they read, and that the committed ones are what their reports
-say."""
+"""The character models: what each may look at, their text, and that the committed ones are as their reports say."""
 
 from __future__ import annotations
 
@@ -9,7 +8,6 @@ import pytest
 import torch
 
 from course_utils.diffusion import discrete as dd
-from course_utils.diffusion import discrete as dp
 from course_utils.diffusion.edits import DELETE, KEEP, REPLACE, TAGS, apply_tags, corrupt, edit_distance
 from course_utils.shelf import corpora, denoisers
 from course_utils.shelf.denoisers import (
@@ -84,10 +82,8 @@ def test_the_share_of_what_is_lost_is_told():
 def test_a_step_of_the_editor_is_what_its_distributions_say():
     network, draft = load_denoiser("edits"), "and the trees sayid unto the vihne come tho and reign oveer us"
     tags, characters = (x[0].exp() for x in denoisers.edit_log_probs(network, encode(draft)[None]))
-    assert torch.allclose(tags.sum(1), torch.ones(len(draft) + 1), atol=1e-5) and characters.shape == (
-        len(draft) + 1,
-        K,
-    )
+    assert torch.allclose(tags.sum(1), torch.ones(len(draft) + 1), atol=1e-5)
+    assert characters.shape == (len(draft) + 1, K)
     assert tags[0, [TAGS.index(REPLACE), TAGS.index(DELETE)]].tolist() == [0, 0]  # nothing stands at the start
     everything = denoisers.edit_step(network, draft, share=1)
     assert everything[1] == [TAGS[i] for i in tags.argmax(1).tolist()]
@@ -125,8 +121,8 @@ def test_the_committed_models_are_what_their_reports_say(name):
             nats = -left_to_right_log_probs(network, x0).gather(2, x0[..., None]).mean()
         else:
             T, mask = 1000, MASK if name == "absorbing" else None
-            betas = dp.even_schedule(T)
-            process = dp.uniform_process(betas, K) if mask is None else dp.absorbing_process(betas, K + 1, mask)
+            betas = dd.even_schedule(T)
+            process = dd.uniform_process(betas, K) if mask is None else dd.absorbing_process(betas, K + 1, mask)
             t = (dd.even_shares(len(x0), generator) * T).ceil().long()
             nats = dd.vlb_loss(lambda x_t, t: network(x_t, t / T), x0, t, process, generator=generator)
     assert abs(dd.bits_per_character(nats.item(), 1, 1) - report["bits_per_character"]["test"]) < 0.1

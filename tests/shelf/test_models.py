@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_llama import tiny_llama
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from course_utils.shelf import assets
 from course_utils.shelf import models as course_models
@@ -21,25 +22,13 @@ FAMILY = ["base", "base-b", "web", "kjv", "movies", "nyt", "amazon", "tweets"]
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def save_tiny(folder: Path, bos: str = "<s>", specials=("<s>", "</s>"), post=None) -> LlamaForCausalLM:
+def save_tiny(folder: Path, bos: str = "<s>", specials=("<s>", "</s>")) -> LlamaForCausalLM:
     """A random two-layer Llama over bytes with its tokenizer: a real checkpoint, only small."""
     words = [*specials, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     backend = Tokenizer(models.BPE(vocab={word: index for index, word in enumerate(words)}, merges=[]))
     backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=bos, eos_token=specials[-1]).save_pretrained(folder)
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(words),
-            hidden_size=16,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=32,
-            tie_word_embeddings=True,
-            initializer_range=0.5,
-        )
-    ).eval()
+    model = tiny_llama(len(words), max_position_embeddings=32, tie_word_embeddings=True)
     model.save_pretrained(folder)
     return model
 
@@ -61,9 +50,8 @@ def smollm2():
 def chain_rule(model, context: int, ids: list[int]) -> torch.Tensor:
     """(T, V) in float64, one forward pass for each position: the definition, without any shift to get wrong."""
     with torch.no_grad():
-        return torch.stack(
-            [model.double()(torch.tensor([[context, *ids[:t]]])).logits[0, -1].log_softmax(-1) for t in range(len(ids))]
-        )
+        inputs = [torch.tensor([[context, *ids[:t]]]) for t in range(len(ids))]
+        return torch.stack([model.double()(row).logits[0, -1].log_softmax(-1) for row in inputs])
 
 
 def test_log_probs_follow_the_definition(tiny):
@@ -141,11 +129,8 @@ def test_errors_are_one_line_that_helps(tiny, call, words):
     assert all(word in str(caught.value) for word in words)
 
 
-def test_longest_text_is_still_read(tiny):
+def test_longest_text_is_still_read_and_loading_twice_gives_the_same_object(tiny):
     assert tiny[0].log_probs("x" * 31)[1].shape[0] == 31
-
-
-def test_loading_twice_gives_the_same_object(tiny):
     assert load("tiny") is tiny[0]
 
 
@@ -159,8 +144,7 @@ def test_damaged_checkpoint_is_one_line(tiny, tmp_path):
 
 
 def test_a_shared_tokenizer_is_found(tiny, tmp_path, monkeypatch):
-    """A folder of its own tokenizer uses that, whatever its report says; one without it uses the one that the report
-    names."""
+    """A folder with its own tokenizer uses that, whatever its report says; another one what the report names."""
     lm, models = tiny[0], tmp_path / "models"
     report = json.dumps({"tokenizer": "shared"})
     (models / "tiny" / "training.json").write_text(report, encoding="utf-8")
@@ -215,27 +199,19 @@ def test_threads(monkeypatch):
 def test_shelf_reads_checkpoint_and_training_report(tiny, tmp_path):
     lm, _ = tiny
     (tmp_path / "models" / "tokenizer").mkdir()  # no model: no row
-    report = {
-        "parent": "base",
-        "seed": 7,
-        "tokens": 1_234_567,
-        "minutes": 2.5,
-        "licence": "MIT",
-        "heldout_perplexity": {"web": 40.3},
-    }
-    (tmp_path / "models" / "tiny" / "training.json").write_text(json.dumps(report), encoding="utf-8")
+    report = {"parent": "base", "seed": 7, "tokens": 1_234_567, "minutes": 2.5}
+    copied = {"licence": "MIT", "heldout_perplexity": {"web": 40.3}}
+    (tmp_path / "models" / "tiny" / "training.json").write_text(json.dumps(report | copied), encoding="utf-8")
     first, row = shelf()
     assert first["name"] == "smollm2" and first["licence"] == "Apache-2.0"
-    assert row == {
+    assert row == copied | {
         "name": "tiny",
         "what": "causal LM",
         "parameters": lm.n_parameters,
         "vocabulary": 258,
         "origin": "trained by data/recipes, child of base, seed 7, 1,234,567 tokens, 2.5 minutes",
-        "licence": "MIT",
-        "megabytes": 0.0,
-        "heldout_perplexity": {"web": 40.3},
-    } | {"megabytes": round((tmp_path / "models/tiny/model.safetensors").stat().st_size / 1e6, 1)}
+        "megabytes": round((tmp_path / "models/tiny/model.safetensors").stat().st_size / 1e6, 1),
+    }
     assert first.keys() == row.keys()
 
 
@@ -255,19 +231,17 @@ def test_family_member(name):
     assert lm.tokenizer.decode(ids) == "And he said to them, the people of the land"
 
 
-@pytest.mark.parametrize(
-    "domain, text",
-    [
-        ("web", "Yahweh spoke to Moses, saying, Speak to the children of Israel"),
-        ("kjv", "And it came to pass, that he said unto them, Thou shalt not go"),
-        ("movies", "the film is a comedy with a clever plot and a strong cast"),
-        ("amazon", "I bought this camera and the battery life is great"),
-    ],
-)
-def test_each_child_knows_its_own_domain_best(domain, text):
-    scores = {
-        name: load(name).batch_token_log_probs([text])[0][1].sum().item() for name in ("web", "kjv", "movies", "amazon")
-    }
+TEXTS = {
+    "web": "Yahweh spoke to Moses, saying, Speak to the children of Israel",
+    "kjv": "And it came to pass, that he said unto them, Thou shalt not go",
+    "movies": "the film is a comedy with a clever plot and a strong cast",
+    "amazon": "I bought this camera and the battery life is great",
+}
+
+
+@pytest.mark.parametrize("domain", TEXTS)
+def test_each_child_knows_its_own_domain_best(domain):
+    scores = {name: load(name).batch_token_log_probs([TEXTS[domain]])[0][1].sum().item() for name in TEXTS}
     assert max(scores, key=scores.get) == domain, scores
 
 
@@ -281,12 +255,9 @@ def test_smollm2_is_the_real_model(smollm2):
 
 
 def test_smollm2_answers_in_chat(smollm2):
-    prompt = smollm2.tokenizer.apply_chat_template(
-        [{"role": "user", "content": "What is the capital of France?"}],
-        add_generation_prompt=True,
-        return_tensors="pt",
-        return_dict=True,
-    )
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    options = {"add_generation_prompt": True, "return_tensors": "pt", "return_dict": True}
+    prompt = smollm2.tokenizer.apply_chat_template(question, **options)
     out = smollm2.model.generate(**prompt, max_new_tokens=12, do_sample=False)
     assert "Paris" in smollm2.tokenizer.decode(out[0, prompt["input_ids"].shape[1] :])
 

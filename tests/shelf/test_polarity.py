@@ -1,5 +1,4 @@
-"""SmolLM2 as a classifier: the same probabilities as the recipe recorded, whatever the order and the company of a
-text."""
+"""SmolLM2 as a classifier: the same probabilities as the recipe recorded, whatever the order of the texts."""
 
 from __future__ import annotations
 
@@ -17,11 +16,8 @@ ROWS = [0, 401, 905, 1200, 1590]
 @pytest.fixture(scope="module")
 def recorded() -> tuple[list[str], np.ndarray]:
     """Five test snippets of all domains and what the recipe wrote down for them."""
-    rows = (
-        pd.read_parquet(data_dir() / "tiers.parquet", columns=["split", "row", "p_smollm2"])
-        .query("split == 'test'")
-        .iloc[ROWS]
-    )
+    table = pd.read_parquet(data_dir() / "tiers.parquet", columns=["split", "row", "p_smollm2"])
+    rows = table.query("split == 'test'").iloc[ROWS]
     texts = corpora.snippets()["test"]["text"]
     return [texts[int(row)] for row in rows.row], rows.p_smollm2.to_numpy()
 
