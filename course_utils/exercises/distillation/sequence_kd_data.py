@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from course_utils.exercises.engine import Exercise, Mistake, case, mistake
+from course_utils.exercises.distillation import mistakes
+from course_utils.exercises.engine import Exercise, Mistake, case
 
 
 def sequence_kd_data(
@@ -101,11 +103,10 @@ WITHOUT_SIMILARITY = {
     "You take the first candidate, and they come in any order.": [lambda c, x: c is x.found[0]],
     "You take the last candidate, and they come in any order.": [lambda c, x: c is x.found[-1]],
     "You take the least probable candidate: the best log-probability is nearest to 0.": [lambda c, x: -c[1]],
-    "You divided the log-probability by the length.": [lambda c, x, n=n: c[1] / n(c[0]) for n in LENGTHS],
+    "These have the best log-probability divided by the length.": [lambda c, x, n=n: c[1] / n(c[0]) for n in LENGTHS],
     "You take the longest candidate.": [lambda c, x, n=n: n(c[0]) for n in LENGTHS],
     "You take the shortest candidate.": [lambda c, x, n=n: -n(c[0]) for n in LENGTHS],
     "max without a key compares the texts, by the alphabet.": [lambda c, x: c[0]],
-    "This is the second best candidate.": [lambda c, x: c[1] == sorted(lp for _, lp in x.found)[-2]],
 }
 WITH_SIMILARITY = {
     "The similarity has no effect: this is the most probable candidate.": [lambda c, x: c[1]],
@@ -116,12 +117,14 @@ WITH_SIMILARITY = {
         lambda c, x: x.like(c[0], x.references[x.sources.index(x.source)]),
         lambda c, x: x.like(c[0], dict(zip(x.sources, x.references))[x.source]),
     ],
-    "You compare with all references.": [lambda c, x: max(x.like(c[0], other) for other in x.references)],
+    "The candidates are compared with all references.": [
+        lambda c, x: max(x.like(c[0], other) for other in x.references)
+    ],
     "A candidate is compared with the reference of another source.": [
         lambda c, x, k=k: x.like(c[0], x.references[k(x.i)]) for k in (lambda i: i - 1, lambda i: 0, lambda i: ~i)
     ],
     "You compare the candidates with each other.": [lambda c, x: sum(x.like(c[0], other) for other, _ in x.found)],
-    "You combine similarity and log-probability.": [lambda c, x: x.like(c[0], x.reference) + c[1]],
+    "Similarity and log-probability are combined.": [lambda c, x: x.like(c[0], x.reference) + c[1]],
 }
 # Mistakes in what is returned: {what was done: [f(right pairs, sources, references, beam_search)]}.
 RETURNED = {
@@ -131,17 +134,14 @@ RETURNED = {
     "A sentence that comes twice has lost a pair.": [lambda p, s, r, b: list(dict(p).items())],
     "The pairs are the wrong way round.": [lambda p, s, r, b: [pair[::-1] for pair in p]],
     "The source itself became the target.": [lambda p, s, r, b: list(zip(s, s))],
-    "You return a dict, which keeps each source once.": [lambda p, s, r, b: dict(p)],
-    "You return a set, which keeps equal pairs once.": [lambda p, s, r, b: set(p)],
-    "You return two lists.": [lambda p, s, r, b: (s, [target for _, target in p])],
+    "You return a dict or a set, which keeps equal ones once.": [lambda p, s, r, b, of=of: of(p) for of in (dict, set)],
     "The sources are missing.": [lambda p, s, r, b: [target for _, target in p]],
     "The target is a whole candidate.": [lambda p, s, r, b: [(x, (y, dict(b(x))[y])) for x, y in p]],
     "The target is a log-probability.": [lambda p, s, r, b: [(x, dict(b(x))[y]) for x, y in p]],
-    "The target is a list of candidates.": [lambda p, s, r, b: [(x, [text for text, _ in b(x)]) for x in s]],
 }
 
 
-def _choosing(score: Callable, similar: bool) -> Callable:
+def _choosing(similar: bool, score: Callable) -> Callable:
     def answer(beam_search: Callable, sources: list, references: Any = None, similarity: Any = None) -> list:
         if bool(similarity) != similar:
             return sequence_kd_data(beam_search, sources, references, similarity)
@@ -156,13 +156,6 @@ def _choosing(score: Callable, similar: bool) -> Callable:
 
 def _returning(change: Callable) -> Callable:
     return lambda b, s, r=None, f=None: change(sequence_kd_data(b, s, r, f), s, r, b)
-
-
-def _mistakes(pointer: str, found: dict[str, list[Callable]], answer: Callable, *args: Any) -> list:
-    return [
-        mistake(says, *(answer(way, *args) for way in ways), pointer=pointer, anywhere=True)
-        for says, ways in found.items()
-    ]
 
 
 EXERCISE = Exercise(
@@ -185,9 +178,9 @@ EXERCISE = Exercise(
         case("a similarity below 0", _teacher, list(BEAMS), REFERENCES, lambda c, r: overlap(c, r) - 1, view=_pairs),
     ],
     mistakes=[
-        *_mistakes(ONE_EACH, RETURNED, _returning),
-        *_mistakes(BY_LOG_PROB, WITHOUT_SIMILARITY, _choosing, False),
-        *_mistakes(BY_SIMILARITY, WITH_SIMILARITY, _choosing, True),
+        *mistakes({ONE_EACH: RETURNED}, _returning),
+        *mistakes({BY_LOG_PROB: WITHOUT_SIMILARITY}, partial(_choosing, False)),
+        *mistakes({BY_SIMILARITY: WITH_SIMILARITY}, partial(_choosing, True)),
     ],
     hints=[
         "The targets are the teacher's own words, never a reference. Of several candidates, which one do you keep in "

@@ -14,7 +14,8 @@ SIGNATURES = {
 PARTS = {
     "ensemble_targets": "z = teacher_logits.detach()\np = (z / T).softmax(dim=-1)\n",
     "kd_loss": "p = (teacher_logits.detach() / T).softmax(-1).mean(0)\nlogq = (student_logits / T).log_softmax(-1)\n"
-    "hard = F.cross_entropy(student_logits, labels)\n",
+    "known = labels != -100\n"
+    "hard = F.cross_entropy(student_logits, labels) if known.any() else student_logits.sum() * 0\n",
     "soft_gradient": "z = student_logits.detach().clone().requires_grad_()\n"
     "loss = T**2 * F.kl_div((z / T).log_softmax(-1), targets, reduction='batchmean')\n"
     "q, p, B = (student_logits / T).softmax(-1), targets, len(targets)\n",
@@ -76,11 +77,11 @@ WRONG = [
             ("softened and divided", "return p.mean(0) / T", "Your result sums to 0.4 instead of 1"),
             ("log-probabilities", "return p.mean(0).log()", "You return logarithms"),
             ("mean of all but classes", "return p.mean((0, 1))", "You summed or averaged over the B rows: keep them"),
-            ("largest, normalised", "m = p.amax(0)\nreturn m / m.sum(-1, keepdim=True)", "You took the largest"),
+            ("largest, normalised", "m = p.amax(0)\nreturn m / m.sum(-1, keepdim=True)", "This is the largest"),
             (
                 "softened after averaging, by logarithms",
                 "return (z.softmax(-1).mean(0).log() / T).softmax(-1)",
-                "You averaged at T = 1 and softened the mean afterwards",
+                "This is the mean at T = 1, softened afterwards",
             ),
             ("not foreseen", "return p.mean(0) ** 1.3", "The sum gives it away"),
         ]
@@ -96,14 +97,14 @@ WRONG = [
             (
                 "all under no_grad",
                 "with torch.no_grad():\n    logq = (student_logits / T).log_softmax(-1)\n"
-                "    hard = F.cross_entropy(student_logits, labels)\n"
+                "    hard = hard.detach()\n"
                 "    return alpha * T**2 * F.kl_div(logq, p, reduction='batchmean') + (1 - alpha) * hard",
                 "no gradient reaches the student",
             ),
             (
                 "0 log 0 by hand",
                 "q = logq.exp()\nreturn alpha * T**2 * (p * (p / q).log()).sum(1).mean() + (1 - alpha) * hard",
-                "0 * log 0 is nan",
+                "and 0 * log 0 nan",
             ),
             (
                 "log_target, where a target is 0",
@@ -111,13 +112,30 @@ WRONG = [
                 "torch.tensor(len(teacher_logits)).log()\n"
                 "kl = F.kl_div(logq, logp, reduction='batchmean', log_target=True)\n"
                 "return alpha * T**2 * kl + (1 - alpha) * hard",
-                "0 * log 0 is nan",
+                "and 0 * log 0 nan",
             ),
             (
                 "the logarithm of a softmax",
                 "logq = (student_logits / T).softmax(-1).log()\n"
                 "return alpha * T**2 * (torch.xlogy(p, p) - p * logq).sum(-1).mean() + (1 - alpha) * hard",
                 "probability is 0 in the computer",
+            ),
+            (
+                "teachers' logarithms",
+                "return alpha * T**2 * F.kl_div(logq, p.log(), reduction='batchmean') + (1 - alpha) * hard",
+                "Did F.kl_div get the teachers' logarithms",
+            ),
+            (
+                "nan without labels",
+                "hard = F.cross_entropy(student_logits, labels)\n"
+                "return alpha * T**2 * F.kl_div(logq, p, reduction='batchmean') + (1 - alpha) * hard",
+                "a mean over none is nan",
+            ),
+            (
+                "labels as an index",
+                "hard = -student_logits.log_softmax(-1)[torch.arange(len(labels)), labels].mean()\n"
+                "return alpha * T**2 * F.kl_div(logq, p, reduction='batchmean') + (1 - alpha) * hard",
+                "A label of -100 is no class",
             ),
             (
                 "one loss a row",
@@ -144,7 +162,7 @@ WRONG = [
                 "the teachers one by one, by broadcasting",
                 "p = (teacher_logits.detach() / T).softmax(-1)\n"
                 "return alpha * T**2 * (p * (p.log() - logq)).sum(-1).mean() + (1 - alpha) * hard",
-                "You took the KL of each teacher",
+                "This is the mean of the KL of each teacher",
             ),
             (
                 "not foreseen",
