@@ -100,18 +100,18 @@ def _explain(got: Any, expected: list, *_: Any) -> str:
 LENGTHS = len, lambda text: len(text.split())
 # Mistakes in the choice: {what was done: [score(candidate, x), by which the candidate is chosen]}, see _choosing for x.
 WITHOUT_SIMILARITY = {
-    "You take the first candidate, and they come in any order.": [lambda c, x: c is x.found[0]],
-    "You take the last candidate, and they come in any order.": [lambda c, x: c is x.found[-1]],
-    "You take the least probable candidate: the best log-probability is nearest to 0.": [lambda c, x: -c[1]],
+    "These are the first candidates, and they come in any order.": [lambda c, x: c is x.found[0]],
+    "These are the last candidates, and they come in any order.": [lambda c, x: c is x.found[-1]],
+    "These are the least probable candidates: the best log-probability is nearest to 0.": [lambda c, x: -c[1]],
     "These have the best log-probability divided by the length.": [lambda c, x, n=n: c[1] / n(c[0]) for n in LENGTHS],
-    "You take the longest candidate.": [lambda c, x, n=n: n(c[0]) for n in LENGTHS],
-    "You take the shortest candidate.": [lambda c, x, n=n: -n(c[0]) for n in LENGTHS],
+    "These are the longest candidates.": [lambda c, x, n=n: n(c[0]) for n in LENGTHS],
+    "These are the shortest candidates.": [lambda c, x, n=n: -n(c[0]) for n in LENGTHS],
     "max without a key compares the texts, by the alphabet.": [lambda c, x: c[0]],
 }
 WITH_SIMILARITY = {
     "The similarity has no effect: this is the most probable candidate.": [lambda c, x: c[1]],
-    "You compare the candidates with the source, in another language.": [lambda c, x: x.like(c[0], x.source)],
-    "You take the least similar candidate.": [lambda c, x: -x.like(c[0], x.reference)],
+    "These are most similar to the source, a text in another language.": [lambda c, x: x.like(c[0], x.source)],
+    "These are the least similar candidates.": [lambda c, x: -x.like(c[0], x.reference)],
     "similarity got its two texts in the other order.": [lambda c, x: x.like(x.reference, c[0])],
     "sources.index(source), or a dict, finds one reference only for a sentence that comes twice.": [
         lambda c, x: x.like(c[0], x.references[x.sources.index(x.source)]),
@@ -123,7 +123,7 @@ WITH_SIMILARITY = {
     "A candidate is compared with the reference of another source.": [
         lambda c, x, k=k: x.like(c[0], x.references[k(x.i)]) for k in (lambda i: i - 1, lambda i: 0, lambda i: ~i)
     ],
-    "You compare the candidates with each other.": [lambda c, x: sum(x.like(c[0], other) for other, _ in x.found)],
+    "These are most similar to the other candidates.": [lambda c, x: sum(x.like(c[0], other) for other, _ in x.found)],
     "Similarity and log-probability are combined.": [lambda c, x: x.like(c[0], x.reference) + c[1]],
 }
 # Mistakes in what is returned: {what was done: [f(right pairs, sources, references, beam_search)]}.

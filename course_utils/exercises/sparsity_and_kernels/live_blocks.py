@@ -100,7 +100,6 @@ EXERCISE = Exercise(
             lambda h, block: pad(h, (0, block - len(h) % block)).reshape(-1, block).ne(0).any(1),
             lambda h, block: torch.cat([h, torch.zeros(block - len(h) % block)]).reshape(-1, block).ne(0).all(1),
         ],
-        "The blocks come in reverse order.": lambda h, block: live_blocks(h, block).flip(0),
         f"This is one answer for all of h.\n{FOR_EACH_BLOCK}": lambda h, block: (h != 0).any(),
         f"There is one entry for each activation.\n{FOR_EACH_BLOCK}": lambda h, block: h != 0,
         f"You return the numbers of the live blocks.\n{FOR_EACH_BLOCK}": lambda h, block: (

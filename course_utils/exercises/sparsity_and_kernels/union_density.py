@@ -69,13 +69,9 @@ EXERCISE = Exercise(
             *(lambda s, f=f: 1 - f(s) for f in (torch.mean, torch.amin, torch.amax)),
             *(lambda s, i=i: 1 - s[i] for i in (0, -1)),
         ],
-        "This is a mean share of zeros.\nAsked is what the rows together must read.": torch.mean,
         f"This is one number for each row.\n{ONE_NUMBER}": [
             *(lambda s: 1 - s, lambda s: 1 - s ** len(s), lambda s: s ** len(s), lambda s: 1 - s.cumprod(0)),
         ],
-        f"A batch does not need fewer columns than one row: each row adds to the union.\n{OPPOSITE}": lambda s: (
-            (1 - s).mean() / len(s)
-        ),
         "This is a root, the geometric mean of the shares.\nTake the product itself.": [
             lambda s: 1 - s.prod() ** (1 / len(s)),
             lambda s: s.prod() ** (1 / len(s)),
@@ -83,7 +79,6 @@ EXERCISE = Exercise(
         "exp of minus the sum of the 1 - s is the product of the s only nearly, for s close to 1.\n"
         "Take the product itself.": lambda s: 1 - torch.exp(-(1 - s).sum()),
         "One row is left out, the first or the last.": [lambda s: 1 - s[1:].prod(), lambda s: 1 - s[:-1].prod()],
-        "The sign is the wrong way round: a share is not below 0.": lambda s: s.prod() - 1,
         "This is in percent: a share lies between 0 and 1.": lambda s: 100 * (1 - s.prod()),
         "A share is no whole number, and int() cuts off its decimals.": lambda s: int(1 - s.prod()),
     },
