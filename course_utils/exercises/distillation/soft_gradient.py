@@ -55,9 +55,7 @@ def _through_softmax(q: Tensor, p: Tensor, *_: Any) -> Tensor:
 # Mistakes in the factor: {what to do: {what was done: [f(T, B, C), by which the right gradient is multiplied]}}.
 FACTORS = {
     "A gradient points uphill.": {
-        "The sign is the wrong way round: targets - q is where the student should move.": [
-            lambda T, B, C, k=k: -(T**k) for k in (0, -1, -2)
-        ],
+        "The sign is the wrong way round: this has targets - q.": [lambda T, B, C, k=k: -(T**k) for k in (0, -1, -2)],
     },
     "The loss sums over the classes, and takes the mean over the B rows.": {
         "This is divided by the number of classes C.": [lambda T, B, C: 1 / C, lambda T, B, C: B / C],
@@ -74,31 +72,24 @@ FACTORS = {
 DIFFERENCES = {
     "T divides the student's scores, as it divided those of the teachers.": {
         "The student's softmax is taken at T = 1.": [
-            lambda q, p, z, T, k=k: (z.softmax(-1) - p) / T**k for k in (0, 1, 2)
+            lambda q, p, z, T, k=k: (z.softmax(-1) - p) / T**k for k in (0, 1)
         ],
-        "T multiplies the student's scores.": [
-            lambda q, p, z, T, k=k: ((z * T).softmax(-1) - p) / T**k for k in (0, 1)
-        ],
+        "T multiplies the student's scores.": [lambda q, p, z, T: (z * T).softmax(-1) - p],
     },
     "Use the targets as they are.": {
-        "The targets were made hard labels by argmax.": [
-            lambda q, p, z, T: q - one_hot(p.argmax(-1), p.shape[-1]),
-            lambda q, p, z, T: z.softmax(-1) - one_hot(p.argmax(-1), p.shape[-1]),
-        ],
-        "The targets are softened once more: they were made at the temperature T already.": [
-            *(lambda q, p, z, T, k=k: q - (p / T**k).softmax(-1) for k in (1, 0)),
-            lambda q, p, z, T: q - (p.log() / T).softmax(-1),
+        "The targets were made hard labels.": [lambda q, p, z, T: q - one_hot(p.argmax(-1), p.shape[-1])],
+        "The targets go through a softmax once more.": [
+            lambda q, p, z, T, f=f: q - f(p, T).softmax(-1)
+            for f in (lambda p, T: p, lambda p, T: p / T, lambda p, T: p.log() / T)
         ],
     },
     "The gradient is a multiple of q - targets, with q = softmax(z_s / T).": {
-        "These are log-probabilities of the student: after differentiating, the logarithm of the KL is gone.": [
-            lambda q, p, z, T: q.log() - p,
-            lambda q, p, z, T: z.log_softmax(-1) - p,
+        "These are log-probabilities of the student, and probabilities of the teachers.": [
+            lambda q, p, z, T: q.log() - p
         ],
         "This is the difference of the logarithms.": [lambda q, p, z, T: q.log() - p.log()],
         "The softmax of the student is missing, and the targets are probabilities.": [
-            *(lambda q, p, z, T, k=k: z / T**k - p for k in (1, 0)),
-            lambda q, p, z, T: z - T * p,
+            lambda q, p, z, T, k=k: z / T**k - p for k in (1, 0)
         ],
         "The softmax runs over the rows (dim 0) instead of the classes.": [lambda q, p, z, T: (z / T).softmax(0) - p],
         "The targets do not appear.": [lambda q, p, z, T: q],
@@ -107,19 +98,13 @@ DIFFERENCES = {
             lambda q, p, z, T, k=k: k * p / q for k in (-1, 1)
         ],
         "The softmax's derivative is a factor here: it has cancelled with the logarithm of the KL.": [
-            lambda q, p, z, T: q * (1 - q) * (q - p),
-            lambda q, p, z, T: q * (q - p),
-            _through_softmax,
+            *(lambda q, p, z, T: q * (1 - q) * (q - p), _through_softmax),
         ],
         "This is the gradient of KL(softmax(z_s / T) || targets): F.kl_div takes the student first.": [_reversed],
-        "These are the terms of the loss, not its gradient.": [
-            lambda q, p, z, T: p * (p.log() - q.log()),
-            lambda q, p, z, T: -p * q.log(),
-        ],
+        "These are the terms of the KL, not its gradient.": [lambda q, p, z, T: p * (p.log() - q.log())],
+        "These are the terms of the cross-entropy, not its gradient.": [lambda q, p, z, T: -p * q.log()],
         "The difference is squared: that is a loss.": [lambda q, p, z, T: (q - p) ** 2],
-        "The absolute value is taken: the sign says in which direction the logit must go.": [
-            lambda q, p, z, T: (q - p).abs()
-        ],
+        "The sign is lost: it says which way the logit must go.": [lambda q, p, z, T: (q - p).abs()],
         "The targets are added.": [lambda q, p, z, T: q + p],
     },
 }

@@ -117,25 +117,20 @@ EXERCISE = Exercise(
         "softplus(x @ w_noise) is the standard deviation itself: no root, and no square.": _in(
             *(lambda c, z, n, k, power=power: gate(c + n * softplus(z) ** power, k) for power in (0.5, 2))
         ),
-        "softplus belongs to x @ w_noise alone: the product with the noise, x @ w_gate and the sum stay as they "
-        "are.": _in(
-            lambda c, z, n, k: gate(c + softplus(n * z), k),
+        "softplus belongs to x @ w_noise alone, not to its product with the noise, to x @ w_gate or to the sum.": _in(
+            *(lambda c, z, n, k: gate(c + softplus(n * z), k), lambda h, k: gate(softplus(h), k)),
             lambda c, z, n, k: gate(softplus(c) + n * softplus(z), k),
-            lambda h, k: gate(softplus(h), k),
-            lambda c, z, n, k: gate(softplus(c + n * z), k),
         ),
         "softplus(x @ w_noise) is added without the noise: multiply it by `noise`, which has both signs.": _in(
             *(lambda c, z, k: gate(c + softplus(z), k), lambda c, z, k: gate(c + z, k))
         ),
         "The noise multiplies x @ w_gate.\nIt is added to it, scaled by softplus(x @ w_noise).": _in(
-            *(lambda h, c, k: gate(c * (h - c), k), lambda h, c, k: gate(c * (1 + h - c), k)),
-            lambda c, n, k: gate(c * n, k),
+            *(lambda h, c, k: gate(c * (h - c), k), lambda h, c, k: gate(c * (1 + h - c), k))
         ),
         "w_gate and w_noise are swapped.": _in(lambda c, z, n, k: gate(z + n * softplus(c), k)),
         "A weight is transposed here: w_gate and w_noise are (d, experts).": [
-            lambda x, gate, noise, k, n: noisy_gate(x, gate.T, noise.T, k, n),
-            lambda x, gate, noise, k, n: noisy_gate(x, gate.T, noise, k, n),
-            lambda x, gate, noise, k, n: noisy_gate(x, gate, noise.T, k, n),
+            *(lambda x, w, v, k, n: noisy_gate(x, w.T, v.T, k, n), lambda x, w, v, k, n: noisy_gate(x, w.T, v, k, n)),
+            lambda x, w, v, k, n: noisy_gate(x, w, v.T, k, n),
         ],
         "This has another function, as relu, exp, sigmoid, abs, tanh or softmax, instead of softplus.\n"
         "softplus(z) = log(1 + exp(z)): positive, smooth, and nearly z for large z.": _in(
@@ -156,8 +151,7 @@ EXERCISE = Exercise(
         "No choice was made: every expert has a share.": _in(lambda h: h.softmax(-1), lambda c: c.softmax(-1)),
         f"The experts not chosen have a share, exp(0).\n{INF}": _in(lambda h, k: keep(h, k, fill=0.0).softmax(-1)),
         "The choice was made without noise, which was added afterwards. It is there to change who is chosen.": _in(
-            *(lambda h, c, k: (keep(c, k) + h - c).softmax(-1), lambda c, n, k: (keep(c, k) + n).softmax(-1)),
-            lambda h, c, k: gate(c, k) + h - c,
+            *(lambda h, c, k: (keep(c, k) + h - c).softmax(-1), lambda h, c, k: gate(c, k) + h - c)
         ),
         "The noise chooses, but the weights are those of x @ w_gate.": _in(lambda h, c, k: keep(c, k, h).softmax(-1)),
         f"The softmax runs over the tokens (dim 0).\n{PER_TOKEN}": _in(lambda h, k: keep(h, k).softmax(0)),
@@ -170,7 +164,7 @@ EXERCISE = Exercise(
         "This is a sigmoid of each score: a row sums to 1.": _in(lambda h, k: keep(h, k).sigmoid()),
         "These are the logarithms of the gates.": _in(lambda h, k: keep(h, k).log_softmax(-1)),
         "The k smallest scores are kept.": _in(lambda h, k: keep(h, k, -h).softmax(-1)),
-        "k + 1 or k - 1 experts stay: it should be k.": _in(*(lambda h, k, n=n: gate(h, k + n) for n in (1, -1))),
+        "k + 1 or k - 1 experts stay: it should be k.": _in(*(lambda h, k, by=by: gate(h, k + by) for by in (1, -1))),
         "These are the gates of the k chosen alone, without zeros.": _in(lambda h, k: h.topk(k)[0].softmax(-1)),
         "Several scores are equal here, and a row has more than k gates: a comparison cannot decide between equals.\n"
         "Choose by the places that topk(k) gives.": _in(

@@ -137,7 +137,11 @@ return y""",
             "An expert is missing",
         ),
         ("shape of x", LIKE_X.format("y[r] += gates[r, i, None] * E(x[r])"), "y must not be made like x"),
-        ("expert numbers given", LIKE_X.format("y[r] += gates[r, i, None] * E(r)"), "an expert takes rows of x"),
+        (
+            "expert numbers given",
+            LIKE_X.format("y[r] += gates[r, i, None] * E(r)"),
+            "An expert takes rows, (n, d), and was given the shape (4,)",
+        ),
         ("squeezed", IN_A_LOOP.format(OUT).replace("squeeze(1)", "squeeze()"), "An expert may have exactly one row"),
         (
             "one row as a vector",
