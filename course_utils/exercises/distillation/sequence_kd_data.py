@@ -62,6 +62,10 @@ def _teacher(source: Any) -> list[tuple[str, float]]:
     return [(text, float(log_prob)) for text, log_prob in found]
 
 
+def _long(source: Any) -> list[tuple[str, float]]:
+    return [(text, 100 * log_prob) for text, log_prob in _teacher(source)]
+
+
 def overlap(candidate: Any, reference: Any) -> float:
     """A similarity: the share of the candidate's letter pairs that the reference has too, less if it is shorter."""
     for value in (candidate, reference):
@@ -80,7 +84,9 @@ def _pairs(got: Any, *args: Any) -> Any:
     drawn = getattr(_teacher, "random", None) not in (None, random.getstate())
     pairs, _teacher.random = [tuple(pair) for pair in got if isinstance(pair, (list, tuple))], None
     if any(text in (None, "") for pair in pairs for text in pair):
-        raise Mistake("A target is None or empty: no candidate was chosen. Does a running maximum start at 0?", BELOW_0)
+        raise Mistake(
+            "A target is None or empty: no candidate was chosen. Does a running maximum start too high?", BELOW_0
+        )
     if len(pairs) < len(got) or any(len(pair) != 2 or not isinstance(pair[1], str) for pair in pairs):
         return got
     if drawn and sorted(pairs) != sorted(sequence_kd_data(*args)):
@@ -172,6 +178,7 @@ EXERCISE = Exercise(
         case("no similarity: the highest log-probability", _teacher, list(BEAMS), REFERENCES, None, view=_pairs),
         case("no references, as for new text", _teacher, [BOOK, CAT], None, None, view=_pairs),
         case("a beam of one candidate", lambda source: _teacher(source)[:1], [CAT], None, None, view=_pairs),
+        case("long texts: log-probabilities below -100", _long, [CAT, LATE], None, None, view=_pairs),
         case("with a similarity (shared letter pairs)", _teacher, list(BEAMS), REFERENCES, overlap, view=_pairs),
         case("one sentence three times, no similarity", _teacher, *CATS, None, view=_pairs),
         case("one sentence three times, with three references", _teacher, *CATS, overlap, view=_pairs),

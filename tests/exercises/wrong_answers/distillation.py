@@ -167,7 +167,8 @@ ANSWERS = {
             "for s in sources:\n    return [(s, max(beam_search(s), key=lambda c: c[1])[0])]",
             "Is `return` inside the loop?",
         ),
-        ("a maximum from 0", MAXIMUM.format(start=0), "Does a running maximum start at 0?"),
+        ("a maximum from 0", MAXIMUM.format(start=0), "Does a running maximum start too high?"),
+        ("a maximum from -100", MAXIMUM.format(start=-100), "Does a running maximum start too high?"),
         (
             "a loop over the references",
             "score = lambda c, r: similarity(c[0], r) if similarity else c[1]\n"
