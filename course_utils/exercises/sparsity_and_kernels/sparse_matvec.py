@@ -117,6 +117,8 @@ EXERCISE = Exercise(
         f"Small activations were dropped: here those of 1e-6 meet weights of 1e6.\n{ONLY_ZEROS}": [
             *(_where(lambda h: (h.abs() > 1e-4).any(0)), lambda w, h: h * (h.abs() > 1e-4) @ w),
         ],
+        "A row of weight_t that several rows of h need is counted several times.\n"
+        "Asked are the different columns of h that are needed.": lambda w, h: h * (h != 0).sum(0) @ w,
         "These are sums of rows that are not multiplied with h.\nEach row counts h[b, k] times.": [
             *(lambda w, h: (h != 0).to(w.dtype) @ w, lambda w, h: w[(h != 0).any(0)].sum(0)),
         ],
