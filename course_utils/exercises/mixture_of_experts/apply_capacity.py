@@ -81,6 +81,7 @@ EXERCISE = Exercise(
         ),
         one_row("gates"),
         Corner("but a capacity of 0", lambda named: {"capacity": 0}, "(A slice [-0:] is everything, for example.)"),
+        Corner("one token, a capacity of 0", lambda named: {"gates": named["gates"][:1], "capacity": 0}),
         Corner("but room for everybody", lambda named: {"capacity": 18}),
         Corner("but more places than tokens", lambda named: {"capacity": 50}, "Nothing is dropped, and nothing fails."),
     ],

@@ -110,7 +110,9 @@ EXERCISE = Exercise(
             lambda t: (t - t.mean()).square().sum() / t.mean() ** 2, lambda t: (t - t.mean()).square().sum()
         ),
         "This counts the tokens of each expert, its load, which has no gradient.\n"
-        "Importance is the sum of the gates, so that 0.9 counts more than 0.1.": lambda g: _cv((g > 0).float().sum(0)),
+        "Importance is the sum of the gates, so that 0.9 counts more than 0.1.": [
+            lambda g, c=c: _cv((g > 0).float().sum(0), c) for c in (0, 1)
+        ],
         "The sums run over the experts: each token's gates sum to 1, whatever the choice.\n"
         "Add up over the tokens.": lambda g: _cv(g.sum(1)),
         f"This is the CV of the single gates: it would push each token to use all experts alike.\n{THEN}": [

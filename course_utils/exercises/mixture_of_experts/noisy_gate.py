@@ -76,7 +76,7 @@ def _explain(got: Any, expected: Tensor, x: Tensor, w_gate: Tensor, w_noise: Ten
     if not alike(sums, torch.ones(len(x)), atol=2e-3):
         return f"A row of your result sums to {sums[(sums - 1).abs().argmax()]:.3g} instead of 1. {ORDER}"
     if not noise.any():
-        return "The argument `noise` is 0 here, and these are not the gates of x @ w_gate. Is there noise of your own?"
+        return "The argument `noise` is 0 here, and these are not the gates of x @ w_gate.\nIs there noise of your own?"
     return ""
 
 
@@ -118,8 +118,8 @@ EXERCISE = Exercise(
             *(lambda c, z, n, k, power=power: gate(c + n * softplus(z) ** power, k) for power in (0.5, 2))
         ),
         "softplus belongs to x @ w_noise alone, not to its product with the noise, to x @ w_gate or to the sum.": _in(
-            *(lambda c, z, n, k: gate(c + softplus(n * z), k), lambda h, k: gate(softplus(h), k)),
-            lambda c, z, n, k: gate(softplus(c) + n * softplus(z), k),
+            *(lambda c, z, n, k: gate(c + softplus(n * z), k), lambda c, z, n, k: gate(softplus(c + n * z), k)),
+            *(lambda c, z, n, k: gate(softplus(c) + n * softplus(z), k), lambda h, k: gate(softplus(h), k)),
         ),
         "softplus(x @ w_noise) is added without the noise: multiply it by `noise`, which has both signs.": _in(
             *(lambda c, z, k: gate(c + softplus(z), k), lambda c, z, k: gate(c + z, k))
@@ -127,6 +127,7 @@ EXERCISE = Exercise(
         "The noise multiplies x @ w_gate.\nIt is added to it, scaled by softplus(x @ w_noise).": _in(
             *(lambda h, c, k: gate(c * (h - c), k), lambda h, c, k: gate(c * (1 + h - c), k))
         ),
+        "softplus(x @ w_noise) scales x @ w_gate too.": _in(lambda c, z, n, k: gate((c + n) * softplus(z), k)),
         "w_gate and w_noise are swapped.": _in(lambda c, z, n, k: gate(z + n * softplus(c), k)),
         "A weight is transposed here: w_gate and w_noise are (d, experts).": [
             *(lambda x, w, v, k, n: noisy_gate(x, w.T, v.T, k, n), lambda x, w, v, k, n: noisy_gate(x, w.T, v, k, n)),

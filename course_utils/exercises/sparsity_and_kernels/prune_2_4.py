@@ -91,6 +91,8 @@ EXERCISE = Exercise(
             lambda w: _kept(w, w.abs(), w.shape[1] // 2, w.shape[1]),
             lambda w: w * (w.abs() > w.abs().median(-1, keepdim=True).values),
         ],
+        "The larger of every two is kept: the two largest of four may lie side by side.\n"
+        "Choose two out of each four.": lambda w: _kept(w, w.abs(), 1, 2),
         "The two smallest magnitudes of each four are kept.": lambda w: _kept(w, -w.abs(), 2),
         "One weight of each four is kept (1:4): 2:4 keeps two.": lambda w: _kept(w, w.abs(), 1),
         "Three weights of each four are kept: 2:4 keeps two.": lambda w: _kept(w, w.abs(), 3),

@@ -236,6 +236,16 @@ for i in range(gates.shape[1]):
 return out""",
             "An expert may have exactly one token",
         ),
+        (
+            "one token stays",
+            """out = gates.clone()
+for i in range(gates.shape[1]):
+    row = gates[:, i].nonzero().squeeze()
+    if row.dim():
+        out[row[capacity:], i] = 0
+return out""",
+            "expected 0 (1 of 4 numbers differ)",
+        ),
         ("result squeezed", "right.squeeze()", "has shape (4,), expected (1, 4)"),
         (
             "fixed queue",
