@@ -57,14 +57,14 @@ RIGHT = {
         "if gates[:, i].any()}; y = torch.zeros(len(x), next(iter(parts.values())).shape[1]); "
         "[y.__setitem__(gates[:, i] > 0, y[gates[:, i] > 0] + part.to(y.dtype)) for i, part in parts.items()]; "
         "return y",
-        "pairs = gates.nonzero().tolist(); out = [gates[t, i] * experts[i](x[t]) for t, i in pairs]; "
+        "pairs = gates.nonzero().tolist(); out = [gates[t, i] * experts[i](x[[t]])[0] for t, i in pairs]; "
         "return torch.stack([sum([o for o, (t, _) in zip(out, pairs) if t == n], 0 * out[0]) for n in range(len(x))])",
         "expert, token = gates.T.nonzero(as_tuple=True); counts = torch.bincount(expert, "
         "minlength=len(experts)).tolist(); "
         "out = torch.cat([experts[i](part) for i, part in enumerate(x[token].split(counts)) if len(part)]); "
         "return out.new_zeros(len(x), out.shape[1]).index_add(0, token, out * gates[token, expert][:, None])",
         "parts = [(r, gates[r, i].unsqueeze(-1).double() * e(x[r].double())) for i, e in enumerate(experts) "
-        "if len(r := gates[:, i].nonzero())]; y = torch.zeros(len(x), parts[0][1].shape[-1], dtype=torch.float64); "
+        "if len(r := gates[:, i].nonzero().squeeze(1))]; y = torch.zeros(len(x), parts[0][1].shape[-1]).double(); "
         "return sum((y.index_put((r,), part) for r, part in parts), y)",
     ),
     "switch_loss": (

@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot
 
 from course_utils.distillation import ensemble_targets
 from course_utils.exercises.distillation import scores
-from course_utils.exercises.engine import Exercise, Mistake, case
+from course_utils.exercises.engine import Exercise, Mistake, case, one_row
 
 ORDER = "Soften each teacher first, then average the probabilities."
 T_DIVIDES = "T divides the scores, before the softmax."
@@ -21,7 +21,7 @@ DETACH = "They are finished, only the student learns: .detach(), or compute unde
 
 CONTRADICTION = scores(1, 3, 5, seed=505)
 SURE = scores(3, 2, 4, seed=506)
-SURE[0, 0, 1], SURE[1, 0, 2], SURE[:, 1, 3] = 300.0, -torch.inf, -torch.inf
+SURE[0, 0, 1], SURE[1, 0, 2], SURE[:, 1, 3] = 1000.0, -torch.inf, -torch.inf
 
 
 def _detached(result: Any, *_: Any) -> Any:
@@ -60,23 +60,21 @@ EXERCISE = Exercise(
         case("below T = 1 the targets are sharper", scores(4, 4, 4, seed=503), 0.5),
         case("one teacher alone", scores(1, 3, 5, seed=504), 3.0),
         case("two teachers that contradict each other", torch.cat([CONTRADICTION, -CONTRADICTION]), 1.0),
-        case("one row only", scores(3, 1, 5, seed=510), 2.0),
-        case("a teacher that is very sure (a score of 300), and classes that one holds impossible (-inf)", SURE, 2.0),
+        case("a teacher that is very sure (a score of 1000), and classes that one holds impossible (-inf)", SURE, 8.0),
         case("no gradient into the teachers", scores(2, 3, 4, seed=507).requires_grad_(), 2.0, view=_detached),
     ],
+    corners=[one_row("teacher_logits", dim=1)],
     mistakes={
-        "You averaged scores or logarithms: that is the geometric mean of the teachers (a log-linear ensemble), "
-        "in which one teacher that is sure of its no decides for all.\n"
+        "This is the geometric mean of the teachers, a mean of scores or logarithms: one teacher that is sure of its "
+        "no decides for all.\n"
         f"{ORDER}": [
             lambda z, T: _soft(z.mean(0), T),
             lambda z, T: _soft(z.sum(0), T),
-            lambda z, T: _soft(z.mean(0), 1 / T),
             lambda z, T: _soft(z.mean(0), 1),
             lambda z, T: (z / T).log_softmax(-1).mean(0),
             lambda z, T: (z / T).log_softmax(-1).mean(0).exp(),
-            lambda z, T: z.log_softmax(-1).mean(0) / T,
         ],
-        f"You averaged at T = 1 and softened the mean afterwards: the order matters.\n{ORDER}": [
+        f"This is the mean at T = 1, softened afterwards: the order matters.\n{ORDER}": [
             lambda z, T: _soft(z, 1).mean(0) ** (1 / T),
             lambda z, T: _soft(z, 1).mean(0) ** T,
         ],
@@ -85,14 +83,13 @@ EXERCISE = Exercise(
         "One softmax of the scores is enough: a mean of probabilities needs no other.": [
             lambda z, T: _soft(_soft(z, 1).mean(0), T),
             lambda z, T: _soft(_soft(z, T), 1).mean(0),
-            lambda z, T: _soft(_soft(z, T), T).mean(0),
             lambda z, T: _soft(_soft(z, 1), T).mean(0),
             lambda z, T: _soft(_soft(z, T).mean(0), 1),
             lambda z, T: _soft(_soft(z, T).mean(0), T),
         ],
         "T multiplies the scores, so that a large T makes the teachers sharper.\n"
         "It divides them: a large T then makes small chances visible.": lambda z, T: _soft(z, 1 / T).mean(0),
-        f"You divided the probabilities by T.\n{T_DIVIDES}": lambda z, T: _soft(z, 1).mean(0) / T,
+        f"These are probabilities divided by T.\n{T_DIVIDES}": lambda z, T: _soft(z, 1).mean(0) / T,
         "T has no effect: these are the probabilities at T = 1, also where T is subtracted.\n"
         f"{T_DIVIDES}": lambda z, T: _soft(z, 1).mean(0),
         "T enters with another power.\nDivide the scores by T itself, neither by its square nor by its root.": [
@@ -103,45 +100,27 @@ EXERCISE = Exercise(
         f"{OVER_CLASSES}": lambda z, T: (z / T).softmax(0).mean(0),
         "The softmax runs over the B rows (dim 1), so that the examples compete with each other.\n"
         f"{OVER_CLASSES}": lambda z, T: (z / T).softmax(1).mean(0),
-        f"You averaged over the B rows.\n{OVER_TEACHERS}": lambda z, T: _soft(z, T).mean(1),
-        f"You averaged over the C classes.\n{OVER_TEACHERS}": lambda z, T: _soft(z, T).mean(-1),
-        f"You did not average: these are M distributions for each row.\n{OVER_TEACHERS}": _soft,
-        "There is one dimension of size 1 too many.\nThe mean over the teachers needs no keepdim.": lambda z, T: _soft(
-            z, T
-        ).mean(0, keepdim=True),
-        "There is one row here, and its dimension is gone.\n"
-        "squeeze() takes away every dimension of size 1: leave it out.": lambda z, T: ensemble_targets(z, T).squeeze(),
         f"There is no softmax: a mean of scores is no distribution.\n{OVER_CLASSES}": [
             lambda z, T: z.mean(0) / T,
             lambda z, T: z.mean(0),
             lambda z, T: z.sum(0) / T,
         ],
-        f"Only one of the teachers is used.\n{OVER_TEACHERS}": [
-            lambda z, T: _soft(z[0], T),
-            lambda z, T: _soft(z[-1], T),
-            lambda z, T: _soft(z[0], 1),
-            lambda z, T: _soft(z[-1], 1),
+        f"Only one of the teachers is used.\n{OVER_TEACHERS}": [lambda z, T, i=i: _soft(z[i], T) for i in (0, -1)],
+        "This is the largest, or the median, of the teachers' probabilities.\n"
+        "Take their mean, so that each teacher has a say and the sum stays 1.": [
+            *(lambda z, T: _soft(z, T).amax(0), lambda z, T: _soft(z, T).median(0).values),
         ],
-        "You took the largest of the teachers' probabilities.\n"
-        "Take their mean, so that each teacher has a say and the sum stays 1.": lambda z, T: _soft(z, T).amax(0),
-        "You took the median of the teachers.\nTake their mean, whose sum is 1.": lambda z, T: (
-            _soft(z, T).median(0).values
+        f"This is the product of the teachers' probabilities, not their mean.\n{ORDER}": lambda z, T: _soft(z, T).prod(
+            0
         ),
-        f"You multiplied the teachers' probabilities: that is a product of experts, not a "
-        f"mean.\n{ORDER}": lambda z, T: _soft(z, T).prod(0),
-        "You counted votes: how sure each teacher is, and what it thinks of the other classes, is lost.\n"
+        "These are shares of votes: how sure each teacher is, and what it thinks of the other classes, is lost.\n"
         "That is what the student should learn: average the whole distributions.": lambda z, T: _best(z).mean(0),
         "This is a hard label, the best class alone: what the teachers think of the other classes is lost.\n"
         "Return the averaged probabilities themselves.": [
-            lambda z, T: _best(_soft(z, T).mean(0)),
-            lambda z, T: _best(_best(z).mean(0)),
-            lambda z, T: _soft(z, T).mean(0).argmax(-1),
+            *(lambda z, T: _best(_soft(z, T).mean(0)), lambda z, T: _soft(z, T).mean(0).argmax(-1)),
         ],
-        f"You took the sigmoid of each score, but the classes exclude each other.\n{OVER_CLASSES}": lambda z, T: (
+        f"This is a sigmoid of each score, but the classes exclude each other.\n{OVER_CLASSES}": lambda z, T: (
             (z / T).sigmoid().mean(0)
-        ),
-        f"Every class gets the same probability: the scores have no effect.\n{OVER_CLASSES}": lambda z, T: (
-            torch.full_like(z[0], 1 / z.shape[-1])
         ),
     },
     hints=[

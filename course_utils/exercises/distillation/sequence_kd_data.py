@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from course_utils.exercises.engine import Exercise, Mistake, case, mistake
+from course_utils.exercises.distillation import mistakes
+from course_utils.exercises.engine import Exercise, Mistake, case
 
 
 def sequence_kd_data(
@@ -60,6 +62,10 @@ def _teacher(source: Any) -> list[tuple[str, float]]:
     return [(text, float(log_prob)) for text, log_prob in found]
 
 
+def _long(source: Any) -> list[tuple[str, float]]:
+    return [(text, 100 * log_prob) for text, log_prob in _teacher(source)]
+
+
 def overlap(candidate: Any, reference: Any) -> float:
     """A similarity: the share of the candidate's letter pairs that the reference has too, less if it is shorter."""
     for value in (candidate, reference):
@@ -78,7 +84,9 @@ def _pairs(got: Any, *args: Any) -> Any:
     drawn = getattr(_teacher, "random", None) not in (None, random.getstate())
     pairs, _teacher.random = [tuple(pair) for pair in got if isinstance(pair, (list, tuple))], None
     if any(text in (None, "") for pair in pairs for text in pair):
-        raise Mistake("A target is None or empty: no candidate was chosen. Does a running maximum start at 0?", BELOW_0)
+        raise Mistake(
+            "A target is None or empty: no candidate was chosen. Does a running maximum start too high?", BELOW_0
+        )
     if len(pairs) < len(got) or any(len(pair) != 2 or not isinstance(pair[1], str) for pair in pairs):
         return got
     if drawn and sorted(pairs) != sorted(sequence_kd_data(*args)):
@@ -98,30 +106,31 @@ def _explain(got: Any, expected: list, *_: Any) -> str:
 LENGTHS = len, lambda text: len(text.split())
 # Mistakes in the choice: {what was done: [score(candidate, x), by which the candidate is chosen]}, see _choosing for x.
 WITHOUT_SIMILARITY = {
-    "You take the first candidate, and they come in any order.": [lambda c, x: c is x.found[0]],
-    "You take the last candidate, and they come in any order.": [lambda c, x: c is x.found[-1]],
-    "You take the least probable candidate: the best log-probability is nearest to 0.": [lambda c, x: -c[1]],
-    "You divided the log-probability by the length.": [lambda c, x, n=n: c[1] / n(c[0]) for n in LENGTHS],
-    "You take the longest candidate.": [lambda c, x, n=n: n(c[0]) for n in LENGTHS],
-    "You take the shortest candidate.": [lambda c, x, n=n: -n(c[0]) for n in LENGTHS],
+    "These are the first candidates, and they come in any order.": [lambda c, x: c is x.found[0]],
+    "These are the last candidates, and they come in any order.": [lambda c, x: c is x.found[-1]],
+    "These are the least probable candidates: the best log-probability is nearest to 0.": [lambda c, x: -c[1]],
+    "These have the best log-probability divided by the length.": [lambda c, x, n=n: c[1] / n(c[0]) for n in LENGTHS],
+    "These are the longest candidates.": [lambda c, x, n=n: n(c[0]) for n in LENGTHS],
+    "These are the shortest candidates.": [lambda c, x, n=n: -n(c[0]) for n in LENGTHS],
     "max without a key compares the texts, by the alphabet.": [lambda c, x: c[0]],
-    "This is the second best candidate.": [lambda c, x: c[1] == sorted(lp for _, lp in x.found)[-2]],
 }
 WITH_SIMILARITY = {
     "The similarity has no effect: this is the most probable candidate.": [lambda c, x: c[1]],
-    "You compare the candidates with the source, in another language.": [lambda c, x: x.like(c[0], x.source)],
-    "You take the least similar candidate.": [lambda c, x: -x.like(c[0], x.reference)],
+    "These are most similar to the source, a text in another language.": [lambda c, x: x.like(c[0], x.source)],
+    "These are the least similar candidates.": [lambda c, x: -x.like(c[0], x.reference)],
     "similarity got its two texts in the other order.": [lambda c, x: x.like(x.reference, c[0])],
     "sources.index(source), or a dict, finds one reference only for a sentence that comes twice.": [
         lambda c, x: x.like(c[0], x.references[x.sources.index(x.source)]),
         lambda c, x: x.like(c[0], dict(zip(x.sources, x.references))[x.source]),
     ],
-    "You compare with all references.": [lambda c, x: max(x.like(c[0], other) for other in x.references)],
+    "The candidates are compared with all references.": [
+        lambda c, x: max(x.like(c[0], other) for other in x.references)
+    ],
     "A candidate is compared with the reference of another source.": [
         lambda c, x, k=k: x.like(c[0], x.references[k(x.i)]) for k in (lambda i: i - 1, lambda i: 0, lambda i: ~i)
     ],
-    "You compare the candidates with each other.": [lambda c, x: sum(x.like(c[0], other) for other, _ in x.found)],
-    "You combine similarity and log-probability.": [lambda c, x: x.like(c[0], x.reference) + c[1]],
+    "These are most similar to the other candidates.": [lambda c, x: sum(x.like(c[0], other) for other, _ in x.found)],
+    "Similarity and log-probability are combined.": [lambda c, x: x.like(c[0], x.reference) + c[1]],
 }
 # Mistakes in what is returned: {what was done: [f(right pairs, sources, references, beam_search)]}.
 RETURNED = {
@@ -131,17 +140,14 @@ RETURNED = {
     "A sentence that comes twice has lost a pair.": [lambda p, s, r, b: list(dict(p).items())],
     "The pairs are the wrong way round.": [lambda p, s, r, b: [pair[::-1] for pair in p]],
     "The source itself became the target.": [lambda p, s, r, b: list(zip(s, s))],
-    "You return a dict, which keeps each source once.": [lambda p, s, r, b: dict(p)],
-    "You return a set, which keeps equal pairs once.": [lambda p, s, r, b: set(p)],
-    "You return two lists.": [lambda p, s, r, b: (s, [target for _, target in p])],
+    "You return a dict or a set, which keeps equal ones once.": [lambda p, s, r, b, of=of: of(p) for of in (dict, set)],
     "The sources are missing.": [lambda p, s, r, b: [target for _, target in p]],
     "The target is a whole candidate.": [lambda p, s, r, b: [(x, (y, dict(b(x))[y])) for x, y in p]],
     "The target is a log-probability.": [lambda p, s, r, b: [(x, dict(b(x))[y]) for x, y in p]],
-    "The target is a list of candidates.": [lambda p, s, r, b: [(x, [text for text, _ in b(x)]) for x in s]],
 }
 
 
-def _choosing(score: Callable, similar: bool) -> Callable:
+def _choosing(similar: bool, score: Callable) -> Callable:
     def answer(beam_search: Callable, sources: list, references: Any = None, similarity: Any = None) -> list:
         if bool(similarity) != similar:
             return sequence_kd_data(beam_search, sources, references, similarity)
@@ -158,13 +164,6 @@ def _returning(change: Callable) -> Callable:
     return lambda b, s, r=None, f=None: change(sequence_kd_data(b, s, r, f), s, r, b)
 
 
-def _mistakes(pointer: str, found: dict[str, list[Callable]], answer: Callable, *args: Any) -> list:
-    return [
-        mistake(says, *(answer(way, *args) for way in ways), pointer=pointer, anywhere=True)
-        for says, ways in found.items()
-    ]
-
-
 EXERCISE = Exercise(
     "distillation.sequence_kd_data",
     reference=sequence_kd_data,
@@ -179,15 +178,16 @@ EXERCISE = Exercise(
         case("no similarity: the highest log-probability", _teacher, list(BEAMS), REFERENCES, None, view=_pairs),
         case("no references, as for new text", _teacher, [BOOK, CAT], None, None, view=_pairs),
         case("a beam of one candidate", lambda source: _teacher(source)[:1], [CAT], None, None, view=_pairs),
+        case("long texts: log-probabilities below -100", _long, [CAT, LATE], None, None, view=_pairs),
         case("with a similarity (shared letter pairs)", _teacher, list(BEAMS), REFERENCES, overlap, view=_pairs),
         case("one sentence three times, no similarity", _teacher, *CATS, None, view=_pairs),
         case("one sentence three times, with three references", _teacher, *CATS, overlap, view=_pairs),
         case("a similarity below 0", _teacher, list(BEAMS), REFERENCES, lambda c, r: overlap(c, r) - 1, view=_pairs),
     ],
     mistakes=[
-        *_mistakes(ONE_EACH, RETURNED, _returning),
-        *_mistakes(BY_LOG_PROB, WITHOUT_SIMILARITY, _choosing, False),
-        *_mistakes(BY_SIMILARITY, WITH_SIMILARITY, _choosing, True),
+        *mistakes({ONE_EACH: RETURNED}, _returning),
+        *mistakes({BY_LOG_PROB: WITHOUT_SIMILARITY}, partial(_choosing, False)),
+        *mistakes({BY_SIMILARITY: WITH_SIMILARITY}, partial(_choosing, True)),
     ],
     hints=[
         "The targets are the teacher's own words, never a reference. Of several candidates, which one do you keep in "

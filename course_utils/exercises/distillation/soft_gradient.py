@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from course_utils.exercises.distillation import scores
+from course_utils.exercises.distillation import mistakes, scores
 from course_utils.exercises.engine import Exercise, case, mistake
 
 
@@ -55,14 +55,12 @@ def _through_softmax(q: Tensor, p: Tensor, *_: Any) -> Tensor:
 # Mistakes in the factor: {what to do: {what was done: [f(T, B, C), by which the right gradient is multiplied]}}.
 FACTORS = {
     "A gradient points uphill.": {
-        "The sign is the wrong way round: targets - q is where the student should move.": [
-            lambda T, B, C, k=k: -(T**k) for k in (0, -1, -2)
-        ],
+        "The sign is the wrong way round: this has targets - q.": [lambda T, B, C, k=k: -(T**k) for k in (0, -1, -2)],
     },
     "The loss sums over the classes, and takes the mean over the B rows.": {
-        "You divided by the number of classes C.": [lambda T, B, C: 1 / C, lambda T, B, C: B / C],
+        "This is divided by the number of classes C.": [lambda T, B, C: 1 / C, lambda T, B, C: B / C],
         "1 / B is missing.": [lambda T, B, C: B],
-        "You divided by B twice.": [lambda T, B, C: 1 / B],
+        "This is divided by B twice.": [lambda T, B, C: 1 / B],
     },
     "T^2 stands in front of the KL, and the chain rule through z / T divides by T once.": {
         "The factor T is missing.": [lambda T, B, C: 1 / T],
@@ -74,31 +72,24 @@ FACTORS = {
 DIFFERENCES = {
     "T divides the student's scores, as it divided those of the teachers.": {
         "The student's softmax is taken at T = 1.": [
-            lambda q, p, z, T, k=k: (z.softmax(-1) - p) / T**k for k in (0, 1, 2)
+            lambda q, p, z, T, k=k: (z.softmax(-1) - p) / T**k for k in (0, 1)
         ],
-        "T multiplies the student's scores.": [
-            lambda q, p, z, T, k=k: ((z * T).softmax(-1) - p) / T**k for k in (0, 1)
-        ],
+        "T multiplies the student's scores.": [lambda q, p, z, T: (z * T).softmax(-1) - p],
     },
     "Use the targets as they are.": {
-        "The targets were made hard labels by argmax.": [
-            lambda q, p, z, T: q - one_hot(p.argmax(-1), p.shape[-1]),
-            lambda q, p, z, T: z.softmax(-1) - one_hot(p.argmax(-1), p.shape[-1]),
-        ],
-        "The targets are softened once more: they were made at the temperature T already.": [
-            *(lambda q, p, z, T, k=k: q - (p / T**k).softmax(-1) for k in (1, 0)),
-            lambda q, p, z, T: q - (p.log() / T).softmax(-1),
+        "The targets were made hard labels.": [lambda q, p, z, T: q - one_hot(p.argmax(-1), p.shape[-1])],
+        "The targets go through a softmax once more.": [
+            lambda q, p, z, T, f=f: q - f(p, T).softmax(-1)
+            for f in (lambda p, T: p, lambda p, T: p / T, lambda p, T: p.log() / T)
         ],
     },
     "The gradient is a multiple of q - targets, with q = softmax(z_s / T).": {
-        "You took log-probabilities of the student: after differentiating, the logarithm of the KL is gone.": [
-            lambda q, p, z, T: q.log() - p,
-            lambda q, p, z, T: z.log_softmax(-1) - p,
+        "These are log-probabilities of the student, and probabilities of the teachers.": [
+            lambda q, p, z, T: q.log() - p
         ],
-        "You took the difference of the logarithms.": [lambda q, p, z, T: q.log() - p.log()],
+        "This is the difference of the logarithms.": [lambda q, p, z, T: q.log() - p.log()],
         "The softmax of the student is missing, and the targets are probabilities.": [
-            *(lambda q, p, z, T, k=k: z / T**k - p for k in (1, 0)),
-            lambda q, p, z, T: z - T * p,
+            lambda q, p, z, T, k=k: z / T**k - p for k in (1, 0)
         ],
         "The softmax runs over the rows (dim 0) instead of the classes.": [lambda q, p, z, T: (z / T).softmax(0) - p],
         "The targets do not appear.": [lambda q, p, z, T: q],
@@ -106,23 +97,15 @@ DIFFERENCES = {
         "-targets / q is the gradient for the student's probabilities: the logits come before the softmax.": [
             lambda q, p, z, T, k=k: k * p / q for k in (-1, 1)
         ],
-        "You multiplied by the softmax's derivative, which has cancelled with the logarithm of the KL.": [
-            lambda q, p, z, T: q * (1 - q) * (q - p),
-            lambda q, p, z, T: q * (q - p),
-            _through_softmax,
+        "The softmax's derivative is a factor here: it has cancelled with the logarithm of the KL.": [
+            *(lambda q, p, z, T: q * (1 - q) * (q - p), _through_softmax),
         ],
         "This is the gradient of KL(softmax(z_s / T) || targets): F.kl_div takes the student first.": [_reversed],
-        "These are the terms of the loss, not its gradient.": [
-            lambda q, p, z, T: p * (p.log() - q.log()),
-            lambda q, p, z, T: -p * q.log(),
-        ],
-        "The targets stand in front of the difference as a factor.": [lambda q, p, z, T: p * (q - p)],
-        "You squared the difference: that is a loss.": [lambda q, p, z, T: (q - p) ** 2],
-        "You took the absolute value: the sign says in which direction the logit must go.": [
-            lambda q, p, z, T: (q - p).abs()
-        ],
-        "You add the targets.": [lambda q, p, z, T: q + p],
-        "You divide the one by the other.": [lambda q, p, z, T: q / p],
+        "These are the terms of the KL, not its gradient.": [lambda q, p, z, T: p * (p.log() - q.log())],
+        "These are the terms of the cross-entropy, not its gradient.": [lambda q, p, z, T: -p * q.log()],
+        "The difference is squared: that is a loss.": [lambda q, p, z, T: (q - p) ** 2],
+        "The sign is lost: it says which way the logit must go.": [lambda q, p, z, T: (q - p).abs()],
+        "The targets are added.": [lambda q, p, z, T: q + p],
     },
 }
 
@@ -133,12 +116,6 @@ def _factor(f: Callable) -> Callable:
 
 def _difference(f: Callable) -> Callable:
     return lambda z, p, T: T * f((z / T).softmax(-1), p, z, T) / len(z)
-
-
-def _mistakes(groups: dict[str, dict[str, list[Callable]]], answer: Callable) -> Iterator:
-    for pointer, group in groups.items():
-        for says, ways in group.items():
-            yield mistake(says, *map(answer, ways), pointer=pointer, anywhere=True)
 
 
 EXERCISE = Exercise(
@@ -168,8 +145,8 @@ EXERCISE = Exercise(
         case("T = 100", scores(4, 6, seed=528), (scores(4, 6, seed=529) / 100).softmax(-1), 100.0),
     ],
     mistakes=[
-        *_mistakes(FACTORS, _factor),
-        *_mistakes(DIFFERENCES, _difference),
+        *mistakes(FACTORS, _factor),
+        *mistakes(DIFFERENCES, _difference),
         mistake(
             "You return a tuple: torch.autograd.grad gives one gradient for each input.",
             lambda z, p, T: (soft_gradient(z, p, T),),

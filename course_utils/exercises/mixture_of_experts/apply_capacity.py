@@ -43,9 +43,9 @@ def _kept(gates: Tensor, score: Tensor, capacity: int) -> Tensor:
     return gates * torch.zeros_like(gates).scatter(0, score.topk(min(capacity, len(gates)), dim=0).indices, 1.0)
 
 
-def _scaled(gates: Tensor, capacity: int, by: Tensor | float = 1.0, dim: int | None = 0) -> Tensor:
+def _scaled(gates: Tensor, capacity: int, by: Tensor | float = 1.0, dim: int = 0) -> Tensor:
     left = first_come(gates, capacity)
-    return left * by / (left.sum() if dim is None else left.sum(dim, keepdim=True))
+    return left * by / left.sum(dim, keepdim=True)
 
 
 def _explain(got: Any, expected: Tensor, gates: Tensor, capacity: int) -> str:
@@ -81,6 +81,7 @@ EXERCISE = Exercise(
         ),
         one_row("gates"),
         Corner("but a capacity of 0", lambda named: {"capacity": 0}, "(A slice [-0:] is everything, for example.)"),
+        Corner("one token, a capacity of 0", lambda named: {"gates": named["gates"][:1], "capacity": 0}),
         Corner("but room for everybody", lambda named: {"capacity": 18}),
         Corner("but more places than tokens", lambda named: {"capacity": 50}, "Nothing is dropped, and nothing fails."),
     ],
@@ -88,31 +89,28 @@ EXERCISE = Exercise(
         "dtype": in_float64.advice,
         r"0-d": "An expert may have exactly one token, and then squeeze() takes that dimension away too: name it, "
         "squeeze(1).",
-        r"out of range|out of bounds": "An expert may have fewer tokens than `capacity`, which may be larger than "
-        "the number "
-        "of tokens: nothing is dropped then, and nothing fails. topk(capacity), for example, needs min(capacity, N).",
+        r"out of range|out of bounds": "An expert may have fewer tokens than `capacity`, which may be larger than N: "
+        "nothing is dropped then, and nothing fails. topk(capacity), for example, needs min(capacity, N).",
         "shapes": "The shapes do not line up: the mask has the shape of the gates, (N, E), with a queue down each "
         "column.",
     },
     mistakes={
-        f"You keep the tokens with the largest gates.\n{ORDER}": lambda g, c: _kept(g, g, c),
-        f"You keep the tokens with the smallest gates.\n{ORDER}": lambda g, c: _kept(g, -g, c),
-        "Each expert serves one token too few.\n"
-        "With cumsum the first "
-        "token in a queue has the number 1; `<` is for numbers that start at 0.": lambda g, c: g * (_place(g) < c),
-        "Each expert serves one token too many.\n"
-        "If your "
-        "numbers start at 0, `<` stays; `<=` is for a cumsum, which starts at 1.": lambda g, c: first_come(g, c + 1),
-        f"You keep the first `capacity` rows, of all experts together.\n{OWN_QUEUE}": [
-            *(lambda g, c, more=more: _first_rows(g, c + more) for more in (-1, 0, 1))
+        f"The tokens with the largest, or the smallest, gates are kept.\n{ORDER}": [
+            *(lambda g, c, sign=sign: _kept(g, sign * g, c) for sign in (1, -1)),
         ],
-        f"You count all experts together, with E * capacity places.\n{OWN_QUEUE}": lambda g, c: _first_rows(
-            g, c * g.shape[1]
+        "Each expert serves one token too few.\n"
+        "With cumsum the first in a queue has the number 1; `<` is for numbers from 0.": lambda g, c: (
+            g * (_place(g) < c)
         ),
-        "Nothing was dropped. If you count along a row (dim 1), each row has only one gate.\n"
-        f"{OWN_QUEUE}": lambda g, c: g,
-        f"You keep the last tokens of each expert.\n{ORDER}": lambda g, c: _kept(g, _place(g), c),
-        "You add up the gates themselves: the capacity is a number of tokens, so count them.": [
+        "Each expert serves one token too many.\n"
+        "For numbers from 0, `<` stays; `<=` is for a cumsum, which starts at 1.": lambda g, c: first_come(g, c + 1),
+        f"The first `capacity` rows are kept, or E * capacity: all experts are counted together.\n{OWN_QUEUE}": [
+            *(lambda g, c, more=more: _first_rows(g, c + more) for more in (-1, 0, 1)),
+            lambda g, c: _first_rows(g, c * g.shape[1]),
+        ],
+        f"Nothing was dropped. (Along a row, dim 1, there is only one gate to count.)\n{OWN_QUEUE}": lambda g, c: g,
+        f"The last tokens of each expert are kept.\n{ORDER}": lambda g, c: _kept(g, _place(g), c),
+        "The gates themselves are added up: the capacity is a number of tokens, so count them.": [
             *(lambda g, c: g * (g.cumsum(0) <= c), lambda g, c: g * (g.cumsum(0) < c))
         ],
         "This is the overflow: return the gates of the tokens that are served.": [
@@ -120,37 +118,34 @@ EXERCISE = Exercise(
             *(lambda g, c: g * (_place(g) >= c), lambda g, c: g * (_place(g) == c)),
         ],
         f"This is the mask, or the places in the queue: return the gates themselves.\n{AS_THEY_ARE}": [
-            *(lambda g, c: _place(g) <= c, lambda g, c: (_place(g) <= c) & (g != 0), lambda g, c: g != 0),
-            *(lambda g, c: (_place(g) <= c).float(), lambda g, c: _place(g), lambda g, c: _place(g).clamp(max=c)),
-            lambda g, c: _place(g) * (_place(g) <= c) * (g != 0),
+            *(lambda g, c: _place(g) <= c, lambda g, c: (_place(g) <= c) & (g != 0), lambda g, c: _place(g)),
+            *(lambda g, c: (_place(g) <= c).float(), lambda g, c: _place(g) * (_place(g) <= c) * (g != 0)),
         ],
-        f"Your served tokens have the gate 1: they are not scaled to the sum 1 again.\n{AS_THEY_ARE}": [
+        f"The served tokens have the gate 1: they are not scaled to the sum 1 again.\n{AS_THEY_ARE}": [
             *(lambda g, c: (first_come(g, c) != 0).float(), lambda g, c: _scaled(g, c, dim=1))
         ],
-        f"You scaled what is left of an expert up, or down.\n{AS_THEY_ARE}": [
+        f"What is left of an expert is scaled up or down.\n{AS_THEY_ARE}": [
             *(lambda g, c: _scaled(g, c, g.sum(0)), lambda g, c: _scaled(g, c)),
-            *(lambda g, c: _scaled(g, c, dim=None), lambda g, c: _scaled(g, c, g.sum(), None)),
+            lambda g, c: g * (c / (g != 0).sum(0)).clamp(max=1),
         ],
-        "An expert with too many tokens loses all of them in yours.\n"
-        "It keeps its first `capacity`, and "
-        "drops only the rest.": [*(lambda g, c: g * ((g != 0).sum(0) <= c), lambda g, c: g * ((g != 0).sum(0) < c))],
-        f"You scale down the gates of a full expert.\n{AS_THEY_ARE}": lambda g, c: (
-            g * (c / (g != 0).sum(0)).clamp(max=1)
-        ),
-        "The overflow is -inf in yours: these are gates, after the softmax, so a token that is dropped gets 0.": [
-            lambda g, c: g.where(_place(g) <= c, -torch.inf),
-            lambda g, c: g.where((_place(g) <= c) | (g == 0), -torch.inf),
-            lambda g, c: g.where((_place(g) <= c) & (g != 0), -torch.inf),
+        "An expert with too many tokens loses all of them here.\nIt keeps its first `capacity`, and drops the rest.": [
+            *(lambda g, c: g * ((g != 0).sum(0) <= c), lambda g, c: g * ((g != 0).sum(0) < c)),
         ],
-        "Everything was dropped: each expert serves its first `capacity` tokens.": lambda g, c: 0 * g,
-        "Each expert serves one token in yours: it serves `capacity` of them.": lambda g, c: first_come(g, 1),
+        "The overflow is -inf here: these are gates, after the softmax, so a token that is dropped gets 0.": [
+            *(
+                lambda g, c, empty=empty: g.where((_place(g) <= c) & (empty | (g != 0)), -torch.inf)
+                for empty in (True, False)
+            ),
+        ],
+        "Each expert serves one token here: it serves `capacity` of them.": lambda g, c: first_come(g, 1),
         "Only the first expert's queue is limited, or only one expert is served: do the same for every column.": [
             lambda g, c: torch.cat([first_come(g[:, :1], c), g[:, 1:]], dim=1),
             lambda g, c: first_come(g, c) * (torch.arange(g.shape[1]) == 0),
         ],
         "With a capacity of 0 nobody is served, and all gates become 0.\n"
-        "It does not mean that "
-        "there is no limit. (A slice [-0:] is everything, for example.)": lambda g, c: first_come(g, c) if c else g,
+        "It does not mean that there is no limit. (A slice [-0:] is everything, for example.)": lambda g, c: (
+            first_come(g, c) if c else g
+        ),
     },
     hints=[
         "Each expert has a queue. What number does a token have in the queue of its expert?",

@@ -29,11 +29,6 @@ def _cv(x: Tensor, correction: int = 0) -> Tensor:
     return x.var(-1, correction=correction) / x.mean(-1).square()
 
 
-def _entropy(gates: Tensor) -> Tensor:
-    share = gates.sum(0) / gates.sum()
-    return -(share * share.clamp(min=1e-30).log()).sum()
-
-
 def _for_scores(loss: Any, gates: Tensor) -> Tensor:
     """The gradient for the scores whose softmax the gates are: it is the same whether or not "rows sum to 1" is
     used."""
@@ -92,66 +87,55 @@ EXERCISE = Exercise(
         "This is CV itself, standard deviation / mean: it is squared.": _totals(
             *(lambda t: t.std(correction=0) / t.mean(), lambda t: t.std() / t.mean())
         ),
-        "You squared twice: variance / mean^2 is CV^2 already.": _totals(lambda t: cv_squared(t) ** 2),
-        "You divide the standard deviation by the square of the mean: square both.": _totals(
+        "This is CV^4: variance / mean^2 is CV^2 already.": _totals(lambda t: cv_squared(t) ** 2),
+        "This is the standard deviation divided by the square of the mean: square both.": _totals(
             *(lambda t: t.std(correction=0) / t.mean() ** 2, lambda t: t.std() / t.mean() ** 2)
         ),
         "The division is missing: the variance alone grows with the number of tokens.\n"
         "Divide it by the mean, squared.": _totals(
             *(lambda t: t.var(correction=0), lambda t: t.std(correction=0), lambda t: t.var(), lambda t: t.std())
         ),
-        "The variance has the mean squared in it, and you divide by the mean.\n"
+        "This is the variance of the totals divided by their mean, or a multiple of it.\n"
         "Divide by mean^2: then the number of tokens cancels.": [
             lambda g: g.sum(0).var(correction=0) / g.sum(0).mean(),
             lambda g: g.sum(0).var() / g.sum(0).mean(),
             lambda g: g.mean(0).var(correction=0) / g.mean(),
         ],
-        "You divide by the number of tokens, which is also the sum of all gates, or by its square.\n"
+        "This is divided by the number of tokens, the sum of all gates, or by its square.\n"
         "Divide by the square of the mean of the E totals.": [
-            *(lambda g, c=c: g.sum(0).var(correction=c) / g.sum() ** 2 for c in (0, 1)),
-            *(lambda g, c=c: g.sum(0).std(correction=c) / g.sum() for c in (0, 1)),
             *(lambda g, c=c: g.mean(0).var(correction=c) for c in (0, 1)),
             *(lambda g, c=c: g.mean(0).std(correction=c) for c in (0, 1)),
         ],
-        "You add up the squared deviations: the variance is their mean, divided by the number of experts.": _totals(
+        "The squared deviations are added up: the variance is their mean over the experts.": _totals(
             lambda t: (t - t.mean()).square().sum() / t.mean() ** 2, lambda t: (t - t.mean()).square().sum()
         ),
-        "You took the mean of the absolute deviations: the variance is the mean of the squared ones.": _totals(
-            lambda t: (t - t.mean()).abs().mean() / t.mean(), lambda t: ((t - t.mean()).abs().mean() / t.mean()) ** 2
-        ),
-        "You count the tokens of each expert. That is its load, which has no gradient.\n"
-        "Importance is the sum of the gates, so that 0.9 counts "
-        "more than 0.1.": [lambda g: cv_squared((g > 0).float().sum(0)), lambda g: _cv((g > 0).float().sum(0), 1)],
-        "You add up over the experts: each token's gates sum to 1, whatever the choice.\n"
+        "This counts the tokens of each expert, its load, which has no gradient.\n"
+        "Importance is the sum of the gates, so that 0.9 counts more than 0.1.": [
+            lambda g, c=c: _cv((g > 0).float().sum(0), c) for c in (0, 1)
+        ],
+        "The sums run over the experts: each token's gates sum to 1, whatever the choice.\n"
         "Add up over the tokens.": lambda g: _cv(g.sum(1)),
         f"This is the CV of the single gates: it would push each token to use all experts alike.\n{THEN}": [
             *(lambda g: _cv(g).mean(), lambda g: _cv(g).sum(), lambda g: _cv(g, 1).mean()),
-            *(lambda g: g.var() / g.mean() ** 2, lambda g: g.var(correction=0) / g.mean() ** 2),
-            *(lambda g: g.std() / g.mean(), lambda g: g.std(correction=0) / g.mean()),
+            *(lambda g, c=c: g.var(correction=c) / g.mean() ** 2 for c in (0, 1)),
         ],
-        "This is the CV of each expert's gates over the tokens, which may well be large for some tokens and 0 for "
-        "others.\n"
-        f"{THEN}": [*(lambda g: _cv(g.T).mean(), lambda g: _cv(g.T).sum(), lambda g: _cv(g.T, 1).mean())],
-        "You divide by the mean of the gates: variance and mean are both of the E totals.": [
+        f"This is the CV of each expert's gates over the tokens: these may differ.\n{THEN}": [
+            *(lambda g: _cv(g.T).mean(), lambda g: _cv(g.T).sum(), lambda g: _cv(g.T, 1).mean())
+        ],
+        "This is divided by the mean of the gates: variance and mean are both of the E totals.": [
             lambda g: g.sum(0).var(correction=0) / g.mean() ** 2,
             lambda g: g.sum(0).var() / g.mean() ** 2,
         ],
-        "This is the entropy of the experts' shares: it measures the same unevenness, but another number is asked.\n"
-        f"{RIGHT}": [*(_entropy, lambda g: -_entropy(g), lambda g: torch.tensor(g.shape[1]).log() - _entropy(g))],
-        "You multiplied by 0.1, the weight of the paper: CV^2 alone is asked.": lambda g: importance_loss(g, 0.1),
-        "The fraction is upside down.": _totals(lambda t: 1 / cv_squared(t), lambda t: cv_squared(t) ** (-0.5)),
+        "This is a tenth of it, as with the paper's weight: CV^2 alone is asked.": lambda g: importance_loss(g, 0.1),
         "The sign is wrong: the less even the experts, the larger the loss.": lambda g: -importance_loss(g),
         "This is 1 too much: even experts must give 0.\nSubtract the mean from each total before you square.": _totals(
             lambda t: t.square().mean() / t.mean() ** 2
         ),
-        f"This compares the largest with the mean or the smallest: CV uses all experts.\n{RIGHT}": _totals(
-            *(lambda t: t.max() / t.mean(), lambda t: t.max() - t.min(), lambda t: (t.max() - t.min()) / t.mean())
-        ),
         "The number is right, but in a tensor or list with dimensions: a loss is a scalar, of shape ().\n"
-        "Leave out keepdim, "
-        "or take squeeze().": _totals(*(lambda t: cv_squared(t).reshape(1), lambda t: cv_squared(t).reshape(1, 1))),
-        "You took a root and squared it again. If all totals are equal, the root's gradient is infinite, and yours"
-        " nan.\n"
+        "Leave out keepdim, or take squeeze().": _totals(
+            *(lambda t: cv_squared(t).reshape(1), lambda t: cv_squared(t).reshape(1, 1))
+        ),
+        "The gradient is nan if all totals are equal: that of a root is infinite there, also if it is squared again.\n"
         "Leave out the root.": _totals(lambda t: ((t - t.mean()).square().mean().sqrt() / t.mean()) ** 2),
     },
     hints=[

@@ -88,27 +88,24 @@ EXERCISE = Exercise(
     mistakes={
         "The others are 0: a softmax would give each of them exp(0) = 1, so every expert keeps a share.\n"
         "Only exp(-inf) is 0.": lambda v, k: keep(v, k, fill=0.0),
-        "You keep the largest magnitudes (abs).\n-3 is a low score.": lambda v, k: keep(v, k, v.abs()),
-        "You keep the k smallest of each row.\nKeep the largest ones.": lambda v, k: keep(v, k, -v),
+        "The largest magnitudes (abs) are kept.\n-3 is a low score.": lambda v, k: keep(v, k, v.abs()),
+        "The k smallest of each row are kept.\nKeep the largest ones.": lambda v, k: keep(v, k, -v),
         "The k largest became -inf and the others stay: the mask is the wrong way round.": lambda v, k: keep(
             v, v.shape[1] - k, -v
         ),
-        "You choose over the tokens.\nA token is a row: dim=-1.": lambda v, k: keep(v, k, dim=0),
-        "You choose with one threshold for the whole matrix. Each row keeps its own k largest.\n"
-        "Then each token has k experts.": [
+        "The choice runs over the tokens.\nA token is a row: dim=-1.": lambda v, k: keep(v, k, dim=0),
+        "This is one choice for the whole matrix. Each row keeps its own k largest.\nThen each token has k experts.": [
             lambda v, k: keep(v.reshape(1, -1), k).reshape(v.shape),
             lambda v, k: keep(v.reshape(1, -1), k * len(v)).reshape(v.shape),
             lambda v, k: v.masked_fill(v < v.topk(k).values.min(), -math.inf),
         ],
-        "You keep k + 1 in each row.\nIs an index off by one?": lambda v, k: keep(v, k + 1),
-        "You keep k - 1 in each row, one too few.\n"
+        "k + 1 are kept in each row.\nIs an index off by one?": lambda v, k: keep(v, k + 1),
+        "k - 1 are kept in each row, one too few.\n"
         "Of sorted values the k-th has the index k - 1; and > drops it, >= does not.": lambda v, k: keep(v, k - 1),
-        "You took a softmax. The scores that stay are those of v, unchanged.\n"
+        "A softmax was taken. The scores that stay are those of v, unchanged.\n"
         "The softmax comes in the next exercise.": [
-            lambda v, k: keep(v, k).softmax(-1),
-            lambda v, k: keep(v.softmax(-1), k),
-            lambda v, k: keep(v.softmax(-1), k, fill=0.0),
-            lambda v, k: keep(v.log_softmax(-1), k),
+            *(lambda v, k: keep(v, k).softmax(-1), lambda v, k: keep(v.softmax(-1), k)),
+            *(lambda v, k: keep(v.softmax(-1), k, fill=0.0), lambda v, k: keep(v.log_softmax(-1), k)),
         ],
         "This is the mask, true or 1 for the k largest.\n"
         "Return the scores themselves where it is true, and -inf elsewhere.": [kept, lambda v, k: kept(v, k).float()],
@@ -121,19 +118,16 @@ EXERCISE = Exercise(
             lambda v, k: v.masked_fill(v.argsort(-1, descending=True) >= k, -math.inf),
             lambda v, k: v.masked_fill(v.argsort(-1) < v.shape[1] - k, -math.inf),
         ],
-        "Your scores are in sorted order.\n"
+        "The scores are in sorted order.\n"
         "Each must stay at the place of its expert: scatter them back by their index.": [
             lambda v, k: keep(v.sort(-1, descending=True).values, k),
             lambda v, k: keep(v.sort(-1).values, k),
         ],
-        "You keep k fixed places of each row.\nWhich experts stay is decided by their scores, anew for each token.": [
+        "The same k places of each row are kept.\nWhich experts stay is decided by their scores.": [
             lambda v, k: v.masked_fill(torch.arange(v.shape[1]) >= k, -math.inf),
             lambda v, k: v.masked_fill(torch.arange(v.shape[1]) < v.shape[1] - k, -math.inf),
         ],
         "Nothing was taken out.\nIn each row k scores stay, the others become -inf.": lambda v, k: v,
-        "The others became +inf.\nOnly exp(-inf) is 0.": lambda v, k: keep(v, k, fill=math.inf),
-        "You keep what lies above the average: some rows keep more than k and some fewer.\n"
-        "Choose by their order.": lambda v, k: v.masked_fill(v < v.mean(-1, keepdim=True), -math.inf),
         "A score of exactly 0 is among the k largest here, and was taken out.\n"
         "Do not ask which scores are 0: use the mask itself.": lambda v, k: keep(v, k).masked_fill(v == 0, -math.inf),
         "Several scores are equal here, and a row keeps more than k: a comparison cannot decide between equals.\n"

@@ -35,7 +35,16 @@ def moe_forward(x: Tensor, gates: Tensor, experts: Sequence[Callable[[Tensor], T
 
 def _expert(d: int, d_out: int, seed: int) -> Callable[[Tensor], Tensor]:
     weight, bias = draw(d, d_out, seed=seed), draw(d_out, seed=seed + 1)
-    return lambda rows: torch.tanh(rows @ weight.to(rows.dtype) + bias.to(rows.dtype))
+
+    def expert(rows: Tensor) -> Tensor:
+        if rows.dim() != 2:
+            raise Mistake(f"An expert takes rows, (n, d), and was given the shape {tuple(rows.shape)}.", ONE_ROW)
+        return torch.tanh(rows @ weight.to(rows.dtype) + bias.to(rows.dtype))
+
+    return expert
+
+
+ONE_ROW = "A single row is (1, d): x[[i]] and x[i : i + 1] are, x[i] is not; nonzero().squeeze(1) keeps the index (n,)."
 
 
 def _inputs(seed: int, n: int = 7, n_experts: int = 4, k: int = 2) -> tuple[Tensor, Tensor, list[Callable]]:
@@ -126,18 +135,17 @@ EXERCISE = Exercise(
         "axis, (n, 1).",
     },
     mistakes={
-        "The result is all zeros. y[row] is a copy, so y[row].add_(...) changes only the copy.\n"
-        "The same goes for a y.index_add(...) "
-        "whose result is thrown away: write y[row] += or y = y.index_add.": _weights(lambda g: 0 * g),
+        "The result is all zeros. y[row].add_(...), for example, changes a copy; y.index_add(...) changes nothing.\n"
+        "Write y[row] += or y = y.index_add.": _weights(lambda g: 0 * g),
         "The outputs are added up without their gates.": _weights(lambda g: g != 0, torch.ones_like),
         "Of a token's experts only the last one is left: it replaces what was there.\n"
         "Add: y[row] += or index_add. (With all pairs in one go, y[token] += loses repeated tokens too.)": _weights(
             lambda g: g * ((g != 0).flip(1).cumsum(1).flip(1) == 1),
             lambda g: (g != 0) & ((g != 0).flip(1).cumsum(1).flip(1) == 1),
         ),
-        "You took a mean over the experts: the gates are the weights already, and the rest is a sum.": _weights(
+        "This is a mean over the experts: the gates are the weights already, and the rest is a sum.": _weights(
             *(lambda g: g / g.shape[1], lambda g: g / (g != 0).sum(1, keepdim=True)),
-            *(lambda g: torch.ones_like(g) / g.shape[1], lambda g: (g != 0) / (g != 0).sum(1, keepdim=True)),
+            lambda g: (g != 0) / (g != 0).sum(1, keepdim=True),
         ),
         "The outputs were added to the first n rows of y, not to the rows that the expert read.": lambda x, g, e: sum(
             (0 * x).index_add(0, _rank(g)[:, i], g[:, [i]] * e[i](x)) for i in range(len(e))
@@ -145,25 +153,25 @@ EXERCISE = Exercise(
         "The expert read the first n rows of x, not those whose gate is not 0.": lambda x, g, e: sum(
             g[:, [i]] * e[i](x[_rank(g)[:, i]]) for i in range(len(e))
         ),
-        "You took the first n gates, not those of these rows.": _weights(lambda g: g.gather(0, _rank(g)) * (g != 0)),
+        "The first n gates are taken, not those of these rows.": _weights(lambda g: g.gather(0, _rank(g)) * (g != 0)),
         "Each output is multiplied by its gate twice.": _weights(torch.square),
         "Only the expert with the largest gate counts: a token may have several, all whose gate is not 0.": _weights(
             *(lambda g: g * (g == g.amax(1, keepdim=True)), lambda g: g == g.amax(1, keepdim=True))
         ),
-        "You take the two largest gates of a token: all count.": _weights(lambda g: g * (g >= g.topk(2)[0][:, 1:])),
         "The gate multiplies the expert's input: it weighs the output, because an expert is not linear.": [
             *(lambda x, g, e, f=f: sum(f(g)[:, [i]] * e[i](g[:, [i]] * x) for i in range(len(e))) for f in OUTER)
         ],
-        "You took a softmax of the gates: they are the weights already.": _weights(
+        "A softmax of the gates is taken: they are the weights already.": _weights(
             *(lambda g: g.softmax(1), lambda g: g.where(g != 0, -torch.inf).softmax(1))
         ),
-        "You scale a token's gates to the sum 1: use them as they are.": _weights(lambda g: g / g.sum(1, keepdim=True)),
-        "Your result starts from x: start from zeros.": lambda x, g, e: x + _dense(x, g, e),
-        "You read gates[i], the gates of token i.": _weights(
+        "A token's gates are scaled to the sum 1: use them as they are.": _weights(
+            lambda g: g / g.sum(1, keepdim=True)
+        ),
+        "The result has x in it: start from zeros.": lambda x, g, e: x + _dense(x, g, e),
+        "These are gates[i], the gates of token i, for expert i.": _weights(
             lambda g: torch.cat([g[: g.shape[1]].T, 0 * g[g.shape[1] :]])
         ),
-        "An expert is missing: the loop runs over all columns of the gates, the first and the last one "
-        "included.": _weights(
+        "An expert is missing: the loop runs over all columns of the gates.": _weights(
             *(lambda g, at=at: g.index_fill(1, torch.tensor([at]), 0.0) for at in (-1, 0)),
             lambda g: g * (torch.arange(g.shape[1]) == 0),
         ),
@@ -172,18 +180,14 @@ EXERCISE = Exercise(
         "The columns of the gates and the experts do not belong together: column i is for experts[i].": _weights(
             *(lambda g: g.flip(1), lambda g: g.roll(1, 1), lambda g: g.roll(-1, 1))
         ),
-        "The sum runs over the features or the tokens: it runs over the experts only.": [
-            *(lambda x, g, e, dim=dim: _dense(x, g, e).sum(dim) for dim in (0, 1, (0, 1)))
-        ],
         NO_GRADIENT.format("x"): lambda x, g, e: moe_forward(x.detach(), g, e),
         NO_GRADIENT.format("the gates"): lambda x, g, e: moe_forward(x, g.detach(), e),
     },
     hints=[
         "Go through the experts, not through the tokens. Which rows does expert i have to read, and where do its "
         "outputs go?",
-        "The rows are gates[:, i].nonzero().squeeze(1). Give the expert only x[row], multiply its output by the "
-        "gates of "
-        "the same rows (they need a second axis), and add it to y at these rows. Skip an expert without rows.",
+        "The rows are gates[:, i].nonzero().squeeze(1). Give the expert x[row] alone, multiply its output by the gates "
+        "of the same rows (they need a second axis), and add it to y at these rows. Skip an expert without rows.",
         "part = gates[row, i, None] * experts[i](x[row]); the first part tells d_out: y = part.new_zeros(len(x), "
         "part.shape[1]); then y = y.index_add(0, row, part)",
     ],

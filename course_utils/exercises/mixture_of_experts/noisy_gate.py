@@ -76,7 +76,7 @@ def _explain(got: Any, expected: Tensor, x: Tensor, w_gate: Tensor, w_noise: Ten
     if not alike(sums, torch.ones(len(x)), atol=2e-3):
         return f"A row of your result sums to {sums[(sums - 1).abs().argmax()]:.3g} instead of 1. {ORDER}"
     if not noise.any():
-        return "The argument `noise` is 0 here, and these are not the gates of x @ w_gate. Is there noise of your own?"
+        return "The argument `noise` is 0 here, and these are not the gates of x @ w_gate.\nIs there noise of your own?"
     return ""
 
 
@@ -117,31 +117,27 @@ EXERCISE = Exercise(
         "softplus(x @ w_noise) is the standard deviation itself: no root, and no square.": _in(
             *(lambda c, z, n, k, power=power: gate(c + n * softplus(z) ** power, k) for power in (0.5, 2))
         ),
-        "softplus belongs to x @ w_noise alone: the product with the noise, x @ w_gate and the sum stay as they "
-        "are.": _in(
-            lambda c, z, n, k: gate(c + softplus(n * z), k),
-            lambda c, z, n, k: gate(softplus(c) + n * softplus(z), k),
-            lambda h, k: gate(softplus(h), k),
-            lambda c, z, n, k: gate(softplus(c + n * z), k),
+        "softplus belongs to x @ w_noise alone, not to its product with the noise, to x @ w_gate or to the sum.": _in(
+            *(lambda c, z, n, k: gate(c + softplus(n * z), k), lambda c, z, n, k: gate(softplus(c + n * z), k)),
+            *(lambda c, z, n, k: gate(softplus(c) + n * softplus(z), k), lambda h, k: gate(softplus(h), k)),
         ),
         "softplus(x @ w_noise) is added without the noise: multiply it by `noise`, which has both signs.": _in(
             *(lambda c, z, k: gate(c + softplus(z), k), lambda c, z, k: gate(c + z, k))
         ),
         "The noise multiplies x @ w_gate.\nIt is added to it, scaled by softplus(x @ w_noise).": _in(
-            *(lambda h, c, k: gate(c * (h - c), k), lambda h, c, k: gate(c * (1 + h - c), k)),
-            lambda c, n, k: gate(c * n, k),
+            *(lambda h, c, k: gate(c * (h - c), k), lambda h, c, k: gate(c * (1 + h - c), k))
         ),
         "softplus(x @ w_noise) scales x @ w_gate too.": _in(lambda c, z, n, k: gate((c + n) * softplus(z), k)),
         "w_gate and w_noise are swapped.": _in(lambda c, z, n, k: gate(z + n * softplus(c), k)),
-        "You multiplied by the transpose: w_gate and w_noise are (d, experts).": [
-            lambda x, w_gate, w_noise, k, noise: noisy_gate(x, w_gate.T, w_noise.T, k, noise),
-            lambda x, w_gate, w_noise, k, noise: noisy_gate(x, w_gate.T, w_noise, k, noise),
-            lambda x, w_gate, w_noise, k, noise: noisy_gate(x, w_gate, w_noise.T, k, noise),
+        "A weight is transposed here: w_gate and w_noise are (d, experts).": [
+            *(lambda x, w, v, k, n: noisy_gate(x, w.T, v.T, k, n), lambda x, w, v, k, n: noisy_gate(x, w.T, v, k, n)),
+            lambda x, w, v, k, n: noisy_gate(x, w, v.T, k, n),
         ],
-        "You took another function, as relu, exp, sigmoid, abs, tanh or softmax, instead of softplus.\n"
-        "softplus(z) = log(1 + exp(z)): positive, smooth, and nearly z "
-        "for large z.": _in(*(lambda c, z, n, k, other=other: gate(c + n * other(z), k) for other in NOT_SOFTPLUS)),
-        "You take a softmax before the choice and another after it. The first flattens the weights.": _in(
+        "This has another function, as relu, exp, sigmoid, abs, tanh or softmax, instead of softplus.\n"
+        "softplus(z) = log(1 + exp(z)): positive, smooth, and nearly z for large z.": _in(
+            *(lambda c, z, n, k, other=other: gate(c + n * other(z), k) for other in NOT_SOFTPLUS)
+        ),
+        "There is a softmax before the choice and another after it. The first flattens the weights.": _in(
             lambda h, k: gate(h.softmax(-1), k)
         ),
         "The softmax was taken over all experts, and the rest cut off: the rows do not sum to 1.": _in(
@@ -150,14 +146,13 @@ EXERCISE = Exercise(
         "The softmax is missing: these are the scores.": _in(
             *(lambda h: h, lambda h, k: keep(h, k), lambda h, k: keep(h, k, fill=0.0))
         ),
-        "You divided the chosen scores by their sum, and scores may be negative: gates are their softmax.": _in(
+        "These are the chosen scores divided by their sum, and scores may be negative: gates are their softmax.": _in(
             lambda h, k: keep(h, k, fill=0.0) / keep(h, k, fill=0.0).sum(-1, keepdim=True)
         ),
         "No choice was made: every expert has a share.": _in(lambda h: h.softmax(-1), lambda c: c.softmax(-1)),
         f"The experts not chosen have a share, exp(0).\n{INF}": _in(lambda h, k: keep(h, k, fill=0.0).softmax(-1)),
         "The choice was made without noise, which was added afterwards. It is there to change who is chosen.": _in(
-            *(lambda h, c, k: (keep(c, k) + h - c).softmax(-1), lambda c, n, k: (keep(c, k) + n).softmax(-1)),
-            lambda h, c, k: gate(c, k) + h - c,
+            *(lambda h, c, k: (keep(c, k) + h - c).softmax(-1), lambda h, c, k: gate(c, k) + h - c)
         ),
         "The noise chooses, but the weights are those of x @ w_gate.": _in(lambda h, c, k: keep(c, k, h).softmax(-1)),
         f"The softmax runs over the tokens (dim 0).\n{PER_TOKEN}": _in(lambda h, k: keep(h, k).softmax(0)),
@@ -167,16 +162,15 @@ EXERCISE = Exercise(
         "The k chosen have equal gates: their weights are the softmax of their scores.": _in(
             *(lambda h, k: kept(h, k) / k, lambda h, k: kept(h, k), lambda h, k: kept(h, k).float())
         ),
-        "You took a sigmoid of each score: a row sums to 1.": _in(lambda h, k: keep(h, k).sigmoid()),
+        "This is a sigmoid of each score: a row sums to 1.": _in(lambda h, k: keep(h, k).sigmoid()),
         "These are the logarithms of the gates.": _in(lambda h, k: keep(h, k).log_softmax(-1)),
-        "You keep the k smallest scores.": _in(lambda h, k: keep(h, k, -h).softmax(-1)),
-        "k + 1 experts stay: it should be k.": _in(lambda h, k: gate(h, k + 1)),
-        "k - 1 experts stay: it should be k.": _in(lambda h, k: gate(h, k - 1)),
+        "The k smallest scores are kept.": _in(lambda h, k: keep(h, k, -h).softmax(-1)),
+        "k + 1 or k - 1 experts stay: it should be k.": _in(*(lambda h, k, by=by: gate(h, k + by) for by in (1, -1))),
         "These are the gates of the k chosen alone, without zeros.": _in(lambda h, k: h.topk(k)[0].softmax(-1)),
-        "Several scores are equal here, and a row has more than k gates: a comparison cannot decide between "
-        "equals.\n"
-        "Choose by the places "
-        "that topk(k) gives.": _in(lambda h, k: h.masked_fill(h < h.topk(k)[0][:, -1:], -torch.inf).softmax(-1)),
+        "Several scores are equal here, and a row has more than k gates: a comparison cannot decide between equals.\n"
+        "Choose by the places that topk(k) gives.": _in(
+            lambda h, k: h.masked_fill(h < h.topk(k)[0][:, -1:], -torch.inf).softmax(-1)
+        ),
     },
     hints=[
         "The noise is to change who is chosen, and the weights of the chosen are to sum to 1: what comes first, "

@@ -108,45 +108,39 @@ EXERCISE = Exercise(
         "shapes": "The shapes do not line up: logits are (N, E), f and P are both (E,), a mean over dim 0.",
     },
     mistakes={
-        "The factor E is missing, or the sum was taken as a mean.\nEven use gives 1 for any E.": _factor(0, -1),
-        "E is missing twice: the terms are summed over the experts, not averaged, and E stands in front.": _factor(
-            0, -2
-        ),
+        "The factor E is missing, or the sum was taken as a mean, or both.\nEven use gives 1 for any E.": [
+            *(_factor(0, -1), _factor(0, -2)),
+        ],
         "There is an E too many: the terms are summed, and E stands in front once.": _factor(0, 1),
         "One of f and P is a count and not a share.\nDivide it by the N tokens.": _factor(1, 0),
-        "f and P are both sums over the tokens.\nDivide each by the N tokens.": _factor(2, 0),
+        "f and P are both sums over the tokens.\nDivide each by the N tokens.": [_factor(2, 0), _factor(2, -1)],
         "Either the factor is N, len(logits), and not E; or f holds counts and the factor E is missing.": _factor(
             1, -1
         ),
-        "f and P are both sums over the tokens, and the factor E is missing.": _factor(2, -1),
-        "You divided by the N tokens once too often: f and P are means already.": _factor(-1, 0),
-        "You divided by the N tokens once too often, and the factor E is missing.": _factor(-1, -1),
+        "This is divided by the N tokens once too often: f and P are means already.": [_factor(-1, 0), _factor(-1, -1)],
         f"{UNUSED}\nE is the number of columns of the logits.": _used_only,
         "This is a variance or a squared coefficient of variation, as in Shazeer's importance loss.\n"
         f"{ONE_NUMBER}": _other(*(lambda s, cv=cv, of=of: cv(getattr(s, of)) for cv in CVS for of in "fP")),
         f"This is an entropy, a cross-entropy or a KL: the loss has no logarithm.\n{ONE_NUMBER}": _other(
             *(lambda s, sign=sign: sign * (s.P * s.P.log()).sum() for sign in (-1, 1)),
             *(lambda s, sign=sign: sign * (s.p * s.p.log()).sum(1).mean() for sign in (-1, 1)),
-            lambda s: (s.f.xlogy(s.f) - s.f * s.P.log()).sum(),
             lambda s: -s.z.log_softmax(1).amax(1).mean(),
         ),
-        "This is a squared difference: the loss is the product, with its minimum where both are even.": _other(
-            *(lambda s, e=e: (s.f - s.P).square().sum() * s.E**e for e in (-1, 0, 1))
-        ),
         "The sign is wrong: training makes the loss small.": _other(lambda s: -s.E * (s.f * s.P).sum()),
-        "You put the paper's weight of 0.01 in front.": _other(lambda s: 0.01 * s.E * (s.f * s.P).sum()),
-        "You subtracted 1: with perfectly even use the loss is 1.": _other(lambda s: s.E * (s.f * s.P).sum() - 1),
+        "This is a hundredth of it, as with the paper's weight: leave the weight out.": _other(
+            lambda s: 0.01 * s.E * (s.f * s.P).sum()
+        ),
         "f is made of the probabilities here, P * P.\n"
-        "f_i is the share of the tokens whose "
-        "largest logit is i, a count.": _sum(*(lambda s: (s.P * s.P).sum(), lambda s: (s.p * s.p).sum(1).mean())),
+        "f_i is the share of the tokens whose largest logit is i, a count.": _sum(
+            *(lambda s: (s.P * s.P).sum(), lambda s: (s.p * s.p).sum(1).mean())
+        ),
         "P is made of the choices here, f * f, which has no gradient.\n"
-        "P_i is the mean of the probabilities, "
-        "softmax(logits)_i.": _sum(*(lambda s: (s.f * s.f).sum(), lambda s: s.a.sum(0).square().sum())),
-        "Your loss is the same whatever the logits. Does the softmax run over the tokens (dim 0)?\n"
+        "P_i is the mean of the probabilities, softmax(logits)_i.": _sum(lambda s: (s.f * s.f).sum()),
+        "This is the same whatever the logits. Does the softmax run over the tokens (dim 0)?\n"
         "Or do the sums come before the product? f.sum() and P.sum() are always 1.": _sum(
             *(lambda s: (s.f * s.z.softmax(0).mean(0)).sum(), lambda s: (s.f * s.z.softmax(0).sum(0)).sum())
         ),
-        "You took the logarithm of the probabilities: P_i is the mean of softmax(logits)_i itself.": _sum(
+        "These are logarithms of the probabilities: P_i is the mean of softmax(logits)_i itself.": _sum(
             *(lambda s, sign=sign: sign * (s.f * s.z.log_softmax(1).mean(0)).sum() for sign in (-1, 1)),
             lambda s: (s.f * s.P.log()).sum(),
         ),
@@ -157,7 +151,6 @@ EXERCISE = Exercise(
             lambda s: (s.a * s.p).sum(1).mean()
         ),
         "The softmax is missing: P_i is a mean of probabilities.": _sum(lambda s: (s.f * s.z.mean(0)).sum()),
-        "You took a sigmoid: it is a softmax over the experts.": _sum(lambda s: (s.f * s.z.sigmoid().mean(0)).sum()),
         "The softmax was taken twice.": _sum(
             *(lambda s: (s.f * s.p.softmax(1).mean(0)).sum(), lambda s: (s.f * s.P.softmax(0)).sum())
         ),
@@ -167,7 +160,6 @@ EXERCISE = Exercise(
         "f counts the probabilities above a threshold: each token counts once, for its largest logit.": _sum(
             *(lambda s, at=at: ((s.p > (at or 1 / s.E)).to(s.p.dtype).mean(0) * s.P).sum() for at in (0.5, 0))
         ),
-        "You took the largest of the products: sum them over the experts.": _sum(lambda s: (s.f * s.P).amax()),
     },
     hints=[
         "Two numbers for each expert: how many tokens does it get, as a share, and how probable was it on average?",

@@ -72,15 +72,15 @@ EXERCISE = Exercise(
     ],
     corners=[one_row("weight")],
     mistakes={
-        "You keep the largest values, so that a weight of -3 goes and one of 0.1 stays.\n"
+        "The largest values are kept, so that a weight of -3 goes and one of 0.1 stays.\n"
         "It is the magnitude that counts: abs().": lambda w: _kept(w, w, 2),
-        "You keep the smallest values, so that a weight of 3 goes and one of -0.1 stays.\n"
+        "The smallest values are kept, so that a weight of 3 goes and one of -0.1 stays.\n"
         "It is the magnitude that counts: abs().": lambda w: _kept(w, -w, 2),
         f"The fours run down the columns (axis 0).\n{NEIGHBOURS}": [
             lambda w: prune_2_4(w.T.contiguous()).T if len(w) % 4 == 0 else w,
             lambda w: prune_2_4(w.T.contiguous()).T,
         ],
-        f"Your fours are not neighbours: they are i, i + in/4, i + 2 in/4, ...\n{NEIGHBOURS}": _strided,
+        f"These fours are not neighbours, but i, i + in/4, i + 2 in/4, ...\n{NEIGHBOURS}": _strided,
         "This is one threshold for the whole weight: not two of every four stay, and the hardware needs that.\n"
         f"{FOURS}": [
             lambda w: _kept(w, w.abs(), w.numel() // 2, w.numel()),
@@ -91,11 +91,11 @@ EXERCISE = Exercise(
             lambda w: _kept(w, w.abs(), w.shape[1] // 2, w.shape[1]),
             lambda w: w * (w.abs() > w.abs().median(-1, keepdim=True).values),
         ],
-        "You keep the larger of every two: the two largest of four may lie side by side.\n"
+        "The larger of every two is kept: the two largest of four may lie side by side.\n"
         "Choose two out of each four.": lambda w: _kept(w, w.abs(), 1, 2),
-        "You keep the two smallest magnitudes of each four.": lambda w: _kept(w, -w.abs(), 2),
-        "You keep one weight of each four (1:4): 2:4 keeps two.": lambda w: _kept(w, w.abs(), 1),
-        "You keep three weights of each four: 2:4 keeps two.": lambda w: _kept(w, w.abs(), 3),
+        "The two smallest magnitudes of each four are kept.": lambda w: _kept(w, -w.abs(), 2),
+        "One weight of each four is kept (1:4): 2:4 keeps two.": lambda w: _kept(w, w.abs(), 1),
+        "Three weights of each four are kept: 2:4 keeps two.": lambda w: _kept(w, w.abs(), 3),
         f"A four keeps more than two weights here, because several magnitudes are equal.\n{BY_INDEX}": lambda w: (
             _threshold(w, 1, or_equal=True)
         ),
@@ -109,9 +109,8 @@ EXERCISE = Exercise(
         "The signs are lost.\nabs() is for choosing only, what stays is the weight itself.": lambda w: prune_2_4(
             w
         ).abs(),
-        "Every weight became 0: of every four, two should stay.": torch.zeros_like,
         "Nothing was pruned.\nOf every four the two smallest magnitudes become 0.": lambda w: w,
-        "You keep two fixed places of each four.\nWhich two stay is decided by their magnitudes.": [
+        "The same two places of each four are kept.\nWhich two stay is decided by their magnitudes.": [
             lambda w: _places(w, 0, 1),
             lambda w: _places(w, 2, 3),
             lambda w: _places(w, 0, 2),

@@ -14,7 +14,8 @@ SIGNATURES = {
 PARTS = {
     "ensemble_targets": "z = teacher_logits.detach()\np = (z / T).softmax(dim=-1)\n",
     "kd_loss": "p = (teacher_logits.detach() / T).softmax(-1).mean(0)\nlogq = (student_logits / T).log_softmax(-1)\n"
-    "hard = F.cross_entropy(student_logits, labels)\n",
+    "known = labels != -100\n"
+    "hard = F.cross_entropy(student_logits, labels) if known.any() else student_logits.sum() * 0\n",
     "soft_gradient": "z = student_logits.detach().clone().requires_grad_()\n"
     "loss = T**2 * F.kl_div((z / T).log_softmax(-1), targets, reduction='batchmean')\n"
     "q, p, B = (student_logits / T).softmax(-1), targets, len(targets)\n",
@@ -53,148 +54,136 @@ for i, source in enumerate(sources):
 return pairs"""
 ZIP = "return [(s, max(beam_search(s), key=lambda c: similarity(c[0], r))[0]) for s, r in zip(sources, references)]"
 
+ANSWERS = {
+    "ensemble_targets": [
+        (
+            "not detached",
+            "return (teacher_logits / T).softmax(dim=-1).mean(dim=0)",
+            "A gradient would flow back into the teachers",
+        ),
+        ("in place", "teacher_logits /= T\nreturn teacher_logits.softmax(-1).mean(0)", "changed its input"),
+        ("by NumPy", "return torch.tensor((teacher_logits / T).softmax(-1).mean(0).numpy())", "Stay in torch"),
+        ("exp of large scores", "e = (z / T).exp()\nreturn (e / e.sum(-1, keepdim=True)).mean(0)", "inf / inf is nan"),
+        ("torch.exp of a number", "return z.softmax(-1).mean(0) ** torch.exp(T)", "T is a plain number"),
+        ("log-probabilities", "return p.mean(0).log()", "You return logarithms"),
+        ("largest, normalised", "m = p.amax(0)\nreturn m / m.sum(-1, keepdim=True)", "This is the largest"),
+        (
+            "softened after averaging, by logarithms",
+            "return (z.softmax(-1).mean(0).log() / T).softmax(-1)",
+            "This is the mean at T = 1, softened afterwards",
+        ),
+        ("not foreseen", "return p.mean(0) ** 1.3", "The sum gives it away"),
+    ],
+    "kd_loss": [
+        (
+            "a plain number",
+            "return (alpha * T**2 * F.kl_div(logq, p, reduction='batchmean') + (1 - alpha) * hard).item()",
+            "no gradient reaches the student",
+        ),
+        (
+            "all under no_grad",
+            "with torch.no_grad():\n    logq = (student_logits / T).log_softmax(-1)\n"
+            "    hard = hard.detach()\n"
+            "    return alpha * T**2 * F.kl_div(logq, p, reduction='batchmean') + (1 - alpha) * hard",
+            "no gradient reaches the student",
+        ),
+        (
+            "0 log 0 by hand",
+            "q = logq.exp()\nreturn alpha * T**2 * (p * (p / q).log()).sum(1).mean() + (1 - alpha) * hard",
+            "and 0 * log 0 nan",
+        ),
+        (
+            "log_target, where a target is 0",
+            "logp = (teacher_logits.detach() / T).log_softmax(-1).logsumexp(0) - "
+            "torch.tensor(len(teacher_logits)).log()\n"
+            "kl = F.kl_div(logq, logp, reduction='batchmean', log_target=True)\n"
+            "return alpha * T**2 * kl + (1 - alpha) * hard",
+            "and 0 * log 0 nan",
+        ),
+        (
+            "the logarithm of a softmax",
+            "logq = (student_logits / T).softmax(-1).log()\n"
+            "return alpha * T**2 * (torch.xlogy(p, p) - p * logq).sum(-1).mean() + (1 - alpha) * hard",
+            "probability is 0 in the computer",
+        ),
+        (
+            "teachers' logarithms",
+            "return alpha * T**2 * F.kl_div(logq, p.log(), reduction='batchmean') + (1 - alpha) * hard",
+            "Did F.kl_div get the teachers' logarithms",
+        ),
+        (
+            "nan without labels",
+            "hard = F.cross_entropy(student_logits, labels)\n"
+            "return alpha * T**2 * F.kl_div(logq, p, reduction='batchmean') + (1 - alpha) * hard",
+            "a mean over none is nan",
+        ),
+        (
+            "labels as an index",
+            "hard = -student_logits.log_softmax(-1)[torch.arange(len(labels)), labels].mean()\n"
+            "return alpha * T**2 * F.kl_div(logq, p, reduction='batchmean') + (1 - alpha) * hard",
+            "A label of -100 is no class",
+        ),
+        ("cross_entropy swapped", "return F.cross_entropy(labels, student_logits)", "first and the labels (B,) second"),
+        ("no mean of the teachers", "return F.kl_div(logq, teacher_logits[0].T)", "both sides of the KL are (B, C)"),
+        (
+            "the teachers one by one, by broadcasting",
+            "p = (teacher_logits.detach() / T).softmax(-1)\n"
+            "return alpha * T**2 * (p * (p.log() - logq)).sum(-1).mean() + (1 - alpha) * hard",
+            "This is the mean of the KL of each teacher",
+        ),
+        (
+            "not foreseen",
+            "return alpha * T**2 * (p - logq.exp()).abs().sum(-1).mean() + (1 - alpha) * hard",
+            "see which of them differs",
+        ),
+    ],
+    "soft_gradient": [
+        ("autograd's tuple", "return torch.autograd.grad(loss, z)", "You return a tuple"),
+        ("backward forgotten", "return z.grad", "Your function returns nothing (None)"),
+        (
+            "without requires_grad",
+            "loss = F.kl_div((student_logits / T).log_softmax(-1), p)\nreturn torch.autograd.grad(loss, "
+            "student_logits)[0]",
+            "For autograd the logits must ask for a gradient",
+        ),
+        ("autograd of the KL", "return torch.autograd.grad(loss / T**2, z)[0]", "T^2 is missing"),
+        (
+            "autograd of the reversed KL",
+            "loss = T**2 * F.kl_div(p.log(), (z / T).softmax(-1), reduction='batchmean')\n"
+            "return torch.autograd.grad(loss, z)[0]",
+            "This is the gradient of KL(softmax(z_s / T) || targets)",
+        ),
+        ("the loss", "return loss.detach()", "This is one number"),
+        ("a factor", "return 17 * (q - p) / B", "Yours is 17 times the gradient"),
+        ("never 0", "return T * (q - p) / B + (q - p).abs().max().lt(1e-6)", "The student is perfect here"),
+        ("not foreseen", "return T * (q.sqrt() - p.sqrt()) / B", "each row should sum to 0"),
+    ],
+    "sequence_kd_data": [
+        ("a generator", "return ((s, beam_search(s)[0][0]) for s in sources)", "Put list(...) around it"),
+        ("whole list", "return list(zip(sources, beam_search(sources)))", "one of the sources at a time"),
+        ("search on the references", "return [beam_search(r)[0] for r in references]", "one of the sources at a time"),
+        (
+            "return in the loop",
+            "for s in sources:\n    return [(s, max(beam_search(s), key=lambda c: c[1])[0])]",
+            "Is `return` inside the loop?",
+        ),
+        ("a maximum from 0", MAXIMUM.format(start=0), "Does a running maximum start too high?"),
+        ("a maximum from -100", MAXIMUM.format(start=-100), "Does a running maximum start too high?"),
+        (
+            "a loop over the references",
+            "score = lambda c, r: similarity(c[0], r) if similarity else c[1]\n"
+            "return [(s, max(beam_search(s), key=lambda c: score(c, r))[0]) for s, r in zip(sources, references)]",
+            "references may be missing",
+        ),
+        ("similarity is called when it is None", ZIP, "similarity may be None"),
+    ],
+}
+
 WRONG = [
-    *(
-        _wrong("ensemble_targets", *entry)
-        for entry in [
-            (
-                "not detached",
-                "return (teacher_logits / T).softmax(dim=-1).mean(dim=0)",
-                "A gradient would flow back into the teachers",
-            ),
-            ("in place", "teacher_logits /= T\nreturn teacher_logits.softmax(-1).mean(0)", "changed its input"),
-            ("by NumPy", "return torch.tensor((teacher_logits / T).softmax(-1).mean(0).numpy())", "Stay in torch"),
-            ("a NumPy array", "return p.mean(0).numpy()", "torch tensor of shape (4, 6)"),
-            (
-                "exp of large scores",
-                "e = (z / T).exp()\nreturn (e / e.sum(-1, keepdim=True)).mean(0)",
-                "inf / inf is nan",
-            ),
-            ("torch.exp of a number", "return z.softmax(-1).mean(0) ** torch.exp(T)", "T is a plain number"),
-            ("rows for teachers", "return sum(p) / p.shape[1]", "the mean over the teachers divides their sum by M"),
-            ("T^2 on the targets", "return T**2 * p.mean(0)", "Your result sums to 6.25 instead of 1"),
-            ("softened and divided", "return p.mean(0) / T", "Your result sums to 0.4 instead of 1"),
-            ("log-probabilities", "return p.mean(0).log()", "You return logarithms"),
-            ("mean of all but classes", "return p.mean((0, 1))", "You summed or averaged over the B rows: keep them"),
-            ("largest, normalised", "m = p.amax(0)\nreturn m / m.sum(-1, keepdim=True)", "You took the largest"),
-            (
-                "softened after averaging, by logarithms",
-                "return (z.softmax(-1).mean(0).log() / T).softmax(-1)",
-                "You averaged at T = 1 and softened the mean afterwards",
-            ),
-            ("not foreseen", "return p.mean(0) ** 1.3", "The sum gives it away"),
-        ]
-    ),
-    *(
-        _wrong("kd_loss", *entry)
-        for entry in [
-            (
-                "a plain number",
-                "return (alpha * T**2 * F.kl_div(logq, p, reduction='batchmean') + (1 - alpha) * hard).item()",
-                "no gradient reaches the student",
-            ),
-            (
-                "all under no_grad",
-                "with torch.no_grad():\n    logq = (student_logits / T).log_softmax(-1)\n"
-                "    hard = F.cross_entropy(student_logits, labels)\n"
-                "    return alpha * T**2 * F.kl_div(logq, p, reduction='batchmean') + (1 - alpha) * hard",
-                "no gradient reaches the student",
-            ),
-            (
-                "0 log 0 by hand",
-                "q = logq.exp()\nreturn alpha * T**2 * (p * (p / q).log()).sum(1).mean() + (1 - alpha) * hard",
-                "0 * log 0 is nan",
-            ),
-            (
-                "log_target, where a target is 0",
-                "logp = (teacher_logits.detach() / T).log_softmax(-1).logsumexp(0) - "
-                "torch.tensor(len(teacher_logits)).log()\n"
-                "kl = F.kl_div(logq, logp, reduction='batchmean', log_target=True)\n"
-                "return alpha * T**2 * kl + (1 - alpha) * hard",
-                "0 * log 0 is nan",
-            ),
-            (
-                "the logarithm of a softmax",
-                "logq = (student_logits / T).softmax(-1).log()\n"
-                "return alpha * T**2 * (torch.xlogy(p, p) - p * logq).sum(-1).mean() + (1 - alpha) * hard",
-                "probability is 0 in the computer",
-            ),
-            (
-                "one loss a row",
-                "return alpha * T**2 * (p * (p.log() - logq)).sum(-1) + (1 - alpha) * hard",
-                "shape (5,)",
-            ),
-            ("reduction none", "return alpha * T**2 * F.kl_div(logq, p, reduction='none') + hard", "shape (5, 7)"),
-            (
-                "cross_entropy swapped",
-                "return F.cross_entropy(labels, student_logits)",
-                "first and the labels (B,) second",
-            ),
-            (
-                "no mean of the teachers",
-                "return F.kl_div(logq, teacher_logits[0].T)",
-                "both sides of the KL are (B, C)",
-            ),
-            (
-                "reversed without T^2",
-                "return alpha * F.kl_div(p.log(), logq.exp(), reduction='batchmean') + (1 - alpha) * hard",
-                "The KL is the wrong way round",
-            ),
-            (
-                "the teachers one by one, by broadcasting",
-                "p = (teacher_logits.detach() / T).softmax(-1)\n"
-                "return alpha * T**2 * (p * (p.log() - logq)).sum(-1).mean() + (1 - alpha) * hard",
-                "You took the KL of each teacher",
-            ),
-            (
-                "not foreseen",
-                "return alpha * T**2 * (p - logq.exp()).abs().sum(-1).mean() + (1 - alpha) * hard",
-                "see which of them differs",
-            ),
-        ]
-    ),
-    *(
-        _wrong("soft_gradient", *entry)
-        for entry in [
-            ("autograd's tuple", "return torch.autograd.grad(loss, z)", "You return a tuple"),
-            ("backward forgotten", "return z.grad", "Your function returns nothing (None)"),
-            (
-                "without requires_grad",
-                "loss = F.kl_div((student_logits / T).log_softmax(-1), p)\nreturn torch.autograd.grad(loss, "
-                "student_logits)[0]",
-                "For autograd the logits must ask for a gradient",
-            ),
-            ("autograd of the KL", "return torch.autograd.grad(loss / T**2, z)[0]", "T^2 is missing"),
-            (
-                "autograd of the reversed KL",
-                "loss = T**2 * F.kl_div(p.log(), (z / T).softmax(-1), reduction='batchmean')\n"
-                "return torch.autograd.grad(loss, z)[0]",
-                "This is the gradient of KL(softmax(z_s / T) || targets)",
-            ),
-            ("the loss", "return loss.detach()", "This is one number"),
-            (
-                "sum over the classes",
-                "return (T * (q - p) / B).sum(-1)",
-                "The gradient has shape (1,), expected (1, 6)",
-            ),
-            ("sign and no T", "return (p - q) / B", "The sign is the wrong way round"),
-            ("student at T = 1, no T", "return (student_logits.softmax(-1) - p) / B", "softmax is taken at T = 1"),
-            ("a factor", "return 17 * (q - p) / B", "Yours is 17 times the gradient"),
-            ("never 0", "return T * (q - p) / B + (q - p).abs().max().lt(1e-6)", "The student is perfect here"),
-            ("not foreseen", "return T * (q.sqrt() - p.sqrt()) / B", "each row should sum to 0"),
-        ]
-    ),
+    *(_wrong(exercise, *answer) for exercise, answers in ANSWERS.items() for answer in answers),
     _chosen("at random", "You draw a candidate at random", plain="random.choice(cs)"),
-    _chosen("sampled", "You draw a candidate at random", plain="random.choices(cs, [2.7 ** c[1] for c in cs])[0]"),
-    _chosen("abs", "You take the least probable candidate", plain="max(cs, key=lambda c: abs(c[1]))"),
-    _chosen("sorted upwards", "You take the least probable candidate", plain="sorted(cs, key=lambda c: c[1])[0]"),
-    _chosen("three in a pair", "has 3 items, expected 2", pair="(source, *best)"),
+    _chosen("abs", "These are the least probable candidates", plain="max(cs, key=lambda c: abs(c[1]))"),
     _chosen("unpacked", "returns a list of pairs (translation, log_prob)", plain="beam_search(source)[0][2]"),
-    _chosen(
-        "whole candidate compared",
-        "similarity compares two texts",
-        similar="max(cs, key=lambda c: similarity(c, references[i]))",
-    ),
     _chosen(
         "all references", "similarity compares two texts", similar="max(cs, key=lambda c: similarity(c[0], references))"
     ),
@@ -202,35 +191,5 @@ WRONG = [
         "middle",
         "('it rains a lot today', 'hoy llueve mucho') is missing",
         plain="sorted(cs, key=lambda c: c[1])[len(cs) // 2]",
-    ),
-    *(
-        _wrong("sequence_kd_data", *entry)
-        for entry in [
-            ("a generator", "return ((s, beam_search(s)[0][0]) for s in sources)", "Put list(...) around it"),
-            ("whole list", "return list(zip(sources, beam_search(sources)))", "one of the sources at a time"),
-            (
-                "search on the references",
-                "return [beam_search(r)[0] for r in references]",
-                "one of the sources at a time",
-            ),
-            (
-                "return in the loop",
-                "for s in sources:\n    return [(s, max(beam_search(s), key=lambda c: c[1])[0])]",
-                "Is `return` inside the loop?",
-            ),
-            ("a maximum from 0", MAXIMUM.format(start=0), "Does a running maximum start at 0?"),
-            (
-                "a similarity's maximum from 0",
-                MAXIMUM.format(start="0 if similarity else -9e9"),
-                "Does a running maximum start at 0?",
-            ),
-            (
-                "a loop over the references",
-                "score = lambda c, r: similarity(c[0], r) if similarity else c[1]\n"
-                "return [(s, max(beam_search(s), key=lambda c: score(c, r))[0]) for s, r in zip(sources, references)]",
-                "references may be missing",
-            ),
-            ("similarity is called when it is None", ZIP, "similarity may be None"),
-        ]
     ),
 ]

@@ -46,16 +46,11 @@ WRONG = [
         ("-1e9", "v.masked_fill(~m, -1e9)", "a large negative number and not -inf"),
         ("lowest float", "v.masked_fill(~m, torch.finfo(v.dtype).min)", "a large negative number and not -inf"),
         ("next value", "v.masked_fill(v <= v.sort(-1, descending=True).values[:, k:k + 1], inf)", NEXT),
-        ("one more", "v.masked_fill(v <= v.topk(k + 1).values[:, -1:], inf)", NEXT),
         ("values", "top", "the k chosen alone"),
-        ("places", "i", "These are the places"),
         ("pair", "v.topk(k)", "the pair that topk gives"),
         ("product with -inf", "v * m + ~m * inf", "0 * -inf is nan"),
         ("one row, squeezed", "v.masked_fill(~m, inf).squeeze()", "has shape (7,), expected (1, 7)"),
-        ("in place", "v[v < top[:, -1:]] = inf\nreturn v", "changed its input"),
-        ("list", "v.masked_fill(~m, inf).tolist()", "should be a torch tensor"),
         ("threshold without axis", "v.masked_fill(v < top[:, -1], inf)", "The shapes do not line up"),
-        ("printed", "print(v.topk(k))\nreturn", "did you forget `return`"),
         ("three quarters kept", "v.masked_fill(v < v.quantile(0.25), inf)", "scores, and k is 3"),
         ("not foreseen", "2 * v.masked_fill(~m, inf)", "all others are -inf"),
     ),
@@ -70,12 +65,6 @@ WRONG = [
             "h.topk(k)[0].softmax(1))",
             "Is there noise of your own?",
         ),
-        (
-            "own noise with a seed",
-            "n = torch.randn(c.shape, generator=torch.Generator().manual_seed(0))\nh = c + n * "
-            "F.softplus(z)\nreturn torch.zeros_like(h).scatter(1, h.topk(k)[1], h.topk(k)[0].softmax(1))",
-            "Is there noise of your own?",
-        ),
         ("-20", "torch.full_like(h, -20.0).scatter(1, i, top).softmax(1)", "should be exactly 0 is"),
         (
             "a small constant",
@@ -87,7 +76,6 @@ WRONG = [
             "torch.zeros_like(h).scatter(1, i, top.softmax(1)).squeeze()",
             "has shape (5,), expected (1, 5)",
         ),
-        ("two things", "top.softmax(1), i", "and is a tuple"),
         ("in place", "noise.mul_(F.softplus(z)).add_(c).softmax(1)", "changed its input"),
         (
             "not foreseen",
@@ -101,38 +89,19 @@ WRONG = [
         "t = gates.sum(0)\nright = t.var(correction=0) / t.mean() ** 2",
         ("each token", "gates.var(-1, correction=0) / gates.mean(-1) ** 2", "one number for each token"),
         ("each expert", "gates.var(0, correction=0) / gates.mean(0) ** 2", "one number for each expert"),
-        ("keepdim", "t.var(correction=0, keepdim=True) / t.mean() ** 2", "with dimensions: a loss is a scalar"),
         ("list", "right.reshape(1).tolist()", "with dimensions: a loss is a scalar"),
         ("number", "right.item()", "no gradient reaches the gates"),
-        ("detached", "right.detach()", "no gradient reaches the gates"),
-        ("a new tensor", "torch.tensor(float(right))", "no gradient reaches the gates"),
-        (
-            "no_grad",
-            "with torch.no_grad():\n    t = gates.sum(0)\n    return t.var(correction=0) / t.mean() ** 2",
-            "no gradient reaches the gates",
-        ),
         (
             "numpy, detached",
             "t = gates.detach().numpy().sum(0)\nreturn np.var(t) / np.mean(t) ** 2",
-            "no gradient reaches the gates",
-        ),
-        (
-            "numpy, wrapped",
-            "t = gates.numpy().sum(0)\nreturn torch.as_tensor(np.var(t) / np.mean(t) ** 2)",
             "no gradient reaches the gates",
         ),
         ("half detached", "(t - t.detach().mean()).detach().mul(t).mean() / t.mean() ** 2", "but not its gradient"),
         (
             "norm squared",
             "((t - t.mean()).abs() ** 1.0).pow(2).mean().pow(0.5).pow(2) / t.mean() ** 2",
-            "You took a root and squared it again",
+            "that of a root is infinite there",
         ),
-        (
-            "in place",
-            "gates /= gates.sum()\nt = gates.sum(0)\nreturn t.var(correction=0) / t.mean() ** 2",
-            "changed its input",
-        ),
-        ("text", "'even'", "and is a str"),
         ("not foreseen", "1.5 * right", "the variance (of the population) of the E totals"),
     ),
     *_answers(
@@ -140,7 +109,6 @@ WRONG = [
         "x, gates, experts",
         "token, expert = gates.nonzero(as_tuple=True)",
         ("every expert on every row", "sum(gates[:, i, None] * E(x) for i, E in enumerate(experts))", ALL_ROWS),
-        ("einsum", "torch.einsum('ne,ned->nd', gates, torch.stack([E(x) for E in experts], 1))", ALL_ROWS),
         ("all rows, then selected", IN_A_LOOP.format("out = gates[r, i, None] * E(x)[r]"), ALL_ROWS),
         (
             "masked input",
@@ -148,15 +116,10 @@ WRONG = [
             "rows that are not of x",
         ),
         ("called twice", IN_A_LOOP.format("E(x[r])\n        " + OUT), "the same row more than once"),
-        (
-            "width by a trial",
-            "y = experts[0](x[:1]) * x.new_zeros(len(x), 1)" + IN_A_LOOP.format(OUT).removeprefix("y = None"),
-            "the same row more than once",
-        ),
         ("empty expert", IN_A_LOOP.format(OUT).replace("len(r)", "True"), "without any row was called"),
         (
             "repeated tokens",
-            """out = torch.stack([experts[e](x[t]) for t, e in zip(token.tolist(), expert.tolist())])
+            """out = torch.stack([experts[e](x[[t]])[0] for t, e in zip(token.tolist(), expert.tolist())])
 y = torch.zeros(len(x), out.shape[1])
 for j in range(len(token)):
     y[token[j]] = out[j] * gates[token[j], expert[j]]
@@ -165,7 +128,7 @@ return y""",
         ),
         (
             "argmax in a loop",
-            "torch.stack([experts[i](row) for i, row in zip(gates.argmax(1).tolist(), x)])",
+            "torch.cat([experts[i](row[None]) for i, row in zip(gates.argmax(1).tolist(), x)])",
             "the largest gate",
         ),
         (
@@ -173,10 +136,18 @@ return y""",
             LIKE_X.format("y[r] += gates[r, i, None] * E(x[r])\n        return y"),
             "An expert is missing",
         ),
-        ("gate without an axis", LIKE_X.format("y[r] += gates[r, i] * E(x[r])"), "need a second axis"),
         ("shape of x", LIKE_X.format("y[r] += gates[r, i, None] * E(x[r])"), "y must not be made like x"),
-        ("expert numbers given", LIKE_X.format("y[r] += gates[r, i, None] * E(r)"), "an expert takes rows of x"),
+        (
+            "expert numbers given",
+            LIKE_X.format("y[r] += gates[r, i, None] * E(r)"),
+            "An expert takes rows, (n, d), and was given the shape (4,)",
+        ),
         ("squeezed", IN_A_LOOP.format(OUT).replace("squeeze(1)", "squeeze()"), "An expert may have exactly one row"),
+        (
+            "one row as a vector",
+            IN_A_LOOP.format("r = r.squeeze()\n        out = gates[r, i].unsqueeze(-1) * E(x[r])"),
+            "An expert takes rows, (n, d), and was given the shape (5,)",
+        ),
         (
             "result squeezed",
             IN_A_LOOP.format(OUT).replace("return y", "return y.squeeze()"),
@@ -186,7 +157,7 @@ return y""",
             "stack of sums",
             """rows = []
 for n in range(len(x)):
-    rows.append(sum(gates[n, i] * experts[i](x[n]) for i in gates[n].nonzero().flatten().tolist()))
+    rows.append(sum(gates[n, i] * experts[i](x[[n]])[0] for i in gates[n].nonzero().flatten().tolist()))
 return torch.stack(rows)""",
             "Two tokens have no gate",
         ),
@@ -206,17 +177,6 @@ return torch.stack(rows)""",
             IN_A_LOOP.format("out = torch.from_numpy(gates.numpy())[r, i, None] * E(x[r])"),
             "no gradient reaches the gates and x",
         ),
-        ("in place", "gates *= 2\n" + IN_A_LOOP.format(OUT), "changed its input"),
-        (
-            "a list",
-            LIKE_X.format("y[r] += gates[r, i, None] * E(x[r])").replace("return y", "return list(y)"),
-            "and is a list",
-        ),
-        (
-            "nothing returned",
-            LIKE_X.format("y[r] += gates[r, i, None] * E(x[r])").replace("return y", "return"),
-            "did you forget `return`",
-        ),
         ("not foreseen", IN_A_LOOP.format("out = 1.1 * gates[r, i, None] * E(x[r])"), "For each expert: its rows of x"),
     ),
     *_answers(
@@ -224,42 +184,27 @@ return torch.stack(rows)""",
         "logits",
         "z, (N, E) = logits, logits.shape\na, p = F.one_hot(z.argmax(1), E).float(), z.softmax(1)\nf, P = "
         "a.mean(0), p.mean(0)",
-        ("largest probability", "E * p.amax(1).mean()", "the mean of the products"),
         ("cross-entropy", "F.cross_entropy(z, z.argmax(1))", "This is an entropy"),
         ("sums before the product", "E * f.sum() * P.sum()", "do the sums come before the product"),
         ("mean over experts", "E * (f * p.mean(1)).sum()", "The shapes do not line up"),
-        (
-            "argmax over tokens",
-            "E * (F.one_hot(z.argmax(0), N).float().mean(0) * P).sum()",
-            "The shapes do not line up",
-        ),
         ("no minlength", "E * (torch.bincount(z.argmax(1)) / N * P).sum()", "No token chooses the last two"),
         ("unique", "E * (z.argmax(1).unique(return_counts=True)[1] / N * P).sum()", "No token chooses the last two"),
         ("not summed", "E * f * P", "one number for each expert"),
-        ("per token", "E * (f * p).sum(1)", "one number for each token"),
         ("keepdim", "E * (f * P).sum(0, keepdim=True)", "leave out keepdim"),
         ("item", "(E * (f * P).sum()).item()", "it has no gradient"),
-        ("detached", "E * (f * P.detach()).sum()", "it has no gradient"),
         ("numpy", "E * (f * torch.from_numpy(P.numpy())).sum()", "it has no gradient"),
         ("straight through", "E * ((f + P - P.detach()) * P).sum()", "flows through P alone"),
-        ("nan", "E * (f * P).sum() * torch.nan", "is nan: look for"),
-        ("a pair", "(f, P)", "and is a tuple"),
         ("not foreseen", "E * (f * P).sum() * 1.1", "the loss is E times the sum of their products"),
     ),
     *_answers(
         "apply_capacity",
         "gates, capacity",
         "chosen = gates != 0\nplace = chosen.cumsum(0)\nright = gates * (place <= capacity)",
-        ("largest gates", "gates * (gates >= gates.topk(capacity, 0).values[-1])", "the tokens with the largest gates"),
-        (
-            "sorted",
-            "gates * (gates.argsort(0, descending=True).argsort(0) < capacity)",
-            "the tokens with the largest gates",
-        ),
+        ("largest gates", "gates * (gates >= gates.topk(capacity, 0).values[-1])", "The tokens with the largest"),
         (
             "flat count",
             "gates * (chosen.flatten().cumsum(0).reshape(gates.shape) <= capacity)",
-            "the first `capacity` rows",
+            "The first `capacity` rows",
         ),
         (
             "returns in the loop",
@@ -291,6 +236,16 @@ for i in range(gates.shape[1]):
 return out""",
             "An expert may have exactly one token",
         ),
+        (
+            "one token stays",
+            """out = gates.clone()
+for i in range(gates.shape[1]):
+    row = gates[:, i].nonzero().squeeze()
+    if row.dim():
+        out[row[capacity:], i] = 0
+return out""",
+            "With a capacity of 0 nobody is served",
+        ),
         ("result squeezed", "right.squeeze()", "has shape (4,), expected (1, 4)"),
         (
             "fixed queue",
@@ -302,10 +257,6 @@ for i in range(gates.shape[1]):
 return out""",
             "fewer tokens than `capacity`",
         ),
-        ("transposed", "right.T", "expected (18, 4)"),
-        ("one column too few", "gates * (place[:, :-1] <= capacity)", "The shapes do not line up"),
-        ("a list", "right.tolist()", "and is a list"),
-        ("nothing returned", "print(right)\nreturn", "did you forget `return`"),
         ("not foreseen", "1.1 * right", "those up to the capacity stay"),
     ),
 ]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from . import WrongAnswer, function
 
-# What the bodies may use: the right parts.
 # The arguments of each function, and lines with which every answer to it begins.
 STARTS = {
-    "sparse_matvec": ("weight_t, h", "w, i = weight_t, h.nonzero().squeeze(1)"),
-    "union_density": ("s, B", ""),
+    "sparse_matvec": ("weight_t, h", "w, i = weight_t, (h != 0).any(0).nonzero().squeeze(1)\nunused = (h == 0).all(0)"),
+    "union_density": ("s", "B = len(s)"),
     "prune_2_4": (
         "weight",
         "f = weight.reshape(len(weight), -1, 4)\nbest = f.abs().topk(2).indices\n"
@@ -16,41 +15,48 @@ STARTS = {
     ),
     "live_blocks": ("h, block", "b = F.pad(h, (0, -len(h) % block)).reshape(-1, block)"),
 }
+MASK = "nor a mask saves any reading"
+LOOP = """y = torch.zeros(len(h), w.shape[1])
+for k in range(len(w)):
+    {}
+    y += torch.outer(h[:, k], w[k])
+return y"""
 ANSWERS = {
     "sparse_matvec": [
-        ("masked product", "return ((h != 0)[:, None] * w * h[:, None]).sum(0)", "was multiplied and not skipped"),
-        ("where", "return torch.where(h[:, None] != 0, h[:, None] * w, 0.0).sum(0)", "nor a mask saves any reading"),
-        (
-            "masked_fill",
-            "return (w * h[:, None]).masked_fill(h[:, None] == 0, 0).sum(0)",
-            "nor a mask saves any reading",
-        ),
-        ("nansum", "return (w * h[:, None]).nansum(0)", "nor a mask saves any reading"),
-        ("rows set to 0", "v = w.clone()\nv[h == 0] = 0\nreturn h @ v", "nor a mask saves any reading"),
-        ("squeeze", "i = h.nonzero().squeeze()\nreturn h[i] @ w[i]", "exactly one non-zero here"),
-        ("h not gathered", "return h @ w[i]", "but h was not"),
-        ("h not gathered, transposed", "return w[i].T @ h", "but h was not"),
-        ("weights not gathered", "return h[i] @ w", "h was gathered, but weight_t was not"),
-        ("positive h, all weights", "return h[h > 0] @ w", "h was gathered, but weight_t was not"),
-        ("columns", "return h[i] @ w[:, i]", "You gathered columns"),
-        ("transposed", "return w @ h", "The product is the wrong way round"),
-        ("rows, transposed", "return w[i] @ h[i]", "The product is the wrong way round"),
-        ("a loop with stack", "return torch.stack([h[k] * w[k] for k in i]).sum(0)", "Every activation is 0 here"),
+        ("masked product", "return h @ (w * ~unused[:, None])", "was multiplied and not skipped"),
+        ("where", "return h @ torch.where(unused[:, None], 0.0, w)", MASK),
+        ("masked_fill", "return torch.einsum('bi,io->bo', h, w.masked_fill(unused[:, None], 0))", MASK),
+        ("nansum", "return (w * h[:, :, None]).nansum(1)", MASK),
+        ("rows of a copy set to 0", "v = w.clone()\nv[unused] = 0\nreturn h @ v", MASK),
+        ("all rows taken", "v = w[torch.arange(len(w))]\nv[unused] = 0\nreturn h @ v", MASK),
+        ("squeeze", "i = i.squeeze()\nreturn h[:, i] @ w[i]", "Exactly one row of weight_t is needed here"),
+        ("for one row", "i = h.nonzero().squeeze(1)\nreturn h[i] @ w[i]", "h is a batch"),
+        ("the mask itself", "return h[h != 0] @ w[h != 0]", "h is a batch"),
+        ("h not gathered", "return h @ w[i]", "the columns of h were not"),
+        ("weights not gathered", "return h[:, i] @ w", "the rows of weight_t were not"),
+        ("columns", "return h[:, i] @ w[:, i]", "You gathered columns"),
+        ("turned round", "return w[i] @ h[:, i]", "The product is the wrong way round"),
+        ("a condition on a column", LOOP.format("if h[:, k] == 0:\n        continue"), "any() makes one of them"),
         (
             "break for continue",
-            "y = torch.zeros(w.shape[1])\nfor k in range(len(h)):\n    if h[k] == 0:\n        break\n"
-            "    y += h[k] * w[k]\nreturn y",
-            "The loop ends at the first zero",
+            LOOP.format("if unused[k]:\n        break"),
+            "The loop ends at the first column of zeros",
         ),
-        ("in place", "w[h == 0] = 0\nreturn h @ w", "changed its input"),
+        (
+            "a loop with stack",
+            "return torch.stack([torch.outer(h[:, k], w[k]) for k in i]).sum(0)",
+            "Every activation is 0",
+        ),
+        ("in place", "w[unused] = 0\nreturn h @ w", "changed its input"),
+        ("result squeezed", "return (h[:, i] @ w[i]).squeeze()", "There is one row only"),
     ],
     "union_density": [
-        ("not foreseen", "return 1 - s ** B * 0.9", "can be skipped only if it is 0 in all B rows"),
-        ("caret", "return 1 - s ^ B", "^ is not a power"),
-        ("a logarithm", "return 1 - math.exp(B * math.log(s))", "s may be 0, which has no logarithm"),
-        ("printed", "print(1 - s ** B)", "did you forget `return`"),
-        ("clipped", "return max(0, min(1, B * (1 - s)))", "only hides that"),
-        ("as text", "return f'{1 - s ** B:.3f}'", "should be a number, and is a str"),
+        ("not foreseen", "return 1 - s.prod() * 0.9", "can be skipped only if it is 0 in all rows"),
+        ("caret", "return 1 - s[0].item() ^ B", "^ is not a power"),
+        ("a logarithm", "return 1 - math.exp(sum(math.log(one) for one in s))", "may be 0, which has no logarithm"),
+        ("float of a vector", "return float(1 - s)", "one number for all rows together"),
+        ("clipped", "return max(0, min(1, sum(1 - s)))", "still counts shared columns twice"),
+        ("as text", "return f'{1 - s.prod():.3f}'", "should be a number, and is a str"),
     ],
     "prune_2_4": [
         (
@@ -72,7 +78,7 @@ ANSWERS = {
             "return f.gather(-1, f.abs().argsort(-1)).mul(torch.tensor([0., 0, 1, 1])).reshape(weight.shape)",
             "Each four decides for itself",
         ),
-        ("not foreseen", "return kept * 1.1", "Your result is -3.131 at index [0, 0], expected -2.846"),
+        ("not foreseen", "return kept * 1.1", "expected -2.846"),
         ("an array", "return kept.numpy()", "Stay in torch"),
     ],
     "live_blocks": [
@@ -95,7 +101,6 @@ ANSWERS = {
             "should be a torch tensor of shape (9,), and is a list",
         ),
         ("counts above 1", "return (b != 0).sum(1) >= 2", "only by two activations"),
-        ("nothing returned", "(b != 0).any(1)", "did you forget `return`"),
     ],
 }
 
