@@ -51,13 +51,15 @@ def _step_body(label: str, body: str, says: str) -> WrongAnswer:
 
 LOSS = [
     _loss("terms", "n * m / s", "These are the terms of each token"),
-    _loss("masked terms", "(n / s)[x_t == mask]", "These are the terms of each token"),
+    _loss("masked terms", "(n / s)[x_t == mask]", "These are the terms of each masked token"),
     _loss("a text each", "(n * m / s).mean(1)", "one number for each text"),
     _loss("with an axis", "(n * m / s).mean().reshape(1)", "Return a scalar"),
-    _loss("product with the mask", "(n * m / s).mean()", "Select instead of multiplying"),
+    _loss("product with the mask", "(n * m / s).mean()", "A token that was not masked has probability 0"),
+    _loss("one-hot product", "-(F.one_hot(x0, log_probs.shape[-1]) * log_probs).sum(-1).mean()", "-inf for the mask"),
+    _loss("squeeze", "torch.where(m > 0, n.squeeze() / s, 0).mean()", "Here N = 1"),
     _loss("item", "torch.where(m > 0, n / s, 0).mean().item()", "no gradient reaches log_probs"),
     _loss("detached", "torch.where(m > 0, n / s, 0).mean().detach()", "no gradient reaches log_probs"),
-    _loss("part of it detached", "torch.where(m > 0, n / s, 0).mean() + n[0, 0] - n[0, 0].detach()", "is cut off"),
+    _loss("more", "torch.where(m > 0, n / s, 0).mean() + (n - n.detach())[0, 0]", "its gradient for log_probs is not"),
     _loss("numpy", "torch.tensor(np.where(m > 0, n.numpy() / s.numpy(), 0).mean())", "no gradient reaches log_probs"),
     _loss_body(
         "gather without an axis", "return -log_probs.gather(-1, x0).mean()", "gather wants an index of three axes"
@@ -69,12 +71,12 @@ LOSS = [
         "nan without masks",
         "n = -log_probs.gather(-1, x0[..., None])[..., 0]\nm = x_t == mask\n"
         "return (n / share[:, None])[m].mean() * m.float().mean()",
-        "Here no token is masked at all",
+        "nan where no token is masked",
     ),
     _loss_body("in place", "log_probs[log_probs.isinf()] = 0\nreturn -log_probs.mean()", "changed its input"),
     _loss_body("nothing returned", "loss = -log_probs.mean()", "did you forget `return`"),
     _loss("text", "'0.5'", "should be a torch tensor"),
-    _loss("not foreseen", "torch.where(m > 0, n / s, 0).mean() + 0.1", "0 where x_t is not the mask"),
+    _loss("not foreseen", "torch.where(m > 0, n / s, 0).mean() + 0.1", "0 elsewhere, divided by"),
 ]
 
 
@@ -87,7 +89,7 @@ STEP = [
         end="mean if t == 1 else mean + sigma * torch.randn_like(x_t)",
     ),
     _step("all betas", "The shapes do not line up", beta="betas"),
-    _step("math.sqrt of a list", "betas[t - 1] is a tensor", sigma="torch.sqrt(beta.item())"),
+    _step("math.sqrt of a list", "torch.sqrt for tensors", sigma="torch.sqrt(beta.item())"),
     _step_body("in place", "x_t -= eps\nreturn x_t", "changed its input"),
     _step_body("nothing returned", "mean = x_t - betas[t - 1] * eps", "did you forget `return`"),
     _step("not foreseen", "it should be 1.24 x_t", weight="0.5 * beta / (1 - bar).sqrt()"),
