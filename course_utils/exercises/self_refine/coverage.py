@@ -125,8 +125,7 @@ EXERCISE = Exercise(
         case("Dog and dog are two keywords", "A dog ran.", ["Dog", "dog", "Cat", "cat", "Ran"], names=False),
     ],
     mistakes={
-        "The keyword is looked for anywhere in the text, also inside other words.\n"
-        "Cut the text into words: `brunt` is not `run`.": _by(
+        "A keyword counts as covered inside other words too.\nCut the text into words: `brunt` is not `run`.": _by(
             lambda text, word: word.lower() in text.lower(), lambda text, word: word in text
         ),
         "A word that only begins or ends with the keyword covers it in your result.\nCompare whole words.": _by(
@@ -141,17 +140,14 @@ EXERCISE = Exercise(
             lambda text, word: word in _words(text)
         ),
         "Only one of text and keywords is brought to lower case.\n`Paris` is covered by `Paris` and by `paris`.": _by(
-            lambda text, word: word in _words(text.lower()),
-            lambda text, word: word.lower() in _words(text),
+            lambda text, word: word in _words(text.lower()), lambda text, word: word.lower() in _words(text)
         ),
         f"The punctuation sticks to your words: text.split() gives `dog,` with its comma, which is not `dog`.\n{RUN}": [
             *[*_in(str.split), *_by(lambda text, word: word in text.split())],
             _by(lambda text, word: f" {word.lower()} " in f" {text.lower()} ")[0],
         ],
-        "Punctuation is removed only at the ends of what lies between spaces.\n"
-        f"Words can also be joined by it, without a space: `dog-tired`, `sea/shore`. {RUN}": _stripped(
-            string.punctuation
-        ),
+        "Punctuation is removed only at the ends of what lies between spaces.\nIt can also join words, without a "
+        f"space: `dog-tired`, `sea/shore`. {RUN}": _stripped(string.punctuation),
         f"Some punctuation is removed, and not all of it.\n{RUN}": [
             wrong for signs in (".,", ".,!?;:") for wrong in _stripped(signs) + _without(signs)
         ],
