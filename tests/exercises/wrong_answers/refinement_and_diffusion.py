@@ -152,22 +152,16 @@ PRODUCTS = [
     _products_body(
         "nothing returned", "out = [Qs[0]]\nfor Q in Qs[1:]:\n    out.append(out[-1] @ Q)", "did you forget `return`"
     ),
-    _products("not foreseen", "run(Qs) + 0.1", "multiply each next matrix from the right"),
+    _products("not foreseen", "run(Qs) + 0.1", "the product Q_1 Q_2 ... Q_t"),
 ]
 
 
 POSTERIOR = [
     _posterior("unnormalised", "A.T[x_t] * B[x0]", "The product is right"),
-    _posterior(
-        "divided by q(x_t | x_0) of the steps before",
-        "A.T[x_t] * B[x0] / (1e-9 + B[x0, x_t])[:, None]",
-        "The product is right",
-    ),
     _posterior("logarithms", "(A.T[x_t].log() + B[x0].log()).log_softmax(-1)", "You return logarithms"),
     _posterior("most probable", "(A.T[x_t] * B[x0]).argmax(-1)", "one token for each text"),
     _posterior("matrices", "norm(A.T[x_t][:, :, None] * B[x0][:, None, :])", "This is a matrix for each text"),
-    _posterior("matrix", "A.T * B", "This is a matrix for each text"),
-    _posterior("one-hot forgotten", "norm((x_t.float() @ A.T) * (x0.float() @ B))", "x_t and x0 are ids"),
+    _posterior("squeeze", "norm(A.T[x_t] * B[x0]).squeeze()", "There is one text here, and its axis is gone"),
     _posterior("ids times matrix", "norm((x_t @ A.T) * (x0 @ B))", "x_t and x0 are ids"),
     _posterior("column without transpose", "norm(A[:, x_t] * B[x0])", "The shapes do not line up"),
     _posterior("sum without axis", "(A.T[x_t] * B[x0]) / (A.T[x_t] * B[x0]).sum(-1)", "The shapes do not line up"),
@@ -181,7 +175,7 @@ POSTERIOR = [
     _posterior_body(
         "nothing returned", "p = Q.T[x_t] * Qbar_before[x0]\np / p.sum(-1, keepdim=True)", "did you forget `return`"
     ),
-    _posterior("not foreseen", "norm(A.T[x_t] ** 2 * B[x0])", "then divide by their sum over j"),
+    _posterior("not foreseen", "norm(A.T[x_t] ** 2 * B[x0])", "divided by the sum of these products"),
 ]
 
 
@@ -217,22 +211,10 @@ def _sample_body(label: str, body: str, says: str) -> WrongAnswer:
 
 REMASK = [
     _remask("threshold", "p <= p.kthvalue(n, dim=1, keepdim=True).values", "Several probabilities are equal here"),
-    _remask(
-        "threshold by topk", "p <= p.topk(n, largest=False).values[:, -1:]", "Several probabilities are equal here"
-    ),
-    _remask(
-        "quantile of the ranks",
-        "p <= p.quantile(min(1, (n - 0.5) / max(N - 1, 1)), dim=1, keepdim=True)",
-        "Several probabilities are equal here",
-    ),
-    _remask("random", "lowest(torch.rand(B, N), n)", "you draw random numbers of your own"),
-    _remask("bernoulli", "torch.rand(B, N) < (T - t) / T", "you draw random numbers of your own"),
     _remask("weighted at random", "lowest(p.log() - torch.rand(B, N).log(), n)", "you draw random numbers of your own"),
     _remask("places", "p.argsort(dim=1)[:, :n]", "These are the places"),
     _remask("values", "p.topk(n, dim=1, largest=False).values", "These are the n lowest probabilities themselves"),
     _remask("numbers", "lowest(p, n).long()", "Your mask is made of numbers"),
-    _remask("floats", "lowest(p, n).float()", "Your mask is made of numbers"),
-    _remask("filled", "p.masked_fill(lowest(p, n), 0.0)", "You return probabilities"),
     _remask("filled with inf", "p.masked_fill(lowest(p, n), torch.inf)", "You return probabilities"),
     _remask("list", "lowest(p, n).tolist()", "should be a torch tensor"),
     _remask("threshold without axis", "p <= p.kthvalue(n, dim=1).values", "The shapes do not line up"),
@@ -245,12 +227,11 @@ REMASK = [
         "changed its input",
     ),
     _remask_body("nothing returned", "p < p.median()", "did you forget `return`"),
-    _remask("not foreseen", "lowest(p, n).flip(1)", "In each row the n = max(1, N * (T - t) // T) lowest are masked"),
+    _remask("not foreseen", "lowest(p, n).flip(1)", "In each row the n = floor(N (T - t) / T) lowest"),
 ]
 
 
 SAMPLE = [
-    _sample("own draws", "torch.where(torch.rand(x0.shape) < t / T, mask, x0)", "you draw random numbers of your own"),
     _sample_body(
         "own draws with a seed",
         "u = torch.rand(x0.shape, generator=torch.Generator().manual_seed(0))\nreturn torch.where(u < t / T, mask, x0)",
@@ -263,8 +244,6 @@ SAMPLE = [
     ),
     _sample("packed", "x0[u >= t / T]", "only some of the tokens"),
     _sample("floats", "torch.where(u < t / T, float(mask), x0.float())", "Token ids are whole numbers"),
-    _sample("float product", "x0 * (u >= t / T).float() + mask * (u < t / T).float()", "Token ids are whole numbers"),
-    _sample_body("in place", "x0[u < t / T] = mask\nreturn x0", "changed its input"),
     _sample_body("masked_fill in place", "return x0.masked_fill_(u < t / T, mask)", "changed its input"),
     _sample_body("if", "if u < t / T:\n    return mask\nreturn x0", "`if` needs one truth value"),
     _sample_body(
