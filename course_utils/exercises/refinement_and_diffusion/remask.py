@@ -14,7 +14,7 @@ from course_utils.refinement import remask
 CHOOSE = "In each row the n = floor(N (T - t) / T) lowest are masked, at least one."
 CLASH = "The shapes do not line up: probabilities is (B, N), a threshold for each row (B, 1), n one number for all."
 TIES = (
-    "Several probabilities are equal here, and a row masks {} positions instead of {}.\nA comparison with a value cannot "
+    "Several probabilities are equal here, and a row masks {} positions instead of {}.\nComparing with a value cannot "
     "decide between equals: choose by place, with argsort."
 )
 NUMBERS = "Your mask is made of {}.\nReturn bool, the comparison itself (or .bool()), so that it can select positions."

@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from . import WrongAnswer, function
 
-
-def _wrong(exercise: str, signature: str, label: str, body: str, says: str) -> WrongAnswer:
-    modules = ("import math", "math."), ("import numpy as np", "np.")
-    imports = [line for line, used in modules if used in body]
-    code = function(signature, body, *imports, "import torch", "import torch.nn.functional as F")
-    return WrongAnswer(f"refinement_and_diffusion.{exercise}", label, code, says)
-
-
-def _loss(label: str, value: str, says: str) -> WrongAnswer:
-    """One line; `n` is -log p(x0), `m` 1 where masked, `s` the share, all (B, N)."""
-    body = f"""
-n = -log_probs.gather(-1, x0[..., None])[..., 0]
+ARGUMENTS = {
+    "masked_loss": "log_probs, x0, x_t, share, mask",
+    "ddpm_step": "x_t, eps, t, betas, noise",
+    "cumulative": "Qs",
+    "posterior": "x_t, x0, Q, Qbar_before",
+    "remask": "probabilities, t, T",
+    "q_sample": "x0, t, T, mask, u",
+}
+BEFORE = {  # what the answers of one line begin with
+    "masked_loss": """
+n = -log_probs.gather(-1, x0[..., None])[..., 0]  # -log p(x0), whether masked, and the share, all (B, N)
 m = (x_t == mask).float()
-s = share[:, None].expand(x0.shape)
-return {value}"""
-    return _wrong("masked_loss", "my_masked_loss(log_probs, x0, x_t, share, mask)", label, body, says)
+s = share[:, None].expand(x0.shape)""",
+    "cumulative": """
+def run(Qs):
+    out = [Qs[0]]
+    for Q in Qs[1:]:
+        out.append(out[-1] @ Q)
+    return torch.stack(out)""",
+    "posterior": """
+def norm(p):
+    return p / p.sum(dim=-1, keepdim=True)
+A, B, K = Q, Qbar_before, len(Q)""",
+    "remask": """
+def lowest(p, n, dim=1):
+    return p.argsort(dim=dim).argsort(dim=dim) < n
+p, (B, N) = probabilities, probabilities.shape
+n = max(1, N * (T - t) // T)""",
+    "q_sample": "",
+}
 
 
-def _loss_body(label: str, body: str, says: str) -> WrongAnswer:
-    return _wrong("masked_loss", "my_masked_loss(log_probs, x0, x_t, share, mask)", label, body, says)
+def _body(exercise: str) -> Callable:
+    """A function that makes a wrong answer of its body."""
+
+    def wrong(label: str, body: str, says: str) -> WrongAnswer:
+        modules = ("import math", "math."), ("import numpy as np", "np.")
+        imports = [line for line, used in modules if used in body]
+        signature = f"my_{exercise}({ARGUMENTS[exercise]})"
+        code = function(signature, body, *imports, "import torch", "import torch.nn.functional as F")
+        return WrongAnswer(f"refinement_and_diffusion.{exercise}", label, code, says)
+
+    return wrong
+
+
+def _line(exercise: str) -> Callable:
+    """The same of what is returned."""
+    return lambda label, value, says: _body(exercise)(label, f"{BEFORE[exercise]}\nreturn {value}", says)
 
 
 RIGHT = {
@@ -42,12 +72,14 @@ def _step(label: str, says: str, **wrong: str) -> WrongAnswer:
     assert not wrong.keys() - RIGHT.keys(), wrong
     lines = {**RIGHT, **wrong}
     body = "\n".join(f"{name} = {value}" for name, value in lines.items() if name != "end") + f"\nreturn {lines['end']}"
-    return _wrong("ddpm_step", "my_ddpm_step(x_t, eps, t, betas, noise)", label, body, says)
+    return _body("ddpm_step")(label, body, says)
 
 
-def _step_body(label: str, body: str, says: str) -> WrongAnswer:
-    return _wrong("ddpm_step", "my_ddpm_step(x_t, eps, t, betas, noise)", label, body, says)
-
+_loss, _loss_body, _step_body = _line("masked_loss"), _body("masked_loss"), _body("ddpm_step")
+_products, _products_body = _line("cumulative"), _body("cumulative")
+_posterior, _posterior_body = _line("posterior"), _body("posterior")
+_remask, _remask_body = _line("remask"), _body("remask")
+_sample, _sample_body = _line("q_sample"), _body("q_sample")
 
 LOSS = [
     _loss("terms", "n * m / s", "These are the terms of each token"),
@@ -96,43 +128,6 @@ STEP = [
 ]
 
 
-def _products(label: str, value: str, says: str) -> WrongAnswer:
-    """One line; `run(Qs)` are the right running products, `left(Qs)` those from the other side, `one` is the identity,
-    (1, K, K)."""
-    body = f"""
-def run(Qs):
-    out = [Qs[0]]
-    for Q in Qs[1:]:
-        out.append(out[-1] @ Q)
-    return torch.stack(out)
-def left(Qs):
-    out = [Qs[0]]
-    for Q in Qs[1:]:
-        out.append(Q @ out[-1])
-    return torch.stack(out)
-one = torch.eye(Qs.shape[1], dtype=Qs.dtype)[None]
-return {value}"""
-    return _wrong("cumulative", "my_cumulative(Qs)", label, body, says)
-
-
-def _products_body(label: str, body: str, says: str) -> WrongAnswer:
-    return _wrong("cumulative", "my_cumulative(Qs)", label, body, says)
-
-
-def _posterior(label: str, value: str, says: str) -> WrongAnswer:
-    """One line; `A` is Q_t, `B` is Qbar_{t-1}, `norm` divides by the sum over the tokens."""
-    body = f"""
-def norm(p):
-    return p / p.sum(dim=-1, keepdim=True)
-A, B, K = Q, Qbar_before, len(Q)
-return {value}"""
-    return _wrong("posterior", "my_posterior(x_t, x0, Q, Qbar_before)", label, body, says)
-
-
-def _posterior_body(label: str, body: str, says: str) -> WrongAnswer:
-    return _wrong("posterior", "my_posterior(x_t, x0, Q, Qbar_before)", label, body, says)
-
-
 PRODUCTS = [
     _products(
         "last only",
@@ -179,36 +174,6 @@ POSTERIOR = [
 ]
 
 
-def _remask(label: str, value: str, says: str) -> WrongAnswer:
-    """One line; `p` are the probabilities (B, N), `n` the right count, `lowest(p, n)` is True at the n lowest of each
-    row."""
-    body = f"""
-def lowest(p, n, dim=1):
-    return p.argsort(dim=dim).argsort(dim=dim) < n
-p, (B, N) = probabilities, probabilities.shape
-n = max(1, N * (T - t) // T)
-return {value}"""
-    return _wrong("remask", "my_remask(probabilities, t, T)", label, body, says)
-
-
-def _remask_body(label: str, body: str, says: str) -> WrongAnswer:
-    return _wrong(
-        "remask",
-        "my_remask(probabilities, t, T)",
-        label,
-        "p, (B, N) = probabilities, probabilities.shape\n" + body,
-        says,
-    )
-
-
-def _sample(label: str, value: str, says: str) -> WrongAnswer:
-    return _wrong("q_sample", "my_q_sample(x0, t, T, mask, u)", label, f"return {value}", says)
-
-
-def _sample_body(label: str, body: str, says: str) -> WrongAnswer:
-    return _wrong("q_sample", "my_q_sample(x0, t, T, mask, u)", label, body, says)
-
-
 REMASK = [
     _remask("threshold", "p <= p.kthvalue(n, dim=1, keepdim=True).values", "Several probabilities are equal here"),
     _remask("weighted at random", "lowest(p.log() - torch.rand(B, N).log(), n)", "you draw random numbers of your own"),
@@ -219,14 +184,16 @@ REMASK = [
     _remask("list", "lowest(p, n).tolist()", "should be a torch tensor"),
     _remask("threshold without axis", "p <= p.kthvalue(n, dim=1).values", "The shapes do not line up"),
     _remask_body(
-        "float slice", "n = max(1, N * (T - t) / T)\nreturn p.argsort(dim=1)[:, :n]", "n must be a whole number"
+        "float slice",
+        "n = probabilities.shape[1] * (T - t) / T\nreturn probabilities.argsort(dim=1)[:, :n]",
+        "n must be a whole number",
     ),
     _remask_body(
         "in place",
-        "n = max(1, N * (T - t) // T)\np[p > p.kthvalue(n, 1, True).values] = 1\nreturn p < 1",
+        "probabilities[probabilities > 0.5] = 1\nreturn probabilities < 1",
         "changed its input",
     ),
-    _remask_body("nothing returned", "p < p.median()", "did you forget `return`"),
+    _remask_body("nothing returned", "probabilities < 0.5", "did you forget `return`"),
     _remask("not foreseen", "lowest(p, n).flip(1)", "In each row the n = floor(N (T - t) / T) lowest"),
 ]
 
