@@ -12,8 +12,8 @@ from course_utils.diffusion.discrete import absorbing_transition, cumulative, ev
 from course_utils.exercises.engine import Exercise, case
 from course_utils.exercises.refinement_and_diffusion import chain
 
-PRODUCTS = "Begin with Q_1 and multiply each next matrix from the right: Qbar_t = Qbar_{t-1} @ Q_t."
-LAST = "Only the product of all T steps is here: keep Qbar_t for every t, in a list, and torch.stack it."
+PRODUCTS = "Qbar_t is the product Q_1 Q_2 ... Q_t, in this order."
+LAST = "Only the product of all T steps is here: Qbar_t is asked for every t."
 IDENTITY = "Yours begins with the identity, that is with t = 0: the first matrix is Qbar_1 = Q_1."
 NO_FIRST = "The first step is missing: Qbar_1 = Q_1, and every later product contains Q_1."
 LISTED = "You return a list of matrices: torch.stack(them) makes one tensor (T, K, K)."
@@ -92,63 +92,45 @@ EXERCISE = Exercise(
     ],
     atol=1e-5,
     mistakes={
-        "You multiply from the left: the last step stands first.\n"
-        "A distribution is a row here, "
-        "x_0 Q_1 Q_2 ...: the first step stands next to x_0, the leftmost.": lambda Qs: _products(Qs, left=True),
-        "You multiply the matrices entry by entry (cumprod, *): rows no longer sum to 1.\n"
-        "Steps follow each other by the matrix product, @.": lambda Qs: Qs.cumprod(0),
-        "You normalise the result: a product of matrices whose rows sum to 1 has such rows already.\n"
-        "Look for the product itself.": [lambda Qs: _rows(Qs.cumprod(0)), lambda Qs: cumulative(Qs).softmax(-1)],
-        "You add the matrices up (or average them): steps that follow each other are a product of matrices.": [
-            lambda Qs: Qs.cumsum(0),
-            lambda Qs: _rows(Qs.cumsum(0)),
+        "The last step stands first: these are products from the left.\n"
+        "A distribution is a row here, x_0 Q_1 Q_2 ...: the first step stands next to x_0.": lambda Qs: _products(
+            Qs, left=True
+        ),
+        "These are products entry by entry (cumprod, *).\nSteps follow each other by the matrix product, @.": [
+            *[lambda Qs: Qs.cumprod(0), lambda Qs: _rows(Qs.cumprod(0))],
         ],
-        "You take powers of a single matrix: every step has its own Q_t, so multiply all of them up to t.": [
-            _powers,
-            lambda Qs: _powers(Qs, last=True),
-            lambda Qs: Qs[:1].expand_as(Qs),
+        "These are sums of the matrices, or means.\nSteps that follow each other are a product of matrices.": [
+            *[lambda Qs: Qs.cumsum(0), lambda Qs: _rows(Qs.cumsum(0))],
+        ],
+        "These are powers of a single matrix.\nEvery step has its own Q_t: multiply all of them up to t.": [
+            *[_powers, lambda Qs: _powers(Qs, last=True), lambda Qs: Qs[:1].expand_as(Qs)],
         ],
         "Your matrices are transposed: rows must sum to 1, [Qbar_t]_ij is the chance that i becomes j.": [
             lambda Qs: cumulative(Qs).mT,
             lambda Qs: _products(Qs, left=True).mT,
         ],
-        "You transpose the steps before you multiply them.\nUse them as they are, Qbar_{t-1} @ Q_t.": [
-            lambda Qs: torch.stack([Qs[0], *_products([Qs[0], *Qs[1:].mT])[1:]]),
-            lambda Qs: _products([Qs[0], *Qs[1:].mT], left=True),
+        "The steps are transposed before they are multiplied.\nUse them as they are.": [
+            lambda Qs: torch.stack([Qs[0], *_products([Qs[0], *Qs[1:].mT])[1:]])
         ],
-        "Yours begins with the identity, that is with t = 0: the first matrix is Qbar_1 = Q_1.": [
-            lambda Qs: cumulative(_with_identity(Qs))[:-1],
-            lambda Qs: cumulative(_with_identity(Qs)),
-        ],
-        "The first step is missing: Qbar_1 = Q_1, and every later product contains Q_1.": [
-            lambda Qs: cumulative(_with_identity(Qs[1:])),
-            lambda Qs: _products([*Qs[1:], Qs[-1]]),
-        ],
+        IDENTITY: [lambda Qs: cumulative(_with_identity(Qs))[:-1], lambda Qs: cumulative(_with_identity(Qs))],
+        NO_FIRST: lambda Qs: cumulative(_with_identity(Qs[1:])),
         "Q_1 is in your products twice: if you begin with Q_1, the loop goes over the others, Qs[1:].": [
-            lambda Qs: _products([Qs[0], *Qs])[1:],
-            lambda Qs: _products([Qs[0], *Qs])[:-1],
+            *[lambda Qs: _products([Qs[0], *Qs])[1:], lambda Qs: _products([Qs[0], *Qs])[:-1]],
         ],
         "Every t has the same matrix: Qbar_t is the product of the first t steps only.": [
-            lambda Qs: cumulative(Qs)[-1:].expand_as(Qs),
-            lambda Qs: _products(Qs, left=True)[-1:].expand_as(Qs),
+            lambda Qs: cumulative(Qs)[-1:].expand_as(Qs)
         ],
         "These are the single steps Q_t, or products of two: Qbar_t takes all steps from 1 to t together.": [
-            lambda Qs: Qs,
-            _pairs,
+            *[lambda Qs: Qs, _pairs],
         ],
-        "You multiply each matrix by itself: Qbar_t is the product of different matrices, Q_1 to Q_t.": lambda Qs: (
-            Qs @ Qs
-        ),
+        "These are squares: Qbar_t is the product of different matrices, Q_1 to Q_t.": lambda Qs: Qs @ Qs,
         "Your products run to the last step, Q_T.\nThey are to begin with Q_1 and end with Q_t.": [
-            lambda Qs: _products(Qs.flip(0), left=True).flip(0),
-            lambda Qs: _products(Qs.flip(0), left=True),
+            *[lambda Qs: _products(Qs.flip(0), left=True).flip(0), lambda Qs: _products(Qs.flip(0)).flip(0)],
             lambda Qs: _products(Qs.flip(0)),
-            lambda Qs: _products(Qs.flip(0)).flip(0),
         ],
         "Your matrices are in reversed order: Qbar_1 = Q_1 comes first.": lambda Qs: cumulative(Qs).flip(0),
-        "You multiply along an axis of the matrices: the steps are dim 0, and the product is the matrix product, @.": [
-            lambda Qs: Qs.cumprod(1),
-            lambda Qs: Qs.cumprod(2),
+        "These are products along an axis of the matrices.\nThe steps are dim 0, and the product is @.": [
+            *[lambda Qs: Qs.cumprod(1), lambda Qs: Qs.cumprod(2)],
         ],
     },
     hints=[

@@ -12,18 +12,6 @@ from torch import Tensor
 from course_utils.diffusion import cosine_schedule, linear_schedule
 from course_utils.exercises.engine import Exercise, case, draw
 
-FORMULA = (
-    "mean = (x_t - beta_t / sqrt(1 - alpha_bar_t) * eps) / sqrt(alpha_t), then + sqrt(beta_t) * noise, but "
-    "not at t = 1."
-)
-TOO_FAR = (
-    "Your index is too large at t = T: t counts from 1 and Python from 0, so beta_t is betas[t - 1], and "
-    "alpha_bar_t the product over betas[:t]."
-)
-WHOLE = "Your result uses all T betas at once, and not those of step t: beta_t is betas[t - 1], one number."
-CLASH = (
-    "The shapes do not line up: x_t, eps and noise have one shape, and beta_t = betas[t - 1] is one number, not all."
-)
 STEEP = torch.tensor([0.05, 0.3, 0.12, 0.4, 0.22, 0.35])
 
 
@@ -38,37 +26,24 @@ def ddpm_step(x_t: Tensor, eps: Tensor, t: int, betas: Tensor, noise: Tensor) ->
     return mean if t == 1 else mean + beta.sqrt() * noise
 
 
-def _step(x: Tensor, e: Tensor, t: int, b: Tensor, z: Tensor, **other: Any) -> Tensor:
-    """scale (x - weight eps) + sigma z, with any of the three replaced."""
-    beta, bar = _beta(b, t), _bar(b, t)
-    weight = other.get("weight", beta / (1 - bar) ** 0.5)
-    mean = other.get("scale", (1 - beta) ** -0.5) * (x - weight * e)
-    return mean if t == other.get("last", 1) else mean + other.get("sigma", beta**0.5) * z
-
-
 def _beta(b: Tensor, t: int) -> float:
-    return b.tolist()[min(max(t, 1), len(b)) - 1]
+    return b.tolist()[t - 1]
 
 
 def _bar(b: Tensor, t: int) -> float:
     return math.prod(1 - beta for beta in b.tolist()[: max(t, 0)])
 
 
-def _wrong(**parts: Callable[[float, float, float], float]) -> Callable[..., Tensor]:
-    """`_step` with parts computed from beta_t, alpha_bar_t and alpha_bar_{t-1}."""
+def _wrong(last: int = 1, beta: Callable = _beta, bar: Callable = _bar, **parts: Callable) -> Callable[..., Tensor]:
+    """scale (x - weight eps) + sigma z: another last step, beta_t(betas, t), alpha_bar_t(betas, t), or parts, which are
+    made of beta_t, alpha_bar_t and alpha_bar_{t-1}. last: -1 stands for T."""
 
     def step(x: Tensor, e: Tensor, t: int, b: Tensor, z: Tensor) -> Tensor:
-        known = _beta(b, t), _bar(b, t), _bar(b, t - 1)
-        return _step(x, e, t, b, z, **{name: part(*known) for name, part in parts.items()})
-
-    return step
-
-
-def _shifted(by: int, beta: bool = True, bar: bool = True) -> Callable[..., Tensor]:
-    def step(x: Tensor, e: Tensor, t: int, b: Tensor, z: Tensor) -> Tensor:
-        one, product = _beta(b, t + by * beta), _bar(b, t + by * bar)
-        weight = one / max(1 - product, 1e-12) ** 0.5
-        return _step(x, e, t, b, z, weight=weight, scale=(1 - one) ** -0.5, sigma=one**0.5)
+        known = B, product, _ = beta(b, t), bar(b, t), _bar(b, t - 1)
+        given = {"weight": B / (1 - product) ** 0.5, "scale": (1 - B) ** -0.5, "sigma": B**0.5}
+        given |= {name: part(*known) for name, part in parts.items()}
+        mean = given["scale"] * (x - given["weight"] * e)
+        return mean if t == last % (len(b) + 1) else mean + given["sigma"] * z
 
     return step
 
@@ -79,11 +54,6 @@ def _x0(x: Tensor, e: Tensor, t: int, b: Tensor, z: Tensor) -> Tensor:
 
 def _ddim(x: Tensor, e: Tensor, t: int, b: Tensor, z: Tensor) -> Tensor:
     return _bar(b, t - 1) ** 0.5 * _x0(x, e, t, b, z) + (1 - _bar(b, t - 1)) ** 0.5 * e
-
-
-def _weighted(bar: Callable[[Tensor, int], float]) -> Callable[..., Tensor]:
-    """With another alpha_bar."""
-    return lambda x, e, t, b, z: _step(x, e, t, b, z, weight=_beta(b, t) / (1 - bar(b, t)) ** 0.5)
 
 
 def inputs(*shape: int, t: int, betas: Tensor, seed: int) -> tuple[Tensor, Tensor, int, Tensor, Tensor]:
@@ -97,7 +67,7 @@ def _what_is_wrong(got: Any, expected: Tensor, *case: Any) -> str:
         return ""
     if got.shape != x.shape:
         whole = got.dim() and got.shape[-1] == len(betas) != x.shape[-1]
-        return f"{WHOLE} (Yours has shape {tuple(got.shape)}, it should be {tuple(x.shape)}.)" if whole else ""
+        return f"Your result uses all T betas at once, and has shape {tuple(got.shape)}.\n{INDEX}" if whole else ""
     basis = torch.stack([x, eps, noise]).double().flatten(1).T
     results = torch.stack([got.detach(), expected]).double().flatten(1).T
     factors = torch.linalg.lstsq(basis, results).solution  # (3, 2)
@@ -106,16 +76,12 @@ def _what_is_wrong(got: Any, expected: Tensor, *case: Any) -> str:
     mine, right = (
         "{:.3g} x_t + {:.3g} eps + {:.3g} noise".format(*column) for column in factors.T.round(decimals=5).tolist()
     )
-    return f"Yours is {mine}, it should be {right}. {FORMULA}".replace("+ -", "- ")
+    return f"Yours is {mine}, it should be {right}.".replace("+ -", "- ")
 
 
-def _split(x: Tensor, e: Tensor, t: int, b: Tensor, z: Tensor) -> Tensor:
-    return _step(x, 0 * e, t, b, z) - _beta(b, t) / (1 - _bar(b, t)) ** 0.5 * e
-
-
-# Wrong parts, made of beta_t, alpha_bar_t and alpha_bar_{t-1}.
+# Wrong parts, made of beta_t, alpha_bar_t and alpha_bar_{t-1}, and wrong alpha_bar_t, made of all betas and t.
 WEIGHTS = {
-    "You use alpha_t for alpha_bar_t": lambda beta, bar, old: beta**0.5,
+    "alpha_t stands where alpha_bar_t should": lambda beta, bar, old: beta**0.5,
     "the root is missing": lambda beta, bar, old: beta / (1 - bar),
     "beta_t is missing": lambda beta, bar, old: (1 - bar) ** -0.5,
     "sqrt(1 - alpha_bar_t) would take all noise out at once": lambda beta, bar, old: (1 - bar) ** 0.5,
@@ -123,41 +89,44 @@ WEIGHTS = {
     "there is no root of beta_t": lambda beta, bar, old: (beta / (1 - bar)) ** 0.5,
     "1 - alpha_bar_t stands under the root, not alpha_bar_t": lambda beta, bar, old: beta / bar**0.5,
     "1 - alpha_t = beta_t is on top, not alpha_t": lambda beta, bar, old: (1 - beta) / (1 - bar) ** 0.5,
-    "you subtract all of eps": lambda beta, bar, old: 1.0,
+    "it is 1, so that all of eps is subtracted": lambda beta, bar, old: 1.0,
+    "its sign is wrong, so that the predicted noise is added": lambda beta, bar, old: -beta / (1 - bar) ** 0.5,
 }
 SIGMAS = {
     "beta_t, which is the variance": lambda beta, bar, old: beta,
     "1, the noise is not scaled": lambda beta, bar, old: 1.0,
     "that of the posterior": lambda beta, bar, old: (beta * (1 - old) / (1 - bar)) ** 0.5,
     "sqrt(1 - alpha_bar_t), all the noise of t steps": lambda beta, bar, old: (1 - bar) ** 0.5,
-    "sqrt(alpha_t), what is kept": lambda beta, bar, old: (1 - beta) ** 0.5,
+    "negative": lambda beta, bar, old: -(beta**0.5),
+    "divided by sqrt(alpha_t), in the bracket": lambda beta, bar, old: (beta / (1 - beta)) ** 0.5,
+}
+SCALES = {
+    "sqrt(alpha_bar_t), all t steps at once": lambda beta, bar, old: bar**-0.5,
+    "alpha_t, without the root": lambda beta, bar, old: 1 / (1 - beta),
+    "1 / sqrt(alpha_t), which is the way forward": lambda beta, bar, old: (1 - beta) ** 0.5,
+    "nothing": lambda beta, bar, old: 1.0,
 }
 BARS = {
     "a power of alpha_t": lambda b, t: (1 - _beta(b, t)) ** t,
     "the product of the betas": lambda b, t: math.prod(b[:t].tolist()),
     "1 - the product of the betas": lambda b, t: 1 - math.prod(b[:t].tolist()),
     "1 minus the sum of the betas": lambda b, t: 1 - sum(b[:t].tolist()),
-    "the mean of the alphas": lambda b, t: 1 - b[:t].mean().item(),
     "the product over all T steps": lambda b, t: _bar(b, len(b)),
-    "the product from t to T": lambda b, t: math.prod((1 - b[t - 1 :]).tolist()),
+    "the product of one factor too few": lambda b, t: _bar(b, t - 1),
+    "the product of one factor too many": lambda b, t: _bar(b, t + 1),
 }
-PRODUCT = "It is the product (1 - beta_1)(1 - beta_2) ... (1 - beta_t)."
 INDEX = "t counts from 1 and Python from 0: beta_t is betas[t - 1], and alpha_bar_t the product over betas[:t]."
 
 EXERCISE = Exercise(
     "refinement_and_diffusion.ddpm_step",
     reference=ddpm_step,
     what="your result",
-    right=FORMULA,
+    right="It is the mean of the formula, and sqrt(beta_t) times the noise but for t = 1.",
     errors={
-        r"index \d+ is out of bounds|index out of range": TOO_FAR,
-        r"must be Tensor, not float|'float' object has no attribute": (
-            "math.sqrt is for plain numbers and torch.sqrt for tensors: betas[t - 1] is a tensor, so (...).sqrt()."
-        ),
-        r"truth value of a Tensor|Boolean value of Tensor": (
-            "`if` needs one truth value: t is a plain number, t == 1 is one."
-        ),
-        "shapes": CLASH,
+        r"index \d+ is out of bounds|index out of range": f"Your index is too large at t = T.\n{INDEX}",
+        r"must be Tensor, not float|'float' object has no": "math.sqrt is for numbers, torch.sqrt for tensors.",
+        "truth value of a Tensor|Boolean value": "`if` needs one truth value: t is a plain number, t == 1 is one.",
+        "shapes": "The shapes do not line up: x_t, eps and noise have one shape, and beta_t is one number, not all.",
     },
     explain=_what_is_wrong,
     cases=[
@@ -166,71 +135,58 @@ EXERCISE = Exercise(
         case("another schedule", *inputs(5, 3, t=2, betas=STEEP[1:], seed=1154)),
         case("the last step, t = 1: no noise", *inputs(4, 3, t=1, betas=STEEP, seed=1160), names=False),
         *[
-            case(
-                f"the {name} schedule in float64, images, t = {t}", *inputs(2, 1, 4, 4, t=t, betas=betas, seed=1170 + t)
-            )
+            case(f"the {name} schedule, images, t = {t}", *inputs(2, 1, 4, 4, t=t, betas=betas, seed=1170 + t))
             for name, betas in (("paper's linear", linear_schedule(1000)), ("cosine", cosine_schedule(50)))
             for t in (len(betas), 2)
         ],
         case("as many betas as coordinates", *inputs(3, 6, t=4, betas=STEEP, seed=1181)),
         case("a single number", *inputs(1, t=3, betas=STEEP, seed=1184)),
+        case(
+            "a schedule of one step, t = T = 1: no noise", *inputs(2, 2, t=1, betas=STEEP[3:4], seed=1187), names=False
+        ),
     ],
     atol=1e-5,
     mistakes={
         "No noise is added, at no t: it is missing at t = 1 only.\n"
         "Without it the samples collapse towards the middle of the data.": _wrong(sigma=lambda beta, bar, old: 0.0),
-        "At t = 1 the result is the data itself, x_0.\n"
-        "No noise is added there: it would stay in it.": lambda x, e, t, b, z: _step(x, e, t, b, z, last=0),
-        "The noise is left out at t = T, the first step that the sampler takes.\n"
-        "The last one is t = 1.": lambda x, e, t, b, z: _step(x, e, t, b, z, last=len(b)),
+        "Noise is added at t = 1 too.\nThere the result is the data itself, and noise would stay in it.": _wrong(
+            last=0
+        ),
+        "The noise is left out at t = T, the first step that the sampler takes.\nThe last one is t = 1.": _wrong(
+            last=-1
+        ),
         **{
             f"The factor of eps is not right: {what}.\nIt is beta_t / sqrt(1 - alpha_bar_t).": _wrong(weight=of)
             for what, of in WEIGHTS.items()
         },
         **{
-            f"Your sigma_t is {what}.\nHere sigma_t^2 = beta_t, so the noise is multiplied by sqrt(beta_t).": _wrong(
-                sigma=of
-            )
+            f"Your sigma_t is {what}.\nHere sigma_t^2 = beta_t: sqrt(beta_t) z is added in the end.": _wrong(sigma=of)
             for what, of in SIGMAS.items()
         },
-        **{f"Your alpha_bar_t is {what}.\n{PRODUCT}": _weighted(of) for what, of in BARS.items()},
+        **{
+            f"Your bracket is divided by {what}.\nOne step forward multiplied x by sqrt(alpha_t).": _wrong(scale=of)
+            for what, of in SCALES.items()
+        },
+        **{
+            f"Your alpha_bar_t is {what}.\nIt is the product (1 - beta_1)(1 - beta_2) ... (1 - beta_t).": _wrong(bar=of)
+            for what, of in BARS.items()
+        },
         f"Your index is off by one.\n{INDEX}": [
-            _shifted(1),
-            _shifted(-1),
-            _shifted(1, bar=False),
-            _shifted(-1, bar=False),
+            _wrong(beta=lambda b, t: _beta(b, t - 1), bar=lambda b, t: _bar(b, t - 1)),
+            _wrong(beta=lambda b, t: _beta(b, t - 1)),
         ],
-        f"Your alpha_bar is off by one.\n{PRODUCT}": [_shifted(1, beta=False), _shifted(-1, beta=False)],
-        "You divide by sqrt(alpha_bar_t).\nOne step back is divided by the factor of one step, sqrt(alpha_t).": _wrong(
-            scale=lambda beta, bar, old: bar**-0.5
-        ),
-        "The root of alpha_t is missing.\nA step multiplied x by sqrt(alpha_t), so divide by it.": _wrong(
-            scale=lambda beta, bar, old: 1 / (1 - beta)
-        ),
-        "You multiply by sqrt(alpha_t), which is the way forward.\nThe step back divides by it.": _wrong(
-            scale=lambda beta, bar, old: (1 - beta) ** 0.5
-        ),
-        "The division by sqrt(alpha_t) is missing.\nThe step forward made x smaller by that factor.": _wrong(
-            scale=lambda beta, bar, old: 1.0
-        ),
-        "You add the predicted noise.\nIt is what has to be taken out.": _wrong(
-            weight=lambda beta, bar, old: -beta / (1 - bar) ** 0.5
-        ),
-        "The noise stands inside the bracket, so it is divided by sqrt(alpha_t) too.\nIt is added afterwards.": _wrong(
-            sigma=lambda beta, bar, old: (beta / (1 - beta)) ** 0.5
-        ),
-        "You subtract the noise.\nIt is as likely either way, but here it is given: add it.": _wrong(
-            sigma=lambda beta, bar, old: -(beta**0.5)
-        ),
         "This is the estimate of x_0, all t steps at once.\nAsked is one step, x_{t-1}.": _x0,
         "This is the way forward, from x_{t-1} to x_t.\nAsked is the step back.": [
             lambda x, e, t, b, z: (1 - _beta(b, t)) ** 0.5 * x + _beta(b, t) ** 0.5 * z,
             lambda x, e, t, b, z: _bar(b, t) ** 0.5 * x + (1 - _bar(b, t)) ** 0.5 * z,
         ],
         "This is the step of another sampler, DDIM.\nHere: the formula of DDPM.": _ddim,
-        "Only x_t is divided by sqrt(alpha_t).\nThe whole bracket is, the part with eps too.": _split,
-        "eps and noise are swapped.\n"
-        "eps is the model's prediction, which is taken out, noise is new.": lambda x, e, t, b, z: _step(x, z, t, b, e),
+        "Only x_t is divided by sqrt(alpha_t).\nThe whole bracket is, the part with eps too.": _wrong(
+            weight=lambda beta, bar, old: beta * ((1 - beta) / (1 - bar)) ** 0.5
+        ),
+        "eps and noise are swapped.\neps is the model's prediction, which is taken out, noise is new.": (
+            lambda x, e, t, b, z: ddpm_step(x, z, t, b, e)
+        ),
     },
     hints=[
         "Three numbers are needed: beta_t, alpha_t and alpha_bar_t. t counts from 1: which entries of betas are "

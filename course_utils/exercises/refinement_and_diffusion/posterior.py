@@ -13,22 +13,12 @@ from course_utils.exercises.engine import Exercise, case, one_row
 from course_utils.exercises.refinement_and_diffusion import chain, ids
 
 BAYES = (
-    "For each j: the chance that j becomes x_t, Q[j, x_t], times the chance that x0 has become j, "
-    "Qbar_before[x0, j]; then divide by their sum over j."
-)
-NAN = (
-    "Is there 0/0? The sum is over the K tokens of one text, and positive; add no logarithms of 0 that meet "
-    "as -inf - (-inf)."
-)
-CLASH = (
-    "The shapes do not line up: x_t and x0 are ids (B,), so Q[:, x_t] is (K, B), its transpose Q.T[x_t] is "
-    "(B, K), and so is Qbar_before[x0]."
+    "It is, for each j, the chance that j becomes x_t times the chance that x0 has become j, divided by the sum of "
+    "these products over j."
 )
 PICKED = "This is one token for each text: return the chances of all K, (B, K)."
-MATRIX = (
-    "This is a matrix for each text: x_t is known, so only its column of Q is needed, and only the row x0 of "
-    "Qbar_before, (B, K)."
-)
+MATRIX = "This is a matrix for each text.\nOf Q only the column x_t is needed, of Qbar_before the row x0."
+ONE_TEXT = "There is one text here, and its axis is gone, as squeeze() takes it."
 
 
 def posterior(x_t: Tensor, x0: Tensor, Q: Tensor, Qbar_before: Tensor) -> Tensor:
@@ -62,9 +52,10 @@ def _inverse(of: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def _shape(got: Any, expected: Tensor, x_t: Tensor, x0: Tensor, Q: Tensor, before: Tensor) -> str:
     B, K, shape = len(x_t), len(Q), tuple(getattr(got, "shape", ()))
-    if shape == tuple(expected.shape) or shape not in ((B,), (B, K, K), (K, K), (B, B)):
-        return ""
-    return f"{PICKED if len(shape) == 1 else MATRIX} (Yours has shape {shape}, it should be {(B, K)}.)"
+    said = {(K,): ONE_TEXT if B == 1 else "", (B,): PICKED, (B, K, K): MATRIX, (K, K): MATRIX, (B, B): MATRIX}.get(
+        shape
+    )
+    return f"{said} (Yours has shape {shape}, it should be {(B, K)}.)" if said and shape != expected.shape else ""
 
 
 _, _, Q, BEFORE = inputs(9, 3, 2, seed=1041)
@@ -78,23 +69,16 @@ EXERCISE = Exercise(
     returns="probabilities",
     what="your result",
     right=BAYES,
-    nan=NAN,
-    unnormalised="The product is right, and its sum over the K tokens is q(x_t | x0): divide by it, with keepdim=True.",
+    nan="Is there 0/0? Add no logarithms of 0 that meet as -inf - (-inf).",
+    unnormalised="The product is right, and its sum over the K tokens is q(x_t | x0): divide by it.",
     sizes=lambda x_t, x0, Q, before: {len(x_t): "B texts", len(Q): "K tokens"},
     explain=_shape,
     errors={
-        r"same dtype|expected scalar type|dtype": (
-            "x_t and x0 are ids, not one-hot rows: x @ Q needs F.one_hot(x, K).float(), and Q[x], a "
-            "row, is the same and shorter."
+        "same dtype|scalar type|dtype|1D tensors expected|size mismatch|mat1 and mat2|dot": (
+            "x_t and x0 are ids, not one-hot rows.\nA row for each text is an index, Q[x]; x @ Q needs one-hot floats."
         ),
-        r"1D tensors expected|size mismatch|mat1 and mat2|dot": (
-            "x_t and x0 are ids, not one-hot rows: choose rows with Q[x], columns with Q.T[x]."
-        ),
-        r"out of bounds|out of range": (
-            "An index is too large: ids x_t and x0 select among the K rows or columns of a matrix, and "
-            "B is another size."
-        ),
-        "shapes": CLASH,
+        "out of bounds|out of range": "An index is too large: the ids select among the K rows or columns.",
+        "shapes": "The shapes do not line up.\nx_t, x0 are ids (B,): Q[:, x_t] is (K, B), Qbar_before[x0] is (B, K).",
     },
     cases=[
         case("7 texts and 5 tokens", *inputs(7, 5, 2, seed=1057)),
@@ -110,65 +94,58 @@ EXERCISE = Exercise(
     corners=[one_row("x_t", "x0")],
     atol=1e-4,
     mistakes={
-        "You read the row Q[x_t]: where x_t would go in a further step.\n"
-        "Asked is which x_{t-1} "
-        "led to x_t, the column Q[:, x_t] (in the paper x_t Q_t^T).": lambda x_t, x0, Q, before: Q[x_t] * before[x0],
-        "You read the column of Qbar_before: its row x0 tells "
-        "where x0 has gone in t - 1 steps, Qbar_before[x0].": lambda x_t, x0, Q, before: Q.T[x_t] * before.T[x0],
-        "Both matrices are read in the wrong direction: "
-        "the column Q[:, x_t] and the row Qbar_before[x0].": lambda x_t, x0, Q, before: Q[x_t] * before.T[x0],
+        "The row of Q is read, where x_t would go in a further step.\n"
+        "Asked is which x_{t-1} led to x_t, the column Q[:, x_t] (in the paper x_t Q_t^T).": (
+            lambda x_t, x0, Q, before: Q[x_t] * before[x0]
+        ),
+        "The column of Qbar_before is read.\nIts row x0 tells where x0 has gone in t - 1 steps.": (
+            lambda x_t, x0, Q, before: Q.T[x_t] * before.T[x0]
+        ),
+        "Both matrices are read in the wrong direction.\nThe column x_t of Q, the row x0 of Qbar_before.": (
+            lambda x_t, x0, Q, before: Q[x_t] * before.T[x0]
+        ),
         "x_t and x0 are swapped: Q, the last step, leads to x_t, and Qbar_before, the steps before, leave from x0.": [
             lambda x_t, x0, Q, before: Q.T[x0] * before[x_t],
             lambda x_t, x0, Q, before: Q[x0] * before.T[x_t],
             lambda x_t, x0, Q, before: Q[x0] * before[x_t],
-            lambda x_t, x0, Q, before: Q.T[x0] * before.T[x_t],
         ],
-        "You use Qbar_t = Qbar_{t-1} Q_t, which leads to x_t.\n"
-        "The row that is asked for ends at x_{t-1}: Qbar_before[x0] as it is.": [
+        "Qbar_t = Qbar_{t-1} Q_t is in yours, which leads to x_t.\nThe row that is asked for ends at x_{t-1}.": [
             lambda x_t, x0, Q, before: Q.T[x_t] * (before @ Q)[x0],
             lambda x_t, x0, Q, before: Q[x_t] * (before @ Q)[x0],
-            lambda x_t, x0, Q, before: Q.T[x_t] * (Q @ before)[x0],
         ],
-        "You add the two chances (or average them): both must happen, so they are multiplied.": [
+        "The two chances are added, or averaged.\nBoth must happen, so they are multiplied.": [
             lambda x_t, x0, Q, before: Q.T[x_t] + before[x0],
             lambda x_t, x0, Q, before: Q[x_t] + before[x0],
-            lambda x_t, x0, Q, before: _rows(Q.T[x_t]) + before[x0],
         ],
-        "x0 is not used: this is what x_t alone says about x_{t-1}. Multiply by the chance that x0 becomes j, "
-        "Qbar_before[x0].": [lambda x_t, x0, Q, before: Q.T[x_t], lambda x_t, x0, Q, before: Q[x_t]],
+        "x0 is not used: this is what x_t alone says about x_{t-1}.\nMultiply by the chance that x0 becomes j.": [
+            *[lambda x_t, x0, Q, before: Q.T[x_t], lambda x_t, x0, Q, before: Q[x_t]],
+        ],
         "x_t is not used: this is q(x_{t-1} | x0).\n"
         "Multiply by the chance that j becomes x_t, Q[:, x_t].": lambda x_t, x0, Q, before: before[x0],
-        "This is q(x_t | x0), the way forward: asked is the distribution of x_{t-1}.": [
-            lambda x_t, x0, Q, before: (before @ Q)[x0],
-            lambda x_t, x0, Q, before: (before @ Q)[x0] * Q.T[x_t].sum(-1, keepdim=True),
-        ],
-        "You take the softmax of a product of probabilities: it is a weight already, divide it by its sum.\n"
-        "(Of its logarithm a softmax would be right.)": [
+        "This is q(x_t | x0), the way forward: asked is the distribution of x_{t-1}.": (
+            lambda x_t, x0, Q, before: (before @ Q)[x0]
+        ),
+        "This is a softmax of the product of probabilities, or of the result.\nDivide the product by its sum.": [
             lambda x_t, x0, Q, before: _joint(x_t, x0, Q, before).softmax(-1),
             lambda x_t, x0, Q, before: _rows(_joint(x_t, x0, Q, before)).softmax(-1),
         ],
-        "You use the same matrix twice: Q is the last step, Qbar_before the t - 1 steps before it.": [
+        "The same matrix is used twice: Q is the last step, Qbar_before the t - 1 steps before it.": [
             lambda x_t, x0, Q, before: Q.T[x_t] * Q[x0],
-            lambda x_t, x0, Q, before: Q[x_t] * Q[x0],
             lambda x_t, x0, Q, before: before.T[x_t] * before[x0],
         ],
-        "You divide by the sum over the batch (dim 0): each text has a distribution of its own, the sum runs over "
-        "the K "
-        "tokens, dim=-1.": lambda x_t, x0, Q, before: _joint(x_t, x0, Q, before) / _joint(x_t, x0, Q, before).sum(0),
-        "You divide by the sum of the whole tensor: each text has a distribution of its own, the sum runs over the"
-        " K tokens, dim=-1, "
-        "keepdim=True.": lambda x_t, x0, Q, before: _joint(x_t, x0, Q, before) / _joint(x_t, x0, Q, before).sum(),
+        "Your divisor is the sum over the batch, or over everything.\n"
+        "Each text has a distribution of its own: the sum runs over the K tokens.": [
+            lambda x_t, x0, Q, before: _joint(x_t, x0, Q, before) / _joint(x_t, x0, Q, before).sum(0),
+            lambda x_t, x0, Q, before: _joint(x_t, x0, Q, before) / _joint(x_t, x0, Q, before).sum(),
+        ],
         "This is a certain x_{t-1}: asked are the chances of all K tokens.": lambda x_t, x0, Q, before: (
             torch.nn.functional.one_hot(_joint(x_t, x0, Q, before).argmax(-1), len(Q)).double()
         ),
         "You give all tokens the same chance.": lambda x_t, x0, Q, before: torch.full_like(
             _joint(x_t, x0, Q, before), 1 / len(Q)
         ),
-        "You invert the matrix Q: a step back is no inverse (which has negative entries) but Bayes' rule, with the"
-        " column Q[:, x_t].": [
+        "This is made of the inverse of Q, which has negative entries.\nA step back is Bayes' rule.": [
             _inverse(lambda back, x_t, x0, before: back[x_t]),
-            _inverse(lambda back, x_t, x0, before: back.T[x_t]),
-            _inverse(lambda back, x_t, x0, before: back.T[x_t] * before[x0]),
             _inverse(lambda back, x_t, x0, before: back[x_t] * before[x0]),
             _inverse(lambda back, x_t, x0, before: _rows(back.T[x_t] * before[x0])),
         ],

@@ -10,9 +10,9 @@ from torch import Tensor
 from course_utils.exercises.engine import Exercise, alike, case, one_row
 from course_utils.exercises.refinement_and_diffusion import ids, uniform
 
-JUMP = "After t steps a token is masked with chance t/T: torch.where(u < t / T, mask, x0)."
+JUMP = "After t steps a token is masked with chance t/T: where u < t/T."
 PACKED = "These are only some of the tokens: every position keeps its place, with its token or with the mask."
-FLOATS = "Token ids are whole numbers, and yours are {}: torch.where(condition, mask, x0) keeps them so."
+FLOATS = "Token ids are whole numbers, and yours are {}.\ntorch.where(condition, mask, x0) keeps them so."
 CLASH = "The shapes do not line up: x0 and u are (B, N), so u < t / T is (B, N) as well; t, T and mask are numbers."
 
 
@@ -102,47 +102,44 @@ EXERCISE = Exercise(
     ],
     corners=[one_row("x0", "u")],
     mistakes={
-        "You mask with chance 1 - t/T, which is the chance "
-        "that a token is left after t steps: mask where u < t/T.": lambda x, t, T, m, u: _at(x, 1 - t / T, m, u),
-        "You mask where u is large.\n"
-        "The number of masks may even be right, but the exercise says which: mask where u < t/T. (With the same u,"
-        " tokens "
-        "masked at t are then still masked at t + 1.)": lambda x, t, T, m, u: torch.where(u >= 1 - t / T, m, x),
+        "Your chance is 1 - t/T, that a token is left after t steps.\nMask where u < t/T.": lambda x, t, T, m, u: _at(
+            x, 1 - t / T, m, u
+        ),
+        "Masked are the tokens with large draws.\nTheir number may be right, but the stub says which: where u < t/T.": (
+            lambda x, t, T, m, u: torch.where(u >= 1 - t / T, m, x)
+        ),
         "The two results of the choice are swapped: mask where u < t/T, and x0 where not.": lambda x, t, T, m, u: (
             torch.where(u < t / T, x, m)
         ),
-        "You use beta_t = 1 / (T - t + 1), the chance of the step t alone, for a token that is left until then.\n"
+        "Your chance is that of one step alone, as beta_t = 1 / (T - t + 1), for a token that is left until then.\n"
         "All t steps together mask with chance 1 - (1 - beta_1) ... (1 - beta_t) = t/T.": [
             lambda x, t, T, m, u: _at(x, 1 / (T - t + 1), m, u),
             lambda x, t, T, m, u: _at(x, 1 / (T - t), m, u),
-            lambda x, t, T, m, u: _at(x, 1 - 1 / (T - t + 1), m, u),
         ],
-        "You add up the chances of the steps: a token can be masked only once.\n"
-        "Multiply the chances to stay, "
-        "which gives 1 - t/T.": lambda x, t, T, m, u: _at(x, sum(1 / (T - s + 1) for s in range(1, t + 1)), m, u),
-        "You give every step the same chance.\n"
-        "Here beta_s = 1 / (T - s + 1) grows from step to step, so that t steps mask t/T.": [
+        "Your chance is the sum of those of the steps: a token can be masked only once.\n"
+        "Multiply the chances to stay, which gives 1 - t/T.": lambda x, t, T, m, u: _at(
+            x, sum(1 / (T - s + 1) for s in range(1, t + 1)), m, u
+        ),
+        "Every step has the same chance in yours.\nHere beta_s = 1 / (T - s + 1) grows, so that t steps mask t/T.": [
             lambda x, t, T, m, u: _at(x, 1 - (1 - 1 / T) ** t, m, u),
             lambda x, t, T, m, u: _at(x, 1 - (1 - 1 / (T - t + 1)) ** t, m, u),
             lambda x, t, T, m, u: _at(x, 1 / T, m, u),
         ],
-        "Your chance is that of the step before: "
-        "after t of T steps it is t/T, 0 at t = 0 and 1 at t = T.": lambda x, t, T, m, u: _at(x, (t - 1) / T, m, u),
-        "Your chance is that of the step after: "
-        "after t of T steps it is t/T, 0 at t = 0 and 1 at t = T.": lambda x, t, T, m, u: _at(x, (t + 1) / T, m, u),
-        "Your chance is that of the step t of a chain that is one step longer: after t of T steps it is t/T, 0 at "
-        "t = 0 and 1 at t = T.": lambda x, t, T, m, u: _at(x, t / (T + 1), m, u),
-        "Your chance is that of the step t of a chain that is one step shorter: after t of T steps it is t/T, 0 at"
-        " t = 0 and 1 at t = T.": lambda x, t, T, m, u: _at(x, t / (T - 1), m, u),
-        "One draw decides for a whole row, so that a text is masked all or nothing: every token has a draw of its "
-        "own.": [
-            lambda x, t, T, m, u: torch.where(u[:, :1] < t / T, m, x),
-            lambda x, t, T, m, u: torch.where(u.mean(1, keepdim=True) < t / T, m, x),
+        "Your chance is that of the step before or after.\nAfter t of T steps it is t/T, 0 at t = 0 and 1 at t = T.": [
+            lambda x, t, T, m, u: _at(x, (t - 1) / T, m, u),
+            lambda x, t, T, m, u: _at(x, (t + 1) / T, m, u),
         ],
+        "Your chance is that of a chain that is one step longer, or shorter.\nAfter t of T steps it is t/T.": [
+            lambda x, t, T, m, u: _at(x, t / (T + 1), m, u),
+            lambda x, t, T, m, u: _at(x, t / (T - 1), m, u),
+        ],
+        "One draw decides for a whole row, so that a text is masked all or nothing: every token has a draw of its "
+        "own.": lambda x, t, T, m, u: torch.where(u[:, :1] < t / T, m, x),
         "All texts use the draws of the first one: "
         "u is (B, N), every token of every text has its own.": lambda x, t, T, m, u: torch.where(u[0] < t / T, m, x),
-        "You mask exactly the same number of tokens in every text: each token is masked by itself, so the number "
-        "varies around N t/T.": [_lowest, lambda x, t, T, m, u: torch.where(u.argsort(1) < x.shape[1] * t // T, m, x)],
+        "Exactly as many tokens are masked in every text.\nEach is masked by itself: the number varies around N t/T.": [
+            *[_lowest, lambda x, t, T, m, u: torch.where(u.argsort(1) < x.shape[1] * t // T, m, x)],
+        ],
         "Your result does not depend on u.\nUse the draws that are given, instead of your own.": lambda x, t, T, m, u: (
             torch.where(torch.arange(x.shape[1]) < x.shape[1] * t // T, m, x)
         ),
@@ -152,35 +149,31 @@ EXERCISE = Exercise(
         "Your chance t/T was rounded to a whole number.\nKeep it as a fraction.": lambda x, t, T, m, u: _at(
             x, round(t / T), m, u
         ),
-        "You divide by the length of the text: "
-        "the chance is t/T, the same for short and long texts.": lambda x, t, T, m, u: _at(x, t / x.shape[1], m, u),
-        "Everything is masked: mask only where u < t/T. (T / t would be above 1, and so would any draw be below "
-        "it.)": lambda x, t, T, m, u: torch.full_like(x, m),
+        "Your chance is t/N, with the length of the text.\nIt is t/T, the same for short and long texts.": (
+            lambda x, t, T, m, u: _at(x, t / x.shape[1], m, u)
+        ),
+        "Everything is masked: mask only where u < t/T. (T / t is above 1, and any draw below it.)": (
+            lambda x, t, T, m, u: torch.full_like(x, m)
+        ),
         "The tokens that are not masked are changed: they stay as they are in x0.": [
-            lambda x, t, T, m, u: torch.where(u < t / T, m, 0),
-            lambda x, t, T, m, u: torch.where(u < t / T, m, m - 1),
+            lambda x, t, T, m, u: torch.where(u < t / T, m, 0)
         ],
         "This is where a token is masked.\nReturn the ids, with `mask` at these places and x0 at the others.": [
             lambda x, t, T, m, u: u < t / T,
             lambda x, t, T, m, u: (u < t / T).long(),
-            lambda x, t, T, m, u: (u >= t / T).long(),
         ],
-        "You add the mask's id to the token: it replaces the token.": lambda x, t, T, m, u: x + m * (u < t / T),
-        "You multiply the draws instead of comparing them: a token is masked or not, as u < t/T is true or not.": [
-            lambda x, t, T, m, u: (x * u * t / T).long(),
+        "The mask's id is added to the token: it replaces the token.": lambda x, t, T, m, u: x + m * (u < t / T),
+        "Token and mask are mixed in proportion.\nA token is masked or not, as u < t/T is true or not.": [
             lambda x, t, T, m, u: x * (1 - t / T) + m * t / T,
             lambda x, t, T, m, u: x * (1 - u) + m * u,
         ],
-        "You write a fixed id instead of `mask`: which id stands for the mask is an argument.": [
-            lambda x, t, T, m, u: _at(x, t / T, 0, u),
-            lambda x, t, T, m, u: _at(x, t / T, -1, u),
-            lambda x, t, T, m, u: _at(x, t / T, -100, u),
-            lambda x, t, T, m, u: _at(x, t / T, 1, u),
+        "A fixed id stands for the mask.\nWhich id it is, is an argument.": [
+            *[lambda x, t, T, m, u, fixed=fixed: _at(x, t / T, fixed, u) for fixed in (0, -1, -100, 1)],
             lambda x, t, T, m, u: torch.where(u < t / T, x.max() + 1, x),
         ],
-        "You mask where a draw is exactly t/T (<=).\n"
-        "At t = 0 this would mask tokens "
-        "though no step was taken: u < t/T, as u is below 1.": lambda x, t, T, m, u: torch.where(u <= t / T, m, x),
+        "A draw that is exactly t/T masks (<=).\nAt t = 0 tokens would be masked though no step was taken: u < t/T.": (
+            lambda x, t, T, m, u: torch.where(u <= t / T, m, x)
+        ),
     },
     hints=[
         "What is the chance that a token has been masked by one of the first t steps? It is the same for all tokens.",

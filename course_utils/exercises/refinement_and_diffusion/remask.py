@@ -11,20 +11,17 @@ from course_utils.exercises.engine import Exercise, alike, case, one_row
 from course_utils.exercises.refinement_and_diffusion import uniform
 from course_utils.refinement import remask
 
-CHOOSE = "In each row the n = max(1, N * (T - t) // T) lowest are masked, probabilities.argsort(dim=1)[:, :n]."
+CHOOSE = "In each row the n = floor(N (T - t) / T) lowest are masked, at least one."
 CLASH = "The shapes do not line up: probabilities is (B, N), a threshold for each row (B, 1), n one number for all."
 TIES = (
-    "Several probabilities are equal here, and a row masks {} positions instead of {}. A comparison with the "
-    "n-th value cannot decide between equals: choose by place, argsort(dim=1)[:, :n], which gives exactly n."
+    "Several probabilities are equal here, and a row masks {} positions instead of {}.\nComparing with a value cannot "
+    "decide between equals: choose by place, with argsort."
 )
-NUMBERS = "Your mask is made of {}: return bool, the comparison itself (or .bool()), so that it can select positions."
-PLACES = (
-    "These are the places of the n lowest. Asked is (B, N), True at these places: zeros of dtype bool, then "
-    "scatter(1, places, True)."
-)
-VALUES = "These are the n lowest probabilities themselves. Asked is where they are: (B, N), True at their places."
-FILLED = "You return probabilities. Asked is where they are lowest: (B, N) bool, True where masked."
-FIRST_ROW = "All rows get the same positions: each text has probabilities of its own, and its own n lowest."
+NUMBERS = "Your mask is made of {}.\nReturn bool, the comparison itself (or .bool()), so that it can select positions."
+PLACES = "These are the places of the n lowest.\nAsked is (B, N), True there: scatter True into zeros of dtype bool."
+VALUES = "These are the n lowest probabilities themselves.\nAsked is where they are: (B, N), True at their places."
+FILLED = "You return probabilities.\nAsked is where they are lowest: (B, N) bool, True where masked."
+FIRST_ROW = "All rows get the same positions.\nEach text has probabilities of its own, and its own n lowest."
 
 
 def _mask(p: Tensor, n: int, dim: int = 1) -> Tensor:
@@ -99,17 +96,14 @@ EXERCISE = Exercise(
         "Your True are the positions that are kept: True should stand where a token is masked again.": lambda p, t, T: (
             ~_mask(p, _n(p, t, T))
         ),
-        "You mask floor(N t / T), more and more with every iteration.\n"
-        "It is the rest, N (T - t) / T: many at first, few at the end.": [
-            lambda p, t, T: _mask(p, max(1, p.shape[1] * t // T)),
-            lambda p, t, T: _mask(p, p.shape[1] * t // T),
+        "Your count is floor(N t / T), more and more with every iteration.\nIt is the rest, N (T - t) / T.": [
+            *[lambda p, t, T: _mask(p, max(1, p.shape[1] * t // T)), lambda p, t, T: _mask(p, p.shape[1] * t // T)],
         ],
         "Your count is rounded up: n is the floor of N (T - t) / T.": lambda p, t, T: _mask(
             p, -(-p.shape[1] * (T - t) // T)
         ),
         "Your count is rounded to the nearest whole number: n is the floor of N (T - t) / T.": [
-            lambda p, t, T: _mask(p, max(1, round(p.shape[1] * (T - t) / T))),
-            lambda p, t, T: _mask(p, round(p.shape[1] * (T - t) / T)),
+            lambda p, t, T: _mask(p, max(1, round(p.shape[1] * (T - t) / T)))
         ],
         "Where N (T - t) / T is below 1 you mask nothing: at least one position is masked, or this iteration would"
         " do nothing.": lambda p, t, T: _mask(p, p.shape[1] * (T - t) // T),
@@ -119,15 +113,16 @@ EXERCISE = Exercise(
             lambda p, t, T: _mask(p, max(1, int(p.shape[1] * (1 - t / T)))),
             lambda p, t, T: _mask(p, int(p.shape[1] * (1 - t / T))),
         ],
-        "You choose among all positions of the batch at once, so that some rows lose more and some fewer: each row"
-        " masks its own n lowest.": [
+        "The lowest of the whole batch are masked, so that some rows lose more and some fewer.\n"
+        "Each row masks its own n lowest.": [
             lambda p, t, T: _flat(p, len(p) * _n(p, t, T)),
             lambda p, t, T: _flat(p, max(1, p.numel() * (T - t) // T)),
-            lambda p, t, T: _flat(p, p.numel() * (T - t) // T),
             lambda p, t, T: _flat(p, _n(p, t, T)),
-            lambda p, t, T: p <= p.flatten().sort().values[_n(p, t, T) - 1],
         ],
-        "You choose among the rows (dim 0): each row, a text, masks n of its N positions.\nTake dim=1.": [
+        "Every row is masked at the places of all rows.\nAn index mask[:, places] takes the places in each row.": (
+            lambda p, t, T: _mask(p, _n(p, t, T)).any(0).expand_as(p)
+        ),
+        "The lowest of each column are masked (dim 0).\nEach row, a text, masks n of its N positions: dim=1.": [
             lambda p, t, T: _mask(p, _n(p, t, T), dim=0),
             lambda p, t, T: _mask(p, max(1, len(p) * (T - t) // T), dim=0),
         ],
@@ -147,40 +142,32 @@ EXERCISE = Exercise(
             lambda p, t, T: p.argsort(1, descending=True) < _n(p, t, T),
         ],
         "You mask n fixed places of each row: which ones is decided by their probabilities.": [
-            lambda p, t, T: (torch.arange(p.shape[1]) < _n(p, t, T)).expand_as(p),
-            lambda p, t, T: (torch.arange(p.shape[1]) >= p.shape[1] - _n(p, t, T)).expand_as(p),
+            lambda p, t, T: (torch.arange(p.shape[1]) < _n(p, t, T)).expand_as(p)
         ],
-        "Your count does not depend on "
-        "the length N as it should: it is a share (T - t) / T of the N positions.": lambda p, t, T: _mask(p, T - t),
-        "Your count is the same in every iteration: it falls with t, N (T - t) / T.": [
-            lambda p, t, T: _mask(p, max(1, p.shape[1] // T)),
-            lambda p, t, T: _mask(p, p.shape[1] // T),
+        "Your count is not a share of the length N as it should be, or is the same in every iteration.\n"
+        "It is N (T - t) / T, and falls with t.": [
+            *[lambda p, t, T: _mask(p, T - t), lambda p, t, T: _mask(p, max(1, p.shape[1] // T))],
         ],
-        "Your count is that of the iteration before: with t = 1 "
-        "there are N (T - 1) / T positions masked.": lambda p, t, T: _mask(p, max(1, p.shape[1] * (T - t + 1) // T)),
-        "Your count is that of the iteration after: with t = 1 there are N (T - 1) / T positions masked.": [
+        "Your count is that of the iteration before or after.\nWith t = 1 N (T - 1) / T positions are masked.": [
+            lambda p, t, T: _mask(p, max(1, p.shape[1] * (T - t + 1) // T)),
             lambda p, t, T: _mask(p, max(1, p.shape[1] * (T - t - 1) // T)),
-            lambda p, t, T: _mask(p, p.shape[1] * (T - t - 1) // T),
         ],
         "You mask only the single lowest position of each row: n of them, many at first.": lambda p, t, T: _mask(p, 1),
-        "You compare the probabilities with a fixed number, so the count is left to chance.\n"
+        "How many are masked is left to chance, as if the probabilities were compared with a fixed number.\n"
         "Choose exactly n by their order.": [
-            lambda p, t, T: p < (T - t) / T,
-            lambda p, t, T: p < t / T,
-            lambda p, t, T: p < 0.5,
+            *[lambda p, t, T: p < (T - t) / T, lambda p, t, T: p < t / T, lambda p, t, T: p < 0.5],
             lambda p, t, T: p < p.mean(1, keepdim=True),
-            lambda p, t, T: p < p.mean(),
-            lambda p, t, T: p < 1 / p.shape[1],
         ],
-        "All rows get the same positions: each text has probabilities of its own, and its own n lowest.": [
+        FIRST_ROW: [
             lambda p, t, T: _mask(p, _n(p, t, T))[:1].expand_as(p),
             lambda p, t, T: _mask(p.mean(0, keepdim=True), _n(p, t, T)).expand_as(p),
         ],
-        "You mask everything: then all that was found so far is thrown away.\n"
-        "Only n "
-        "positions are masked, the others keep their tokens.": lambda p, t, T: torch.ones_like(p, dtype=torch.bool),
-        "You mask n + 1 in each row, one too "
-        "many: the n-th lowest has the index n - 1 of the sorted row.": lambda p, t, T: _mask(p, _n(p, t, T) + 1),
+        "Everything is masked, and all that was found is thrown away.\nOnly n positions are masked.": lambda p, t, T: (
+            p < 2
+        ),
+        "You mask n + 1 in each row, one too many.\nThe n-th lowest has the index n - 1 of the sorted row.": (
+            lambda p, t, T: _mask(p, _n(p, t, T) + 1)
+        ),
         "You mask n - 1 in each row, one too few: < drops the n-th lowest itself, <= does not.": lambda p, t, T: _mask(
             p, _n(p, t, T) - 1
         ),

@@ -85,12 +85,11 @@ EXERCISE = Exercise(
     ],
     mistakes={
         "This is 1 - (1 - c/n)^k, drawing with replacement.\n"
-        "The same sample may then be drawn again, which brings nothing new, so that the result is too low. Drawn "
-        "are k different "
-        "samples: C(n - c, k) of the C(n, k) choices hold wrong ones only.": lambda n, c, k: 1 - (1 - c / n) ** k,
-        "You multiply c / n by k.\n"
-        "That counts a choice with two right samples twice (and can exceed "
-        "1): take 1 minus the share with none.": [lambda n, c, k: k * c / n, lambda n, c, k: min(1.0, k * c / n)],
+        "The same sample may then be drawn again, which brings nothing new, so that the result is too low. Drawn are k "
+        "different samples.": lambda n, c, k: 1 - (1 - c / n) ** k,
+        "This is c / n times k.\nThat counts a choice with two right samples twice, and can exceed 1.": [
+            *[lambda n, c, k: k * c / n, lambda n, c, k: min(1.0, k * c / n)],
+        ],
         "This is c / n, pass@1, whatever k is.": lambda n, c, k: c / n,
         "This is the chance that none of the k samples is right.\n1 minus it is asked for.": [
             lambda n, c, k: 1 - pass_at_k(n, c, k),
@@ -100,7 +99,7 @@ EXERCISE = Exercise(
             lambda n, c, k: math.comb(c, k) / math.comb(n, k),
             lambda n, c, k: (c / n) ** k,
         ],
-        "You use c instead of n - c.\n1 - C(c, k) / C(n, k) is the chance that at least one is wrong.": [
+        "This is the chance that at least one is wrong, 1 - C(c, k) / C(n, k).\nThe wrong ones are n - c.": [
             lambda n, c, k: 1 - math.comb(c, k) / math.comb(n, k),
             lambda n, c, k: 1 - (c / n) ** k,
         ],
@@ -112,10 +111,8 @@ EXERCISE = Exercise(
             math.comb(n, k) - math.comb(n - c, k)
         ),
         FEW: [_few(lambda n, c, k: 0.0), _few(lambda n, c, k: c / n), _few(lambda n, c, k: math.nan)],
-        "The number of choices is not the one that you divide by.\n"
-        "The number of choices is C(n, k): k of all n samples.": [
+        "The number of choices is not the one that yours is divided by.\nIt is C(n, k): k of all n samples.": [
             lambda n, c, k: 1 - math.comb(n - c, k) / math.comb(n, c),
-            lambda n, c, k: 1 - math.comb(n - c, k) / math.comb(n + k - 1, k),
             lambda n, c, k: 1 - math.comb(n - c + k - 1, k) / math.comb(n + k - 1, k),
         ],
         "A factor is one place off.\n"
@@ -124,27 +121,24 @@ EXERCISE = Exercise(
             lambda n, c, k: 1 - _product(k - 1, lambda i: n - c - i - 1, lambda i: n - i - 1),
             *[_chen(0, 0), _chen(0, 1), _chen(1, 0)],
         ],
-        "Your result depends on k as if k were another number.\nk samples are drawn, no more and no less.": [
+        "Your result is that of another k.\nk samples are drawn, no more and no less.": [
             lambda n, c, k: 1 - math.comb(n - c, k - 1) / math.comb(n, k - 1),
             lambda n, c, k: 1 - math.comb(n - c, k + 1) / max(math.comb(n, k + 1), 1),
             lambda n, c, k: 1 - (1 - c / n) ** n,
-            *[lambda n, c, k: c / k, lambda n, c, k: min(c / k, 1.0)],
         ],
         "n, c and k are mixed up.\nThere are n samples, c of them right, and k are drawn.": [
-            lambda n, c, k: 1 - math.comb(n - c, k) / math.comb(n, n - c - k if n - c > k else k),
             lambda n, c, k: 1 - math.comb(n - k, k) / math.comb(n, k),
             lambda n, c, k: 1 - (1 - k / n) ** c,
-            lambda n, c, k: 1 - math.comb(n - k, c) / math.comb(n, k),
+            lambda n, c, k: c / k,
         ],
         "This is 1 as soon as any sample is right (// cuts off).\n"
         "How likely is a right one to be among the k that are drawn?": lambda n, c, k: float(c > 0),
         "Only one of the two numbers shrinks from draw to draw.\nWithout replacement both do: (n - c - i) / (n - i).": [
             lambda n, c, k: 1 - _product(k, lambda i: n - c - i, lambda i: n),
             lambda n, c, k: 1 - _product(k, lambda i: n - c, lambda i: n - i),
-            lambda n, c, k: max(0.0, 1 - _product(k, lambda i: n - c, lambda i: n - i)),
         ],
         "Your result is in percent.\nThe stub asks for a share from 0 to 1.": lambda n, c, k: 100 * pass_at_k(n, c, k),
-        ROUNDED: [lambda n, c, k, digits=digits: round(pass_at_k(n, c, k), digits) for digits in (3, 2, 1)],
+        ROUNDED: [lambda n, c, k, digits=digits: round(pass_at_k(n, c, k), digits) for digits in (3, 2)],
     },
     hints=[
         "In how many ways can k of the n samples be chosen, and in how many of these is none of the c right ones among "

@@ -68,17 +68,14 @@ def _explain(got: Any, expected: np.ndarray, a0: float, a1: float, a2: float) ->
     if found.numel() != 3:
         count = "one number" if found.numel() == 1 else f"{found.numel()} numbers, in the shape {tuple(found.shape)}"
         return f"Your function returns {count}: the stub asks for three numbers, (f, c, a*)."
-    if a1 == a2 and not found.isfinite().all():
+    if not found.isfinite().all():
         return DIVIDED
     return ROUNDED if np.allclose(found.reshape(3), expected, rtol=0, atol=6e-4) else ""
 
 
 ROUNDED = "Your numbers are nearly right: return them as they are, without rounding."
 RIGHT = "The rates are right; "
-DIVIDED = (
-    "Your function divides by 0 here. a1 = a2 is no harm: it says 1 - f - c = 0, so one round leads to the fixed "
-    "point. Only a1 - a0 may stand below the line."
-)
+DIVIDED = "Your function divides by 0 here.\nDivide by a1 - a0 alone: accuracies may be 0 and 1, and a1 = a2."
 EXERCISE = Exercise(
     "self_refine.fixed_point",
     reference=rates,
@@ -100,32 +97,32 @@ EXERCISE = Exercise(
         case("accuracies that rise", 0.3, 0.47, 0.55),
         case("accuracies that fall and rise again (f + c > 1)", 0.758, 0.381, 0.418),
         case("a second round that changes nothing", 0.26, 0.25, 0.25),
+        case("everything is wrong at the start", 0.0, 0.2, 0.3, names=False),
+        case("everything is right at the start", 1.0, 0.9, 0.85, names=False),
+        case("everything is right after a round", 0.4, 1.0, 1.0, names=False),
+        case("everything is wrong after a round", 0.4, 0.0, 0.0, names=False),
         case("faster and faster, which no rates from 0 to 1 do, and the ones outside say so", 0.06, 0.16, 0.34),
     ],
     mistakes={
         "f and c are swapped: the stub asks for (f, c, a*).\n"
         "f belongs to the wrong answers, 1 - a, and c to the right ones, a.": _rates(lambda f, c: (c, f)),
-        "You explain each change by one rate alone, as if a round only repaired or only broke.\n"
+        "Your f and c explain each change by one rate alone, as if a round only repaired or only broke.\n"
         "Both happen at once, and you see only their sum: it takes two rounds to tell them apart.": [
-            *[_alone(0, 1, 0, 1), _alone(0, 1, 1, 2), _alone(1, 2, 0, 1), _alone(1, 2, 1, 2), _alone(0, 2, 0, 2)],
-            lambda a, b, d: (*np.maximum(_alone(0, 1, 0, 1)(a, b, d)[:2], 0), ANYTHING),
+            *[_alone(0, 1, 0, 1), _alone(0, 1, 1, 2), _alone(1, 2, 0, 1), _alone(1, 2, 1, 2)],
             lambda a, b, d: (b - a, a - b, ANYTHING),
         ],
-        "One of your numbers is f + c, or 1 - f - c, which the ratio of the two changes gives.\n"
-        "A second equation parts them: a1 "
-        "= f + (1 - f - c) a0.": [_rates(lambda f, c: (f + c, 1 - f - c)), _rates(lambda f, c: (1 - f - c, f + c))],
-        "f + c is right, but it is not shared equally by f and c.\na1 = f + (1 - f - c) a0 gives f.": _rates(
-            lambda f, c: ((f + c) / 2, (f + c) / 2)
-        ),
-        "Your ratio is (a1 - a0) / (a2 - a1).\n"
-        "From round to round the change is multiplied "
-        "by 1 - f - c, so the newer change stands above the line.": _from_s(lambda a, b, d: (b - a) / (d - b)),
-        "You take the ratio of the accuracies, a2 / a1.\nIt is the changes that shrink by 1 - f - c.": [
-            _from_s(lambda a, b, d: d / b),
-            _from_s(lambda a, b, d: b / a),
+        "One of your numbers is f + c, its half, or 1 - f - c: the ratio of the two changes gives no more.\n"
+        "A second equation tells f and c apart: a1 = f + (1 - f - c) a0.": [
+            *[_rates(lambda f, c: (f + c, 1 - f - c)), _rates(lambda f, c: (1 - f - c, f + c))],
+            _rates(lambda f, c: ((f + c) / 2, (f + c) / 2)),
         ],
-        "f + c is taken for the ratio of the changes.\n"
-        "That ratio is what remains of a difference after a round, 1 - f - c.": [
+        "Your ratio is (a1 - a0) / (a2 - a1).\nIt is the newer change that is 1 - f - c times the older one.": _from_s(
+            lambda a, b, d: (b - a) / (d - b)
+        ),
+        "Yours is the ratio of the accuracies.\nIt is the changes that shrink by 1 - f - c.": [
+            *[_from_s(lambda a, b, d: d / b), _from_s(lambda a, b, d: b / a)],
+        ],
+        "In yours f + c is the ratio of the changes.\nThat ratio is what remains of a difference, 1 - f - c.": [
             _from_s(lambda a, b, d: 1 - _s(a, b, d)),
             lambda a, b, d: ((f := (b - _s(a, b, d) * a)), _s(a, b, d) - f, ANYTHING),
         ],
@@ -134,30 +131,24 @@ EXERCISE = Exercise(
         ),
         "Your second number is 1 - c, the share of right answers that stay right.\n"
         "Asked is c, the share that is broken.": _rates(lambda f, c: (f, 1 - c)),
-        "The right side of your equations is a', not the change.\nf (1 - a) - c a = a' - a.": _solve(
+        "These solve equations with a' on the right side.\nThe change belongs there, f (1 - a) - c a = a' - a.": _solve(
             lambda a, b, d: [[1 - a, -a], [1 - b, -b]], lambda a, b, d: [b, d]
         ),
-        "Your equations hold the accuracy after each round.\n"
-        "A round repairs and "
-        "breaks what was wrong and right before it, a0 and a1.": _solve(lambda a, b, d: [[1 - b, -b], [1 - d, -d]]),
+        "These solve equations with the accuracy after each round.\nA round changes what was there before it.": _solve(
+            lambda a, b, d: [[1 - b, -b], [1 - d, -d]]
+        ),
         "f is computed from another accuracy than the one before the round.\n"
         "a1 = f + (1 - f - c) a0, or a2 = f + (1 - f - c) a1.": [
-            _from_s(_s, lambda s, a, b, d: b - s * b),
-            _from_s(_s, lambda s, a, b, d: d - s * a),
-            _from_s(_s, lambda s, a, b, d: d - s * d),
-            _from_s(_s, lambda s, a, b, d: a - s * b),
-            _from_s(_s, lambda s, a, b, d: a - s * a),
+            *[_from_s(_s, lambda s, a, b, d: b - s * b), _from_s(_s, lambda s, a, b, d: d - s * a)],
+            *[_from_s(_s, lambda s, a, b, d: d - s * d), _from_s(_s, lambda s, a, b, d: a - s * b)],
         ],
-        "You take c = 1 - f.\nThe two rates belong to different answers and need not add up to 1.": [
-            _rates(lambda f, c: (f, 1 - f)),
-            _rates(lambda f, c: (1 - c, c)),
+        "Your f and c add up to 1.\nThe two rates belong to different answers and need not.": [
+            *[_rates(lambda f, c: (f, 1 - f)), _rates(lambda f, c: (1 - c, c))],
         ],
-        "Your rates are clipped to [0, 1].\n"
-        "The stub asks for the numbers "
-        "as they are: a rate outside shows that the model does not fit.": _rates(lambda f, c: np.clip([f, c], 0, 1)),
-        "You take the absolute value of the changes.\nWhether they go up or down is in the sign, and so is a swing.": [
-            _from_s(lambda a, b, d: abs(_s(a, b, d))),
+        "Your rates are clipped to [0, 1], or their sign is lost.\nA rate outside shows that the model does not fit.": [
+            _rates(lambda f, c: np.clip([f, c], 0, 1)),
             _rates(lambda f, c: (abs(f), abs(c))),
+            _from_s(lambda a, b, d: abs(_s(a, b, d))),
         ],
         "Your rates are in percent.\nThe stub asks for shares.": _rates(lambda f, c: (100 * f, 100 * c)),
         "These are the shares that are not repaired and not broken, 1 - f and 1 - c.\nAsked are f and c.": _rates(
@@ -171,21 +162,19 @@ EXERCISE = Exercise(
         ],
         f"{RIGHT}the third number should be where further rounds would lead, not an accuracy that was given.\n"
         "That is f / (f + c).": [
-            *[_given(of) for of in (lambda a, b, d: d, lambda a, b, d: b, lambda a, b, d: a)],
-            _given(lambda a, b, d: (a + b + d) / 3),
+            *[_given(lambda a, b, d: d), _given(lambda a, b, d: b), _given(lambda a, b, d: (a + b + d) / 3)],
         ],
-        f"{RIGHT}the third number is the accuracy of the next round.\nRounds without end lead to f / (f + c).": _far(1),
-        f"{RIGHT}you have gone some rounds towards the fixed point, and are not there yet.\nIt is f / (f + c).": [
-            _far(rounds) for rounds in (2, 3, 5, 8, 10)
+        f"{RIGHT}the third number is an accuracy some rounds on.\nRounds without end lead to f / (f + c).": [
+            _far(rounds) for rounds in (1, 2, 5, 10, 100)
         ],
         f"{RIGHT}the third number should be f / (f + c), not another combination of the two.": [
             *[_star(of) for of in (lambda f, c, _: f / (1 - f - c), lambda f, c, _: f + c, lambda f, c, _: 1 - f - c)],
             *[_star(of) for of in (lambda f, c, _: f / (f - c), lambda f, c, _: f / (1 - c), lambda f, c, _: f - c)],
+            _star(lambda f, c, _: f / (f + 1 - c)),
         ],
         f"{RIGHT}your fixed point is in percent.\nA share is asked for.": _star(lambda f, c, star: 100 * star),
         f"{RIGHT}your fixed point is rounded or clipped.\nReturn it as it is.": [
-            *[_star(lambda f, c, star: round(star, 3)), _star(lambda f, c, star: round(star, 2))],
-            _star(lambda f, c, star: min(max(star, 0), 1)),
+            *[_star(lambda f, c, star: round(star, 2)), _star(lambda f, c, star: min(max(star, 0), 1))],
         ],
     },
     hints=[

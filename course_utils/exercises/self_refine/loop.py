@@ -93,33 +93,24 @@ HISTORIES = {
     "The history holds the answers without the feedback on them.": [lambda a, fb: a],
     "The history holds the feedback without the answers that it is about.": [lambda a, fb: fb],
     "The history has the newest pair first.": [lambda a, fb: list(zip(a, fb))[::-1]],
-    "The pairs of the history are (feedback, answer).": [
-        lambda a, fb: list(zip(fb, a)),
-        lambda a, fb: [(fb[-1], a[-1])],
-    ],
+    "The pairs of the history are (feedback, answer).": [lambda a, fb: list(zip(fb, a))],
     "The history is one flat list.": [lambda a, fb: [text for pair in zip(a, fb) for text in pair]],
     "The history is a pair of two lists.": [lambda a, fb: (a, fb)],
     "All pairs of the history have y_0 as their answer.": [lambda a, fb: [(a[0], said) for said in fb]],
 }
 RESULTS = {
     "Your function returns the last answer alone.": [lambda a, fb: a[-1]],
-    "You return the last answer and the last feedback.": [
-        lambda a, fb: (a[-1], (fb or [None])[-1]),
-        lambda a, fb: (a[-1], fb),
-    ],
+    "Your first value is the last answer alone.": [lambda a, fb: (a[-1], fb)],
     "Your function returns the answers without the feedbacks.": [lambda a, fb: a],
     "The list of answers begins with the first rewrite: y_0 belongs to it.": [lambda a, fb: (a[1:], fb)],
     "The last answer is missing.": [lambda a, fb: (a[: len(fb)], fb), lambda a, fb: (a[:-1], fb)],
     "The feedback that ended the loop is missing.": [lambda a, fb: (a, fb[: len(a) - 1])],
     "Your function returns the pairs of the history.": [
         *[lambda a, fb: list(zip(a, fb)), lambda a, fb: (a[-1], list(zip(a, fb)))],
-        *[lambda a, fb: list(zip(a[:-1], fb)), lambda a, fb: (a[-1], list(zip(a[:-1], fb)))],
     ],
     "The two lists are in the other order.": [lambda a, fb: (fb, a)],
     "Your lists have the newest first.": [lambda a, fb: (a[::-1], fb[::-1])],
-    "Your function returns three values.": [
-        lambda a, fb, on=on: (a, fb, (len(a) == len(fb)) == on) for on in (True, False)
-    ],
+    "Your function returns three values.": [lambda a, fb: (a, fb, len(a) == len(fb))],
 }
 EXERCISE = Exercise(
     "self_refine.loop",
@@ -150,6 +141,7 @@ EXERCISE = Exercise(
             _loop(judged=lambda x, a: (x, a[0]), refined=lambda x, a, fb: (x, [(a[0], said) for said in fb])),
         ],
         "feedback gets its arguments in the other order.\nFirst the task.": _loop(judged=lambda x, a: (a[-1], x)),
+        "stop gets its arguments in the other order.\nFirst the feedback.": _loop(asked=lambda a, fb, t: (t, fb[-1])),
         "The newest answer takes the place of the task x.\nThe task stays the same in all rounds.": [
             _loop(refined=lambda x, a, fb: (a[-1], list(zip(a, fb)))),
             _loop(refined=lambda x, a, fb: (a[-1], [(a[-1], fb[-1])])),
@@ -163,10 +155,9 @@ EXERCISE = Exercise(
         "only do harm: ask before.": _loop("frs"),
         "stop gets t + 1.\nThe first round is t = 0: stop(fb_0, 0).": _loop(asked=lambda a, fb, t: (fb[-1], t + 1)),
         "You never call stop, so that an answer which the critic accepts is rewritten all the same.": _loop("fr"),
-        "You call stop before there is a feedback on the newest answer.\nFirst fb = feedback(x, y), then "
-        "stop(fb, t).": [
-            _loop("sfr", asked=lambda a, fb, t: fb and (fb[-1], t)),
-            *[_loop("sfr", asked=lambda a, fb, t, first=first: ([first, *fb][-1], t)) for first in (None, "")],
+        "You call stop before there is a feedback on the newest answer.\nFirst feedback(x, y), then stop(fb, t).": [
+            _loop("sfr", asked=lambda a, fb, t, first=first: (said := first + fb) and (said[-1], t))
+            for first in ([], [None], [""])
         ],
         "Your loop goes on if stop says True and ends if it says False: the other way round.": _loop(end=False),
         "You end when an answer comes back unchanged.\nOnly stop ends the loop (and max_rounds).": [
@@ -175,11 +166,12 @@ EXERCISE = Exercise(
             _loop("fser", ends=lambda a, fb: fb[-1:] == fb[-2:-1]),
         ],
         "You end when the feedback or the answer is empty.\nOnly stop says what counts as the end.": [
-            *[_loop("fser", ends=lambda a, fb: not fb[-1]), _loop("fser", ends=lambda a, fb: not a[-1])],
-            *[_loop("fsre", ends=lambda a, fb: not a[-1]), _loop("fesr", ends=lambda a, fb: not fb[-1])],
+            *[_loop(steps, ends=lambda a, fb: not fb[-1]) for steps in ("fser", "fesr")],
+            *[_loop(steps, ends=lambda a, fb: not a[-1]) for steps in ("fser", "fsre")],
         ],
-        "There is one round too many.\nmax_rounds is the number of rewrites, so that there are at most max_rounds + 1 "
-        "answers.": _loop(rounds=lambda n: n + 1),
+        "There is one round too many.\nmax_rounds rewrites make max_rounds + 1 answers.": (
+            _loop(rounds=lambda n: n + 1)
+        ),
         "There is one round too few.\ny_0 is no rewrite, and max_rounds rewrites follow it.": _loop(
             rounds=lambda n: n - 1
         ),

@@ -85,11 +85,10 @@ EXERCISE = Exercise(
     ],
     mistakes={
         "The two shares are in the other order.\n(f, c), first what was repaired.": _then(lambda f, c: (c, f)),
-        "You divide by all N items.\n"
+        "These are shares of all N items.\n"
         "f is a share of the answers that were wrong before, c of those that were right: only these can be "
         "repaired, or broken.": [
             _of(lambda fixed, broken, wrong, right: (fixed / (wrong + right), broken / (wrong + right))),
-            _of(lambda fixed, broken, wrong, right: (broken / (wrong + right), fixed / (wrong + right))),
             _of(lambda fixed, broken, wrong, right: (fixed / (wrong + right), broken / right)),
             _of(lambda fixed, broken, wrong, right: (fixed / wrong, broken / (wrong + right))),
         ],
@@ -97,46 +96,39 @@ EXERCISE = Exercise(
             _of(lambda fixed, broken, wrong, right: (fixed / right, broken / wrong)),
             _of(lambda fixed, broken, wrong, right: (fixed / right, broken / right)),
             _of(lambda fixed, broken, wrong, right: (fixed / wrong, broken / wrong)),
-            _of(lambda fixed, broken, wrong, right: (broken / wrong, fixed / right)),
         ],
-        "You divide by the state after the round.\n"
+        "The repairs and breaks are divided by what is right or wrong after the round.\n"
         "The rates say what happens to an answer that is wrong, or right, before it.": [
             lambda b, a: np.array([(~b & a).sum() / a.sum(), (b & ~a).sum() / (~a).sum()]),
             lambda b, a: np.array([(~b & a).sum() / (~a).sum(), (b & ~a).sum() / a.sum()]),
-            lambda b, a: np.array([(b & ~a).sum() / (~a).sum(), (~b & a).sum() / a.sum()]),
         ],
-        f"You divide by the number of answers that changed.\n{OTHERS}": _of(
+        f"These are shares of the answers that changed.\n{OTHERS}": _of(
             lambda fixed, broken, wrong, right: (fixed / (fixed + broken), broken / (fixed + broken))
         ),
-        f"These are counts.\n{OTHERS}": [
-            _of(lambda fixed, broken, wrong, right: (fixed, broken)),
-            _of(lambda fixed, broken, wrong, right: (broken, fixed)),
-        ],
+        f"These are counts.\n{OTHERS}": _of(lambda fixed, broken, wrong, right: (fixed, broken)),
         "These are the accuracies before and after.\nWhat is asked happens between them, item by item.": [
-            _gain(lambda x, y: (x, y)),
-            _gain(lambda x, y: (y, x)),
-            _gain(lambda x, y: (y, 1 - y)),
+            *[_gain(lambda x, y: (x, y)), _gain(lambda x, y: (y, x)), _gain(lambda x, y: (y, 1 - y))],
         ],
-        "You compare the two accuracies alone.\n"
+        "Yours is made of the two accuracies alone.\n"
         "The gain is repairs minus breaks, and many of both can hide behind none: pair the items, before[i] with "
         "after[i].": [
             _gain(lambda x, y: ((y - x) / (1 - x), (x - y) / x)),
             _gain(lambda x, y: (max(y - x, 0) / (1 - x), max(x - y, 0) / x)),
-            _gain(lambda x, y: (max(y - x, 0), max(x - y, 0))),
-            _gain(lambda x, y: (y - x, x - y)),
-            _gain(lambda x, y: (y / (1 - x), (1 - y) / x)),
+            *[_gain(lambda x, y: (y - x, x - y)), _gain(lambda x, y: (y / (1 - x), (1 - y) / x))],
         ],
-        "These are the shares that did not change.\n"
-        "Asked are those that did: of the wrong answers those right after, of the "
-        "right ones those wrong after.": [_then(lambda f, c: (1 - f, 1 - c)), _then(lambda f, c: (1 - c, 1 - f))],
-        "One of the two is the share that did not change.\n"
-        "f is repaired among "
-        "the wrong, c is broken among the right.": [_then(lambda f, c: (f, 1 - c)), _then(lambda f, c: (1 - f, c))],
+        "1 - before holds the whole numbers 0 and 1: as an index these are places.\nA choice is made by ~before.": (
+            lambda b, a: np.array([a[1 - b].mean(), paired_rates(b, a)[1]])
+        ),
+        "One of the two, or both, is the share that did not change.\n"
+        "f is repaired among the wrong, c is broken among the right.": [
+            *[_then(lambda f, c: (1 - f, 1 - c)), _then(lambda f, c: (1 - c, 1 - f))],
+            *[_then(lambda f, c: (f, 1 - c)), _then(lambda f, c: (1 - f, c))],
+        ],
         "Your shares are in percent.\nAsked are numbers from 0 to 1.": _then(lambda f, c: (100 * f, 100 * c)),
         "Your c is negative.\nIt is a share, and the minus sign comes when the gain is computed.": _then(
             lambda f, c: (f, -c)
         ),
-        ROUNDED: [_then(lambda f, c, n=n: (round(f, n), round(c, n))) for n in (3, 2, 1)],
+        ROUNDED: [_then(lambda f, c, n=n: (round(f, n), round(c, n))) for n in (3, 2)],
     },
     hints=[
         "Take the items apart by what they were before the round. Of each of the two groups: which share has "

@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from . import WrongAnswer, function
 
-
-def _wrong(exercise: str, signature: str, label: str, body: str, says: str) -> WrongAnswer:
-    modules = ("import math", "math."), ("import numpy as np", "np.")
-    imports = [line for line, used in modules if used in body]
-    code = function(signature, body, *imports, "import torch", "import torch.nn.functional as F")
-    return WrongAnswer(f"refinement_and_diffusion.{exercise}", label, code, says)
-
-
-def _loss(label: str, value: str, says: str) -> WrongAnswer:
-    """One line; `n` is -log p(x0), `m` 1 where masked, `s` the share, all (B, N)."""
-    body = f"""
-n = -log_probs.gather(-1, x0[..., None])[..., 0]
+ARGUMENTS = {
+    "masked_loss": "log_probs, x0, x_t, share, mask",
+    "ddpm_step": "x_t, eps, t, betas, noise",
+    "cumulative": "Qs",
+    "posterior": "x_t, x0, Q, Qbar_before",
+    "remask": "probabilities, t, T",
+    "q_sample": "x0, t, T, mask, u",
+}
+BEFORE = {  # what the answers of one line begin with
+    "masked_loss": """
+n = -log_probs.gather(-1, x0[..., None])[..., 0]  # -log p(x0), whether masked, and the share, all (B, N)
 m = (x_t == mask).float()
-s = share[:, None].expand(x0.shape)
-return {value}"""
-    return _wrong("masked_loss", "my_masked_loss(log_probs, x0, x_t, share, mask)", label, body, says)
+s = share[:, None].expand(x0.shape)""",
+    "cumulative": """
+def run(Qs):
+    out = [Qs[0]]
+    for Q in Qs[1:]:
+        out.append(out[-1] @ Q)
+    return torch.stack(out)""",
+    "posterior": """
+def norm(p):
+    return p / p.sum(dim=-1, keepdim=True)
+A, B, K = Q, Qbar_before, len(Q)""",
+    "remask": """
+def lowest(p, n, dim=1):
+    return p.argsort(dim=dim).argsort(dim=dim) < n
+p, (B, N) = probabilities, probabilities.shape
+n = max(1, N * (T - t) // T)""",
+    "q_sample": "",
+}
 
 
-def _loss_body(label: str, body: str, says: str) -> WrongAnswer:
-    return _wrong("masked_loss", "my_masked_loss(log_probs, x0, x_t, share, mask)", label, body, says)
+def _body(exercise: str) -> Callable:
+    """A function that makes a wrong answer of its body."""
+
+    def wrong(label: str, body: str, says: str) -> WrongAnswer:
+        modules = ("import math", "math."), ("import numpy as np", "np.")
+        imports = [line for line, used in modules if used in body]
+        signature = f"my_{exercise}({ARGUMENTS[exercise]})"
+        code = function(signature, body, *imports, "import torch", "import torch.nn.functional as F")
+        return WrongAnswer(f"refinement_and_diffusion.{exercise}", label, code, says)
+
+    return wrong
+
+
+def _line(exercise: str) -> Callable:
+    """The same of what is returned."""
+    return lambda label, value, says: _body(exercise)(label, f"{BEFORE[exercise]}\nreturn {value}", says)
 
 
 RIGHT = {
@@ -42,22 +72,26 @@ def _step(label: str, says: str, **wrong: str) -> WrongAnswer:
     assert not wrong.keys() - RIGHT.keys(), wrong
     lines = {**RIGHT, **wrong}
     body = "\n".join(f"{name} = {value}" for name, value in lines.items() if name != "end") + f"\nreturn {lines['end']}"
-    return _wrong("ddpm_step", "my_ddpm_step(x_t, eps, t, betas, noise)", label, body, says)
+    return _body("ddpm_step")(label, body, says)
 
 
-def _step_body(label: str, body: str, says: str) -> WrongAnswer:
-    return _wrong("ddpm_step", "my_ddpm_step(x_t, eps, t, betas, noise)", label, body, says)
-
+_loss, _loss_body, _step_body = _line("masked_loss"), _body("masked_loss"), _body("ddpm_step")
+_products, _products_body = _line("cumulative"), _body("cumulative")
+_posterior, _posterior_body = _line("posterior"), _body("posterior")
+_remask, _remask_body = _line("remask"), _body("remask")
+_sample, _sample_body = _line("q_sample"), _body("q_sample")
 
 LOSS = [
     _loss("terms", "n * m / s", "These are the terms of each token"),
-    _loss("masked terms", "(n / s)[x_t == mask]", "These are the terms of each token"),
+    _loss("masked terms", "(n / s)[x_t == mask]", "These are the terms of each masked token"),
     _loss("a text each", "(n * m / s).mean(1)", "one number for each text"),
     _loss("with an axis", "(n * m / s).mean().reshape(1)", "Return a scalar"),
-    _loss("product with the mask", "(n * m / s).mean()", "Select instead of multiplying"),
+    _loss("product with the mask", "(n * m / s).mean()", "A token that was not masked has probability 0"),
+    _loss("one-hot product", "-(F.one_hot(x0, log_probs.shape[-1]) * log_probs).sum(-1).mean()", "-inf for the mask"),
+    _loss("squeeze", "torch.where(m > 0, n.squeeze() / s, 0).mean()", "Here N = 1"),
     _loss("item", "torch.where(m > 0, n / s, 0).mean().item()", "no gradient reaches log_probs"),
     _loss("detached", "torch.where(m > 0, n / s, 0).mean().detach()", "no gradient reaches log_probs"),
-    _loss("part of it detached", "torch.where(m > 0, n / s, 0).mean() + n[0, 0] - n[0, 0].detach()", "is cut off"),
+    _loss("more", "torch.where(m > 0, n / s, 0).mean() + (n - n.detach())[0, 0]", "its gradient for log_probs is not"),
     _loss("numpy", "torch.tensor(np.where(m > 0, n.numpy() / s.numpy(), 0).mean())", "no gradient reaches log_probs"),
     _loss_body(
         "gather without an axis", "return -log_probs.gather(-1, x0).mean()", "gather wants an index of three axes"
@@ -69,12 +103,12 @@ LOSS = [
         "nan without masks",
         "n = -log_probs.gather(-1, x0[..., None])[..., 0]\nm = x_t == mask\n"
         "return (n / share[:, None])[m].mean() * m.float().mean()",
-        "Here no token is masked at all",
+        "nan where no token is masked",
     ),
     _loss_body("in place", "log_probs[log_probs.isinf()] = 0\nreturn -log_probs.mean()", "changed its input"),
     _loss_body("nothing returned", "loss = -log_probs.mean()", "did you forget `return`"),
     _loss("text", "'0.5'", "should be a torch tensor"),
-    _loss("not foreseen", "torch.where(m > 0, n / s, 0).mean() + 0.1", "0 where x_t is not the mask"),
+    _loss("not foreseen", "torch.where(m > 0, n / s, 0).mean() + 0.1", "0 elsewhere, divided by"),
 ]
 
 
@@ -87,48 +121,11 @@ STEP = [
         end="mean if t == 1 else mean + sigma * torch.randn_like(x_t)",
     ),
     _step("all betas", "The shapes do not line up", beta="betas"),
-    _step("math.sqrt of a list", "betas[t - 1] is a tensor", sigma="torch.sqrt(beta.item())"),
+    _step("math.sqrt of a list", "torch.sqrt for tensors", sigma="torch.sqrt(beta.item())"),
     _step_body("in place", "x_t -= eps\nreturn x_t", "changed its input"),
     _step_body("nothing returned", "mean = x_t - betas[t - 1] * eps", "did you forget `return`"),
     _step("not foreseen", "it should be 1.24 x_t", weight="0.5 * beta / (1 - bar).sqrt()"),
 ]
-
-
-def _products(label: str, value: str, says: str) -> WrongAnswer:
-    """One line; `run(Qs)` are the right running products, `left(Qs)` those from the other side, `one` is the identity,
-    (1, K, K)."""
-    body = f"""
-def run(Qs):
-    out = [Qs[0]]
-    for Q in Qs[1:]:
-        out.append(out[-1] @ Q)
-    return torch.stack(out)
-def left(Qs):
-    out = [Qs[0]]
-    for Q in Qs[1:]:
-        out.append(Q @ out[-1])
-    return torch.stack(out)
-one = torch.eye(Qs.shape[1], dtype=Qs.dtype)[None]
-return {value}"""
-    return _wrong("cumulative", "my_cumulative(Qs)", label, body, says)
-
-
-def _products_body(label: str, body: str, says: str) -> WrongAnswer:
-    return _wrong("cumulative", "my_cumulative(Qs)", label, body, says)
-
-
-def _posterior(label: str, value: str, says: str) -> WrongAnswer:
-    """One line; `A` is Q_t, `B` is Qbar_{t-1}, `norm` divides by the sum over the tokens."""
-    body = f"""
-def norm(p):
-    return p / p.sum(dim=-1, keepdim=True)
-A, B, K = Q, Qbar_before, len(Q)
-return {value}"""
-    return _wrong("posterior", "my_posterior(x_t, x0, Q, Qbar_before)", label, body, says)
-
-
-def _posterior_body(label: str, body: str, says: str) -> WrongAnswer:
-    return _wrong("posterior", "my_posterior(x_t, x0, Q, Qbar_before)", label, body, says)
 
 
 PRODUCTS = [
@@ -150,22 +147,16 @@ PRODUCTS = [
     _products_body(
         "nothing returned", "out = [Qs[0]]\nfor Q in Qs[1:]:\n    out.append(out[-1] @ Q)", "did you forget `return`"
     ),
-    _products("not foreseen", "run(Qs) + 0.1", "multiply each next matrix from the right"),
+    _products("not foreseen", "run(Qs) + 0.1", "the product Q_1 Q_2 ... Q_t"),
 ]
 
 
 POSTERIOR = [
     _posterior("unnormalised", "A.T[x_t] * B[x0]", "The product is right"),
-    _posterior(
-        "divided by q(x_t | x_0) of the steps before",
-        "A.T[x_t] * B[x0] / (1e-9 + B[x0, x_t])[:, None]",
-        "The product is right",
-    ),
     _posterior("logarithms", "(A.T[x_t].log() + B[x0].log()).log_softmax(-1)", "You return logarithms"),
     _posterior("most probable", "(A.T[x_t] * B[x0]).argmax(-1)", "one token for each text"),
     _posterior("matrices", "norm(A.T[x_t][:, :, None] * B[x0][:, None, :])", "This is a matrix for each text"),
-    _posterior("matrix", "A.T * B", "This is a matrix for each text"),
-    _posterior("one-hot forgotten", "norm((x_t.float() @ A.T) * (x0.float() @ B))", "x_t and x0 are ids"),
+    _posterior("squeeze", "norm(A.T[x_t] * B[x0]).squeeze()", "There is one text here, and its axis is gone"),
     _posterior("ids times matrix", "norm((x_t @ A.T) * (x0 @ B))", "x_t and x0 are ids"),
     _posterior("column without transpose", "norm(A[:, x_t] * B[x0])", "The shapes do not line up"),
     _posterior("sum without axis", "(A.T[x_t] * B[x0]) / (A.T[x_t] * B[x0]).sum(-1)", "The shapes do not line up"),
@@ -179,76 +170,35 @@ POSTERIOR = [
     _posterior_body(
         "nothing returned", "p = Q.T[x_t] * Qbar_before[x0]\np / p.sum(-1, keepdim=True)", "did you forget `return`"
     ),
-    _posterior("not foreseen", "norm(A.T[x_t] ** 2 * B[x0])", "then divide by their sum over j"),
+    _posterior("not foreseen", "norm(A.T[x_t] ** 2 * B[x0])", "divided by the sum of these products"),
 ]
-
-
-def _remask(label: str, value: str, says: str) -> WrongAnswer:
-    """One line; `p` are the probabilities (B, N), `n` the right count, `lowest(p, n)` is True at the n lowest of each
-    row."""
-    body = f"""
-def lowest(p, n, dim=1):
-    return p.argsort(dim=dim).argsort(dim=dim) < n
-p, (B, N) = probabilities, probabilities.shape
-n = max(1, N * (T - t) // T)
-return {value}"""
-    return _wrong("remask", "my_remask(probabilities, t, T)", label, body, says)
-
-
-def _remask_body(label: str, body: str, says: str) -> WrongAnswer:
-    return _wrong(
-        "remask",
-        "my_remask(probabilities, t, T)",
-        label,
-        "p, (B, N) = probabilities, probabilities.shape\n" + body,
-        says,
-    )
-
-
-def _sample(label: str, value: str, says: str) -> WrongAnswer:
-    return _wrong("q_sample", "my_q_sample(x0, t, T, mask, u)", label, f"return {value}", says)
-
-
-def _sample_body(label: str, body: str, says: str) -> WrongAnswer:
-    return _wrong("q_sample", "my_q_sample(x0, t, T, mask, u)", label, body, says)
 
 
 REMASK = [
     _remask("threshold", "p <= p.kthvalue(n, dim=1, keepdim=True).values", "Several probabilities are equal here"),
-    _remask(
-        "threshold by topk", "p <= p.topk(n, largest=False).values[:, -1:]", "Several probabilities are equal here"
-    ),
-    _remask(
-        "quantile of the ranks",
-        "p <= p.quantile(min(1, (n - 0.5) / max(N - 1, 1)), dim=1, keepdim=True)",
-        "Several probabilities are equal here",
-    ),
-    _remask("random", "lowest(torch.rand(B, N), n)", "you draw random numbers of your own"),
-    _remask("bernoulli", "torch.rand(B, N) < (T - t) / T", "you draw random numbers of your own"),
     _remask("weighted at random", "lowest(p.log() - torch.rand(B, N).log(), n)", "you draw random numbers of your own"),
     _remask("places", "p.argsort(dim=1)[:, :n]", "These are the places"),
     _remask("values", "p.topk(n, dim=1, largest=False).values", "These are the n lowest probabilities themselves"),
     _remask("numbers", "lowest(p, n).long()", "Your mask is made of numbers"),
-    _remask("floats", "lowest(p, n).float()", "Your mask is made of numbers"),
-    _remask("filled", "p.masked_fill(lowest(p, n), 0.0)", "You return probabilities"),
     _remask("filled with inf", "p.masked_fill(lowest(p, n), torch.inf)", "You return probabilities"),
     _remask("list", "lowest(p, n).tolist()", "should be a torch tensor"),
     _remask("threshold without axis", "p <= p.kthvalue(n, dim=1).values", "The shapes do not line up"),
     _remask_body(
-        "float slice", "n = max(1, N * (T - t) / T)\nreturn p.argsort(dim=1)[:, :n]", "n must be a whole number"
+        "float slice",
+        "n = probabilities.shape[1] * (T - t) / T\nreturn probabilities.argsort(dim=1)[:, :n]",
+        "n must be a whole number",
     ),
     _remask_body(
         "in place",
-        "n = max(1, N * (T - t) // T)\np[p > p.kthvalue(n, 1, True).values] = 1\nreturn p < 1",
+        "probabilities[probabilities > 0.5] = 1\nreturn probabilities < 1",
         "changed its input",
     ),
-    _remask_body("nothing returned", "p < p.median()", "did you forget `return`"),
-    _remask("not foreseen", "lowest(p, n).flip(1)", "In each row the n = max(1, N * (T - t) // T) lowest are masked"),
+    _remask_body("nothing returned", "probabilities < 0.5", "did you forget `return`"),
+    _remask("not foreseen", "lowest(p, n).flip(1)", "In each row the n = floor(N (T - t) / T) lowest"),
 ]
 
 
 SAMPLE = [
-    _sample("own draws", "torch.where(torch.rand(x0.shape) < t / T, mask, x0)", "you draw random numbers of your own"),
     _sample_body(
         "own draws with a seed",
         "u = torch.rand(x0.shape, generator=torch.Generator().manual_seed(0))\nreturn torch.where(u < t / T, mask, x0)",
@@ -261,8 +211,6 @@ SAMPLE = [
     ),
     _sample("packed", "x0[u >= t / T]", "only some of the tokens"),
     _sample("floats", "torch.where(u < t / T, float(mask), x0.float())", "Token ids are whole numbers"),
-    _sample("float product", "x0 * (u >= t / T).float() + mask * (u < t / T).float()", "Token ids are whole numbers"),
-    _sample_body("in place", "x0[u < t / T] = mask\nreturn x0", "changed its input"),
     _sample_body("masked_fill in place", "return x0.masked_fill_(u < t / T, mask)", "changed its input"),
     _sample_body("if", "if u < t / T:\n    return mask\nreturn x0", "`if` needs one truth value"),
     _sample_body(
