@@ -31,7 +31,8 @@ def truth_table(answer: dict) -> None:
     if len(missing) == len(TRUTH):
         raise NotAttempted
     if missing:
-        raise Mistake(f"Still to fill in: {', '.join(map(str, missing))}. Write True or False.")
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise Mistake(f"Still to fill in: {missing[0]}{more}. Write True or False.")
     if not all(isinstance(value, (int, np.bool_, np.integer, Tensor)) for value in answer.values()):
         raise Mistake("Write True (the token can be emitted) or False (it cannot) for each entry.")
     _say_what_is_wrong({key: bool(answer[key]) for key in TRUTH})
