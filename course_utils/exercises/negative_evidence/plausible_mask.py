@@ -115,17 +115,17 @@ EXERCISE = Exercise(
         ],
         "This is top-k: alpha is no share of the tokens, but of the largest probability.": [
             lambda lp, alpha: _top(lp, alpha * lp.shape[1]),
-            lambda lp, alpha: _top(lp, round(alpha * lp.shape[1])),
             lambda lp, alpha: _top(lp, math.ceil(alpha * lp.shape[1])),
         ],
         "Only the most probable token is left: those close enough to it stay as well.": [
             lambda lp, alpha: _above(lp, 0.0),
             lambda lp, alpha: _top(lp, 1),
         ],
-        "Your bound is relative to the mean, and it should be relative to "
-        "the largest probability of the row.": lambda lp, alpha: lp.exp() >= alpha * lp.exp().mean(-1, keepdim=True),
-        "Your bound is relative to the median, and it should be relative to the largest "
-        "probability of the row.": lambda lp, alpha: lp.exp() >= alpha * lp.exp().median(-1, keepdim=True).values,
+        "Your bound is relative to the mean or the median, and it should be relative to the largest probability of the"
+        " row.": [
+            lambda lp, alpha: lp.exp() >= alpha * lp.exp().mean(-1, keepdim=True),
+            lambda lp, alpha: lp.exp() >= alpha * lp.exp().median(-1, keepdim=True).values,
+        ],
         "The mask is in the order of the sorted tokens: column v belongs to token v.\n"
         "No sorting is needed.": lambda lp, alpha: plausible_mask(lp.sort(dim=-1, descending=True).values, alpha),
         "You return the masked log-probabilities. The exercise asks for the mask alone, (B, V) booleans.\n"
@@ -134,11 +134,10 @@ EXERCISE = Exercise(
             lambda lp, alpha: lp.masked_fill(~plausible_mask(lp, alpha), 0.0),
             lambda lp, alpha: lp.masked_fill(~plausible_mask(lp, alpha), -torch.inf).log_softmax(-1),
         ],
-        "You return numbers, and they are the right ones as booleans.\n"
-        "Return the comparison itself, a tensor of booleans.": lambda lp, alpha: plausible_mask(lp, alpha).float(),
-        "You return a mask of 0 and -inf to be added to scores.\n"
-        "Return the comparison itself, a tensor "
-        "of booleans.": lambda lp, alpha: torch.zeros_like(lp).masked_fill(~plausible_mask(lp, alpha), -torch.inf),
+        "You return numbers, not booleans.\nReturn the comparison itself, a tensor of booleans.": [
+            lambda lp, alpha: plausible_mask(lp, alpha).float(),
+            lambda lp, alpha: torch.zeros_like(lp).masked_fill(~plausible_mask(lp, alpha), -torch.inf),
+        ],
     },
     hints=[
         "P(y) >= alpha * max P: what becomes of this product when you take the logarithm of both sides?",
