@@ -1,7 +1,5 @@
 """EM: the constant weights of a mixture that make held-out tokens likeliest."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -103,8 +101,8 @@ EXERCISE = Exercise(
         case("two similar members: the weights still move after 50 steps", _similar(_observed(200, [0.7, 0.3], 11))),
     ],
     mistakes={
-        "This is EM after one step only.\nRepeat it, and use the new weights in the next E step.": _repeated(
-            lambda w, p: (w * p / (w * p).sum(0)).mean(1), 1
+        "This is EM after one step only.\nRepeat it, and use the new weights in the next E step.": (
+            _repeated(lambda w, p: (w * p / (w * p).sum(0)).mean(1), 1)
         ),
         "You averaged log-probabilities: the likelihood of a mixture is the log of a sum.\n"
         "The E step needs the shares w_m P_m / sum_k w_k P_k.": [
@@ -117,19 +115,14 @@ EXERCISE = Exercise(
         ),
         "This is hard assignment: each token goes to its best member alone.\n"
         "EM gives each token to all of them, in the shares r_mi.": [_repeated(_best, 1), _repeated(_best)],
-        "All the weight went to one member (winner takes all), or the start gave a member the weight 0, and a "
-        "weight of 0 stays 0.\n"
+        "All the weight went to one member (winner takes all), or one started with the weight 0, which stays 0.\n"
         "EM shares each token out: w_m P_m(y_i) is divided by its sum over the members, token by token.": [
             lambda probs: _only(probs.mean(1).argmax(), probs),
-            lambda probs: _only(_logs(probs).mean(1).argmax(), probs),
             lambda probs: _only(torch.tensor(0), probs),
         ],
-        "The responsibilities are not normalised.\n"
-        "For each token divide w_m P_m(y_i) by its sum over the members, before the mean over the tokens.": _repeated(
-            lambda w, p: (w * p).mean(1)
-        ),
-        "The E step has a softmax in it.\n"
-        "The responsibilities are shares, w_m P_m divided by its sum over the members.": [
+        "The responsibilities are not normalised, or by a softmax.\n"
+        "They are shares: for each token divide w_m P_m(y_i) by its sum over the members, then take the mean.": [
+            _repeated(lambda w, p: (w * p).mean(1)),
             _repeated(lambda w, p: (w * p).softmax(0).mean(1)),
             _repeated(lambda w, p: (w * _logs(p)).softmax(0).mean(1)),
         ],

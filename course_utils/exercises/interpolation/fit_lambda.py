@@ -1,7 +1,5 @@
 """Learning lam: the log-linear weights with the lowest negative log-likelihood."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

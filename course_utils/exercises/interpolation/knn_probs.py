@@ -1,7 +1,5 @@
 """kNN-LM: the nearest contexts of a store vote for the token that followed them."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -55,7 +53,7 @@ EXERCISE = Exercise(
     },
     cases=[
         case(
-            "four contexts, seven neighbours, some with the same token: duplicates add up",
+            "some of the seven neighbours hold the same token: duplicates add up",
             torch.rand(4, 7, generator=torch.Generator().manual_seed(16)).mul(3).sort(dim=-1).values,
             torch.tensor([[0, 3, 3, 9, 9, 5, 1], [2, 2, 2, 2, 8, 7, 6], [1, 4, 1, 4, 9, 0, 9], [5, 5, 6, 6, 7, 8, 9]]),
             12,
@@ -104,20 +102,14 @@ EXERCISE = Exercise(
             lambda d, v, V: _votes((-d).softmax(0), v, V),
             lambda d, v, V: _votes((-d).flatten().softmax(0).view_as(d), v, V),
         ],
-        "You took the softmax over the vocabulary after scattering: tokens that no neighbour holds must have "
-        "probability 0.\n"
-        "Softmax over the K neighbours first, then add up the votes.": [
+        "The softmax runs over the vocabulary, after scattering.\n"
+        "Softmax over the K neighbours first, then add up the votes: each weight is a probability.": [
             lambda d, v, V: knn_probs(d, v, V).softmax(-1),
             lambda d, v, V: _votes((-d).exp(), v, V).softmax(-1),
             lambda d, v, V: _votes(-d, v, V).softmax(-1),
+            lambda d, v, V: _votes(-d, v, V).masked_fill(_count(v, V) == 0, -torch.inf).softmax(-1),
         ],
-        "You added the distances of equal tokens.\n"
-        "Add their weights exp(-d): 'this or that neighbour' is a sum of probabilities.": lambda d, v, V: (
-            _votes(-d, v, V).masked_fill(_count(v, V) == 0, -torch.inf).softmax(-1)
-        ),
-        "You used only the nearest neighbour.": lambda d, v, V: F.one_hot(
-            v.gather(1, d.argmin(-1, keepdim=True))[:, 0], V
-        ).to(d),
+        "You used only the nearest neighbour.": lambda d, v, V: F.one_hot(v[range(len(d)), d.argmin(1)], V).to(d),
         "The result ends with the largest token of vals: there are V tokens, also where no neighbour holds the last"
         " ones.": lambda d, v, V: knn_probs(d, v, int(v.max()) + 1),
     },

@@ -1,7 +1,5 @@
 """The linear rule: a weighted average of the members' probabilities, an OR."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -35,14 +33,12 @@ EXERCISE = Exercise(
     },
     cases=[
         case(
-            "three members, four contexts: the weighted average of the probabilities",
+            "the weighted average of the probabilities",
             random_log_probs(3, 4, 6, seed=1),
             torch.tensor([0.6, 0.3, 0.1]),
         ),
         case(
-            "as many contexts and tokens as members: the weights belong to the members",
-            random_log_probs(3, 3, 3, seed=2),
-            torch.tensor([0.2, 0.7, 0.1]),
+            "as many contexts and tokens as members", random_log_probs(3, 3, 3, seed=2), torch.tensor([0.2, 0.7, 0.1])
         ),
         case("zero probabilities (-inf): one member's, everybody's", WITH_ZEROS, torch.tensor([0.75, 0.25])),
         case("a weight of 0 switches a member off, also its zeros", WITH_ZEROS, torch.tensor([1.0, 0.0])),
@@ -50,38 +46,33 @@ EXERCISE = Exercise(
     corners=[one_row("log_probs", dim=1)],
     mistakes={
         "You averaged the log-probabilities: this is log-linear (an AND). Does exp() of it sum to 1?\n"
-        "The linear rule averages the probabilities and takes the logarithm afterwards.": lambda lp, w: zero_times(
-            w, lp
-        ).sum(0),
-        "You averaged the log-probabilities, and without the weights.\n"
-        "The linear rule weights and adds the probabilities and takes the logarithm afterwards.": lambda lp, w: lp.mean(
-            0
-        ),
+        "The linear rule averages the probabilities and takes the logarithm afterwards.": [
+            lambda lp, w: zero_times(w, lp).sum(0),
+            lambda lp, w: lp.mean(0),
+        ],
         "The weights are ignored: all members count the same.": lambda lp, w: lp.exp().mean(0).log(),
         "You take the softmax again: it flattens a distribution.\n"
-        "The weighted average of distributions already sums to 1: take only its log.": lambda lp, w: _mixture(
-            lp, w
-        ).log_softmax(-1),
-        "The weights went through a softmax.\nThey already sum to 1: use them as they are.": lambda lp, w: _mixture(
-            lp, w.softmax(0)
-        ).log(),
+        "The weighted average of distributions already sums to 1: take only its log.": (
+            lambda lp, w: _mixture(lp, w).log_softmax(-1)
+        ),
+        "The weights went through a softmax.\nThey already sum to 1: use them as they are.": (
+            lambda lp, w: _mixture(lp, w.softmax(0)).log()
+        ),
         "You took the largest term where the rule takes the sum over the members.": [
             lambda lp, w: _weighted(lp, w).amax(0).log(),
             lambda lp, w: lp.amax(0),
             lambda lp, w: lp[w.argmax()],
         ],
-        "The weights are added to the log-probabilities.\nIn logarithms a factor w_m is + log w_m.": lambda lp, w: (
-            w[:, None, None] + lp
-        ).logsumexp(0),
+        "The weights are added to the log-probabilities.\nIn logarithms a factor w_m is + log w_m.": (
+            lambda lp, w: (w[:, None, None] + lp).logsumexp(0)
+        ),
         "This adds the powers P_m^w_m: the weights are factors of log P_m here.\n"
         "The linear rule multiplies P_m by w_m.": lambda lp, w: zero_times(w, lp).logsumexp(0),
-        "You normalised over the members, by a softmax or a division over dimension 0.\n"
-        "Each member sums to 1 over the tokens already, and so does the mixture.": lambda lp, w: (
-            (w[:, None, None] * lp.softmax(0)).sum(0).log()
-        ),
-        "You applied a softmax to the members' probabilities: they sum to 1 already.": lambda lp, w: (
-            (w[:, None, None] * lp.exp().softmax(-1)).sum(0).log()
-        ),
+        "A softmax or a division is applied to the members first.\n"
+        "Each member sums to 1 over the tokens already, and so does the mixture.": [
+            lambda lp, w: (w[:, None, None] * lp.softmax(0)).sum(0).log(),
+            lambda lp, w: (w[:, None, None] * lp.exp().softmax(-1)).sum(0).log(),
+        ],
         "A token that one member rules out is ruled out altogether here. In a sum one term above 0 is enough (OR).": (
             lambda lp, w: _mixture(lp, w).log().masked_fill(lp.isneginf().any(0), -torch.inf)
         ),
@@ -91,9 +82,8 @@ EXERCISE = Exercise(
             lambda lp, w: _mixture(lp, w).log10(),
         ],
         "Only the first two members are used: there may be any number.": lambda lp, w: _mixture(lp[:2], w[:2]).log(),
-        "The weights are applied twice (squared).": lambda lp, w: _mixture(lp, w**2).log(),
-        "This is the product of the w_m * P_m over the members: an OR adds them.": lambda lp, w: (
-            _weighted(lp, w).prod(0).log()
+        "This is the product of the w_m * P_m over the members: an OR adds them.": (
+            lambda lp, w: _weighted(lp, w).prod(0).log()
         ),
     },
     hints=[

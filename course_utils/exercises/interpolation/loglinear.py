@@ -1,7 +1,5 @@
 """The log-linear rule: a product of powers of the members' probabilities, an AND."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -47,7 +45,7 @@ EXERCISE = Exercise(
     },
     cases=[
         case(
-            "three members, lam that do not sum to 1: exp() of the result does, for each context",
+            "lam that do not sum to 1: exp() of the result does, for each context",
             random_log_probs(3, 4, 6, seed=3),
             torch.tensor([0.9, 0.6, 0.2]),
         ),
@@ -57,7 +55,7 @@ EXERCISE = Exercise(
             torch.tensor([1.0, 0.7, -0.5]),
         ),
         case(
-            "one model taken twice with lam (1, 1) is the model at temperature 1/2",
+            "one model taken twice, with lam 1, is the model at temperature 1/2",
             random_log_probs(1, 4, 6, seed=5).repeat(2, 1, 1),
             torch.tensor([1.0, 1.0]),
         ),
@@ -71,11 +69,9 @@ EXERCISE = Exercise(
             lambda lp, lam: _average(lp, lam).log(),
             lambda lp, lam: (_average(lp, lam) / _average(lp, lam).sum(-1, keepdim=True)).log(),
             lambda lp, lam: _average(lp, lam.softmax(0)).log(),
-            lambda lp, lam: lp.exp().mean(0).log(),
         ],
         "The sum that is divided by runs over the contexts (dim 0).\n"
         "Each context must sum to 1 over the vocabulary, the last dimension.": [
-            lambda lp, lam: (lam[:, None, None] * lp).sum(0).log_softmax(0),
             lambda lp, lam: _scores(lp, lam).log_softmax(0),
         ],
         "All contexts together are divided by one Z: each has its own.\n"
@@ -86,9 +82,10 @@ EXERCISE = Exercise(
         "0 * -inf counts as 0.": _vetoed_by_any,
         "A probability of 0 is skipped here. In a product one factor of 0 is enough: each member has a veto (AND).\n"
         "Only the zeros of members with lam 0 count for nothing.": _without_veto,
-        f"The lam are made to sum to 1. They need not: a sum above 1 sharpens, a negative lam repels.\n{AS_GIVEN}": [
+        f"The lam are scaled. They need not sum to 1: a sum above 1 sharpens, a negative lam repels.\n{AS_GIVEN}": [
             lambda lp, lam: _product(lp, lam / lam.sum()),
             lambda lp, lam: _product(lp, lam / lam.abs().sum()),
+            lambda lp, lam: _product(lp, lam / len(lam)),
             lambda lp, lam: _product(lp, lam.softmax(0)),
         ],
         f"A negative lam is cut off or made positive: it is allowed, and repels from that member.\n{AS_GIVEN}": [
@@ -96,16 +93,13 @@ EXERCISE = Exercise(
             lambda lp, lam: _product(lp, lam.abs()),
             lambda lp, lam: _product(lp, lam.exp()),
         ],
-        f"lam is divided by the number of members: it may have any sum.\n{AS_GIVEN}": lambda lp, lam: _product(
-            lp, lam / len(lam)
-        ),
         "lam is ignored: this is the plain product (or geometric mean) of the members.": [
             lambda lp, lam: lp.sum(0).log_softmax(-1),
             lambda lp, lam: lp.mean(0).log_softmax(-1),
         ],
-        "This is a softmax of probabilities.\nIts input is the sum of lam_m * log P_m.": lambda lp, lam: _average(
-            lp, lam
-        ).log_softmax(-1),
+        "This is a softmax of probabilities.\nIts input is the sum of lam_m * log P_m.": (
+            lambda lp, lam: _average(lp, lam).log_softmax(-1)
+        ),
         "This adds the powers P_m^lam_m: an AND multiplies them.\nIn logarithms, that is adding lam_m * log P_m.": (
             lambda lp, lam: zero_times(lam, lp).logsumexp(0).log_softmax(-1)
         ),
@@ -115,7 +109,6 @@ EXERCISE = Exercise(
             lambda lp, lam: (lam[:, None, None] + lp).logsumexp(0),
         ],
         "The sign of lam is wrong: lam_m multiplies + log P_m.": lambda lp, lam: _product(lp, -lam),
-        "lam is squared: use it as it is.": lambda lp, lam: _product(lp, lam**2),
     },
     hints=[
         "A product of powers is a sum in logarithms: what is log of P_1^lam_1 * P_2^lam_2?",

@@ -1,7 +1,5 @@
 """The truth table of the two rules: which tokens can be emitted if one member, both or none allow them."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

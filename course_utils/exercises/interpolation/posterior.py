@@ -1,7 +1,5 @@
 """Bayes' weights: which member is likely to have written the text so far."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -77,12 +75,12 @@ EXERCISE = Exercise(
     },
     cases=[
         case(
-            "three members: the prior times the probability of what was read so far",
+            "the prior times the probability of what was read so far",
             random_log_probs(3, 4, 6, 5, seed=10, sharpness=1.0)[..., 0],
             torch.tensor([0.5, 0.3, 0.2]),
         ),
         case(
-            "texts of one token: nothing has been read before it, the weights are the prior",
+            "texts of one token: the weights are the prior",
             random_log_probs(3, 4, 1, 5, seed=9)[..., 0],
             torch.tensor([0.6, 0.3, 0.1]),
         ),
@@ -140,10 +138,9 @@ EXERCISE = Exercise(
         ),
         "All the weight is on the best member so far (a hard choice).\n"
         "The weights are the posterior probabilities themselves.": _best_so_far,
-        "squeeze() takes away every dimension of size 1, also one text or one position, which should stay.": [
-            lambda x, prior: _scores(x, prior).softmax(0).squeeze(),
-            lambda x, prior: _scores(x, prior).softmax(0).squeeze(-1),
-        ],
+        "squeeze() takes away every dimension of size 1, also one text or one position, which should stay.": (
+            lambda x, prior: _scores(x, prior).softmax(0).squeeze()
+        ),
     },
     explain=_explain,
     hints=[

@@ -1,6 +1,4 @@
-"""One formula, six methods: the exponents of the core, the positive and the negative model, method by method."""
-
-from __future__ import annotations
+"""One formula, five papers: the exponents of the core, the positive and the negative model, method by method."""
 
 from collections.abc import Callable
 from functools import partial
@@ -73,9 +71,7 @@ KNOWN: dict[tuple, dict[str, Callable]] = {
         ],
         "There is a core, and it stands for the missing expert as well.": lambda k: [(0, 0, -k)],
         DIVIDED: lambda k: [(1 + k, 0, k), (1, 0, k)],
-        "The sign of the core's lam is wrong: the core takes the place of the expert.": lambda k: [
-            *((1 - k, 0, -k), (1 - k, 0, k))
-        ],
+        "The sign of the core's lam is wrong: it stands for the expert.": lambda k: [(1 - k, 0, -k), (1 - k, 0, k)],
         "The missing one is the positive, not the negative.": lambda k: [(1 - k, k, 0)],
         "The anti-expert is in the positive's slot: it is the negative.": lambda k: [(1 + k, -k, 0)],
     },
@@ -101,11 +97,7 @@ KNOWN: dict[tuple, dict[str, Callable]] = {
         ],
         "The sign of the negative is wrong: the LM without the prompt is divided by.": lambda k: [(0, 1 + k, k)],
         "The roles are swapped: the LM with the prompt is the positive.": lambda k: [(0, -k, 1 + k)],
-        "At lam = 0 this must be the LM with the prompt, (0, 1, 0).": lambda k: [
-            (0, k, -k),
-            (0, k, -1),
-            (0, -k, 1 - k),
-        ],
+        "At lam = 0 this must be the LM with the prompt, (0, 1, 0).": lambda k: [(0, k, -k), (0, k, -1)],
         "The positive gains what the negative loses.": lambda k: [(0, 1, -k)],
         "The sign of lam is wrong: more of it means more of the LM with the prompt.": lambda k: [(0, 1 - k, k)],
         "lam is ignored: this is contrastive decoding of the two.": lambda k: [(0, 1, -1)],

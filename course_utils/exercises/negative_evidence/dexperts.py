@@ -1,7 +1,5 @@
 """DExperts: first the core's nucleus, then the difference of two experts, then one softmax."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -93,13 +91,10 @@ WEIGHTS = {
     ],
 }
 SCORES = {
-    "You subtracted probabilities: the difference of logarithms asks how many times likelier a token is.": [
+    "Probabilities are added or subtracted: the difference of logarithms asks how many times likelier a token is.": [
         lambda c, p, n, k: c + k * (p.exp() - n.exp()),
         lambda c, p, n, k: c.exp() + k * (p.exp() - n.exp()),
         lambda c, p, n, k: (c.exp() + k * (p.exp() - n.exp())).clamp(min=0).log(),
-    ],
-    "You added probabilities: add logarithms.": [
-        lambda c, p, n, k: (c.exp() + p.exp() + n.exp()).log(),
         lambda c, p, n, k: (c.exp() + k * p.exp()).clamp(min=0).log(),
     ],
     "You divide the log-probabilities: take their difference.": [lambda c, p, n, k: c + k * p / n],
@@ -113,7 +108,6 @@ OF_OTHERS = {
         lambda t, c, p, n, k: _nucleus(n, t),
         lambda t, c, p, n, k: _nucleus(p - n, t),
     ],
-    "You keep the nuclei of the core or of the positive model.": [lambda t, c, p, *_: _nucleus(c, t) | _nucleus(p, t)],
     "You filter a second time, after the difference, which may push down a token but not out.": [
         lambda t, *m: _core(t, *m) & _nucleus(_right(*m).masked_fill(~_core(t, *m), -torch.inf), t)
     ],
@@ -133,8 +127,7 @@ OF_THE_CORE = {
         lambda t, c, *_: _nucleus(c.sort(descending=True)[0], t).gather(-1, c.argsort(descending=True)),
     ],
     "You summed from the least probable token upwards: sort with descending=True.": [
-        lambda t, c, *_: _sorted(c, lambda probs, mass: mass <= t, descending=False),
-        lambda t, c, *_: _sorted(c, lambda probs, mass: mass - probs < t, descending=False),
+        lambda t, c, *_: _sorted(c, lambda probs, mass: mass - probs < t, descending=False)
     ],
     "You did not sort: start from the most probable token.": [lambda t, c, *_: c.exp().cumsum(-1) - c.exp() < t],
     "You sorted over the contexts (dim 0): each has its own nucleus.": [lambda t, c, *_: _nucleus(c.T, t).T],
@@ -182,7 +175,6 @@ EXERCISE = Exercise(
             "You masked with 0: a score of 0 is exp(0) = 1 before normalising, more than any probability.",
             lambda c, p, n, k, t: (c.masked_fill(~_nucleus(c, t), 0) + k * (p - n)).log_softmax(-1),
             lambda c, p, n, k, t: _right(c, p, n, k).masked_fill(~_nucleus(c, t), 0).log_softmax(-1),
-            lambda c, p, n, k, t: _right(c, p, n, k).log_softmax(-1).masked_fill(~_nucleus(c, t), 0),
             lambda c, p, n, k, t: negative_evidence(c, p, n, k, t).masked_fill(~_nucleus(c, t), 0),
             pointer="What must not be emitted needs the score -torch.inf, because exp(-inf) = 0.",
         ),

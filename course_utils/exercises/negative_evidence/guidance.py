@@ -1,7 +1,5 @@
 """Classifier-free guidance with scale = 1 for the plain conditional model, as many programs write it."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from course_utils.exercises.engine import Exercise, case, one_row
@@ -73,7 +71,6 @@ EXERCISE = Exercise(
         ],
         "You mixed probabilities.\nGuidance moves log-probabilities: in probabilities a scale above 1 goes below 0.": [
             lambda p, q, s: _probs(p, q, s).clamp(min=0).log().log_softmax(-1),
-            lambda p, q, s: _probs(p, q, s).clamp(min=1e-09).log().log_softmax(-1),
             lambda p, q, s: _probs(p, q, s).log_softmax(-1),
             lambda p, q, s: (q + s * (p.exp() - q.exp())).log_softmax(-1),
         ],

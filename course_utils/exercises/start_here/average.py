@@ -1,7 +1,5 @@
 """The plain average of two models: the OR of two distributions."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """The mixture of two models with a weight."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Perplexity: how many tokens a model hesitates between."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Temperature: how sharp or flat one model's distribution is."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

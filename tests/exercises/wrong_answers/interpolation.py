@@ -67,7 +67,6 @@ LINEAR = [
     ("mean of logs, then log_softmax", f"return {LOGS}.sum(0).log_softmax(-1)", AVERAGED_LOGS),
     ("sum without weights", "return log_probs.exp().sum(0).log()", "sums to 3 instead of 1"),
     ("probabilities instead of logs", f"return {PROBS}.sum(0)", "You return probabilities"),
-    ("divides by M as well", f"return {PROBS}.mean(0).log()", "Right up to a factor"),
     ("weights on the last axis", "return (weights * log_probs.exp()).sum(0).log()", "The shapes do not line up"),
     ("sums over the vocabulary", f"return {PROBS}.sum(-1).log()", "V tokens: missing. M members: still there"),
     ("epsilon in the log", f"return ({PROBS}.sum(0) + 1e-9).log()", "Leave out the small constant"),
@@ -110,7 +109,6 @@ EM = [
         "w = w + 0.5 * ((probs / r.sum(0)).mean(1) - 1 - 0.3 * torch.arange(len(probs)))",
         "the negative number",
     ),
-    _em("gradient without the constraint", "w = w + 0.01 * (probs / r.sum(0)).mean(1)", "instead of 1"),
     _em("nan for a dead member", "w = (r / r.sum(0)).mean(1)", "holds nan", end="w * probs.mean(1) / probs.mean(1)"),
     _em(
         "a floor under the weights",
@@ -143,16 +141,6 @@ POSTERIOR = [
     ("returns logs", f"return (prior.log()[:, None, None] + {BEFORE}).log_softmax(0)", "You return logarithms"),
     ("prior on the wrong axis", f"return (prior.log() + {BEFORE}).softmax(0)", "The prior does not line up"),
     (
-        "drops the first position",
-        "return (prior.log()[:, None, None] + token_log_probs[..., :-1].cumsum(-1)).softmax(0)",
-        "Dimension 2 has 5 entries and should have 6",
-    ),
-    (
-        "rolled: the last token comes first",
-        "return (prior.log()[:, None, None] + token_log_probs.roll(1, -1).cumsum(-1)).softmax(0)",
-        "At position 0 nothing has been read",
-    ),
-    (
         "one weight a member",
         "return (prior.log()[:, None] + token_log_probs.sum(-1)).softmax(0)",
         "over the T positions: keep them",
@@ -166,13 +154,6 @@ FIT = [
         "lam was forced to sum to 1",
         start="torch.tensor([1.0, 0.1, 0.1])[:len(log_probs)]",
         end="a / a.sum()",
-    ),
-    _fit(
-        "positive",
-        "F.cross_entropy(logits(F.softplus(a)), targets)",
-        "was kept positive",
-        end="F.softplus(a)",
-        steps=300,
     ),
     _fit(
         "lam_0 is 1",
