@@ -145,10 +145,7 @@ EXERCISE = Exercise(
         "It is -(sum_m lam_m log P_m(y) - log Z).": lambda log_probs, targets: em_weights(
             _of_targets(log_probs, targets).exp()
         ).float(),
-        f"{SUM_TO_ONE}\n{FREE}": [
-            ON_SIMPLEX,
-            _fitted(lambda a: torch.cat([a[:-1], 1 - a[:-1].sum(0, keepdim=True)])),
-        ],
+        f"{SUM_TO_ONE}\n{FREE}": [ON_SIMPLEX, _fitted(lambda a: torch.cat([a[:-1], 1 - a[:-1].sum(0, keepdim=True)]))],
         f"lam was kept positive. Log-linear weights are free: a negative one repels.\n{FREE}": [
             _fitted(F.softplus),
             lambda log_probs, targets: fit_loglinear_weights(log_probs, targets).clamp(min=0),

@@ -94,10 +94,7 @@ EXERCISE = Exercise(
         ],
         "The factor 1/2 of a Gaussian is not in the kNN-LM: exp(-d).": lambda d, v, V: knn_probs(d / 2, v, V),
         "The distances are ignored: this only counts the neighbours.": lambda d, v, V: _count(v, V),
-        "Use exp(-d), not 1/d.": [
-            lambda d, v, V: _votes(1 / d, v, V),
-            lambda d, v, V: _votes(1 / (1 + d), v, V),
-        ],
+        "Use exp(-d), not 1/d.": [lambda d, v, V: _votes(1 / d, v, V), lambda d, v, V: _votes(1 / (1 + d), v, V)],
         "The votes sum to 1 over the contexts, or all together: those of the K neighbours of one context must.": [
             lambda d, v, V: _votes((-d).softmax(0), v, V),
             lambda d, v, V: _votes((-d).flatten().softmax(0).view_as(d), v, V),

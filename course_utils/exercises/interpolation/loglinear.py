@@ -72,7 +72,7 @@ EXERCISE = Exercise(
         ],
         "The sum that is divided by runs over the contexts (dim 0).\n"
         "Each context must sum to 1 over the vocabulary, the last dimension.": [
-            lambda lp, lam: _scores(lp, lam).log_softmax(0),
+            lambda lp, lam: _scores(lp, lam).log_softmax(0)
         ],
         "All contexts together are divided by one Z: each has its own.\n"
         "Each context must sum to 1 over the vocabulary, the last dimension.": lambda lp, lam: (

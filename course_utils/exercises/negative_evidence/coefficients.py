@@ -39,14 +39,14 @@ FORMULAS = {
     "DExperts": "log P_core + lam (log P_pos - log P_neg)",
     "DDA": "log P_core + lam (log P_pos - log P_neg)",
     "anti-expert only": "log P_core + lam (log P_core - log P_neg)",
-    "expert only": "log P_core + lam (log P_pos - log P_core)",
     "contrastive decoding": "log P_pos - log P_neg",
     "classifier-free guidance": "log P_pos + lam (log P_pos - log P_neg)",
+    "expert only": "log P_core + lam (log P_pos - log P_core)",
 }
 LAMS = (0.3, 2.0, -0.75)
 CUTS = (abs, lambda lam: min(lam, 1), lambda lam: max(lam, 0), lambda lam: min(max(lam, 0), 1))
 ORDERS = ((2, 1, 0), (1, 2, 0), (2, 0, 1), (1, 0, 2))
-STEERED, ANTI, EXPERT, CONTRAST, GUIDANCE = (tuple(FORMULAS)[i:j] for i, j in ((0, 2), (2, 3), (3, 4), (4, 5), (5, 6)))
+STEERED, ANTI, CONTRAST, GUIDANCE, EXPERT = (tuple(FORMULAS)[i:j] for i, j in ((0, 2), (2, 3), (3, 4), (4, 5), (5, 6)))
 NO_CORE = "This method has no core of its own, the first number is 0"
 DIVIDED = "The sign of the negative is wrong: P_neg is divided by."
 

@@ -127,7 +127,8 @@ OF_THE_CORE = {
         lambda t, c, *_: _nucleus(c.sort(descending=True)[0], t).gather(-1, c.argsort(descending=True)),
     ],
     "You summed from the least probable token upwards: sort with descending=True.": [
-        lambda t, c, *_: _sorted(c, lambda probs, mass: mass - probs < t, descending=False)
+        lambda t, c, *_: _sorted(c, lambda probs, mass: mass <= t, descending=False),
+        lambda t, c, *_: _sorted(c, lambda probs, mass: mass - probs < t, descending=False),
     ],
     "You did not sort: start from the most probable token.": [lambda t, c, *_: c.exp().cumsum(-1) - c.exp() < t],
     "You sorted over the contexts (dim 0): each has its own nucleus.": [lambda t, c, *_: _nucleus(c.T, t).T],
@@ -175,6 +176,7 @@ EXERCISE = Exercise(
             "You masked with 0: a score of 0 is exp(0) = 1 before normalising, more than any probability.",
             lambda c, p, n, k, t: (c.masked_fill(~_nucleus(c, t), 0) + k * (p - n)).log_softmax(-1),
             lambda c, p, n, k, t: _right(c, p, n, k).masked_fill(~_nucleus(c, t), 0).log_softmax(-1),
+            lambda c, p, n, k, t: _right(c, p, n, k).log_softmax(-1).masked_fill(~_nucleus(c, t), 0),
             lambda c, p, n, k, t: negative_evidence(c, p, n, k, t).masked_fill(~_nucleus(c, t), 0),
             pointer="What must not be emitted needs the score -torch.inf, because exp(-inf) = 0.",
         ),

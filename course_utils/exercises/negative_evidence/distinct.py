@@ -150,6 +150,12 @@ EXERCISE = Exercise(
         "The order counts: (a, b) and (b, a) are two n-grams.\nUse tuples, not sets.": lambda t, n: _share(
             [frozenset(Counter(ngram).items()) for ngram in _all(t, n)]
         ),
+        "The n-grams overlap: each position starts one, not every n-th.": lambda t, n: _share(
+            [ngram for ngrams in _by_text(t, n) for ngram in ngrams[::n]]
+        ),
+        "You took all lengths up to n: only n-grams of exactly n tokens count.": lambda t, n: _share(
+            [ngram for size in range(1, n + 1) for ngram in _all(t, size)]
+        ),
         "One token too many in each: an n-gram has n tokens.": lambda t, n: _share(_all(t, n + 1)),
         "Only the first or the last text was read: did you return inside the loop?": [
             lambda t, n: distinct_n(t[:1], n),

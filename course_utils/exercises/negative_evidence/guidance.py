@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, case, one_row
+from course_utils.exercises.engine import Exercise, anywhere, case, one_row
 from course_utils.exercises.negative_evidence import ERRORS, experts, sizes
 
 
@@ -101,7 +101,7 @@ EXERCISE = Exercise(
             lambda p, q, s: (p + s * q).log_softmax(-1),
         ],
         "scale = 0 gives the conditional model in your function, and it should forget the prompt.\n"
-        "`if not scale` is true for 0. Here scale = 1 is off, not 0.": lambda p, q, s: guided(p, q, s or 1.0),
+        "`if not scale` is true for 0. Here scale = 1 is off, not 0.": anywhere(lambda p, q, s: guided(p, q, s or 1.0)),
         "scale is ignored: this is one of the two models, or their average, whatever scale is.": [
             lambda p, q, s: p,
             lambda p, q, s: q,

@@ -94,9 +94,10 @@ EXERCISE = Exercise(
         "the largest probability of the row.": lambda lp, alpha: lp.exp() >= lp.exp().amax(-1, keepdim=True) - alpha,
         "alpha must go through a logarithm: the bound is not max log P - alpha.\n"
         "The logarithm of a product is a sum of logarithms.": lambda lp, alpha: _above(lp, -alpha),
-        "The natural logarithm is meant, because log_probs are natural logarithms.": lambda lp, alpha: _above(
-            lp, math.log10(alpha)
-        ),
+        "The natural logarithm is meant, because log_probs are natural logarithms.": [
+            lambda lp, alpha: _above(lp, math.log10(alpha)),
+            lambda lp, alpha: _above(lp, math.log2(alpha)),
+        ],
         "The maximum is that of the whole batch: each context has its own.\n"
         "Take it over the last dimension, "
         "and keep that dimension (keepdim=True).": lambda lp, alpha: _above(lp, math.log(alpha), lp.max()),
@@ -113,9 +114,10 @@ EXERCISE = Exercise(
             lambda lp, alpha: _top(lp, alpha * lp.shape[1]),
             lambda lp, alpha: _top(lp, math.ceil(alpha * lp.shape[1])),
         ],
-        "Only the most probable token is left: those close enough to it stay as well.": lambda lp, alpha: _above(
-            lp, 0.0
-        ),
+        "Only the most probable token is left: those close enough to it stay as well.": [
+            lambda lp, alpha: _above(lp, 0.0),
+            lambda lp, alpha: _top(lp, 1),
+        ],
         "Your bound is relative to the mean or the median, and it should be relative to the largest probability of the"
         " row.": [
             lambda lp, alpha: lp.exp() >= alpha * lp.exp().mean(-1, keepdim=True),
