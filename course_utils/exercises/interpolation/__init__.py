@@ -19,17 +19,11 @@ def random_log_probs(*shape: int, seed: int, sharpness: float = 1.5) -> Tensor:
 
 
 def dimensions(letters: str, *sizes: int) -> dict[int, str]:
-    """{size: its name} for messages; empty where two sizes are equal and a name would be a guess."""
-    return {n: NAMES[letter] for letter, n in zip(letters, sizes, strict=True)} if len({*sizes}) == len(sizes) else {}
-
-
-def along(dim: int, weights: Tensor, log_probs: Tensor) -> Tensor:
-    """The weights (M,) along a wrong dimension of log_probs (M, B, V) where that has M entries too, else along M."""
-    shape = [1, 1, 1]
-    shape[dim if log_probs.shape[dim] == len(weights) else 0] = -1
-    return weights.reshape(shape)
+    """{size: its name} for messages, but for 1; empty where two sizes are equal and a name would be a guess."""
+    names = {n: NAMES[letter] for letter, n in zip(letters, sizes, strict=True) if n > 1}
+    return names if len({*sizes}) == len(sizes) else {}
 
 
 def zero_times(weights: Tensor, log_probs: Tensor) -> Tensor:
-    """weights * log_probs with 0 * -inf = 0."""
-    return torch.where(weights == 0, 0.0, weights * log_probs)
+    """weights[m] * log_probs[m] with 0 * -inf = 0."""
+    return torch.where(weights[:, None, None] == 0, 0.0, weights[:, None, None] * log_probs)

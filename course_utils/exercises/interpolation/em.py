@@ -1,7 +1,5 @@
 """EM: the constant weights of a mixture that make held-out tokens likeliest."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch
@@ -24,6 +22,11 @@ def _observed(n: int, mixture: list[float], seed: int) -> Tensor:
 
 def _with_dead_member(probs: Tensor) -> Tensor:
     return torch.stack([probs[0], torch.zeros_like(probs[0]), probs[1]])
+
+
+def _similar(probs: Tensor) -> Tensor:
+    """Two members that differ less: EM then needs hundreds of steps."""
+    return torch.stack([probs[0], 0.65 * probs[0] + 0.35 * probs[1]])
 
 
 def _uniform(probs: Tensor) -> Tensor:
@@ -59,7 +62,7 @@ def _explain(got: Tensor, expected: Tensor, probs: Tensor) -> str:
     if not isinstance(got, Tensor) or got.shape != expected.shape or (got < 0).any() or (got.sum() - 1).abs() > 1e-3:
         return ""
     got, history = got.detach().double(), em_weights(probs, return_history=True)[1]
-    for step, weights in enumerate(history[:60]):
+    for step, weights in enumerate(history[:150]):
         if torch.allclose(got, weights, atol=2e-6, rtol=0):
             raise Mistake(
                 f"This is EM after {step} steps: the likelihood still rises.", "Repeat until the weights stop changing."
@@ -95,36 +98,31 @@ EXERCISE = Exercise(
             "a member that gives every token probability 0 ends with weight 0",
             _with_dead_member(_observed(150, [0.7, 0.3], 8)),
         ),
+        case("two similar members: the weights still move after 50 steps", _similar(_observed(200, [0.7, 0.3], 11))),
     ],
     mistakes={
-        "This is EM after one step only.\nRepeat it, and use the new weights in the next E step.": _repeated(
-            lambda w, p: (w * p / (w * p).sum(0)).mean(1), 1
+        "This is EM after one step only.\nRepeat it, and use the new weights in the next E step.": (
+            _repeated(lambda w, p: (w * p / (w * p).sum(0)).mean(1), 1)
         ),
         "You averaged log-probabilities: the likelihood of a mixture is the log of a sum.\n"
         "The E step needs the shares w_m P_m / sum_k w_k P_k.": [
             lambda probs: _logs(probs).mean(1).softmax(0),
-            lambda probs: _logs(probs).mean(1) / _logs(probs).mean(1).sum(),
             lambda probs: (_logs(probs) / _logs(probs).sum(0)).mean(1),
         ],
         "This is the mean probability of each member, normalised.\n"
-        "The responsibilities "
-        "are normalised for each token, then averaged.": lambda probs: probs.mean(1) / probs.mean(1).sum(),
+        "The responsibilities are normalised for each token, then averaged.": lambda probs: (
+            probs.mean(1) / probs.mean(1).sum()
+        ),
         "This is hard assignment: each token goes to its best member alone.\n"
-        "EM gives each "
-        "token to all of them, in the shares r_mi.": [_repeated(_best, 1), _repeated(_best, 2), _repeated(_best)],
-        "All the weight went to one member (winner takes all), or the start gave a member the weight 0, and a "
-        "weight of 0 stays 0.\n"
+        "EM gives each token to all of them, in the shares r_mi.": [_repeated(_best, 1), _repeated(_best)],
+        "All the weight went to one member (winner takes all), or one started with the weight 0, which stays 0.\n"
         "EM shares each token out: w_m P_m(y_i) is divided by its sum over the members, token by token.": [
             lambda probs: _only(probs.mean(1).argmax(), probs),
-            lambda probs: _only(_logs(probs).mean(1).argmax(), probs),
             lambda probs: _only(torch.tensor(0), probs),
-            lambda probs: _only(torch.tensor(len(probs) - 1), probs),
         ],
-        "The responsibilities are not normalised.\n"
-        "For each token divide w_m P_m(y_i) "
-        "by its sum over the members, before the mean over the tokens.": _repeated(lambda w, p: (w * p).mean(1)),
-        "You used a softmax in the E step.\n"
-        "The responsibilities are shares, w_m P_m divided by its sum over the members.": [
+        "The responsibilities are not normalised, or by a softmax.\n"
+        "They are shares: for each token divide w_m P_m(y_i) by its sum over the members, then take the mean.": [
+            _repeated(lambda w, p: (w * p).mean(1)),
             _repeated(lambda w, p: (w * p).softmax(0).mean(1)),
             _repeated(lambda w, p: (w * _logs(p)).softmax(0).mean(1)),
         ],
@@ -135,8 +133,8 @@ EXERCISE = Exercise(
     hints=[
         "Which share of token i would you credit to member m, if the weights were w? That is the responsibility r_mi.",
         "E step: r = w[:, None] * probs, divided by its sum over the members. M step: w = the mean of r over the "
-        "tokens. Repeat.",
-        "w = torch.full((M,), 1 / M); then n_iter times: r = w[:, None] * probs; r = r / r.sum(dim=0); w = "
-        "r.mean(dim=1).",
+        "tokens. Repeat until the weights stop changing.",
+        "Start with w = torch.full((M,), 1 / M). In a loop: r = w[:, None] * probs; r = r / r.sum(dim=0); new = "
+        "r.mean(dim=1). Return it when (new - w).abs().max() is below 1e-5.",
     ],
 )

@@ -1,7 +1,5 @@
 """Learning lam: the log-linear weights with the lowest negative log-likelihood."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any
@@ -101,8 +99,7 @@ def _explain(got: Any, expected: Tensor, log_probs: Tensor, targets: Tensor) -> 
     if probs[0] > probs[1] + 0.005 and (got > expected).all():
         raise Mistake(
             f"Your lam are too large: the mean probability of the targets, {probs[0]:.3f}, is higher than at the "
-            f"optimum, "
-            f"{probs[1]:.3f}, but their mean log-probability is lower.",
+            f"optimum, {probs[1]:.3f}, but their mean log-probability is lower.",
             "The loss is the mean of -log P(target), not of P(target). If yours is this one, take more steps.",
         )
     uniform = math.log(log_probs.shape[-1])
@@ -129,43 +126,47 @@ EXERCISE = Exercise(
     what="the vector lam",
     seconds=30.0,
     float64=False,  # lam = torch.full((M,), ...) with torch.tensordot, a right answer, takes float32 only
-    errors={"shapes": "lam (M,) and log_probs (M, N, V) do not line up: torch aligns from the last dimension."},
+    errors={
+        "shapes": "lam (M,) and log_probs (M, N, V) do not line up: torch aligns from the last dimension.",
+        "batch_size": "cross_entropy takes scores (N, V) and targets (N,).",
+    },
     cases=[
         case(
             "three members, the best lam sum to less than 1: the moments match",
             *_drawn(random_log_probs(3, 150, 5, seed=15), [0.3, 0.1, 0.15]),
         ),
         case(
-            "two members, the best lam sum to more than 1 and one is negative: the moments match",
-            *_drawn(random_log_probs(2, 200, 6, seed=14), [2.0, -0.5]),
+            "three members, the best lam sum to more than 1 and one is negative: the moments match",
+            *_drawn(random_log_probs(3, 200, 6, seed=14), [1.5, 0.6, -0.5]),
         ),
     ],
     mistakes={
         "These are the weights of the linear mixture (EM's answer): the log-linear rule needs its own loss.\n"
-        "It is -(sum_m lam_m "
-        "log P_m(y) - log Z).": lambda log_probs, targets: em_weights(_of_targets(log_probs, targets).exp()).float(),
-        f"{SUM_TO_ONE}\n{FREE}": [
-            ON_SIMPLEX,
-            _fitted(lambda a: torch.cat([a[:-1], 1 - a[:-1].sum(0, keepdim=True)])),
-        ],
+        "It is -(sum_m lam_m log P_m(y) - log Z).": lambda log_probs, targets: em_weights(
+            _of_targets(log_probs, targets).exp()
+        ).float(),
+        f"{SUM_TO_ONE}\n{FREE}": [ON_SIMPLEX, _fitted(lambda a: torch.cat([a[:-1], 1 - a[:-1].sum(0, keepdim=True)]))],
         f"lam was kept positive. Log-linear weights are free: a negative one repels.\n{FREE}": [
             _fitted(F.softplus),
             lambda log_probs, targets: fit_loglinear_weights(log_probs, targets).clamp(min=0),
+            lambda log_probs, targets: fit_loglinear_weights(log_probs, targets).clamp(0, 1),
         ],
         f"One lam is fixed at 1. Log-linear weights are free: each member's has its own best value.\n{FREE}": [
             _fitted(lambda a: torch.cat([torch.ones(1), a[1:]])),
             _fitted(lambda a: torch.cat([a[:-1], torch.ones(1)])),
         ],
         "You minimised over probabilities: the rule's exponents act on log P_m.\n"
-        "The logits are sum_m "
-        "lam_m log P_m.": _fitted(lambda a: a, lambda lam, log_probs, targets: _nll(lam, log_probs.exp(), targets)),
+        "The logits are sum_m lam_m log P_m.": _fitted(
+            lambda a: a, lambda lam, log_probs, targets: _nll(lam, log_probs.exp(), targets)
+        ),
         "You gave probabilities to cross_entropy, which takes the softmax itself.\n"
         "It wants logits or log-probabilities.": _fitted(
             lambda a: a, lambda lam, lp, targets: F.cross_entropy(_logits(lam, lp).softmax(-1), targets)
         ),
         "lam was divided by its sum after the fit: log-linear weights need not sum to 1.\n"
-        "Return them "
-        "as they are.": lambda log_probs, targets: (best := fit_loglinear_weights(log_probs, targets)) / best.sum(),
+        "Return them as they are.": lambda log_probs, targets: (
+            (best := fit_loglinear_weights(log_probs, targets)) / best.sum()
+        ),
         "The sign is wrong: these are the best lam, negated.": lambda lp, t: -fit_loglinear_weights(lp, t),
         "lam has hardly moved from its start.\n"
         "Each step calls loss.backward() and optimizer.step(); return the tensor that was optimised.": [

@@ -1,13 +1,11 @@
 """kNN-LM: the nearest contexts of a store vote for the token that followed them."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from course_utils.exercises.engine import Exercise, case, one_row
-from course_utils.exercises.interpolation import NAMES
+from course_utils.exercises.interpolation import dimensions
 
 
 def knn_probs(dists: Tensor, vals: Tensor, V: int) -> Tensor:
@@ -46,14 +44,16 @@ EXERCISE = Exercise(
     reference=knn_probs,
     returns="probabilities",
     what="the distribution",
-    float64=False,  # torch.zeros(B, V).scatter_add, a right answer, takes float32 votes only
-    sizes=lambda dists, vals, V: {len(dists): NAMES["B"], dists.shape[1]: NAMES["K"], V: NAMES["V"]},
+    sizes=lambda dists, vals, V: dimensions("BKV", *dists.shape, V),
     nan="exp(-distance) underflows to 0 for every neighbour, and 0/0 is nan: softmax subtracts the maximum first.",
     unnormalised="Divide by the sum over the K neighbours.",
-    errors={"shapes": "The shapes do not fit: dists and vals are (B, K), the result is (B, V)."},
+    errors={
+        "shapes": "The shapes do not fit: dists and vals are (B, K), the result is (B, V).",
+        "stack expects each tensor": "There are V tokens in each context, also where no neighbour holds the last ones.",
+    },
     cases=[
         case(
-            "four contexts, seven neighbours, some with the same token: duplicates add up",
+            "some of the seven neighbours hold the same token: duplicates add up",
             torch.rand(4, 7, generator=torch.Generator().manual_seed(16)).mul(3).sort(dim=-1).values,
             torch.tensor([[0, 3, 3, 9, 9, 5, 1], [2, 2, 2, 2, 8, 7, 6], [1, 4, 1, 4, 9, 0, 9], [5, 5, 6, 6, 7, 8, 9]]),
             12,
@@ -76,50 +76,39 @@ EXERCISE = Exercise(
         "Of several neighbours with the same token only one counts: each of them is a vote for it, and votes add "
         "up.\n"
         "scatter and result[vals] = ... overwrite: use scatter_add.": [
-            lambda dists, vals, V: _last_vote((-dists).softmax(-1), vals, V),
-            lambda dists, vals, V: _normalised(_last_vote((-dists).softmax(-1), vals, V)),
-            lambda dists, vals, V: torch.zeros(len(dists), V).scatter_reduce(-1, vals, (-dists).softmax(-1), "amax"),
+            lambda d, v, V: _last_vote((-d).softmax(-1), v, V),
+            lambda d, v, V: _normalised(_last_vote((-d).softmax(-1), v, V)),
+            lambda d, v, V: torch.zeros(len(d), V).scatter_reduce(-1, v, (-d).softmax(-1), "amax"),
         ],
-        "You averaged the votes of the neighbours with the same token: votes add up.": lambda dists, vals, V: (
-            knn_probs(dists, vals, V) / _count(vals, V).clamp(min=1)
+        "You averaged the votes of the neighbours with the same token: votes add up.": lambda d, v, V: (
+            knn_probs(d, v, V) / _count(v, V).clamp(min=1)
         ),
-        "The sign is missing: near neighbours must count more, exp(-distance).": [
-            lambda dists, vals, V: _votes(dists.softmax(-1), vals, V),
-            lambda dists, vals, V: _votes(dists.exp(), vals, V),
+        "Far neighbours count more here: the votes are exp(-distance), with a minus.": [
+            lambda d, v, V: _votes(d.softmax(-1), v, V),
+            lambda d, v, V: _votes(d.exp(), v, V),
+            lambda d, v, V: _votes(d, v, V),
         ],
-        "The votes are the distances themselves: "
-        "near neighbours must count more, exp(-distance).": lambda dists, vals, V: _votes(dists, vals, V),
-        "The distances are squared already: use exp(-d), without the square root.": lambda dists, vals, V: knn_probs(
-            dists.sqrt(), vals, V
-        ),
-        "The distances are squared already: use exp(-d), without another square.": lambda dists, vals, V: knn_probs(
-            dists**2, vals, V
-        ),
-        "The factor 1/2 of a Gaussian is not in the kNN-LM: exp(-d).": lambda dists, vals, V: knn_probs(
-            dists / 2, vals, V
-        ),
-        "The distances are ignored: this only counts the neighbours.": lambda dists, vals, V: _count(vals, V),
-        "Use exp(-d), not 1/d.": lambda dists, vals, V: _votes(1 / dists, vals, V),
-        "You normalised over the contexts (dimension "
-        "0): the K neighbours of one context sum to 1.": lambda dists, vals, V: _votes((-dists).softmax(0), vals, V),
-        "You took the softmax over the vocabulary after scattering: tokens that no neighbour holds must have "
-        "probability 0.\n"
-        "Softmax over the K neighbours first, then add up the votes.": [
-            lambda dists, vals, V: knn_probs(dists, vals, V).softmax(-1),
-            lambda dists, vals, V: _votes((-dists).exp(), vals, V).softmax(-1),
-            lambda dists, vals, V: _votes(-dists, vals, V).softmax(-1),
+        "The distances are squared already: use exp(-d), without a root or another square.": [
+            lambda d, v, V: knn_probs(d.sqrt(), v, V),
+            lambda d, v, V: knn_probs(d**2, v, V),
         ],
-        "You added the distances of equal tokens.\n"
-        "Add their weights exp(-d): 'this or that neighbour' is a sum of probabilities.": lambda dists, vals, V: (
-            _votes(-dists, vals, V).masked_fill(_count(vals, V) == 0, -torch.inf).softmax(-1)
-        ),
-        "You used only the nearest neighbour.": lambda dists, vals, V: F.one_hot(
-            vals.gather(1, dists.argmin(-1, keepdim=True))[:, 0], V
-        ).to(dists),
-        "The size of the vocabulary is taken from vals: there are V tokens, also where no neighbour holds the last"
-        " ones.": lambda dists, vals, V: knn_probs(dists, vals, int(vals.max()) + 1),
-        "squeeze() takes away every dimension of size "
-        "1, also the batch when there is one context.": lambda dists, vals, V: knn_probs(dists, vals, V).squeeze(),
+        "The factor 1/2 of a Gaussian is not in the kNN-LM: exp(-d).": lambda d, v, V: knn_probs(d / 2, v, V),
+        "The distances are ignored: this only counts the neighbours.": lambda d, v, V: _count(v, V),
+        "Use exp(-d), not 1/d.": [lambda d, v, V: _votes(1 / d, v, V), lambda d, v, V: _votes(1 / (1 + d), v, V)],
+        "The votes sum to 1 over the contexts, or all together: those of the K neighbours of one context must.": [
+            lambda d, v, V: _votes((-d).softmax(0), v, V),
+            lambda d, v, V: _votes((-d).flatten().softmax(0).view_as(d), v, V),
+        ],
+        "The softmax runs over the vocabulary, after scattering.\n"
+        "Softmax over the K neighbours first, then add up the votes: each weight is a probability.": [
+            lambda d, v, V: knn_probs(d, v, V).softmax(-1),
+            lambda d, v, V: _votes((-d).exp(), v, V).softmax(-1),
+            lambda d, v, V: _votes(-d, v, V).softmax(-1),
+            lambda d, v, V: _votes(-d, v, V).masked_fill(_count(v, V) == 0, -torch.inf).softmax(-1),
+        ],
+        "You used only the nearest neighbour.": lambda d, v, V: F.one_hot(v[range(len(d)), d.argmin(1)], V).to(d),
+        "The result ends with the largest token of vals: there are V tokens, also where no neighbour holds the last"
+        " ones.": lambda d, v, V: knn_probs(d, v, int(v.max()) + 1),
     },
     hints=[
         "Each neighbour is a vote for its token. How much does a vote count, and what happens to two votes for the "

@@ -1,7 +1,5 @@
 """The truth table of the two rules: which tokens can be emitted if one member, both or none allow them."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -31,7 +29,8 @@ def truth_table(answer: dict) -> None:
     if len(missing) == len(TRUTH):
         raise NotAttempted
     if missing:
-        raise Mistake(f"Still to fill in: {', '.join(map(str, missing))}. Write True or False.")
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise Mistake(f"Still to fill in: {missing[0]}{more}. Write True or False.")
     if not all(isinstance(value, (int, np.bool_, np.integer, Tensor)) for value in answer.values()):
         raise Mistake("Write True (the token can be emitted) or False (it cannot) for each entry.")
     _say_what_is_wrong({key: bool(answer[key]) for key in TRUTH})

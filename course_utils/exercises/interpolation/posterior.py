@@ -1,7 +1,5 @@
 """Bayes' weights: which member is likely to have written the text so far."""
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,9 +8,8 @@ from course_utils.ensembling import posterior_weights
 from course_utils.exercises.engine import Exercise, case
 from course_utils.exercises.interpolation import dimensions, random_log_probs
 
-LONG = (
-    (random_log_probs(2, 3, 800, 6, seed=13)[..., 0] - 1) * 16
-).round() / 16  # sums of sixteenths, and equal priors: exact in float32
+# Sums of sixteenths, and equal priors: exact in float32.
+LONG = ((random_log_probs(2, 3, 800, 6, seed=13)[..., 0] - 1) * 16).round() / 16
 LONG[0] -= 1 / 16
 IMPOSSIBLE = LONG[..., :20].index_put(tuple(torch.tensor([[1], [1], [5]])), torch.tensor(-torch.inf))
 
@@ -69,8 +66,8 @@ EXERCISE = Exercise(
     dim=0,
     what="the tensor of weights",
     sizes=lambda token_log_probs, prior: dimensions("MBT", *token_log_probs.shape),
-    nan="Nan comes from 0/0 after an underflow (multiply no probabilities: add their logarithms, and let softmax "
-    "subtract the maximum), or from -inf - (-inf) (shift the cumulative sum by one, do not subtract the last term).",
+    nan="Is it 0/0, after an underflow (add logarithms instead) or in the mean of nothing? Or -inf - (-inf), where the"
+    " last term is taken off a cumulative sum (shift it by one instead)?",
     unnormalised="Divide by the sum over the members (dimension 0), so that the weights of each position sum to 1.",
     errors={
         "shapes": "The prior does not line up: it is (M,), the scores are (M, B, T), and torch aligns shapes from "
@@ -78,12 +75,12 @@ EXERCISE = Exercise(
     },
     cases=[
         case(
-            "three members: the prior times the probability of what was read so far",
+            "the prior times the probability of what was read so far",
             random_log_probs(3, 4, 6, 5, seed=10, sharpness=1.0)[..., 0],
             torch.tensor([0.5, 0.3, 0.2]),
         ),
         case(
-            "texts of one token: nothing has been read before it, the weights are the prior",
+            "texts of one token: the weights are the prior",
             random_log_probs(3, 4, 1, 5, seed=9)[..., 0],
             torch.tensor([0.6, 0.3, 0.1]),
         ),
@@ -96,47 +93,54 @@ EXERCISE = Exercise(
         "Use the tokens before t only: shift the cumulative sum by one, so that position 0 gets the prior.": [
             lambda x, prior: (_w(prior).log() + x.cumsum(-1)).softmax(0),
             lambda x, prior: x.cumsum(-1).softmax(0),
+            lambda x, prior: (_w(prior).log() + x).softmax(0),
         ],
-        "You peek at the token you are scoring: the weight at t contains P_m(y_t), and nothing that came before.\n"
-        "Take the cumulative sum over "
-        "the tokens before t.": [lambda x, prior: (_w(prior).log() + x).softmax(0), lambda x, prior: x.softmax(0)],
         "The prior is forgotten: at position 0, where nothing has been read, the weights must be the prior.\n"
         "Add log prior to the sum.": lambda x, prior: _before(x).softmax(0),
-        "The prior is added as a probability: add its logarithm.": lambda x, prior: (_w(prior) + _before(x)).softmax(0),
+        "The prior is used as a probability among logarithms: add its logarithm.": [
+            lambda x, prior: (_w(prior) + _before(x)).softmax(0),
+            lambda x, prior: (_w(prior) * _before(x)).softmax(0),
+        ],
         "The prior is counted again at each position: it enters once, outside the sum.": lambda x, prior: (
             (_shifted(x) + _w(prior).log()).cumsum(-1).softmax(0)
         ),
-        "You normalised over the positions (T): for "
-        "each position the weights of the M members must sum to 1.": lambda x, prior: _scores(x, prior).softmax(-1),
-        "You normalised over the texts (B): for "
-        "each position the weights of the M members must sum to 1.": lambda x, prior: _scores(x, prior).softmax(1),
-        "These weights use the whole text, also what comes after t: at t only the tokens "
-        "before t are known.": lambda x, prior: (_w(prior).log() + x.sum(-1, keepdim=True)).softmax(0).expand_as(x),
-        "These weights use what comes after t: sum from the beginning of the text.": [
+        "You normalised over the positions (T) or the texts (B).\n"
+        "For each position the weights of the M members must sum to 1.": [
+            lambda x, prior: _scores(x, prior).softmax(-1),
+            lambda x, prior: _scores(x, prior).softmax(1),
+        ],
+        "These weights use what comes after t, too: at t only the tokens before t are known.\n"
+        "Sum from the beginning of the text.": [
+            lambda x, prior: (_w(prior).log() + x.sum(-1, keepdim=True)).softmax(0).expand_as(x),
             lambda x, prior: (_w(prior).log() + x.flip(-1).cumsum(-1).flip(-1)).softmax(0),
             lambda x, prior: (_w(prior).log() + _before(x.flip(-1)).flip(-1)).softmax(0),
         ],
-        "You only use the token just before t: all tokens before t count.\nTake the cumulative sum.": lambda x, prior: (
+        "Only the token just before t is used: all tokens before t count.\nTake the cumulative sum.": lambda x, prior: (
             _w(prior).log() + _shifted(x)
         ).softmax(0),
-        "The cumulative sum runs over the texts (B): it must run "
-        "over the positions, the last dimension.": lambda x, prior: (_w(prior).log() + _before(x.mT).mT).softmax(0),
-        "You add "
-        "up probabilities: the probability of a history is a product, a sum of log-probabilities.": _sum_of_probs,
-        "You take the mean over the history, which tempers the posterior: Bayes' rule takes the "
-        "sum.": lambda x, prior: (_w(prior).log() + _before(x) / torch.arange(x.shape[-1]).clamp(min=1)).softmax(0),
-        "The weights never move: they are the prior everywhere.\n"
-        "Add what each member said of the tokens before t.": lambda x, prior: _w(prior).expand_as(x),
+        "The cumulative sum runs over the texts (B): it must run over the positions, the last dimension.": (
+            lambda x, prior: (_w(prior).log() + _before(x.mT).mT).softmax(0)
+        ),
+        "This adds up probabilities: the probability of a history is a product, a sum of log-probabilities.": (
+            _sum_of_probs
+        ),
+        "This takes the mean over the history, which tempers the posterior: Bayes' rule takes the sum.": (
+            lambda x, prior: (_w(prior).log() + _before(x) / torch.arange(x.shape[-1]).clamp(min=1)).softmax(0)
+        ),
+        "The weights never move: they are the prior everywhere.\nAdd what each member said of the tokens before t.": (
+            lambda x, prior: _w(prior).expand_as(x)
+        ),
         "The sign is wrong: a member that found the text likely must gain weight.": lambda x, prior: (
             _w(prior).log() - _before(x)
         ).softmax(0),
-        "The first weight is right, but the history is shifted by two: position "
-        "t must use the tokens 0 ... t-1.": lambda x, prior: (_w(prior).log() + _shifted(_before(x))).softmax(0),
+        "The first weight is right, but the history is shifted by two: position t must use the tokens 0 ... t-1.": (
+            lambda x, prior: (_w(prior).log() + _shifted(_before(x))).softmax(0)
+        ),
         "All the weight is on the best member so far (a hard choice).\n"
         "The weights are the posterior probabilities themselves.": _best_so_far,
-        "squeeze() takes away every dimension of size 1, also one text or one position, which should stay.": [
-            *[lambda x, prior, d=dims: _scores(x, prior).softmax(0).squeeze(d) for dims in ((0, 1, 2), -1, 1)]
-        ],
+        "squeeze() takes away every dimension of size 1, also one text or one position, which should stay.": (
+            lambda x, prior: _scores(x, prior).softmax(0).squeeze()
+        ),
     },
     explain=_explain,
     hints=[

@@ -13,9 +13,9 @@ def experts(*shape: int, seed: int) -> list[Tensor]:
 
 
 def sizes(log_probs: Tensor, *_: object) -> dict[int, str]:
-    """Names for the dimensions of (B, V)."""
+    """Names for the dimensions of (B, V); none for one context, of which squeeze() takes the dimension away."""
     contexts, tokens = log_probs.shape
-    return {contexts: "B contexts", tokens: "V tokens"} if contexts != tokens else {}
+    return {contexts: "B contexts", tokens: "V tokens"} if 1 != contexts != tokens else {}
 
 
 ERRORS = {

@@ -1,7 +1,5 @@
 """dist-n: the share of distinct n-grams."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from itertools import chain
@@ -46,6 +44,10 @@ def _ratios(texts: Texts, n: int) -> list[float]:
     return [_share(ngrams) for ngrams in _by_text(texts, n)]
 
 
+def _glued(by: str, texts: Texts, n: int) -> float:
+    return len({by.join(map(str, ngram)) for ngram in _all(texts, n)}) / max(1, len(_all(texts, n)))
+
+
 def _or_else(texts: Texts, n: int, empty: float) -> float:
     return distinct_n(texts, n) if _all(texts, n) else empty
 
@@ -84,8 +86,8 @@ EXERCISE = Exercise(
         case("the same sentences, single tokens", SENTENCES, 1),
         case("tokens are numbers", [[5, 7, 5, 7, 9], [1, 11, 3, 11, 1], [5, 7]], 2),
         case(
-            'tokens that look alike when glued together: ("ab", "c") is not ("a", "bc")',
-            [["ab", "c", "x"], ["a", "bc", "x"]],
+            "tokens that look alike when glued together",
+            [["ab", "c"], ["a", "bc"], ["New York", "x"], ["New", "York x"]],
             2,
         ),
         case("texts shorter than n have no n-gram", [["a", "b", "c"], ["a"], [], ["a", "b", "d", "a", "b", "c"]], 3),
@@ -102,21 +104,21 @@ EXERCISE = Exercise(
     },
     explain=_explained,
     mistakes={
-        EMPTY: [
-            lambda t, n: _or_else(t, n, 1.0),
-            lambda t, n: _or_else(t, n, float("nan")),
+        EMPTY: [lambda t, n: _or_else(t, n, 1.0), lambda t, n: _or_else(t, n, float("nan"))],
+        f'The tokens of an n-gram were glued to one string: "ab" + "c" is "a" + "bc".\n{UNGLUED}': [
+            lambda t, n: _glued("", t, n),
+            lambda t, n: _glued(" ", t, n),
         ],
-        f'The tokens of an n-gram were glued to one string: "ab" + "c" is "a" + "bc".\n{UNGLUED}': lambda t, n: (
-            len({"".join(map(str, ngram)) for ngram in _all(t, n)}) / max(1, len(_all(t, n)))
-        ),
         "An n-gram crosses the border between two texts: nobody wrote it.\n"
         "Collect the n-grams of each text, then put them together.": [
             lambda t, n: distinct_n([_tokens(t)], n),
             lambda t, n: _share(_all([_tokens(t)], n), over=_all(t, n)),
         ],
-        "You averaged the ratios of the texts: twenty identical texts are each diverse, and together they are not.\n"
-        "Put all n-grams together first.": lambda t, n: sum(_ratios(t, n)) / len(t),
-        "You added up the ratios of the texts: put all n-grams together first.": lambda t, n: sum(_ratios(t, n)),
+        "The ratios of the texts are averaged, or added up: twenty identical texts are each diverse, and together they"
+        " are not.\nPut all n-grams together first.": [
+            lambda t, n: sum(_ratios(t, n)) / len(t),
+            lambda t, n: sum(_ratios(t, n)),
+        ],
         "You divided by the number of tokens (so do Li et al.), not of n-grams.": lambda t, n: _share(
             _all(t, n), over=_tokens(t)
         ),
@@ -124,16 +126,19 @@ EXERCISE = Exercise(
             lambda t, n: _share(_all(t, n, cut=1)),
             lambda t, n: _share(_all(t, n, cut=1), over=_all(t, n)),
         ],
-        "This counts single tokens, whatever n is.": lambda t, n: _share(_tokens(t)),
-        "This counts pairs, whatever n is.": lambda t, n: distinct_n(t, 2),
+        "This counts single tokens, or pairs, whatever n is.": [
+            lambda t, n: distinct_n(t, 1),
+            lambda t, n: distinct_n(t, 2),
+        ],
         "Too many n-grams: pieces shorter than n at the end of each text are among them.\n"
-        "A text of L tokens has "
-        "L - n + 1 n-grams.": lambda t, n: _share([tuple(text[i : i + n]) for text in t for i in range(len(text))]),
+        "A text of L tokens has L - n + 1 n-grams.": lambda t, n: _share(
+            [tuple(text[i : i + n]) for text in t for i in range(len(text))]
+        ),
         "This is a number of n-grams, not a share of all n-grams.": [
             lambda t, n: len(set(_all(t, n))),
             lambda t, n: len(set(_all(t, n))) / len(t),
+            lambda t, n: len(_all(t, n)),
         ],
-        "These are all n-grams, the distinct ones are not counted.": lambda t, n: len(_all(t, n)),
         "The division is upside down: distinct n-grams over all n-grams.": lambda t, n: 1 / _share(_all(t, n)),
         "This is the share of repetitions: dist-n is 1 minus it.": lambda t, n: 1 - _share(_all(t, n)),
         "In percent: give the share, between 0 and 1.": lambda t, n: 100 * _share(_all(t, n)),
@@ -142,10 +147,9 @@ EXERCISE = Exercise(
         "Distinct within each text only: an n-gram that two texts share counts once.": lambda t, n: (
             sum(len(set(ngrams)) for ngrams in _by_text(t, n)) / len(_all(t, n))
         ),
-        "The order counts: (a, b) and (b, a) are two n-grams.\nUse tuples, not sets.": [
-            lambda t, n: _share([frozenset(Counter(ngram).items()) for ngram in _all(t, n)]),
-            lambda t, n: _share([frozenset(ngram) for ngram in _all(t, n)]),
-        ],
+        "The order counts: (a, b) and (b, a) are two n-grams.\nUse tuples, not sets.": lambda t, n: _share(
+            [frozenset(Counter(ngram).items()) for ngram in _all(t, n)]
+        ),
         "The n-grams overlap: each position starts one, not every n-th.": lambda t, n: _share(
             [ngram for ngrams in _by_text(t, n) for ngram in ngrams[::n]]
         ),
@@ -153,9 +157,10 @@ EXERCISE = Exercise(
             [ngram for size in range(1, n + 1) for ngram in _all(t, size)]
         ),
         "One token too many in each: an n-gram has n tokens.": lambda t, n: _share(_all(t, n + 1)),
-        "You counted distinct texts, not n-grams.": lambda t, n: len(set(map(tuple, t))) / len(t),
-        "Only the first text was read: did you return inside the loop?": lambda t, n: distinct_n(t[:1], n),
-        "Only the last text was read: collect over all texts.": lambda t, n: distinct_n(t[-1:], n),
+        "Only the first or the last text was read: did you return inside the loop?": [
+            lambda t, n: distinct_n(t[:1], n),
+            lambda t, n: distinct_n(t[-1:], n),
+        ],
         "This is a whole number: // cuts the fraction off.": lambda t, n: len(set(_all(t, n))) // len(_all(t, n)),
     },
     hints=[

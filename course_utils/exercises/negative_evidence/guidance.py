@@ -1,10 +1,8 @@
 """Classifier-free guidance with scale = 1 for the plain conditional model, as many programs write it."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, case, one_row
+from course_utils.exercises.engine import Exercise, anywhere, case, one_row
 from course_utils.exercises.negative_evidence import ERRORS, experts, sizes
 
 
@@ -73,24 +71,24 @@ EXERCISE = Exercise(
         ],
         "You mixed probabilities.\nGuidance moves log-probabilities: in probabilities a scale above 1 goes below 0.": [
             lambda p, q, s: _probs(p, q, s).clamp(min=0).log().log_softmax(-1),
-            lambda p, q, s: _probs(p, q, s).clamp(min=1e-09).log().log_softmax(-1),
             lambda p, q, s: _probs(p, q, s).log_softmax(-1),
             lambda p, q, s: (q + s * (p.exp() - q.exp())).log_softmax(-1),
         ],
         "You added the conditional model, not its difference to the unconditional one.": lambda p, q, s: (
             q + s * p
         ).log_softmax(-1),
-        "You forgot the unconditional model that the difference is added to.": lambda p, q, s: (
-            s * (p - q)
-        ).log_softmax(-1),
-        "You forgot the unconditional model, which must be left at scale = 0.": lambda p, q, s: (s * p).log_softmax(-1),
-        "scale belongs to the whole difference, also to its unconditional part.": lambda p, q, s: (
-            s * p - q
-        ).log_softmax(-1),
-        "scale belongs to the whole difference, also to its conditional part.": lambda p, q, s: (p - s * q).log_softmax(
-            -1
-        ),
-        "scale was cut off at 0: below 0 it moves away from the prompt.": lambda p, q, s: guided(p, q, max(s, 0)),
+        "You forgot the unconditional model, to which the difference is added: it must be left at scale = 0.": [
+            lambda p, q, s: (s * (p - q)).log_softmax(-1),
+            lambda p, q, s: (s * p).log_softmax(-1),
+        ],
+        "scale belongs to the whole difference, to both its parts.": [
+            lambda p, q, s: (s * p - q).log_softmax(-1),
+            lambda p, q, s: (p - s * q).log_softmax(-1),
+        ],
+        "A scale below 0 is cut off or made positive: it moves away from the prompt.": [
+            lambda p, q, s: guided(p, q, max(s, 0)),
+            lambda p, q, s: guided(p, q, abs(s)),
+        ],
         "scale was cut off at 1: above 1 it extrapolates, that is what guidance is for.": [
             lambda p, q, s: guided(p, q, min(s, 1)),
             lambda p, q, s: guided(p, q, min(max(s, 0), 1)),
@@ -98,19 +96,25 @@ EXERCISE = Exercise(
         "A scale below 1 was raised to 1: between 0 and 1 the result lies between the two models.": lambda p, q, s: (
             guided(p, q, max(s, 1))
         ),
+        "The unconditional model is added, not subtracted.": [
+            lambda p, q, s: (q + s * (p + q)).log_softmax(-1),
+            lambda p, q, s: (p + s * q).log_softmax(-1),
+        ],
         "scale = 0 gives the conditional model in your function, and it should forget the prompt.\n"
-        "`if not scale` is true for 0. Here scale = 1 is off, not 0.": lambda p, q, s: guided(p, q, s or 1.0),
-        "scale is ignored: this is the conditional model.": lambda p, q, s: p,
-        "This is the unconditional model alone.": lambda p, q, s: q,
-        "You averaged the two models: scale says how far to go, and may lie above 1.": lambda p, q, s: guided(
-            p, q, 0.5
-        ),
-        "scale divides the difference: it multiplies it.": lambda p, q, s: guided(p, q, 1 / s if s else 1.0),
-        "scale is squared: use it as it is.": lambda p, q, s: guided(p, q, s * s),
+        "`if not scale` is true for 0. Here scale = 1 is off, not 0.": anywhere(lambda p, q, s: guided(p, q, s or 1.0)),
+        "scale is ignored: this is one of the two models, or their average, whatever scale is.": [
+            lambda p, q, s: p,
+            lambda p, q, s: q,
+            lambda p, q, s: guided(p, q, 0.5),
+        ],
+        "scale divides the difference, or is squared: it multiplies it.": [
+            lambda p, q, s: guided(p, q, 1 / s if s else 1.0),
+            lambda p, q, s: guided(p, q, s * s),
+        ],
         "You normalised over the contexts (dim 0).\n"
-        "Each context "
-        "must sum to 1 over the vocabulary, the last dimension.": lambda p, q, s: (q + s * (p - q)).log_softmax(0),
-        "The unconditional model is added, not subtracted.": lambda p, q, s: (q + s * (p + q)).log_softmax(-1),
+        "Each context must sum to 1 over the vocabulary, the last dimension.": lambda p, q, s: (
+            q + s * (p - q)
+        ).log_softmax(0),
         "scale counts one too little: scale = 1 must give the conditional model.": lambda p, q, s: guided(p, q, s - 1),
     },
     hints=[

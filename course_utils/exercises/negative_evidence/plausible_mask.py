@@ -1,7 +1,5 @@
 """The plausibility mask: a bound relative to the most probable token, kept in logarithms."""
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -55,12 +53,12 @@ EXERCISE = Exercise(
         ),
         case("as many contexts as tokens", (1.5 * draw(8, 8, seed=61)).log_softmax(-1), 0.3),
         case(
-            "alpha = 1 keeps the most probable tokens, all of them if there are several",
+            "alpha = 1 keeps the most probable tokens, also if there are several",
             torch.tensor([[0.4, 0.4, 0.2, 0.0], [0.1, 0.6, 0.1, 0.2], [0.25, 0.25, 0.25, 0.25]]).log(),
             1.0,
         ),
         case(
-            "tokens of probability 0 (-inf) are never plausible, not even with a small alpha",
+            "tokens of probability 0 (-inf) are never plausible",
             torch.tensor([[0.9, 0.099, 0.001, 0.0], [0.0, 1.0, 0.0, 0.0], [0.3, 0.3, 0.0, 0.4]]).log(),
             0.01,
         ),
@@ -80,7 +78,6 @@ EXERCISE = Exercise(
             lambda lp, alpha: _above(lp, -math.log(alpha)),
             lambda lp, alpha: lp >= alpha * lp.amax(-1, keepdim=True),
             lambda lp, alpha: lp >= math.log(alpha) * lp.amax(-1, keepdim=True),
-            lambda lp, alpha: lp >= alpha * lp.exp().amax(-1, keepdim=True),
             lambda lp, alpha: torch.zeros_like(lp, dtype=torch.bool),
         ],
         "Every token is plausible in your mask.\nDid you compare a probability with a (negative) logarithm?": [
@@ -115,30 +112,28 @@ EXERCISE = Exercise(
         ],
         "This is top-k: alpha is no share of the tokens, but of the largest probability.": [
             lambda lp, alpha: _top(lp, alpha * lp.shape[1]),
-            lambda lp, alpha: _top(lp, round(alpha * lp.shape[1])),
             lambda lp, alpha: _top(lp, math.ceil(alpha * lp.shape[1])),
         ],
         "Only the most probable token is left: those close enough to it stay as well.": [
             lambda lp, alpha: _above(lp, 0.0),
             lambda lp, alpha: _top(lp, 1),
         ],
-        "Your bound is relative to the mean, and it should be relative to "
-        "the largest probability of the row.": lambda lp, alpha: lp.exp() >= alpha * lp.exp().mean(-1, keepdim=True),
-        "Your bound is relative to the median, and it should be relative to the largest "
-        "probability of the row.": lambda lp, alpha: lp.exp() >= alpha * lp.exp().median(-1, keepdim=True).values,
+        "Your bound is relative to the mean or the median, and it should be relative to the largest probability of the"
+        " row.": [
+            lambda lp, alpha: lp.exp() >= alpha * lp.exp().mean(-1, keepdim=True),
+            lambda lp, alpha: lp.exp() >= alpha * lp.exp().median(-1, keepdim=True).values,
+        ],
         "The mask is in the order of the sorted tokens: column v belongs to token v.\n"
         "No sorting is needed.": lambda lp, alpha: plausible_mask(lp.sort(dim=-1, descending=True).values, alpha),
         "You return the masked log-probabilities. The exercise asks for the mask alone, (B, V) booleans.\n"
         "Return the comparison itself: the caller masks with it.": [
             lambda lp, alpha: lp.masked_fill(~plausible_mask(lp, alpha), -torch.inf),
             lambda lp, alpha: lp.masked_fill(~plausible_mask(lp, alpha), 0.0),
-            lambda lp, alpha: lp.masked_fill(~plausible_mask(lp, alpha), -torch.inf).log_softmax(-1),
         ],
-        "You return numbers, and they are the right ones as booleans.\n"
-        "Return the comparison itself, a tensor of booleans.": lambda lp, alpha: plausible_mask(lp, alpha).float(),
-        "You return a mask of 0 and -inf to be added to scores.\n"
-        "Return the comparison itself, a tensor "
-        "of booleans.": lambda lp, alpha: torch.zeros_like(lp).masked_fill(~plausible_mask(lp, alpha), -torch.inf),
+        "You return numbers, not booleans.\nReturn the comparison itself, a tensor of booleans.": [
+            lambda lp, alpha: plausible_mask(lp, alpha).float(),
+            lambda lp, alpha: torch.zeros_like(lp).masked_fill(~plausible_mask(lp, alpha), -torch.inf),
+        ],
     },
     hints=[
         "P(y) >= alpha * max P: what becomes of this product when you take the logarithm of both sides?",

@@ -1,13 +1,11 @@
 """The mixture of two models with a weight."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
 from course_utils.ensembling import linear_interpolation
 from course_utils.exercises.engine import Exercise, case, with_zeros
-from course_utils.exercises.start_here import LOG_P, LOG_Q
+from course_utils.exercises.start_here import LOG_P, LOG_Q, added, sizes
 
 
 def mix(log_p: Tensor, log_q: Tensor, lam: float) -> Tensor:
@@ -23,13 +21,18 @@ EXERCISE = Exercise(
     reference=mix,
     returns="log-probabilities",
     what="your mixture",
+    sizes=sizes,
+    errors={
+        "math domain error": "math.log(0) is an error in Python, and lam may be 0 or 1.\n"
+        "Weight the probabilities themselves, or use torch.log, which knows that log 0 is -inf."
+    },
     cases=[
         case("at lam = 0.25 the first model counts a quarter and the second three quarters", LOG_P, LOG_Q, 0.25),
         case("at lam = 0.9 the first model counts nine times as much", LOG_Q, LOG_P, 0.9),
         case("at lam = 1 the mixture is the first model", LOG_P, LOG_Q, 1.0),
         case("at lam = 0 the mixture is the second model", LOG_P, LOG_Q, 0.0),
         case(
-            "a token that one model rules out (log-probability -inf) stays possible",
+            "a token that one model rules out (-inf) stays possible",
             torch.tensor([1.0, 0.0, 0.0]).log(),
             torch.tensor([0.5, 0.5, 0.0]).log(),
             0.8,
@@ -37,24 +40,24 @@ EXERCISE = Exercise(
     ],
     corners=[with_zeros("log_p", "log_q")],
     mistakes={
-        "The weights are the wrong way round: lam is the weight of the first model.": lambda log_p, log_q, lam: mix(
-            log_q, log_p, lam
+        "The weights are the wrong way round: lam is the weight of the first model.": lambda p, q, lam: mix(q, p, lam),
+        "This is the weighted mean of log-probabilities. Does exp() of it sum to 1?\nWeight the probabilities.": (
+            lambda p, q, lam: lam * p + (1 - lam) * q
         ),
-        "This is the weighted mean of log-probabilities. Does exp() of it sum to 1?\n"
-        "Weight the probabilities.": lambda log_p, log_q, lam: lam * log_p + (1 - lam) * log_q,
-        "This is a product of the two models (AND): you weighted log-probabilities and normalised.\n"
-        "A mixture weights "
-        "the probabilities.": lambda log_p, log_q, lam: torch.log_softmax(lam * log_p + (1 - lam) * log_q, -1),
-        "Both models have the weight lam: the second one should have 1 - lam.": lambda log_p, log_q, lam: (
-            lam * log_p.exp() + lam * log_q.exp()
-        ).log(),
-        "Only the first model is weighted: the second one should have the weight 1 - lam.": lambda log_p, log_q, lam: (
-            lam * log_p.exp() + log_q.exp()
-        ).log(),
-        "lam is not used: this is the plain average.": lambda log_p, log_q, lam: mix(log_p, log_q, 0.5),
-        "This applies softmax to probabilities: the mixture sums to 1 by itself.": lambda log_p, log_q, lam: (
-            torch.log_softmax(mix(log_p, log_q, lam).exp(), -1)
+        "This is a product of the two models (AND): log-probabilities, weighted and made to sum to 1.\n"
+        "A mixture weights the probabilities.": lambda p, q, lam: (lam * p + (1 - lam) * q).log_softmax(-1),
+        "Both models have the weight lam: the second one should have 1 - lam.": lambda p, q, lam: added(p, q, lam, lam),
+        "Only the first model is weighted: the second one should have the weight 1 - lam.": lambda p, q, lam: added(
+            p, q, lam, 1
         ),
+        "lam is not used: this is the plain average.": lambda p, q, lam: mix(p, q, 0.5),
+        "A softmax of probabilities flattens them: the mixture sums to 1 by itself.": lambda p, q, lam: (
+            mix(p, q, lam).exp().log_softmax(-1)
+        ),
+        "lam does not multiply the probabilities here.\nIn logarithms, lam times p is log lam + log p.": [
+            lambda p, q, lam: torch.logaddexp(lam * p, (1 - lam) * q),
+            lambda p, q, lam: torch.logaddexp(lam + p, 1 - lam + q),
+        ],
     },
     hints=[
         "It is the average of the exercise before, with weights lam and 1 - lam instead of one half each.",

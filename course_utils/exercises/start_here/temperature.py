@@ -1,11 +1,9 @@
 """Temperature: how sharp or flat one model's distribution is."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, case, with_zeros
+from course_utils.exercises.engine import Exercise, case, draw, with_zeros
 from course_utils.exercises.start_here import LOG_P, LOG_Q
 
 
@@ -27,23 +25,27 @@ EXERCISE = Exercise(
         case("below T = 1 it is sharper", LOG_Q, 0.5),
         case("T = 1 changes nothing", LOG_P, 1.0),
         case("near T = 0 all probability goes to the most probable token", LOG_P, 0.05),
-        case("at a large T all tokens become equal", LOG_P, 1e5),
+        case("at a large T all tokens become nearly equal", LOG_P, 50.0),
+        case("a vocabulary of 4,096 tokens at a low T", (0.1 * draw(4096, seed=0)).log_softmax(-1), 0.05),
     ],
     corners=[with_zeros("log_probs")],
+    nan="Is p^(1/T) 0 for all tokens in the computer? Then 0/0 is nan: divide logarithms by T, and use log_softmax. A"
+    " power of a logarithm is nan too: logarithms of probabilities are below 0.",
     unnormalised="You did not normalise.",
     mistakes={
-        "You multiplied by T: that is temperature 1/T, which sharpens.\nDivide by T.": lambda log_probs, T: (
-            torch.log_softmax(log_probs * T, -1)
-        ),
-        "You multiplied by T and did not normalise.\n"
-        "Divide by T, then make the probabilities sum to 1.": lambda log_probs, T: log_probs * T,
-        "You divided the probabilities by T, which normalising undoes.\n"
-        "Divide the log-probabilities.": lambda log_probs, T: log_probs,
-        "You divided the probabilities by T.\n"
-        "Divide the log-probabilities by T, then normalise.": lambda log_probs, T: (log_probs.exp() / T).log(),
-        "You applied softmax to probabilities.\nSoftmax takes log-probabilities, or logits.": lambda log_probs, T: (
-            torch.log_softmax(log_probs.exp() / T, -1)
-        ),
+        "This is temperature 1/T: T multiplies here.\nDivide the log-probabilities by T, then normalise.": [
+            lambda log_probs, T: (log_probs * T).log_softmax(-1),
+            lambda log_probs, T: log_probs * T,
+        ],
+        "All probabilities are multiplied by one number here, which normalising undoes. T is to change their ratios.\n"
+        "Divide the log-probabilities by T, then normalise.": [
+            lambda log_probs, T: log_probs,
+            lambda log_probs, T: (log_probs.exp() / T).log(),
+            lambda log_probs, T: log_probs - T,
+        ],
+        "This is a softmax of probabilities.\nSoftmax takes log-probabilities, or logits.": lambda log_probs, T: (
+            log_probs.exp() / T
+        ).log_softmax(-1),
     },
     hints=[
         "p^(1/T) in logarithms is log p divided by T.",
