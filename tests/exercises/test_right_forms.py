@@ -44,6 +44,7 @@ BATCHED = {
 # Forms that an exercise does not accept.
 NOT_HERE = {
     "task_vectors_and_merging.dare": {"float64 inside"},  # what a generator draws depends on the dtype
+    "sparsity_and_kernels.sparse_matvec": {"float64 inside", "strided arguments"},  # both read all rows
     "distillation.ensemble_targets": {"with a graph"},  # no gradient may flow into the teachers
 }
 

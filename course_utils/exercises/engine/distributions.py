@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.engine.calls import Mistake
+from course_utils.exercises.engine.calls import Mistake, in_two
 from course_utils.exercises.engine.compare import capitalised, close, index_of
 
 if TYPE_CHECKING:
@@ -45,8 +45,8 @@ def explain_form(got: Any, expected: Tensor, exercise: Exercise) -> None:
         if _near(form, logs, exercise.atol, log):
             raise Mistake(note)
         if _near(form.log_softmax(exercise.dim), logs, exercise.atol, log):
-            said = exercise.unnormalised or "Right up to the normalisation."
-            raise Mistake(" ".join(filter(None, [said, sum_note(got, exercise), note])))
+            says, pointer = in_two(exercise.unnormalised or "Right up to the normalisation.")
+            raise Mistake(" ".join(filter(None, [says, sum_note(got, exercise), note])), pointer)
 
 
 def in_another_form(triples: Iterable[tuple[Any, Any, Tensor]], exercise: Exercise) -> str | None:

@@ -83,7 +83,9 @@ def gradient_for(position: int, says: str = "") -> Callable:
     def view(result: Any, *args: Any) -> Tensor:
         if not isinstance(result, Tensor) or not result.requires_grad:
             raise Mistake(
-                says or "The result carries no gradient: stay with tensors, without .item(), .detach() or no_grad."
+                *in_two(
+                    says or "The result carries no gradient: stay with tensors, without .item(), .detach() or no_grad."
+                )
             )
         found = torch.autograd.grad(result.sum(), args[position], allow_unused=True)[0]
         return torch.zeros_like(args[position]) if found is None else found

@@ -86,8 +86,9 @@ def register_file(path: Path) -> None:
 
 
 def _order(answer: Question) -> int:
-    """Shuffled, but the same in every run: authors tend to write the right answer first."""
-    return zlib.crc32(answer["answer"].encode())
+    """Shuffled, but the same in every run: authors tend to write the right answer first. (With the number the right
+    ones of all quizzes stand about equally often in each place.)"""
+    return zlib.crc32(f"13{answer['answer']}".encode())
 
 
 def problems(questions: Sequence[Question]) -> list[str]:

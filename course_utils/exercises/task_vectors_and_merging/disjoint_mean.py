@@ -24,7 +24,6 @@ COLUMN = torch.tensor([[2.0, 2.0], [0.0, 0.0], [-1.0, -1.0]])
 TAU, SIGN = _trimmed(3, 10, seed=421)
 NOBODY, ITS_SIGN = _trimmed(3, 6, seed=461)
 NOBODY[:, 2], NOBODY[:, 4] = 0.0, -ITS_SIGN[4] * torch.tensor([1.0, 0.0, 2.0])
-NO_SIGN = torch.tensor([[2.0, 1.0], [-1.0, 0.0], [3.0, -1.5]]), torch.tensor([0.0, 1.0])
 
 
 def _parts(tau: Tensor, sign: Tensor) -> dict[str, Tensor]:
@@ -89,7 +88,6 @@ EXERCISE = Exercise(
         case("six trimmed tasks, and signs that are not always those of the sum", *_trimmed(6, 15, seed=431)),
         case("as many tasks as coordinates", *_trimmed(5, 5, seed=441)),
         case("where all entries are 0, or none has the elected sign, the result is 0", NOBODY, ITS_SIGN),
-        case("where nothing was elected and the sign is 0, the result is 0", *NO_SIGN, names=False),
     ],
     corners=[one_row("tau")],
     mistakes={
@@ -119,9 +117,6 @@ EXERCISE = Exercise(
         "Compare with `sign`, which differs by coordinate.": [
             *_ratio("positive", "> 0", "n"),
             *_ratio("negative", "< 0", "n"),
-        ],
-        "Where `sign` is 0 nothing was elected: nobody takes part, and the result is 0.": [
-            lambda tau, sign, zero=zero: disjoint_mean(tau, sign + zero * (sign == 0)) for zero in (1, -1)
         ],
         "The count is one too high: only a count of 0 needs help.": _ratio("right", "agreeing + 1"),
         "This is the largest of the entries that agree (dis-max, an option in the code of TIES), not the mean.": [

@@ -76,7 +76,6 @@ EXERCISE = Exercise(
         case("density * d is far below 1, which keeps 1 entry of each row", _scaled(3, 9, seed=402), 0.01),
         case("as many tasks as entries", _scaled(6, 6, seed=404), 0.5),
         case("density 1 keeps all", _scaled(2, 5, seed=406), 1.0),
-        case("density 0.07 keeps 7 of 100 entries, not 8", _scaled(2, 100, seed=407), 0.07, names=False),
         case("equal magnitudes, and many zeros: as many stay, any of the equal ones", TIED, 0.25, view=_magnitudes),
     ],
     corners=[one_row("tau")],
@@ -101,8 +100,6 @@ EXERCISE = Exercise(
             *_count(lambda n, d, r: max(1, math.floor(r * d))),
             lambda x, r: x * (x.abs() >= x.abs().quantile(1 - r, dim=-1, keepdim=True)),
         ],
-        "0.07 * 100 is 7.000000000000001 in the computer, and its ceil is 8.\n"
-        "Round the product to 6 digits first.": _count(lambda n, d, r: math.ceil(r * d))[0],
         "This is what trimming takes away: the small entries are left.": lambda x, r: x - trim(x, r),
         "density was taken as the share to drop: it is the share that stays.": [
             *_count(lambda n, d, r: math.ceil((1 - r) * d)),
