@@ -1,10 +1,10 @@
 """The exercises of notebook 00, in its order: temperature and perplexity of one model, then the average and the mixture
-of two."""
+of two, and what a mixture gains."""
 
 import torch
 from torch import Tensor
 
-ORDER = ("temperature", "perplexity", "average", "mix")
+ORDER = ("temperature", "perplexity", "average", "mix", "disagreement")
 
 # Two models over a vocabulary of five tokens that disagree.
 LOG_P = torch.tensor([0.70, 0.15, 0.10, 0.04, 0.01]).log()
