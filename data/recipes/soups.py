@@ -167,7 +167,7 @@ def pairs(
     model: LlamaForSequenceClassification, states: list[dict[str, torch.Tensor]], held_out: dict, tokenizer
 ) -> None:
     """data/soup_pairs.parquet: for each pair of ingredients the accuracy of their soup and of their ensemble on test
-    texts.
+    texts; data/soup_logits.parquet: z_positive - z_negative of each ingredient for each of these texts.
 
     The ensemble averages the two models' logits, as Wortsman et al. (2022, section 4) do."""
     tests = {
@@ -195,8 +195,17 @@ def pairs(
                         "ensemble": balanced_accuracy(both, labels),
                     }
                 )
-    pd.DataFrame(table).to_parquet(DATA / "soup_pairs.parquet.partial", index=False)
-    (DATA / "soup_pairs.parquet.partial").replace(DATA / "soup_pairs.parquet")
+    write(pd.DataFrame(table), "soup_pairs.parquet")
+    parts = []
+    for domain, (_, labels) in tests.items():
+        scores = {f"ingredient_{i}": (z[domain][:, 1] - z[domain][:, 0]).half().numpy() for i, z in enumerate(alone, 1)}
+        parts.append(pd.DataFrame({"domain": domain, "positive": labels.bool().numpy(), **scores}))
+    write(pd.concat(parts, ignore_index=True), "soup_logits.parquet")
+
+
+def write(table: pd.DataFrame, name: str) -> None:
+    table.to_parquet(DATA / f"{name}.partial", index=False)
+    (DATA / f"{name}.partial").replace(DATA / name)
 
 
 if __name__ == "__main__":
