@@ -221,9 +221,7 @@ def _name_the_mistake(exercise: Exercise, failed: Case, answer: Callable, got: A
             triple = results[id(each)], _called(wrong, each), rights[id(each)]
             if any(result is _Failed for result in triple) or (known.anywhere and _has_nan(triple[0])):
                 continue
-            if each is failed or not _has_nan(
-                triple[0]
-            ):  # a mistake that is nan where the answer is not is another one
+            if each is failed or not (_has_nan(triple[0]) or _has_nan(triple[1])):
                 yield tuple(map(exercise.form, triple)) if exercise.form else triple
 
     pairs = [(known, wrong) for known in exercise.known for wrong in known.wrong]
