@@ -174,6 +174,7 @@ EXERCISE = Exercise(
         f"Your index is off by one.\n{INDEX}": [
             _wrong(beta=lambda b, t: _beta(b, t - 1), bar=lambda b, t: _bar(b, t - 1)),
             _wrong(beta=lambda b, t: _beta(b, t - 1)),
+            _wrong(beta=lambda b, t: _beta(b, min(t + 1, len(b))), bar=lambda b, t: _bar(b, t + 1)),
         ],
         "This is the estimate of x_0, all t steps at once.\nAsked is one step, x_{t-1}.": _x0,
         "This is the way forward, from x_{t-1} to x_t.\nAsked is the step back.": [

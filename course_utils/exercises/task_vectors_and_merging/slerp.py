@@ -113,9 +113,10 @@ EXERCISE = Exercise(
         case("t = 1 gives b", *_between(1.4, 2.0, 3.0, 8, seed=485), 1.0),
         case("directions that agree: the straight line, and no division by sin W = 0", A, 2 * A, 0.3),
         case("opposite directions: the straight line", A, -1.5 * A, 0.3),
-        case("cos W is 0.99944, which is still the arc", *_between(0.0335, 1.0, 20.0, 6), 0.3),
+        case("cos W is 0.99944, which is still the arc", *_between(0.0335, 1.0, 20.0, 6), 0.3, names=False),
         case("cos W is 0.99952, which is the straight line", *_between(0.031, 1.0, 20.0, 6), 0.3),
-        case("cos W is -0.99944, which is still the arc", *_between(pi - 0.0335, 1.0, 2.0, 6), 0.3),
+        # names=False: near the limit float32 and float64 differ by more than two mistakes do elsewhere.
+        case("cos W is -0.99944, which is still the arc", *_between(pi - 0.0335, 1.0, 2.0, 6), 0.3, names=False),
         case("cos W is -0.99952, which is the straight line", *_between(pi - 0.031, 1.0, 2.0, 6), 0.3),
     ],
     equal=_equal,
