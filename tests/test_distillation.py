@@ -108,6 +108,23 @@ def test_stored_teacher_logits_are_those_of_the_classifiers():
     assert balanced_accuracy(found, torch.tensor((frame.rating[-20:] > 0).to_numpy()).long()) > 0.5
 
 
+def test_stored_answers_of_the_students_and_their_teachers_are_theirs():
+    kitchen, verses = load_ingredients(), pd.read_parquet(data_dir() / "verses.parquet").set_index("ref")
+    frame = pd.read_parquet(data_dir() / "snippets.parquet")
+    frame = frame[(frame.domain == "movies") & (frame.split == "test") & (frame.rating.abs() >= 1)]
+    table = pd.read_parquet(data_dir() / "student_logits.parquet")
+    assert len(table) == len(frame) and not table.isna().any(axis=None)
+    assert {f"{told} {seed}" for told in ("teachers", "labels", "smoothed labels") for seed in range(1, 6)} < {*table}
+    found = kitchen.logits(kitchen.states[4], kitchen.encode(frame.text[-20:]))
+    assert torch.allclose(found[:, 1] - found[:, 0], torch.tensor(table["teacher 4"][-20:].to_numpy()), atol=1e-3)
+    said = pd.read_parquet(data_dir() / "translations.parquet")
+    assert said.ref.is_unique and len(said) == 510 and set(verses.loc[said.ref].split) == {"test"}
+    few = said[::100]
+    again = load_translator("nmt-word-kd").translate(verses.loc[few.ref].web.tolist())
+    same = sum(a == b for a, b in zip(again, few["nmt-word-kd greedy"], strict=True))
+    assert same >= len(few) - 1  # another CPU may turn a near tie
+
+
 def test_students_translate_and_their_lessons_are_there():
     lessons, verses = (pd.read_parquet(data_dir() / f"{name}.parquet") for name in ("distilled", "verses"))
     assert lessons.ref.is_unique and set(lessons.ref) <= set(verses[verses.split == "train"].ref)

@@ -1,19 +1,21 @@
-"""Rebuild data/teacher_logits.parquet and data/classifier_students.parquet: what the classifiers of movie snippets
-teach a student.
+"""Rebuild data/teacher_logits.parquet, data/classifier_students.parquet and data/student_logits.parquet: what the
+classifiers of movie snippets teach a student.
 
     python data/recipes/classifier_students.py logits      # the twelve on all movie snippets of the training split
-    python data/recipes/classifier_students.py students    # five seeds: a student of the best four, and its twin who
-                                                           sees labels alone
+    python data/recipes/classifier_students.py students    # five seeds: a student of the best four, and two twins who
+                                                           see labels alone: one plain, one with smoothed labels
 
 The student has the first two of the teachers' four layers: half their depth, so that no average of parameters could
 make it. A student and its twin have the same start, batches, steps and learning rate, and differ in the loss alone. The
-four teachers are the best on validation texts; T, alpha and the student's training were set beforehand, not searched.
+four teachers are the best on validation texts; T, alpha, the smoothing and the student's training were set beforehand,
+not searched.
 """
 
 import argparse
 import copy
 import time
 
+import numpy as np
 import pandas as pd
 import torch
 from soups import DATA, fine_tune, snippets
@@ -22,7 +24,7 @@ from torch.nn.functional import cross_entropy, nll_loss
 from course_utils.distillation import ensemble_targets, kd_loss
 from course_utils.shelf.classifiers import Ingredients, balanced_accuracy, load_ingredients, logits_of
 
-T, ALPHA, LAYERS, TEACHERS = 2.0, 0.9, 2, 4
+T, ALPHA, SMOOTHING, LAYERS, TEACHERS = 2.0, 0.9, 0.1, 2, 4
 TRAINING = {"learning_rate": 1e-3, "steps": 300, "weight_decay": 0.1}
 
 
@@ -38,13 +40,17 @@ def scores(logits: torch.Tensor, labels: torch.Tensor, members: bool = False) ->
     return {"accuracy": balanced_accuracy(log_probs, labels), "nll": nll_loss(log_probs, labels).item()}
 
 
+def difference(logits: torch.Tensor) -> np.ndarray:
+    """z_positive - z_negative of (texts, 2): the softmax sees nothing else."""
+    return (logits[:, 1] - logits[:, 0]).numpy()
+
+
 def teachers() -> None:
     kitchen = load_ingredients()
     rows = kitchen.encode(snippets("movies", "train")[0])
     columns = {}
     for number, state in enumerate(kitchen.states, 1):
-        logits = kitchen.logits(state, rows)
-        columns[f"teacher_{number}"] = (logits[:, 1] - logits[:, 0]).half().numpy()
+        columns[f"teacher_{number}"] = difference(kitchen.logits(state, rows)).astype("float16")
         print(f"teacher {number} of {len(kitchen.states)}", flush=True)
     write(pd.DataFrame(columns), "teacher_logits.parquet")
 
@@ -70,7 +76,7 @@ def student_of(kitchen: Ingredients) -> torch.nn.Module:
 
 
 def students() -> None:
-    kitchen, found = load_ingredients(), []
+    kitchen, found, said = load_ingredients(), [], {}
     chosen = best_teachers(kitchen.reports)
     teacher_logits, (texts, labels) = taught()[chosen], snippets("movies", "train")
     rows = kitchen.encode(texts)
@@ -79,6 +85,7 @@ def students() -> None:
     losses = {
         "teachers": lambda logits, batch: kd_loss(logits, teacher_logits[:, batch], labels[batch], T, ALPHA),
         "labels": lambda logits, batch: cross_entropy(logits, labels[batch]),
+        "smoothed labels": lambda logits, batch: cross_entropy(logits, labels[batch], label_smoothing=SMOOTHING),
     }
     for seed in range(1, 6):
         for told, loss_of in losses.items():
@@ -86,15 +93,21 @@ def students() -> None:
             fine_tune(model, rows, loss_of, TRAINING | {"seed": seed})
             minutes = (time.perf_counter() - started) / 60
             for split, (encoded, wanted) in tests.items():
-                found.append({"seed": seed, "told": told, "split": split} | scores(logits_of(model, encoded), wanted))
+                logits = logits_of(model, encoded).detach()
+                found.append({"seed": seed, "told": told, "split": split} | scores(logits, wanted))
+                if split == "test":
+                    said[f"{told} {seed}"] = difference(logits)
                 print(found[-1], f"{minutes:.1f} min", flush=True)
     for split, (encoded, wanted) in tests.items():
         logits = torch.stack([kitchen.logits(kitchen.states[i], encoded) for i in chosen])
         for i, one in zip(chosen, logits):
+            if split == "test":
+                said[f"teacher {i}"] = difference(one)
             found.append({"seed": i, "told": "teacher", "split": split} | scores(one, wanted))
         found.append({"seed": 0, "told": "the four teachers", "split": split} | scores(logits, wanted, members=True))
         print(*found[-1 - TEACHERS :], sep="\n", flush=True)
     write(pd.DataFrame(found), "classifier_students.parquet")
+    write(pd.DataFrame(said), "student_logits.parquet")
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ nmt-2.
     python data/recipes/distillation.py nmt-seq-kd    # student that was trained on those, and saw no reference
     python data/recipes/distillation.py nmt-word-kd   # student of the ensemble's distribution at every token of the
                                                       references
-    python data/recipes/distillation.py table         # data/translation_scores.parquet: all of them on all test prose
+    python data/recipes/distillation.py table         # all of them on all test prose: data/translations.parquet, and
+                                                      # data/translation_scores.parquet
 
 Size, seed, batches, epochs and learning rate are those of nmt-0 (translation.py): only what the student is told
 differs. Everything goes on where it was cut off. nmt-word-kd keeps the teachers' distributions in memory (about 4 GB).
@@ -139,18 +140,21 @@ STUDENTS = {"nmt-word-kd": word_student, "nmt-seq-kd": sequence_student}
 
 
 def table() -> None:
-    """data/translation_scores.parquet: BLEU and chrF on all test prose of the teachers, their ensemble and the
-    students."""
+    """The teachers, their ensemble and the students on all test prose: data/translations.parquet, a column a system and
+    search, and data/translation_scores.parquet, their BLEU and chrF."""
     frame, rows = verses(HELD_OUT["prose"]["test"], longest=32), []
+    translations = {"ref": frame.ref.to_numpy()}
     sources, references = frame.web.tolist(), [frame.es.tolist()]
     for search in ({"strategy": "greedy"}, {"strategy": "beam", "num_beams": BEAMS}):
         for names in (*([name] for name in TEACHERS), TEACHERS, *([name] for name in STUDENTS)):
             started = time.perf_counter()
             found = translate(names, sources, **search)
             seconds = time.perf_counter() - started
+            system = "ensemble" if names is TEACHERS else names[0]
+            translations[f"{system} {search['strategy']}"] = found
             rows.append(
                 {
-                    "system": "ensemble" if names is TEACHERS else names[0],
+                    "system": system,
                     "search": search["strategy"],
                     "verses": len(sources),
                     "bleu": round(sacrebleu.corpus_bleu(found, references).score, 2),
@@ -158,8 +162,9 @@ def table() -> None:
                 }
             )
             print(rows[-1], f"{seconds:.0f} s", flush=True)
-    pd.DataFrame(rows).to_parquet(DATA / "translation_scores.parquet.partial", index=False)
-    (DATA / "translation_scores.parquet.partial").replace(DATA / "translation_scores.parquet")
+    for name, found in (("translations.parquet", translations), ("translation_scores.parquet", rows)):
+        pd.DataFrame(found).to_parquet(DATA / f"{name}.partial", index=False)
+        (DATA / f"{name}.partial").replace(DATA / name)
 
 
 def main() -> None:
