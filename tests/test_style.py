@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 
 import nbformat
@@ -28,6 +29,37 @@ MAY_USE = {
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=topic_of)
 def test_notebook_has_the_form_of_the_course(path):
     assert style_problems(read(path)) == []
+
+
+LINK = re.compile(r"\]\(https://(doi\.org/10\.\d{4,9}/[^\s)]+|arxiv\.org/abs/\d{4}\.\d{4,5})\)")
+NO_LINK = ("Jelinek and Mercer (1980)", "Krogh and Vedelsby (1995)", "Utans (1996)")  # these have no DOI
+
+
+def without_link(nb: nbformat.NotebookNode) -> list[str]:
+    """The items of "Read on" that cite a paper, by its year, and link to none."""
+    room = "\n".join(cell.source for cell in nb.cells).split("## Read on")[1]
+    cited = [line for line in room.splitlines() if re.search(r"\((19|20)\d\d\)", line)]
+    return [line for line in cited if not LINK.search(line) and not line.startswith(tuple(f"- {of}" for of in NO_LINK))]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS[:6], ids=topic_of)
+def test_a_citation_has_its_link(path):
+    assert without_link(read(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("item", "found"),
+    [
+        ("- Hinton (2002), [*Products*](https://doi.org/10.1162/089976602760128018).", 0),
+        ("- Li et al. (2023), [*Contrastive*](https://arxiv.org/abs/2210.15097).", 0),
+        ("- Utans (1996), *Weight averaging*.", 0),
+        ("- Li et al. (2023), *Contrastive decoding*.", 1),
+        ("- Li et al. (2023), [*Contrastive*](https://arxiv.org/2210.15097).", 1),
+        ("- Li et al. (2023), [*Contrastive*](https://example.org/abs/2210.15097).", 1),
+    ],
+)
+def test_a_missing_link_is_found(item, found):
+    assert len(without_link(new_notebook(cells=[new_markdown_cell(f"## Read on\n\n{item}")]))) == found
 
 
 def wrong_imports(folder: str, names: set[str]) -> list[str]:
