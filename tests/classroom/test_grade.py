@@ -226,7 +226,7 @@ def test_where_the_check_shares_the_process_tampering_is_noticed(grader, tmp_pat
     ("name", "label"),  # a gradient, a change in place, memory in common: numbers in a pipe have none of them
     [
         ("mixture_of_experts.importance_loss", "half detached"),
-        ("mixture_of_experts.importance_loss", "in place"),
+        ("mixture_of_experts.apply_capacity", "in place"),
         ("parameter_averaging.average", "the counter shares its memory"),
     ],
 )
@@ -385,7 +385,7 @@ def test_the_command_writes_table_and_reports_for_a_mixed_class(tmp_path, grader
     table = csv.DictReader(io.StringIO(out.read_text(encoding="utf-8")))
     rows = {(row["student"], row["notebook"]): row for row in table}
     assert len(rows) == 2 * 8
-    assert rows["ada", "total"]["full"] == "4" and rows["ada", "00_start_here"]["start_here.mix"] == "1"
+    assert rows["ada", "total"]["full"] == "5" and rows["ada", "00_start_here"]["start_here.mix"] == "1"
     assert rows["'=cmd|calc", "total"]["full"] == "1"
     assert rows["eve", "00_start_here"]["full"] == "0" and "out of time" in rows["eve", "00_start_here"]["problem"]
     for name in ("bad", "deep", "list", "blank", "linker"):
