@@ -4,13 +4,21 @@
 """
 
 from course_utils.pipelines.stacking import fold_numbers, oof_predictions
-from course_utils.pipelines.translation import CachedTranslator, Translator, apertium, bleu_difference, load_translator
+from course_utils.pipelines.translation import (
+    CachedTranslator,
+    Translator,
+    apertium,
+    bleu_difference,
+    bleu_of_draws,
+    load_translator,
+)
 
 __all__ = [
     "CachedTranslator",
     "Translator",
     "apertium",
     "bleu_difference",
+    "bleu_of_draws",
     "fold_numbers",
     "load_translator",
     "oof_predictions",

@@ -245,30 +245,31 @@ def load_translator(name: str = "nmt-0") -> Translator:
     return Translator(name, model.requires_grad_(False), tokenizer)
 
 
-def bleu_difference(
-    texts: Sequence[str], others: Sequence[str], references: Sequence[str], draws: int = 1000
-) -> Interval:
-    """How much higher the BLEU of `texts` is than that of `others`, translations of the same sentences, with its 95 %
-    interval: both are scored on the same bootstrap draws of sentences.
+def bleu_of_draws(texts: Sequence[str], references: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
+    """BLEU of translations in draws of sentences: a function of (draws, n), how often each sentence was drawn, that
+    gives (draws,), for `evidence.interval(..., of=)`.
 
     BLEU of a draw is sacrebleu's, from the sums of the sentences' n-gram counts. Source: Koehn (2004), Statistical
     significance tests for machine translation evaluation.
     """
     from sacrebleu.metrics import BLEU
 
-    bleu = BLEU()
+    scorer = BLEU()
+    scores = [scorer.corpus_score([text], [[right]]) for text, right in zip(texts, references, strict=True)]
+    # (n, 10): matches and n-grams of order 1 to 4, the two lengths
+    counted = np.array([[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores])
 
-    def counts(translations: Sequence[str]) -> np.ndarray:  # (n, 10): matches and n-grams of order 1 to 4, two lengths
-        scores = [bleu.corpus_score([text], [[right]]) for text, right in zip(translations, references, strict=True)]
-        return np.array([[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores])
+    def bleu(times: np.ndarray) -> np.ndarray:
+        sums = (times @ counted).astype(int).tolist()
+        return np.array([BLEU.compute_bleu(row[:4], row[4:8], *row[8:]).score for row in sums])
 
-    def score(row: np.ndarray) -> float:
-        correct, total, lengths = row[:4].tolist(), row[4:8].tolist(), row[8:].tolist()
-        return BLEU.compute_bleu(correct, total, *lengths).score
+    return bleu
 
-    mine, theirs = counts(texts), counts(others)
-    return interval(
-        np.zeros(len(mine)),
-        of=lambda times: np.array([score(row @ mine) - score(row @ theirs) for row in times]),
-        draws=draws,
-    )
+
+def bleu_difference(
+    texts: Sequence[str], others: Sequence[str], references: Sequence[str], draws: int = 1000
+) -> Interval:
+    """How much higher the BLEU of `texts` is than that of `others`, translations of the same sentences, with its 95 %
+    interval: both are scored on the same bootstrap draws of sentences."""
+    mine, theirs = (bleu_of_draws(translations, references) for translations in (texts, others))
+    return interval(np.zeros(len(references)), of=lambda times: mine(times) - theirs(times), draws=draws)

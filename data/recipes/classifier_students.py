@@ -18,7 +18,7 @@ import time
 import numpy as np
 import pandas as pd
 import torch
-from soups import DATA, fine_tune, snippets
+from soups import DATA, fine_tune, snippets, write
 from torch.nn.functional import cross_entropy, nll_loss
 
 from course_utils.distillation import ensemble_targets, kd_loss
@@ -26,11 +26,6 @@ from course_utils.shelf.classifiers import Ingredients, balanced_accuracy, load_
 
 T, ALPHA, SMOOTHING, LAYERS, TEACHERS = 2.0, 0.9, 0.1, 2, 4
 TRAINING = {"learning_rate": 1e-3, "steps": 300, "weight_decay": 0.1}
-
-
-def write(table: pd.DataFrame, name: str) -> None:
-    table.to_parquet(DATA / f"{name}.partial", index=False)
-    (DATA / f"{name}.partial").replace(DATA / name)
 
 
 def scores(logits: torch.Tensor, labels: torch.Tensor, members: bool = False) -> dict[str, float]:

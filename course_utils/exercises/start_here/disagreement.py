@@ -22,6 +22,10 @@ def disagreement(token_log_probs: Tensor, weights: Tensor) -> Tensor:
     return (mixture - weights @ token_log_probs).mean()
 
 
+def _mixture(x: Tensor, w: Tensor) -> Tensor:
+    return torch.logsumexp(x + w.log()[:, None], dim=0)
+
+
 def _members(seed: int, members: int = 3, tokens: int = 7) -> Tensor:
     return 2 * draw(members, tokens, seed=seed) - 4
 
@@ -42,24 +46,22 @@ EXERCISE = Exercise(
         "The sign is the wrong way round: the mixture's loss is the smaller one, so it is subtracted from "
         "the members'.": lambda x, w: -disagreement(x, w),
         "This is the loss of the mixture alone.\nSubtract it from the mean loss of its members.": lambda x, w: (
-            -torch.logsumexp(x + w.log()[:, None], 0).mean()
+            -_mixture(x, w).mean()
         ),
         "This is the mean loss of the members alone.\nThe loss of their mixture goes off.": lambda x, w: (
             -(w @ x).mean()
         ),
         "The members count the same in your result: weight their losses, and their probabilities.": [
             lambda x, w: disagreement(x, torch.full_like(w, 1 / len(w))),
-            lambda x, w: torch.logsumexp(x + w.log()[:, None], 0).mean() - x.mean(),
+            lambda x, w: _mixture(x, w).mean() - x.mean(),
             lambda x, w: (torch.logsumexp(x, 0) - torch.tensor(float(len(w))).log() - w @ x).mean(),
         ],
         "Your mixture has no weights: its probabilities are added up.\n"
         "Weight each member's probability before the sum.": lambda x, w: (torch.logsumexp(x, 0) - w @ x).mean(),
         "You summed over the tokens: the mean is asked for.": lambda x, w: disagreement(x, w) * x.shape[1],
-        "There is one number for each token in your result: take their mean.": lambda x, w: (
-            torch.logsumexp(x + w.log()[:, None], 0) - w @ x
-        ),
+        "There is one number for each token in your result: take their mean.": lambda x, w: _mixture(x, w) - w @ x,
         "The best member is compared with the mixture: the comparison is with the members' mean loss.": lambda x, w: (
-            torch.logsumexp(x + w.log()[:, None], 0).mean() - x.mean(1).max()
+            _mixture(x, w).mean() - x.mean(1).max()
         ),
         "You mixed whole texts: the mean over the tokens comes after the logarithm of the mixture.": lambda x, w: (
             torch.logsumexp(x.mean(1) + w.log(), 0) - w @ x.mean(1)
