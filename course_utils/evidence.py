@@ -1,7 +1,9 @@
-"""Is it so? A sample that is drawn and not cut, and the 95 % interval of a figure or of a paired difference.
+"""Is it so? A sample that is drawn and not cut, the 95 % interval of a figure or of a paired difference, and a claim.
 
 texts = sample(corpora.verses()["test"]["web"], 60)
-print(interval(nll_of_the_mixture - nll_of_the_best, count=tokens))      # -0.310 [-0.420, -0.210]
+gain = interval(nll_of_the_best - nll_of_the_mixture, count=tokens)
+print(gain)                                                              # 0.310 [0.210, 0.420]
+claim("A mixture beats its best member", "Jelinek and Mercer 1980", f"{gain:+.2f} nats per token", gain, "60 verses")
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Interval", "interval", "sample"]
+__all__ = ["Interval", "claim", "interval", "sample"]
+
+HOLDS, FAILS, NOT_SHOWN = "holds here", "does not hold here", "not shown here"
 
 
 def sample(items: Any, n: int, seed: int = 0) -> Any:
@@ -92,3 +96,23 @@ def interval(
         value, found = np.asarray(of(each))[0], np.asarray(of(drawn[:, of_unit]))
     low, high = np.quantile(found, [0.025, 0.975])
     return Interval(float(value), float(low), float(high), n)
+
+
+def claim(what: str, source: str, here: str, measured: Interval | bool, units: str) -> None:
+    """Print a claim, what was measured of it here, and what that shows; one row of the table of all claims.
+
+    what: the claim, in the words of whoever makes it, so that a positive difference (or True) speaks for it.
+    source: author, year and table or figure; "this course" for a claim of our own.
+    here: our figure with its unit, in words; an interval is written out in it.
+    measured: the interval of a difference that the claim says is positive: "holds here" if it lies above 0, "does not
+        hold here" if below, "not shown here" if it contains 0. Or True and False, where nothing was drawn.
+    units: what was drawn and how many, and how many models were trained: "60 verses, one run each".
+    Raises ValueError for an empty part or one with a line break: a row of a table is one line.
+    """
+    for name, part in (("what", what), ("source", source), ("here", here), ("units", units)):
+        if not part.strip() or "\n" in part:
+            raise ValueError(f"{name}={part!r}: a claim needs one line of text there")
+    shows = measured.shows if isinstance(measured, Interval) else 1 if measured else -1
+    print(
+        f"Claim:  {what}\nSource: {source}\nHere:   {here}\nFrom:   {units}\nShown:  {[NOT_SHOWN, HOLDS, FAILS][shows]}"
+    )

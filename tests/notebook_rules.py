@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -71,6 +72,67 @@ def style_problems(nb: NotebookNode) -> list[str]:
     if not any("claim" in tags(cell) for cell in nb.cells):
         found.append('no cell is tagged "claim"')
     return found
+
+
+METHODS = (
+    "ensembling",
+    "merging",
+    "distillation",
+    "sparsity",
+    "moe",
+    "selection",
+    "pipelines",
+    "diffusion",
+    "refinement",
+)
+
+
+def library_calls(tree: ast.AST, names: set[str], modules: set[str]) -> set[str]:
+    """The library's functions that are called in a piece of code: of `names`, or attributes of `modules`."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            owner = getattr(node.func, "value", None)
+            if isinstance(node.func, ast.Name) and node.func.id in names:
+                found.add(node.func.id)
+            elif isinstance(owner, ast.Name) and owner.id in modules:
+                found.add(node.func.attr)
+    return found
+
+
+def not_built(nb: NotebookNode) -> list[str]:
+    """The methods of the library that "Build it" calls without an assert that holds them, or what they gave, beside
+    something: `assert torch.allclose(by_hand, method(x))`, or `result = method(x)` and an assert about `result`."""
+    room, names, modules, called, built = None, set(), set(), set(), set()
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            room = next((found for found in reversed(re.findall(r"^## (.*)", cell.source, re.MULTILINE))), room)
+            continue
+        tree = ast.parse(cell.source)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("course_utils"):
+                package = (node.module.split(".") + [""])[1]
+                bound = {alias.asname or alias.name for alias in node.names}
+                if package in METHODS:  # functions, or modules as in `from course_utils.diffusion import discrete`
+                    names |= bound
+                    modules |= bound
+                elif not package:
+                    modules |= bound & set(METHODS)
+        if room != "Build it":
+            continue
+        called |= library_calls(tree, names, modules)
+        asserted = [node for node in ast.walk(tree) if isinstance(node, ast.Assert)]
+        used = {node.id for one in asserted for node in ast.walk(one) if isinstance(node, ast.Name)}
+        for one in asserted:
+            built |= library_calls(one, names, modules)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign):
+                given = {
+                    target.id for goal in node.targets for target in ast.walk(goal) if isinstance(target, ast.Name)
+                }
+                if given & used:
+                    built |= library_calls(node.value, names, modules)
+    return sorted(called - built)
 
 
 def imports_of(path: Path) -> set[str]:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 
-from course_utils.evidence import Interval, interval, sample
+from course_utils.evidence import Interval, claim, interval, sample
 
 
 def half_width(found: Interval) -> float:
@@ -121,3 +121,30 @@ def test_the_difference_of_two_bleu_scores_is_sacrebleus_and_paired():
     assert (same.value, same.low, same.high) == (0, 0, 0)
     with pytest.raises(ValueError, match="shorter|longer"):
         bleu_difference(better[:5], worse, references)
+
+
+@pytest.mark.parametrize(
+    "measured, verdict",
+    [
+        (Interval(0.3, 0.1, 0.5, 20), "holds here"),
+        (Interval(0.3, -0.1, 0.7, 20), "not shown here"),
+        (Interval(-0.3, -0.5, -0.1, 20), "does not hold here"),
+        (True, "holds here"),
+        (np.bool_(False), "does not hold here"),
+    ],
+)
+def test_a_claim_prints_what_its_interval_shows(measured, verdict, capsys):
+    claim("two are better than one", "this course", f"{measured}", measured, "20 texts, one run")
+    assert capsys.readouterr().out.splitlines() == [
+        "Claim:  two are better than one",
+        "Source: this course",
+        f"Here:   {measured}",
+        "From:   20 texts, one run",
+        f"Shown:  {verdict}",
+    ]
+
+
+@pytest.mark.parametrize("part", ["", "  ", "two\nlines"])
+def test_a_claim_without_a_line_of_text_is_refused(part):
+    with pytest.raises(ValueError, match="source="):
+        claim("two are better than one", part, "0.3", True, "20 texts")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import editions
 import nbformat
@@ -27,6 +28,36 @@ def test_saved_notebook_is_complete(path):
     nb = read(path)
     nbformat.validate(nb)
     assert saved_problems(nb) == []
+
+
+DRAWING = re.compile(r"!\[([^\]]*)\]\(([^)]+\.svg)\)")
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=topic_of)
+def test_a_drawing_shows_the_method(path):
+    """With words for who cannot see it, on a ground of its own (it must be legible on a dark page), and self-contained:
+    no script, no link, no font of ours, as an image in a page could load none."""
+    drawings = DRAWING.findall("\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown"))
+    assert drawings, "no cell shows a drawing: ![what is to be seen](drawings/NAME.svg)"
+    for alt, name in drawings:
+        assert len(alt) >= 60, f"{name}: {alt!r} does not say what is to be seen"
+        svg = ElementTree.parse(path.parent / name).getroot()
+        _, _, width, height = map(float, svg.get("viewBox").split())
+        ground = svg.find(f"{SVG}rect")
+        assert svg.get("role") == "img" and svg.find(f"{SVG}title").text, f"{name}: has no <title>"
+        assert (ground.get("width"), ground.get("height")) == (f"{width:g}", f"{height:g}"), f"{name}: has no ground"
+        assert ground.get("fill") == "#ffffff" and 600 <= width <= 800 and height <= 420, (
+            f"{name}: a card of 600 to 800"
+        )
+        assert not {e.tag for e in svg.iter()} & {f"{SVG}script", f"{SVG}image", f"{SVG}foreignObject"}
+        assert all(int(float(e.get("font-size", 14))) >= 12 for e in svg.iter(f"{SVG}text")), f"{name}: small letters"
+
+
+def test_every_drawing_is_shown():
+    texts = "".join(path.read_text(encoding="utf-8") for path in NOTEBOOKS)
+    for path in (ROOT / "notebooks" / "drawings").iterdir():
+        assert f"drawings/{path.name}" in texts, f"no notebook shows {path.name}"
 
 
 # --- edition 1: what nbval must find ----------------------------------------------------------------------------------
