@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from editions import NOTEBOOKS, ROOT, read, topic_of
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from notebook_rules import ROOMS, imports_of, style_problems
+from notebook_rules import ROOMS, imports_of, not_built, style_problems
 
 PACKAGE = ROOT / "course_utils"
 DRAWING = {"matplotlib", "ipywidgets", "altair", "anywidget", "IPython"}
@@ -31,6 +31,33 @@ def test_notebook_has_the_form_of_the_course(path):
     assert style_problems(read(path)) == []
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=topic_of)
+def test_build_it_builds(path):
+    """Each method that is called there stands beside a value made by hand (or beside another way to the same)."""
+    assert not_built(read(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("cell", "found"),
+    [
+        ("trim(tau, 0.2)", ["trim"]),
+        ("trim(tau, 0.2)\nassert by_hand", ["trim"]),
+        ("assert torch.allclose(by_hand, trim(tau, 0.2))", []),
+        ("kept, _ = trim(tau, 0.2)\nassert torch.allclose(by_hand, kept)", []),
+        ("moe.gate(x)\ndd.noised(x)", ["gate", "noised"]),
+        ("assert moe.gate(x) == dd.noised(x)", []),
+        ("other(x)\nmodels.load(x)", []),
+    ],
+)
+def test_what_is_called_and_not_built_is_found(cell, found):
+    imports = """from course_utils import models, moe
+from course_utils.merging.methods import trim
+from course_utils.diffusion import discrete as dd"""
+    rooms = [("Why", imports), ("Build it", cell), ("See it live", "trim(tau, 0.9)")]
+    cells = [of for room, source in rooms for of in (new_markdown_cell(f"## {room}"), new_code_cell(source))]
+    assert not_built(new_notebook(cells=cells)) == found
+
+
 LINK = re.compile(r"\]\(https://(doi\.org/10\.\d{4,9}/[^\s)]+|arxiv\.org/abs/\d{4}\.\d{4,5})\)")
 NO_LINK = ("Jelinek and Mercer (1980)", "Krogh and Vedelsby (1995)", "Utans (1996)")  # these have no DOI
 
@@ -42,7 +69,7 @@ def without_link(nb: nbformat.NotebookNode) -> list[str]:
     return [line for line in cited if not LINK.search(line) and not line.startswith(tuple(f"- {of}" for of in NO_LINK))]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS[:6], ids=topic_of)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=topic_of)
 def test_a_citation_has_its_link(path):
     assert without_link(read(path)) == []
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import nbformat
@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PRINTED = re.compile(
     rf"^Claim:  (.+)\nSource: (.+)\nHere:   (.+)\nFrom:   (.+)\nShown:  ({HOLDS}|{FAILS}|{NOT_SHOWN})$", re.MULTILINE
 )
+COLUMNS = ("Claim", "Source", "Measured here", "From", "Shown")
+MARKUP = re.compile(r"([|*_$<])")  # what Markdown would not show as it is
 HEAD = """# What the course claims, and what was measured
 
 One row for each claim that a notebook makes and tests: who made it, our figure with its 95 % interval, and what it
@@ -51,24 +53,17 @@ def claims(nb: NotebookNode) -> list[list[Claim]]:
     return found
 
 
-def table(paths: list[Path]) -> str:
-    """The notebooks' claims as Markdown: a heading and a table for each notebook that has any."""
+def table(notebooks: dict[str, NotebookNode], folder: str = "notebooks/") -> str:
+    """The claims of name -> notebook as Markdown, a table for each that has any; its title links into ``folder``."""
     parts = [HEAD]
-    for path in paths:
-        nb = nbformat.read(path, as_version=4)
+    for name, nb in notebooks.items():
         rows = [claim for cell in claims(nb) for claim in cell]
         if not rows:
             continue
         title = re.search(r"^# (.+)$", nb.cells[0].source, re.MULTILINE)[1]
-        lines = [
-            f"## [{title}](notebooks/{path.name})",
-            "",
-            "| Claim | Source | Measured here | From | |",
-            "|---|---|---|---|---|",
-        ]
-        for row in rows:
-            cells = (row.what, row.source, row.here, row.units, f"**{row.verdict}**")
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines = [f"## [{title}]({folder}{name}.ipynb)", "", f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+        for row in map(astuple, rows):
+            lines.append("| " + " | ".join(re.sub(MARKUP, r"\\\1", cell) for cell in row) + " |")
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
 
@@ -76,8 +71,9 @@ def table(paths: list[Path]) -> str:
 def main() -> int:
     """Write CLAIMS.md beside README.md."""
     path = ROOT / "CLAIMS.md"
+    notebooks = {path.stem: nbformat.read(path, as_version=4) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
     with written_aside(path) as aside:
-        aside.write_text(table(sorted((ROOT / "notebooks").glob("*.ipynb"))), encoding="utf-8", newline="\n")
+        aside.write_text(table(notebooks), encoding="utf-8", newline="\n")
     print(f"{path.name}: written")
     return 0
 

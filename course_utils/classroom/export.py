@@ -32,7 +32,7 @@ from nbconvert.exporters.exporter import ResourcesDict
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
-from course_utils.classroom import progress
+from course_utils.classroom import claims, progress
 from course_utils.explore import chart_html
 from course_utils.explore.chart_html import STATIC
 
@@ -184,7 +184,7 @@ def slides(notebooks: dict[str, NotebookNode], folder: Path) -> dict[str, str]:
 
 
 def site(notebooks: dict[str, NotebookNode], folder: Path) -> dict[str, str]:
-    """File name -> content: index.html, a page a notebook, and what they share in assets/."""
+    """File name -> content: index.html, claims.html, a page a notebook, and what they share in assets/."""
     shared = {"style.css": styles(), **scripts()}
     tags = [f'<script defer src="assets/{file}"></script>' for file in shared if file.endswith(".js")]
     head = "".join(['<link rel="stylesheet" href="assets/style.css">', *tags])
@@ -204,6 +204,8 @@ def site(notebooks: dict[str, NotebookNode], folder: Path) -> dict[str, str]:
             page = page.replace(f"<!--{comment}-->", text, 1)
         files[f"{name}.html"] = page
     files["index.html"] = _index(notebooks, titles)
+    back = f'<nav aria-label="Course"><a href="index.html">{COURSE}</a></nav>'
+    files["claims.html"] = _plain(f"Claims · {COURSE}", back + to_html(claims.table(notebooks, ""), notebooks))
     return files
 
 
@@ -212,17 +214,26 @@ def _index(notebooks: dict[str, NotebookNode], titles: dict[str, str]) -> str:
     for name, nb in notebooks.items():
         text = re.sub(r"^# .+\n+", "", nb.cells[0].source if nb.cells else "").split("\n\n")[0]
         entries.append(f'<li><h2><a href="{name}.html">{titles[name]}</a></h2>{to_html(text)}</li>')
+    return _plain(
+        COURSE,
+        f"""<h1>{COURSE}</h1>
+<p>An interactive course on getting more out of several models than out of the best of them. The sliders on these pages
+work as they stand. Exercises, and the controls that run a model, are for the notebooks themselves.</p>
+<p>What the papers claim, and what was measured here: <a href="claims.html">one table</a>.</p>
+<ol>{"".join(entries)}</ol>""",
+    )
+
+
+def _plain(title: str, body: str) -> str:
+    """A page without scripts: the index, the table of claims."""
     return f"""<!DOCTYPE html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
-<title>{COURSE}</title><link rel="stylesheet" href="assets/style.css"></head>
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,"><title>{title}</title><link rel="stylesheet" href="assets/style.css"></head>
 <body class="page index"><a class="skip-link" href="#text">Skip to the text</a>
-<main id="text"><h1>{COURSE}</h1>
-<p>An interactive course on getting more out of several models than out of the best of them. The sliders on these pages work as
-they stand. Exercises, and the controls that run a model, are for the notebooks themselves.</p>
-<ol>{"".join(entries)}</ol></main></body>
+<main id="text">{body}</main></body>
 </html>
-"""  # noqa: E501
+"""
 
 
 def read(paths: Sequence[Path]) -> dict[str, NotebookNode]:

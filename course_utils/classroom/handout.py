@@ -29,8 +29,7 @@ __all__ = ["handout", "main", "student_files", "stripped"]
 
 ROOT = Path(__file__).resolve().parents[2]
 TOP = "many-models"
-OURS = ("claims.py", "grade.py", "grading/", "handout.py", "save_notebook.py")
-PROGRAMS = [f"course_utils/classroom/{name}" for name in OURS]
+PROGRAMS = [f"course_utils/classroom/{name}" for name in ("grade.py", "grading/", "handout.py", "save_notebook.py")]
 FILES = ("INSTRUCTORS.md", "CONTRIBUTING.md", "conftest.py", "requirements-test.lock")
 INSTRUCTORS = (*FILES, "tests/", ".ci/", ".github/", *PROGRAMS)
 SWITCHED_OFF = "course_utils/exercises/solutions.off"  # engine.solution looks for it

@@ -3,11 +3,11 @@
 import contextlib
 import io
 
-import nbformat
 import pytest
 from editions import NOTEBOOKS, ROOT, read, tags, topic_of
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from course_utils.classroom import export
 from course_utils.classroom.claims import claims, table
 from course_utils.evidence import Interval, claim
 
@@ -38,15 +38,17 @@ def test_what_a_cell_has_printed_becomes_a_row(tmp_path):
         ]
     )
     assert [[row.verdict for row in rows] for rows in claims(nb)] == [["holds here", "does not hold here"], []]
-    nbformat.write(nb, path := tmp_path / "01.ipynb")
-    assert table([path]).endswith("""
+    assert table({"01": nb}).endswith("""
 ## [01 · A title](notebooks/01.ipynb)
 
-| Claim | Source | Measured here | From | |
+| Claim | Source | Measured here | From | Shown |
 |---|---|---|---|---|
-| \\|P - Q\\| > 0 (it is) | Huang et al. (2024), table 3 | 0.3 [0.1, 0.5] | 9 texts | **holds here** |
-| no | this course | -1 | all | **does not hold here** |
+| \\|P - Q\\| > 0 (it is) | Huang et al. (2024), table 3 | 0.3 [0.1, 0.5] | 9 texts | holds here |
+| no | this course | -1 | all | does not hold here |
 """)
+
+    page = export.site({"01": nb}, tmp_path)["claims.html"]
+    assert "<td>|P - Q| &gt; 0 (it is)</td>" in page and '<a href="01.html">01 · A title</a>' in page
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=topic_of)
@@ -60,4 +62,6 @@ def test_every_cell_that_holds_a_claim_has_a_row(path):
 
 def test_the_table_is_that_of_the_notebooks():
     said = "write it anew: python -m course_utils.classroom.claims"
-    assert (ROOT / "CLAIMS.md").read_text(encoding="utf-8") == table(NOTEBOOKS), said
+    assert (ROOT / "CLAIMS.md").read_text(encoding="utf-8") == table({path.stem: read(path) for path in NOTEBOOKS}), (
+        said
+    )
