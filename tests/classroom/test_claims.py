@@ -48,7 +48,7 @@ def test_what_a_cell_has_printed_becomes_a_row(tmp_path):
 """)
 
     page = export.site({"01": nb}, tmp_path)["claims.html"]
-    assert "<td>|P - Q| &gt; 0 (it is)</td>" in page and '<a href="01.html">01 · A title</a>' in page
+    assert "<td>|P - Q| &gt; 0 (it is)</td>" in page and '<a href="01.html">01 &#183; A title</a>' in page
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=topic_of)
