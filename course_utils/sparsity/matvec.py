@@ -152,8 +152,7 @@ def grouped_matmul(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
     return y
 
 
-def _bounds(x: Tensor, weight: Tensor, offsets: Tensor) -> list[int]:
-    """The offsets as a list, after ValueError for what does not fit."""
+def _check_grouped(x: Tensor, weight: Tensor, offsets: Tensor) -> None:
     if x.dim() != 2 or weight.dim() != 3 or x.shape[1] != weight.shape[1]:
         raise ValueError(f"x must be (T, in) and weight (E, in, out), got {tuple(x.shape)} and {tuple(weight.shape)}")
     _check_alike(x=x, weight=weight)
@@ -162,6 +161,11 @@ def _bounds(x: Tensor, weight: Tensor, offsets: Tensor) -> list[int]:
             f"offsets must be {len(weight) + 1} whole numbers, one more than experts, got {offsets.dtype} "
             f"{tuple(offsets.shape)}"
         )
+
+
+def _bounds(x: Tensor, weight: Tensor, offsets: Tensor) -> list[int]:
+    """The offsets as a list, after ValueError for what does not fit."""
+    _check_grouped(x, weight, offsets)
     bounds = offsets.tolist()
     if bounds[0] != 0 or bounds[-1] != len(x) or bounds != sorted(bounds):
         raise ValueError(f"offsets must rise from 0 to the number of tokens, {len(x)}, got {bounds}")
@@ -187,9 +191,9 @@ def triton_sparse_matvec(weight_t: Tensor, h: Tensor) -> Tensor:
 
 
 def triton_skip_matvec(weight_t: Tensor, h: Tensor) -> Tensor:
-    """``sparse_matvec`` by a Triton kernel without a list: blocks of 32 zeros are stepped over, single ones masked out.
+    """``sparse_matvec`` by a Triton kernel without a list: the rows that belong to zeros are masked out of its loads.
 
-    weight_t (in, out), h (in,) -> (out,), summed in float32. Nothing has to come back from the GPU before it can start.
+    weight_t (in, out), h (in,) -> (out,), summed in float32.
     Raises ValueError: as ``triton_sparse_matvec``. Source: Lee et al. (2024), "CATS: Contextually-Aware Thresholding
     for Sparsity in Large Language Models".
     """
@@ -200,8 +204,13 @@ def triton_skip_matvec(weight_t: Tensor, h: Tensor) -> Tensor:
 
 
 def triton_grouped_matmul(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
-    """``grouped_matmul`` by one Triton kernel for all experts; same arguments, result and errors (and float64)."""
-    bounds = _bounds(x, weight, offsets)
+    """``grouped_matmul`` by one Triton kernel for all experts; same arguments, result and errors (and float64).
+
+    On a GPU the offsets' values are not checked, because reading them would mean waiting for the GPU.
+    """
     if not _by_kernel(x, *x.shape, *weight.shape):
         return grouped_matmul(x, weight, offsets)
-    return kernels.grouped(x.contiguous(), weight, bounds)
+    _check_grouped(x, weight, offsets)
+    if not x.is_cuda:  # on a GPU, to look at their values would be to wait for it
+        _bounds(x, weight, offsets)
+    return kernels.grouped(x.contiguous(), weight, offsets.to(x.device, torch.int64))

@@ -3,13 +3,20 @@ either way.
 
 Importing this module needs the package ``triton`` but no GPU. Triton decides whether a kernel is compiled or
 interpreted when it is decorated, by TRITON_INTERPRET, which has to be in the environment before triton is imported for
-the first time. But transformers imports triton early. ``jit`` therefore takes the interpreter's own class where there
-is no GPU, and the kernels call nothing but Triton's builtins (``tl.sum`` and ``tl.zeros`` are themselves functions
-decorated at that first import; ``tl.reduce`` and ``tl.full`` are not). So the order of imports does not matter and no
-variable has to be set. Where TRITON_INTERPRET=1 is set, it is obeyed on a GPU too.
+the first time. But transformers imports triton early. ``kernel`` therefore takes the interpreter's own class where
+there is no GPU, and the kernels call nothing but Triton's builtins (``tl.sum`` and ``tl.zeros`` are functions decorated
+at that first import; ``tl.reduce`` and ``tl.full`` are not). So the order of imports does not matter and no variable
+has to be set. Where TRITON_INTERPRET=1 is set, it is obeyed on a GPU too.
+
+A product with one vector is a matter of bytes: it is as fast as memory is read, if there are programs enough to keep
+all of the GPU busy. So its kernels cut the matrix along both axes and have no loop: a program loads one block, all of
+its loads are under way at once, and its share of y is added in float32 with an atomic. (The order of such additions is
+not fixed: the last digits differ from run to run.) A product with many rows is a matter of tensor cores: its tiles are
+large, and loads are pipelined. The sizes of blocks are tuned once for each shape on the GPU at hand. No launcher waits
+for the GPU: nothing is read back from it.
 
 The launchers at the end expect contiguous tensors that fit; ``sparsity`` checks its arguments and calls them.
-Source of the style: Triton's tutorials (Tillet, Kung & Cox 2019). Sums are made in float32.
+Sources: Triton's tutorials (Tillet, Kung & Cox 2019); for the split and the atomic, Liu et al. (2024), "TEAL".
 """
 
 from __future__ import annotations
@@ -25,141 +32,156 @@ from triton.runtime.interpreter import InterpretedFunction
 INTERPRETED = triton.knobs.runtime.interpret or not torch.cuda.is_available()
 
 
-def jit(function: Callable) -> Callable:
-    """triton.jit, or Triton's interpreter where nothing can be compiled."""
-    return InterpretedFunction(function) if INTERPRETED else triton.jit(function)
+SUM = tl.standard._sum_combine  # how tl.reduce adds: what tl.sum passes to it
 
 
-@jit
-def _gather(weight_t, h, index, y, count, d_out, BLOCK_K: tl.constexpr, BLOCK_M: tl.constexpr):
-    """y[m] = sum_j weight_t[index[j], m] h[index[j]]: only the rows on the list are read. One program a block of m."""
-    m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
-    total = tl.full((BLOCK_M,), 0.0, tl.float32)
-    for start in range(0, count, BLOCK_K):
-        j = start + tl.arange(0, BLOCK_K)
-        k = tl.load(index + j, mask=j < count, other=0)  # int64: k * d_out may be large
-        a = tl.load(h + k, mask=j < count, other=0.0).to(tl.float32)
-        inside = (j < count)[:, None] & (m < d_out)[None, :]
-        w = tl.load(weight_t + k[:, None] * d_out + m[None, :], mask=inside, other=0.0).to(tl.float32)
-        total += tl.reduce(a[:, None] * w, 0, tl.standard._sum_combine)
-    tl.store(y + m, total, mask=m < d_out)
+def kernel(blocks: list[triton.Config], key: list[str], adds_to: tuple[str, ...] = ()) -> Callable:
+    """Decorator: triton.jit with the fastest of `blocks` for each value of `key`; Triton's interpreter with the first
+    of them where nothing can be compiled. adds_to: arguments that the kernel adds to, zeroed between trials."""
+
+    def decorate(function: Callable) -> Callable:
+        if INTERPRETED:
+            return triton.autotune(blocks[:1], key=[])(InterpretedFunction(function))
+        return triton.autotune(blocks, key=key, reset_to_zero=list(adds_to))(triton.jit(function))
+
+    return decorate
 
 
-@jit
+def _blocks(*sizes: tuple[int, int, int], names: str = "KM", stages: int = 1) -> list[triton.Config]:
+    """Settings to try: (size, size, warps) for two axes of a block."""
+    first, second = (f"BLOCK_{name}" for name in names)
+    return [triton.Config({first: a, second: b}, num_warps=w, num_stages=stages) for a, b, w in sizes]
+
+
+VECTOR = _blocks((64, 128, 4), (32, 128, 4), (16, 256, 4), (32, 256, 8), (128, 64, 8))
+
+
+@kernel(VECTOR, key=["d_in", "d_out"], adds_to=("y",))
 def _skip(weight_t, h, y, d_in, d_out, BLOCK_K: tl.constexpr, BLOCK_M: tl.constexpr):
-    """y[m] = sum_k weight_t[k, m] h[k] without a list: a block of zeros is skipped, a lone zero's row masked out."""
-    m = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
-    total = tl.full((BLOCK_M,), 0.0, tl.float32)
-    for start in range(0, d_in, BLOCK_K):
-        k = start + tl.arange(0, BLOCK_K)
-        a = tl.load(h + k, mask=k < d_in, other=0.0).to(tl.float32)
-        active = a != 0
-        if tl.reduce(active.to(tl.int32), 0, tl.standard._sum_combine) > 0:
-            inside = active[:, None] & (m < d_out)[None, :]  # where the mask is false, nothing is read
-            w = tl.load(weight_t + k.to(tl.int64)[:, None] * d_out + m[None, :], mask=inside, other=0.0).to(tl.float32)
-            total += tl.reduce(a[:, None] * w, 0, tl.standard._sum_combine)
-    tl.store(y + m, total, mask=m < d_out)
+    """y[m] += sum over a block of k of weight_t[k, m] h[k]; rows of weight_t whose h[k] is 0 are not read."""
+    k = tl.program_id(0) * BLOCK_K + tl.arange(0, BLOCK_K)
+    m = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
+    a = tl.load(h + k, mask=k < d_in, other=0.0).to(tl.float32)
+    read = (a != 0)[:, None] & (m < d_out)[None, :]  # where this is false, memory is left alone
+    w = tl.load(weight_t + k.to(tl.int64)[:, None] * d_out + m[None, :], mask=read, other=0.0).to(tl.float32)
+    tl.atomic_add(y + m, tl.reduce(a[:, None] * w, 0, SUM), mask=m < d_out)
 
 
-@jit
+@kernel(VECTOR, key=["d_in", "d_out"], adds_to=("y",))
+def _gather(weight_t, h, index, y, d_in, d_out, BLOCK_K: tl.constexpr, BLOCK_M: tl.constexpr):
+    """The same for a list of the k with h[k] != 0, filled up with d_in; behind its end nothing is read."""
+    j = tl.program_id(0) * BLOCK_K + tl.arange(0, BLOCK_K)
+    m = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
+    k = tl.load(index + j, mask=j < d_in, other=d_in)  # int64: k * d_out may be large
+    a = tl.load(h + k, mask=k < d_in, other=0.0).to(tl.float32)
+    read = (k < d_in)[:, None] & (m < d_out)[None, :]
+    w = tl.load(weight_t + k[:, None] * d_out + m[None, :], mask=read, other=0.0).to(tl.float32)
+    tl.atomic_add(y + m, tl.reduce(a[:, None] * w, 0, SUM), mask=m < d_out)
+
+
+@kernel(
+    _blocks((64, 64, 4), (16, 128, 4), (32, 128, 4), (8, 256, 4), names="MK"), key=["kept", "d_out"], adds_to=("y",)
+)
 def _two_of_four(values, packed, x, y, d_out, kept, width, BLOCK_M: tl.constexpr, BLOCK_K: tl.constexpr):
-    """y[m] = sum_j values[m, j] x[4 (j // 2) + place(m, j)], where place is the 2-bit number j of row m of
-    ``packed``."""
+    """y[m] += sum over a block of j of values[m, j] x[4 (j // 2) + place(m, j)], where place is the 2-bit number j of
+    row m of ``packed``. It halves the bytes, with ordinary arithmetic; the sparse tensor cores are used by cuSPARSELt
+    (``torch.sparse.to_sparse_semi_structured``)."""
     m = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
-    total = tl.full((BLOCK_M,), 0.0, tl.float32)
-    for start in range(0, kept, BLOCK_K):
-        j = start + tl.arange(0, BLOCK_K)
-        inside = (m < d_out)[:, None] & (j < kept)[None, :]
-        byte = tl.load(packed + m[:, None] * width + (j // 4)[None, :], mask=inside, other=0).to(tl.int32)
-        column = (j // 2 * 4)[None, :] + ((byte >> (j % 4 * 2)[None, :]) & 3)
-        v = tl.load(values + m[:, None] * kept + j[None, :], mask=inside, other=0.0).to(tl.float32)
-        total += tl.reduce(v * tl.load(x + column, mask=inside, other=0.0).to(tl.float32), 1, tl.standard._sum_combine)
-    tl.store(y + m, total, mask=m < d_out)
+    j = tl.program_id(1) * BLOCK_K + tl.arange(0, BLOCK_K)
+    inside = (m < d_out)[:, None] & (j < kept)[None, :]
+    byte = tl.load(packed + m[:, None] * width + (j // 4)[None, :], mask=inside, other=0).to(tl.int32)
+    column = (j // 2 * 4)[None, :] + ((byte >> (j % 4 * 2)[None, :]) & 3)
+    v = tl.load(values + m[:, None] * kept + j[None, :], mask=inside, other=0.0).to(tl.float32)
+    share = v * tl.load(x + column, mask=inside, other=0.0).to(tl.float32)
+    tl.atomic_add(y + m, tl.reduce(share, 1, SUM), mask=m < d_out)
 
 
-@jit
+@kernel(
+    _blocks((64, 32, 4), (64, 64, 4), (128, 32, 4), (128, 64, 4), (128, 64, 8), (256, 64, 8), names="NK", stages=3),
+    key=["d_in", "d_out", "BLOCK_T"],
+)
 def _grouped(
     x,
     weight,
     y,
-    tiles,
-    ends,
+    offsets,
+    experts,
     d_in,
     d_out,
     per_expert,
     per_row,
     per_column,
+    EXPERTS: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """One program a tile of one expert's tokens and a block of outputs: y[t] = x[t] weight[e] for the tokens t of the
-    tile."""
-    expert = tl.load(tiles + tl.program_id(0) * 2)  # int64
-    t = tl.load(tiles + tl.program_id(0) * 2 + 1) + tl.arange(0, BLOCK_T)
-    mine = (t < tl.load(ends + expert))[:, None]  # the last tile of an expert may be part empty
-    n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
-    total = tl.full((BLOCK_T, BLOCK_N), 0.0, tl.float32)
-    for start in range(0, d_in, BLOCK_K):
-        k = start + tl.arange(0, BLOCK_K)
-        a = tl.load(x + t[:, None] * d_in + k[None, :], mask=mine & (k < d_in)[None, :], other=0.0)
-        place = expert * per_expert + k[:, None] * per_row + n[None, :] * per_column
-        b = tl.load(weight + place, mask=(k < d_in)[:, None] & (n < d_out)[None, :], other=0.0)
-        total += tl.dot(a, b, input_precision="ieee")  # float32 stays float32, no TF32
-    tl.store(y + t[:, None] * d_out + n[None, :], total, mask=mine & (n < d_out)[None, :])
+    """y[t] = x[t] weight[e] for one tile of one expert's tokens and one block of outputs. Each program finds its expert
+    in ``offsets`` (experts + 1,); EXPERTS is the next power of two. More programs are started than there are tiles."""
+    e = tl.arange(0, EXPERTS)
+    start = tl.load(offsets + e, mask=e < experts, other=0)  # int64
+    tiles = (tl.load(offsets + e + 1, mask=e < experts, other=0) - start + BLOCK_T - 1) // BLOCK_T
+    after = tl.associative_scan(tiles, 0, SUM)  # tiles of the experts up to e
+    tile = tl.program_id(0)
+    expert = tl.reduce((after <= tile).to(tl.int64), 0, SUM)  # as many are finished before this tile
+    if expert < experts:
+        mine = e == expert
+        first = tl.reduce(tl.where(mine, start + (tile - after + tiles) * BLOCK_T, 0), 0, SUM)
+        end = tl.load(offsets + expert + 1)
+        t = first + tl.arange(0, BLOCK_T)
+        n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+        total = tl.full((BLOCK_T, BLOCK_N), 0.0, tl.float32)
+        for begin in range(0, d_in, BLOCK_K):
+            k = begin + tl.arange(0, BLOCK_K)
+            a_inside, b_inside = (t < end)[:, None] & (k < d_in)[None, :], (k < d_in)[:, None] & (n < d_out)[None, :]
+            a = tl.load(x + t[:, None] * d_in + k[None, :], mask=a_inside, other=0.0)
+            place = expert * per_expert + k[:, None] * per_row + n[None, :] * per_column
+            b = tl.load(weight + place, mask=b_inside, other=0.0)
+            total += tl.dot(a, b, input_precision="ieee")  # float32 stays float32, no TF32
+        tl.store(y + t[:, None] * d_out + n[None, :], total, mask=(t < end)[:, None] & (n < d_out)[None, :])
 
 
-def gather(weight_t: Tensor, h: Tensor, block_k: int = 32, block_m: int = 64) -> Tensor:
-    """weight_t (in, out), h (in,) -> (out,). Making the list of the non-zero costs a wait for the GPU."""
-    index = h.nonzero().squeeze(1)
-    y = h.new_empty(weight_t.shape[1])
-    _gather[(triton.cdiv(len(y), block_m),)](
-        weight_t, h, index, y, len(index), len(y), BLOCK_K=block_k, BLOCK_M=block_m
-    )
-    return y
+def skip(weight_t: Tensor, h: Tensor) -> Tensor:
+    """weight_t (in, out), h (in,) -> (out,). No list."""
+    (d_in, d_out), y = weight_t.shape, h.new_zeros(weight_t.shape[1], dtype=torch.float32)
+    _skip[_over(d_in, "K", d_out, "M")](weight_t, h, y, d_in, d_out)
+    return y.to(h.dtype)
 
 
-def skip(weight_t: Tensor, h: Tensor, block_k: int = 32, block_m: int = 64) -> Tensor:
-    """weight_t (in, out), h (in,) -> (out,). No list and no wait."""
-    y = h.new_empty(weight_t.shape[1])
-    _skip[(triton.cdiv(len(y), block_m),)](weight_t, h, y, len(h), len(y), BLOCK_K=block_k, BLOCK_M=block_m)
-    return y
+def gather(weight_t: Tensor, h: Tensor) -> Tensor:
+    """weight_t (in, out), h (in,) -> (out,). The list has a fixed length, so the GPU need not say how long it is."""
+    (d_in, d_out), y = weight_t.shape, h.new_zeros(weight_t.shape[1], dtype=torch.float32)
+    index = torch.nonzero_static(h, size=d_in, fill_value=d_in).squeeze(1)
+    _gather[_over(d_in, "K", d_out, "M")](weight_t, h, index, y, d_in, d_out)
+    return y.to(h.dtype)
 
 
-def two_of_four(values: Tensor, packed: Tensor, x: Tensor, block_m: int = 32, block_k: int = 64) -> Tensor:
+def two_of_four(values: Tensor, packed: Tensor, x: Tensor) -> Tensor:
     """values (out, in/2), packed (out, ceil(in/8)), x (in,) -> (out,)."""
-    (d_out, kept), width = values.shape, packed.shape[1]
-    y = x.new_empty(d_out)
-    _two_of_four[(triton.cdiv(d_out, block_m),)](
-        values, packed, x, y, d_out, kept, width, BLOCK_M=block_m, BLOCK_K=block_k
+    (d_out, kept), y = values.shape, x.new_zeros(len(values), dtype=torch.float32)
+    _two_of_four[_over(d_out, "M", kept, "K")](values, packed, x, y, d_out, kept, packed.shape[1])
+    return y.to(x.dtype)
+
+
+def grouped(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
+    """x (T, in), weight (E, in, out) with any strides, offsets (E + 1,) int64 -> (T, out). An expert without tokens has
+    no tile. Tiles hold as many tokens as an expert has on average, 16 to 128: half precision uses the tensor cores, on
+    Hopper from 64 tokens on by wgmma."""
+    if INTERPRETED and x.dtype == torch.bfloat16:
+        # The interpreter's tl.dot multiplies bfloat16's bits as whole numbers.
+        return grouped(x.float(), weight.float(), offsets).bfloat16()
+    (T, d_in), (E, _, d_out) = x.shape, weight.shape
+    y = x.new_empty(T, d_out)
+    tile = min(128, max(16, triton.next_power_of_2(T // E)))
+    _grouped[lambda blocks: (T // tile + min(E, T), triton.cdiv(d_out, blocks["BLOCK_N"]))](
+        x, weight, y, offsets, E, d_in, d_out, *weight.stride(), EXPERTS=triton.next_power_of_2(E), BLOCK_T=tile
     )
     return y
 
 
-def grouped(
-    x: Tensor, weight: Tensor, offsets: list[int], block_t: int = 16, block_n: int = 32, block_k: int = 32
-) -> Tensor:
-    """x (T, in), weight (E, in, out) with any strides, E + 1 offsets -> (T, out). An expert without tokens has no
-    tile."""
-    if (
-        INTERPRETED and x.dtype == torch.bfloat16
-    ):  # the interpreter's tl.dot multiplies bfloat16's bits as whole numbers
-        return grouped(x.float(), weight.float(), offsets, block_t, block_n, block_k).bfloat16()
-    y = x.new_empty(len(x), weight.shape[2])
-    tiles = [(e, t) for e in range(len(weight)) for t in range(offsets[e], offsets[e + 1], block_t)]
-    grid = (len(tiles), triton.cdiv(y.shape[1], block_n))
-    table, ends = (torch.tensor(numbers, device=x.device) for numbers in (tiles, offsets[1:]))  # int64
-    _grouped[grid](
-        x,
-        weight,
-        y,
-        table,
-        ends,
-        x.shape[1],
-        y.shape[1],
-        *weight.stride(),
-        BLOCK_T=block_t,
-        BLOCK_N=block_n,
-        BLOCK_K=block_k,
+def _over(size: int, name: str, other_size: int, other: str) -> Callable[[dict], tuple[int, int]]:
+    """The grid: a program for each block along both axes."""
+    return lambda blocks: (
+        triton.cdiv(size, blocks[f"BLOCK_{name}"]),
+        triton.cdiv(other_size, blocks[f"BLOCK_{other}"]),
     )
-    return y

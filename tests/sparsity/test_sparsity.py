@@ -3,6 +3,7 @@ compiled."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -252,28 +253,91 @@ def test_the_module_works_in_any_order_and_without_triton(first, says):
     assert done.stdout == says, done.stderr
 
 
-@needs_triton
-@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
-def test_the_kernels_compile_for_a_gpu_that_is_not_here(dtype, tmp_path, monkeypatch):
-    """An A100, for which Triton brings all it needs. The program is made, not run."""
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+KERNELS = ("_skip", "_gather", "_two_of_four", "_grouped")
+POINTERS = {"index": "*i64", "offsets": "*i64", "packed": "*u8"}  # the others point to numbers of the dtype
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """(kernel, dtype, capability, **constants) -> PTX. For a GPU that is not here: the program is made, not run."""
     triton = pytest.importorskip("triton")
     if triton.knobs.runtime.interpret:
         pytest.skip("TRITON_INTERPRET=1: Triton's own functions cannot be compiled")
     from triton.backends.compiler import GPUTarget
 
+    def compile(name, dtype, capability, **constants):
+        tuned = getattr(matvec.kernels, name)
+        function, blocks = triton.JITFunction(tuned.base_fn), tuned.configs[0]
+        constants = {**blocks.kwargs, **constants}
+        place = function.arg_names.index
+        pointers = {n: f"*{dtype}" for n in ("weight_t", "weight", "h", "x", "values")} | POINTERS
+        pointers["y"] = f"*{dtype}" if name == "_grouped" else "*fp32"
+        kinds = {n: "constexpr" if n in constants else pointers.get(n, "i32") for n in function.arg_names}
+        aligned = {(place(n),): [["tt.divisibility", 16]] for n in kinds if n not in constants and n != "experts"}
+        values = {(place(n),): value for n, value in constants.items()}
+        source = triton.compiler.ASTSource(function, kinds, values, aligned)
+        options = {"num_warps": blocks.num_warps, "num_stages": blocks.num_stages}
+        return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options).asm["ptx"]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("triton")))
+        yield compile
+
+
+@needs_triton
+@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
+@pytest.mark.parametrize("capability", [80, 90], ids=["A100", "H100"])
+@pytest.mark.parametrize("name", KERNELS[:3])
+def test_a_kernel_for_one_vector_reads_only_what_it_needs(compiled, name, capability, dtype):
+    """Each load has a predicate, so that a row of a zero is not read; blocks of W come four registers at a time; shares
+    of y are added in memory; there is no loop, so all loads of a program are under way at once."""
+    ptx = compiled(name, dtype, capability)
+    loads = [line.strip() for line in ptx.splitlines() if "ld.global" in line]
+    assert loads and all(line.startswith("@") for line in loads)
+    assert any(".v4" in line for line in loads)
+    assert re.search(r"(red|atom)\.global[\w.]*\.add\.f32", ptx)
+    assert not re.search(r"\bbra\b", ptx)
+
+
+@needs_triton
+@pytest.mark.parametrize("dtype", ["fp16", "bf16", "fp32"])
+@pytest.mark.parametrize("capability", [80, 90], ids=["A100", "H100"])
+@pytest.mark.parametrize("tile", [16, 64, 128])
+def test_the_grouped_product_is_made_of_tensor_cores(compiled, tile, capability, dtype):
+    """Loads are pipelined (cp.async), half precision is multiplied by tensor cores: by wgmma on an H100 from 64 rows
+    on, else by mma. float32 keeps its digits, so it uses none."""
+    ptx = compiled("_grouped", dtype, capability, BLOCK_T=tile, EXPERTS=8, per_column=1)
+    wgmma = dtype != "fp32" and capability == 90 and tile >= 64
+    assert "cp.async" in ptx
+    assert ("wgmma.mma_async" in ptx) == wgmma
+    assert ("mma.sync" in ptx) == (dtype != "fp32" and not wgmma)
+
+
+@needs_triton
+def test_nothing_is_read_back_from_the_gpu(monkeypatch):
+    """A launcher that asks a tensor for its values would wait for the GPU."""
+
+    def read(*_):
+        raise AssertionError("a value is read back")
+
+    weight_t, h, x = numbers(96, 40), sparse(96, density=0.2), numbers(20, 96)
+    packed, offsets = pack_2_4(prune_2_4(numbers(40, 96))), torch.tensor([0, 5, 5, 20])
+    for name in ("item", "tolist", "nonzero", "__bool__", "__int__", "__index__"):
+        monkeypatch.setattr(torch.Tensor, name, read)
     kernels = matvec.kernels
-    pointers = {name: f"*{dtype}" for name in ("weight_t", "weight", "h", "y", "x", "values")}
-    pointers |= {"index": "*i64", "tiles": "*i64", "ends": "*i64", "packed": "*u8"}
-    for kernel in (kernels._gather, kernels._skip, kernels._two_of_four, kernels._grouped):
-        function = triton.JITFunction(kernel.fn)
-        blocks = {name: 32 for name in function.arg_names if name.startswith("BLOCK")}
-        signature = {name: "constexpr" if name in blocks else pointers.get(name, "i32") for name in function.arg_names}
-        values = {(function.arg_names.index(name),): size for name, size in blocks.items()}
-        source = triton.compiler.ASTSource(fn=function, signature=signature, constexprs=values)
-        asm = triton.compile(source, target=GPUTarget("cuda", 80, 32)).asm
-        assert ".visible .entry" in asm["ptx"]
-        assert ("mma.sync" in asm["ptx"]) == (kernel is kernels._grouped and dtype != "fp32")  # on the tensor cores
+    for function in (kernels.skip, kernels.gather, kernels.two_of_four, kernels.grouped):
+        monkeypatch.setattr(matvec.kernels, "_" + function.__name__, Launched())
+    y = [kernels.skip(weight_t, h), kernels.gather(weight_t, h), kernels.two_of_four(*packed, h)]
+    assert [tuple(part.shape) for part in y] == [(40,)] * 3
+    assert kernels.grouped(x, numbers(3, 96, 7), offsets).shape == (20, 7)
+
+
+class Launched:
+    """In a kernel's place: takes its grid and its arguments, and does nothing."""
+
+    def __getitem__(self, grid):
+        assert all(size > 0 for size in grid(dict.fromkeys(("BLOCK_K", "BLOCK_M", "BLOCK_N"), 32)))
+        return lambda *arguments, **constants: None
 
 
 # bad input: ValueError, in one clear line
