@@ -1,12 +1,7 @@
 """The course's kernels in Triton: compiled on a CUDA GPU, run by Triton's interpreter on the CPU. The same source
 either way.
 
-Importing this module needs the package ``triton`` but no GPU. Triton decides whether a kernel is compiled or
-interpreted when it is decorated, by TRITON_INTERPRET, which has to be in the environment before triton is imported for
-the first time. But transformers imports triton early. ``kernel`` therefore takes the interpreter's own class where
-there is no GPU, and the kernels call nothing but Triton's builtins (``tl.sum`` and ``tl.zeros`` are functions decorated
-at that first import; ``tl.reduce`` and ``tl.full`` are not). So the order of imports does not matter and no variable
-has to be set. Where TRITON_INTERPRET=1 is set, it is obeyed on a GPU too.
+Importing this module needs the package ``triton`` but no GPU; see ``triton_interpreter`` for how it is chosen.
 
 A product with one vector is a matter of bytes: it is as fast as memory is read, if there are programs enough to keep
 all of the GPU busy. So its kernels cut the matrix along both axes and have no loop: a program loads one block, all of
@@ -27,12 +22,8 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
-from triton.runtime.interpreter import InterpretedFunction
 
-INTERPRETED = triton.knobs.runtime.interpret or not torch.cuda.is_available()
-
-
-SUM = tl.standard._sum_combine  # how tl.reduce adds: what tl.sum passes to it
+from course_utils.sparsity.triton_interpreter import INTERPRETED, jit
 
 
 def kernel(blocks: list[triton.Config], key: list[str], adds_to: tuple[str, ...] = ()) -> Callable:
@@ -41,8 +32,8 @@ def kernel(blocks: list[triton.Config], key: list[str], adds_to: tuple[str, ...]
 
     def decorate(function: Callable) -> Callable:
         if INTERPRETED:
-            return triton.autotune(blocks[:1], key=[])(InterpretedFunction(function))
-        return triton.autotune(blocks, key=key, reset_to_zero=list(adds_to))(triton.jit(function))
+            return triton.autotune(blocks[:1], key=[])(jit(function))
+        return triton.autotune(blocks, key=key, reset_to_zero=list(adds_to))(jit(function))
 
     return decorate
 
@@ -64,7 +55,7 @@ def _skip(weight_t, h, y, d_in, d_out, BLOCK_K: tl.constexpr, BLOCK_M: tl.conste
     a = tl.load(h + k, mask=k < d_in, other=0.0).to(tl.float32)
     read = (a != 0)[:, None] & (m < d_out)[None, :]  # where this is false, memory is left alone
     w = tl.load(weight_t + k.to(tl.int64)[:, None] * d_out + m[None, :], mask=read, other=0.0).to(tl.float32)
-    tl.atomic_add(y + m, tl.reduce(a[:, None] * w, 0, SUM), mask=m < d_out)
+    tl.atomic_add(y + m, tl.sum(a[:, None] * w, 0), mask=m < d_out)
 
 
 @kernel(VECTOR, key=["d_in", "d_out"], adds_to=("y",))
@@ -76,7 +67,7 @@ def _gather(weight_t, h, index, y, d_in, d_out, BLOCK_K: tl.constexpr, BLOCK_M: 
     a = tl.load(h + k, mask=k < d_in, other=0.0).to(tl.float32)
     read = (k < d_in)[:, None] & (m < d_out)[None, :]
     w = tl.load(weight_t + k[:, None] * d_out + m[None, :], mask=read, other=0.0).to(tl.float32)
-    tl.atomic_add(y + m, tl.reduce(a[:, None] * w, 0, SUM), mask=m < d_out)
+    tl.atomic_add(y + m, tl.sum(a[:, None] * w, 0), mask=m < d_out)
 
 
 @kernel(
@@ -93,7 +84,7 @@ def _two_of_four(values, packed, x, y, d_out, kept, width, BLOCK_M: tl.constexpr
     column = (j // 2 * 4)[None, :] + ((byte >> (j % 4 * 2)[None, :]) & 3)
     v = tl.load(values + m[:, None] * kept + j[None, :], mask=inside, other=0.0).to(tl.float32)
     share = v * tl.load(x + column, mask=inside, other=0.0).to(tl.float32)
-    tl.atomic_add(y + m, tl.reduce(share, 1, SUM), mask=m < d_out)
+    tl.atomic_add(y + m, tl.sum(share, 1), mask=m < d_out)
 
 
 @kernel(
@@ -121,16 +112,16 @@ def _grouped(
     e = tl.arange(0, EXPERTS)
     start = tl.load(offsets + e, mask=e < experts, other=0)  # int64
     tiles = (tl.load(offsets + e + 1, mask=e < experts, other=0) - start + BLOCK_T - 1) // BLOCK_T
-    after = tl.associative_scan(tiles, 0, SUM)  # tiles of the experts up to e
+    after = tl.cumsum(tiles, 0)  # tiles of the experts up to e
     tile = tl.program_id(0)
-    expert = tl.reduce((after <= tile).to(tl.int64), 0, SUM)  # as many are finished before this tile
+    expert = tl.sum((after <= tile).to(tl.int64), 0)  # as many are finished before this tile
     if expert < experts:
         mine = e == expert
-        first = tl.reduce(tl.where(mine, start + (tile - after + tiles) * BLOCK_T, 0), 0, SUM)
+        first = tl.sum(tl.where(mine, start + (tile - after + tiles) * BLOCK_T, 0), 0)
         end = tl.load(offsets + expert + 1)
         t = first + tl.arange(0, BLOCK_T)
         n = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
-        total = tl.full((BLOCK_T, BLOCK_N), 0.0, tl.float32)
+        total = tl.zeros((BLOCK_T, BLOCK_N), tl.float32)
         for begin in range(0, d_in, BLOCK_K):
             k = begin + tl.arange(0, BLOCK_K)
             a_inside, b_inside = (t < end)[:, None] & (k < d_in)[None, :], (k < d_in)[:, None] & (n < d_out)[None, :]
