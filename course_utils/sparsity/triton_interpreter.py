@@ -51,6 +51,12 @@ class Interpreted(InterpretedFunction):
     read: dict[str, np.ndarray]
     written: dict[str, np.ndarray]
 
+    def __init__(self, function: Callable) -> None:
+        for name, kind in function.__annotations__.items():
+            if isinstance(kind, str):  # in a notebook that must open without Triton: BLOCK: "tl.constexpr"
+                function.__annotations__[name] = kind.strip("'\"")
+        super().__init__(function)
+
     def run(self, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
         """What ``kernel[grid](...)`` calls. Only tensors on the CPU are watched."""
         given = inspect.getcallargs(self.fn, *args, **{k: v for k, v in kwargs.items() if k in self.arg_names})

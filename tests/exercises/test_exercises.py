@@ -20,8 +20,10 @@ fresh kernel a notebook; there two wrong answers of each exercise, while all of 
 
 from __future__ import annotations
 
+import linecache
 import math
 import re
+import zlib
 from functools import cache
 
 import numpy as np
@@ -54,7 +56,9 @@ by_topic = pytest.mark.parametrize("path", NOTEBOOKS, ids=topic_of)
 
 def execute(code: str) -> dict:
     names = {"torch": torch, "Tensor": torch.Tensor, "F": torch.nn.functional, "math": math, "np": np}
-    exec(compile(code, "<answer>", "exec"), names)
+    place = f"<answer {zlib.crc32(code.encode())}>"
+    linecache.cache[place] = (len(code), None, code.splitlines(keepends=True), place)  # as Jupyter does for a cell
+    exec(compile(code, place, "exec"), names)
     return names
 
 

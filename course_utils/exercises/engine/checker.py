@@ -89,11 +89,11 @@ def _run_tests(exercise: Exercise, answer: Any) -> Report:
         return _wrong(
             exercise, 0, ["The answer to this exercise is a value, not a function: give the value itself."], printed
         )
-    n_passed, first_failure = 0, None
+    n_passed, first_failure, called = 0, None, exercise.called(answer)
     for test in exercise.tests:
         try:
             test_it = getattr(test, "quick", test) if first_failure else test
-            run(partial(test_it, guard(answer)), max(deadline - time.monotonic(), 0.01), printed)
+            run(partial(test_it, guard(called)), max(deadline - time.monotonic(), 0.01), printed)
             n_passed += 1
             continue
         except NotAttempted:

@@ -57,7 +57,7 @@ def test_case(exercise: Exercise, case: Case, answer: Callable, say_why: bool = 
         if case.excuses and re.search(case.excuses, str(found)):  # in the words of the exercise's `errors`
             return
         raise
-    expected = _seen(exercise.reference(*clone(args)), case, args)
+    expected = _seen(exercise.called(exercise.reference)(*clone(args)), case, args)
     if _is_right(exercise, got, expected, args):
         return
     if not say_why:
@@ -264,7 +264,7 @@ def _result(answer: Callable, case: Case) -> Any:
 
 
 def _right(exercise: Exercise, case: Case) -> Any:
-    return _called(exercise.reference, case)
+    return _called(exercise.called(exercise.reference), case)
 
 
 def _has_nan(value: Any) -> bool:

@@ -252,6 +252,8 @@ class Exercise:
     atol, rtol: how far a right result may be off.
     checks: functions of the answer that raise Mistake, for what cases cannot show; the first line of the docstring says
         what is tested.
+    run: run(answer, ...) -> result, where an answer is not called with the arguments of the cases, as a kernel. Cases
+        and mistakes then have the arguments of `run` after its first.
     """
 
     name: str
@@ -276,6 +278,11 @@ class Exercise:
     form: Callable[[Any], Any] | None = None
     atol: float = 1e-4
     rtol: float = 1e-4
+    run: Callable[..., Any] | None = None
+
+    def called(self, answer: Any) -> Any:
+        """The answer (or the reference) as a function of the cases' arguments; a mistake is one already."""
+        return answer if self.run is None or getattr(answer, "is_mistake", False) else partial(self.run, answer)
 
     @property
     def is_function(self) -> bool:
@@ -295,12 +302,14 @@ class Exercise:
             says, pointer = in_two(text)
             functions = tuple(functions) if isinstance(functions, (list, tuple)) else (functions,)
             found.append(KnownMistake(says, functions, pointer, any(getattr(f, "anywhere", False) for f in functions)))
+            for function in functions if self.run else ():
+                function.is_mistake = True
         return found
 
     @cached_property
     def all_cases(self) -> list[Case]:
         """The declared cases, by the reference's parameters, and the corners made from the first one."""
-        signature = inspect.signature(self.reference) if self.is_function else None
+        signature = inspect.signature(self.called(self.reference)) if self.is_function else None
         bound = [
             replace(each, args=(), named=dict(signature.bind(*each.args, **each.named).arguments))
             for each in self.cases

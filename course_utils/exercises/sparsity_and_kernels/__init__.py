@@ -1,7 +1,10 @@
-"""The exercises of notebook 06, in its order: skipped zeros, what a batch leaves to skip, 2:4 weights, live blocks."""
+"""The exercises of notebook 06, in its order: skipped zeros, what a batch leaves to skip, kernels, 2:4 weights, live
+blocks."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +12,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-ORDER = ("sparse_matvec", "union_density", "prune_2_4", "live_blocks")
+from course_utils.exercises.engine import Mistake
+
+ORDER = ("sparse_matvec", "union_density", "masked_kernel", "split_kernel", "prune_2_4", "live_blocks")
 
 
 class RowsRead(TorchDispatchMode):
@@ -48,3 +53,28 @@ class RowsRead(TorchDispatchMode):
             )
             self.rows.update(found.unique().tolist())
         return out
+
+
+def interpreted(kernel: Callable, parameters: str) -> Any:
+    """A student's kernel, ready to be launched by Triton's interpreter, which counts what it reads.
+
+    kernel: as it is, or decorated with triton.jit. parameters: those of the stub, "x, y, n".
+    Raises Mistake: Triton is not installed, other parameters, no kernel at all. What a stub raises goes through.
+    """
+    try:
+        from course_utils.sparsity.triton_interpreter import Interpreted
+    except (ImportError, OSError):
+        raise Mistake(
+            "This exercise needs Triton, which is not installed here. On Linux: %pip install triton==3.7.1 in a "
+            "cell of its own, then restart the kernel. There is none for macOS and Windows."
+        ) from None
+    function = getattr(kernel, "fn", kernel)
+    if not inspect.isfunction(function):
+        raise Mistake("The answer is not a function: give the kernel itself.")
+    names = ", ".join(inspect.signature(function).parameters)
+    if "tl" not in function.__globals__ or names != parameters:
+        function(*[None] * len(parameters.split(", ")))  # a stub says that it is one
+        raise Mistake(
+            f"A kernel with the parameters of the stub is asked for, ({parameters}), and yours has ({names})."
+        )
+    return Interpreted(function)

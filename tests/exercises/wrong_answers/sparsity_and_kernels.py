@@ -13,6 +13,17 @@ STARTS = {
         "f = weight.reshape(len(weight), -1, 4)\nbest = f.abs().topk(2).indices\n"
         "kept = (f * torch.zeros_like(f).scatter(-1, best, 1)).reshape(weight.shape)",
     ),
+    "masked_kernel": (
+        "x, y, out, a, n, BLOCK: tl.constexpr",
+        "i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)\ninside = i < n",
+    ),
+    "split_kernel": (
+        "weight_t, h, y, threshold, d_in, d_out, BLOCK_K: tl.constexpr, BLOCK_M: tl.constexpr",
+        "k = tl.program_id(0) * BLOCK_K + tl.arange(0, BLOCK_K)\n"
+        "m = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)\n"
+        "a = tl.load(h + k, mask=k < d_in, other=0.0)\nlarge = (tl.abs(a) > threshold)[:, None]\n"
+        "inside = (k < d_in)[:, None] & (m < d_out)[None, :]\nplace = weight_t + k[:, None] * d_out + m[None, :]",
+    ),
     "live_blocks": ("h, block", "b = F.pad(h, (0, -len(h) % block)).reshape(-1, block)"),
 }
 MASK = "nor a mask saves any reading"
@@ -57,6 +68,57 @@ ANSWERS = {
         ("float of a vector", "return float(1 - s)", "one number for all rows together"),
         ("clipped", "return max(0, min(1, sum(1 - s)))", "still counts shared columns twice"),
         ("as text", "return f'{1 - s.prod():.3f}'", "should be a number, and is a str"),
+    ],
+    "masked_kernel": [
+        (
+            "no mask",
+            "tl.store(out + i, a * tl.load(x + i) + tl.load(y + i))",
+            "A program reads behind the end of a vector",
+        ),
+        (
+            "loads masked, store not",
+            "tl.store(out + i, a * tl.load(x + i, mask=inside) + tl.load(y + i, mask=inside))",
+            "writes behind the end of out",
+        ),
+        (
+            "one too many",
+            "tl.store(out + i, a * tl.load(x + i, mask=i <= n) + tl.load(y + i, mask=i <= n), mask=i <= n)",
+            "A program reads behind the end of a vector",
+        ),
+        ("as a function", "return a * x + y", "IncompatibleTypeError"),
+        ("nothing is stored", "total = tl.load(x + i, mask=inside)", "Some places of out were never written"),
+        ("a name that is not there", "tl.store(out + j, a, mask=inside)", "NameError"),
+    ],
+    "split_kernel": [
+        (
+            "everything is read",
+            "w = tl.load(place, mask=inside, other=0.0)\n"
+            "tl.atomic_add(y + m, tl.sum(tl.where(large, a[:, None] * w, 0.0), 0), mask=m < d_out)",
+            "A row of weight_t is read although",
+        ),
+        (
+            "only the product is masked",
+            "w = tl.load(place, mask=inside, other=0.0)\n"
+            "tl.atomic_add(y + m, tl.sum(a[:, None] * w * large, 0), mask=m < d_out)",
+            "nan, which stands in rows that are not to be read",
+        ),
+        (
+            "stored",
+            "w = tl.load(place, mask=inside & large, other=0.0)\n"
+            "tl.store(y + m, tl.sum(a[:, None] * w, 0), mask=m < d_out)",
+            "the sum of the last block of rows only",
+        ),
+        (
+            "no mask for y",
+            "w = tl.load(place, mask=inside & large, other=0.0)\ntl.atomic_add(y + m, tl.sum(a[:, None] * w, 0))",
+            "writes behind the end of y",
+        ),
+        (
+            "another stride",
+            "w = tl.load(weight_t + k[:, None] * d_in + m[None, :], mask=inside & large, other=0.0)\n"
+            "tl.atomic_add(y + m, tl.sum(a[:, None] * w, 0), mask=m < d_out)",
+            "reads behind the end of weight_t",
+        ),
     ],
     "prune_2_4": [
         (
@@ -107,7 +169,8 @@ ANSWERS = {
 
 def _code(exercise: str, body: str) -> str:
     arguments, start = STARTS[exercise]
-    imports = "import math", "import torch", "import torch.nn.functional as F"
+    imports = ["import math", "import torch", "import torch.nn.functional as F"]
+    imports += ["import triton.language as tl"] * exercise.endswith("_kernel")
     return function(f"{exercise}({arguments})", f"{start}\n{body}", *imports)
 
 
