@@ -51,11 +51,13 @@ class Interpreted(InterpretedFunction):
     read: dict[str, np.ndarray]
     written: dict[str, np.ndarray]
 
-    def __init__(self, function: Callable) -> None:
+    def rewrite(self) -> Callable:
+        """The function that is run, once for each program."""
+        function = super().rewrite()
         for name, kind in function.__annotations__.items():
-            if isinstance(kind, str):  # in a notebook that must open without Triton: BLOCK: "tl.constexpr"
-                function.__annotations__[name] = kind.strip("'\"")
-        super().__init__(function)
+            if isinstance(kind, str) and "constexpr" in kind:  # in a notebook that must open without Triton
+                function.__annotations__[name] = tl.constexpr
+        return function
 
     def run(self, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> None:
         """What ``kernel[grid](...)`` calls. Only tensors on the CPU are watched."""

@@ -38,6 +38,11 @@ def sums(x, out, n, BLOCK: tl.constexpr):
     tl.atomic_add(out + i, tl.sum(a, 0), mask=i < n)
 
 
+def quoted(x, out, n, BLOCK: "tl.constexpr"):  # noqa: UP037
+    i = tl.arange(0, BLOCK)
+    tl.store(out + i, tl.load(x + i, mask=i < n), mask=i < n)
+
+
 def wrong(x, out, n, BLOCK: tl.constexpr):
     raise KeyError("not today")
 
@@ -48,6 +53,12 @@ def test_a_kernel_runs_and_its_accesses_are_counted():
     assert torch.equal(out, 2 * x)
     assert kernel.read["x"].tolist() == kernel.written["out"].tolist() == [1] * 13
     assert not kernel.read["out"].any() and not kernel.written["x"].any()
+
+
+def test_a_constexpr_may_be_quoted():
+    """As in a notebook, which must also open where there is no Triton."""
+    Interpreted(quoted)[(1,)](x := torch.arange(3.0), out := torch.zeros(3), 3, BLOCK=4)
+    assert torch.equal(x, out)
 
 
 def test_tritons_own_functions_are_interpreted_only_while_a_kernel_runs():
