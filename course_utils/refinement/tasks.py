@@ -1,5 +1,5 @@
-"""Tasks for Self-Refine whose answers a program can judge: a sentence with given words, an unkind sentence made kind, a
-Python function.
+"""Tasks for Self-Refine whose answers a program can judge: a sentence with given words, a product, an unkind sentence
+made kind, a Python function.
 
     task = words_task(["dog", "frisbee", "catch"])
     first, own_feedback, refine, stop = roles(local_chat(load("smollm2")), WORDS)
@@ -27,6 +27,7 @@ __all__ = [
     "LISTS",
     "PROBLEMS",
     "REWRITING",
+    "TIMES",
     "WORDS",
     "code_task",
     "content_words",
@@ -34,9 +35,12 @@ __all__ = [
     "kept",
     "kind_feedback",
     "missing",
+    "number",
     "program",
     "rewriting_task",
     "run_tests",
+    "times_feedback",
+    "times_task",
     "tone",
     "with_tests",
     "words_feedback",
@@ -57,6 +61,7 @@ REWRITING = WORDS | {
     "sounds negative, or is "
     "not said any more? Answer in one sentence. If nothing is wrong, say only: {done}",
 }
+TIMES = PROMPTS | {"generate": "{task} Answer with one short sentence."}
 CODE = PROMPTS | {
     "generate": "{task}\nGive only the code.",
     "refine": "{task}\n{history}\nWrite the corrected program. Give only the code.",
@@ -149,6 +154,24 @@ def words_feedback(text: str, keywords: Sequence[str]) -> str:
     """The outside verifier's feedback: which words are missing, or that the answer is correct."""
     lacking = missing(text, keywords)
     return f"These words are missing: {', '.join(lacking)}." if lacking else PROMPTS["done"]
+
+
+def times_task(a: int, b: int) -> str:
+    """The task of the multiplication table: its answers are numbers, so that several answers can be compared."""
+    return f"What is {a} times {b}?"
+
+
+def number(text: str) -> int | None:
+    """The last whole number in the text, "1,200" read as 1200; None if there is none."""
+    found = re.findall(r"\d+", text.replace(",", ""))
+    return int(found[-1]) if found else None
+
+
+def times_feedback(text: str, a: int, b: int) -> str:
+    """The outside verifier's feedback: that the number is wrong (not which one is right), or that it is correct."""
+    if (found := number(text)) == a * b:
+        return PROMPTS["done"]
+    return "There is no number in it." if found is None else f"{found} is wrong."
 
 
 def rewriting_task(source: str) -> str:

@@ -1,4 +1,4 @@
-"""Twelve fine-tunes of one small model that tell kind movie snippets from unkind ones (data/recipes/soups.py)."""
+"""Twelve fine-tunes of one small model that tell positive movie snippets from negative ones (data/recipes/soups.py)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Ingredients:
         return [torch.tensor(ids[:LONGEST] + [EOS]) for ids in self.tokenizer(list(texts)).input_ids]
 
     def logits(self, state: dict[str, Tensor], rows: Sequence[Tensor]) -> Tensor:
-        """(texts, 2): scores for unkind and kind of encoded texts, by the model with these parameters."""
+        """(texts, 2): scores for negative and positive of encoded texts, by the model with these parameters."""
         self.model.load_state_dict(state)
         return logits_of(self.model, rows)
 

@@ -41,6 +41,8 @@ FAMILY = {
     "moe": "eight experts a layer, two for each token: verses and snippets together",
     "es-prose": "Spanish LM: prose verses",
     "es-poetry": "es-prose, fine-tuned on Spanish poetry",
+    "small-positive": "a small expert over SmolLM2's tokens: movie snippets rated at least 1",
+    "small-negative": "its anti-expert: movie snippets rated at most -1",
 }
 SMOLLM2 = {
     "name": "smollm2",
@@ -181,7 +183,7 @@ def _folders() -> dict[str, Path]:
 def tokenizer_folder(folder: Path) -> Path:
     """Where a model's tokenizer lies: in its folder, else in the one beside it named by `tokenizer` in training.json.
 
-    So models with one vocabulary share one copy. A folder that names none is returned as it is.
+    So models with one vocabulary share one copy; "smollm2" is SmolLM2's. A folder that names none is returned as it is.
     """
     report = folder / "training.json"
     if (folder / "tokenizer.json").is_file() or not report.is_file():
@@ -190,6 +192,8 @@ def tokenizer_folder(folder: Path) -> Path:
         name = json.loads(report.read_text(encoding="utf-8")).get("tokenizer")
     except (AttributeError, ValueError):  # not a report of this course
         name = None
+    if name == SMOLLM2["name"]:
+        return assets.fetch(name)
     return folder.resolve().parent / name if name and isinstance(name, str) else folder
 
 

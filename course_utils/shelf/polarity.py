@@ -1,4 +1,4 @@
-"""SmolLM2 as a classifier, kind or unkind: logistic regression on its hidden states (data/recipes/tiers.py)."""
+"""SmolLM2 as a classifier, positive or negative: logistic regression on its hidden states (data/recipes/tiers.py)."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ def hidden_means(lm: LanguageModel, texts: Sequence[str]) -> np.ndarray:
 
 
 class SmolLM2Polarity:
-    """A fitted classifier as scikit-learn has it: P(kind | text) = sigmoid(w . hidden_means(text) + b); w (1152,)."""
+    """A fitted classifier as scikit-learn has it: P(positive) = sigmoid(w . hidden_means(text) + b); w (1152,)."""
 
     def __init__(self, lm: LanguageModel, weight: Tensor, bias: Tensor) -> None:
         self.lm, self.weight, self.bias = lm, weight.double().numpy(), float(bias)
         self.classes_ = np.array([0, 1])
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """(texts, 2): probabilities of unkind and kind. Raises ValueError: one string instead of a list, or no text."""
+        """(texts, 2): P(negative), P(positive). Raises ValueError: one string instead of a list, or no text."""
         if isinstance(texts, str) or not len(texts):
             but = ", not one string" if isinstance(texts, str) else ""
             raise ValueError(f"predict_proba needs a list of at least one text{but}")
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         batches = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
         found = [hidden_means(self.lm, [texts[i] for i in batch]) for batch in batches]
-        kind = 1 / (1 + np.exp(-(np.concatenate(found) @ self.weight + self.bias)))
-        kind = kind[np.argsort(order)]
-        return np.column_stack([1 - kind, kind])
+        positive = 1 / (1 + np.exp(-(np.concatenate(found) @ self.weight + self.bias)))
+        positive = positive[np.argsort(order)]
+        return np.column_stack([1 - positive, positive])
 
     def predict(self, texts: Sequence[str]) -> np.ndarray:
-        """(texts,): 1 for kind, 0 for unkind."""
+        """(texts,): 1 for positive, 0 for negative."""
         return self.predict_proba(texts).argmax(axis=1)
 
 

@@ -51,7 +51,7 @@ def teachers() -> None:
 
 
 def taught() -> torch.Tensor:
-    """(12, texts, 2): the softmax sees only differences, so the file holds z_kind - z_unkind, and unkind gets 0."""
+    """(12, texts, 2): the softmax sees only differences. The file holds z_positive - z_negative; z_negative gets 0."""
     table = torch.tensor(pd.read_parquet(DATA / "teacher_logits.parquet").to_numpy()).float().T
     return torch.stack([torch.zeros_like(table), table], dim=-1)
 

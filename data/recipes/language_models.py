@@ -124,17 +124,17 @@ def resume(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) 
     return saved["step"], saved["seconds"]
 
 
-def save(model: torch.nn.Module, name: str, report: dict) -> None:
+def save(model: torch.nn.Module, name: str, report: dict, where: Path = MODELS) -> None:
     """Write data/models/NAME aside in float16 and rename it; no tokenizer, since models share one."""
     partial = SCRATCH / f"{name}.partial"
     model.to(torch.float16).save_pretrained(partial)
     model.float()
-    publish(partial, name, report)
+    publish(partial, name, report, where)
 
 
-def publish(partial: Path, name: str, report: dict) -> None:
+def publish(partial: Path, name: str, report: dict, where: Path = MODELS) -> None:
     """The folder, with its report, becomes data/models/NAME; the one that was there goes."""
-    folder = MODELS / name
+    folder = where / name
     (partial / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if folder.exists():
         for file in folder.iterdir():

@@ -1,13 +1,15 @@
-"""Rebuild data/self_refine.parquet and self_refine_code.parquet: what SmolLM2 answers, round by round, when it refines
-its own answers.
+"""Rebuild data/self_refine.parquet, self_refine_times.parquet and self_refine_code.parquet: what SmolLM2 answers, round
+by round, when it refines its own answers.
 
-    python data/recipes/self_refine.py words:32 rewriting:7 code:8     # the committed files; NAME alone does all tasks
-    it has
+    python data/recipes/self_refine.py words:32 rewriting:7 times code:8     # the committed files; NAME alone does all
+    tasks it has
 
 words       lists of 3 or 4 everyday words, to be put into one sentence; right: all are there (40; the files have 32)
 variants    the same lists with the methods that are marked * (not in the files)
 rewriting   unkind sentences of held-out reviews (rating <= -1.5), to be made kind; right: VADER calls it positive and
             half of the content words are still there (23; the files have 7)
+times       the products a times b of the numbers from 2 to 12, a <= b; right: the last number of the answer is the
+            product (66)
 code        Python functions with tests, run only in the sandbox (14; the files have 8)
 
 Methods, each a row for each answer. All but `sample` start from the greedy first answer, round 0
@@ -19,8 +21,8 @@ Methods, each a row for each answer. All but `sample` start from the greedy firs
     verifier          feedback by the program that measures, which also ends it; also `verifier, sampled` and `verifier,
                       last` *
     generic           "Try again, make it better.", which never ends it (words only)
-    sample            independent draws at temperature 0.8, as many as `self` makes calls (7; rewriting: 5), for
-                      best-of-n
+    sample            independent draws at temperature 0.8 (times: 0.5), as many as `self` makes calls (7; rewriting:
+                      5), for best-of-n and for a vote
 `calls` counts the model's calls up to and with the feedback on this answer; the verifier is none, and `sample` counts
 its draws.
 Code: 4 draws a problem (temperature 0.8), and up to two rounds of repair with the error message for the first 2 of
@@ -52,8 +54,9 @@ from course_utils.shelf.chat import PROMPTS, roles
 from course_utils.shelf.models import LanguageModel, load
 
 TEMPERATURE, BATCH = 0.8, 64
-TOKENS = {"words": 48, "rewriting": 48, "code": 128}  # of an answer or of feedback
-ROUNDS = {"words": 3, "rewriting": 2}
+TEMPERATURES = {"times": 0.5}  # of an experiment with another one: at 0.8 few of the products are right
+TOKENS = {"words": 48, "rewriting": 48, "times": 24, "code": 128}  # of an answer or of feedback
+ROUNDS = {"words": 3, "rewriting": 2, "times": 3}
 SNIPPETS, DRAWS, CHAINS, REPAIRS = 30, 4, 2, 2
 
 OATHS = re.compile("fuck|shit", re.IGNORECASE)
@@ -194,7 +197,8 @@ def sentences(
     rewrite = roles(partial(answer, sampled=variant == "sampled"), prompts)[2]
     if kind == "sample":
         seeds = [seed_of(experiment, number, method, draw) for draw in range(1 + 2 * ROUNDS[experiment])]
-        asked += calls.ask(TOKENS[experiment], prompts["generate"].format(task=task), TEMPERATURE, seeds)
+        temperature = TEMPERATURES.get(experiment, TEMPERATURE)
+        asked += calls.ask(TOKENS[experiment], prompts["generate"].format(task=task), temperature, seeds)
         run = Refined([found["answer"] for found in asked], [], False)
     else:
         feedback = {"self": own_feedback, "verifier": lambda x, y: verify(y), "generic": lambda x, y: tasks.GENERIC}[
@@ -264,6 +268,29 @@ def of_words(calls: Calls, n: int, methods: list[str]) -> pd.DataFrame:
     frame["score"] = [tasks.coverage(answer, target.split()) for answer, target in zip(frame.answer, frame.target)]
     frame["right"] = frame.score == 1
     return frame
+
+
+def times(calls: Calls, n: int) -> pd.DataFrame:
+    products = [(a, b) for a in range(2, 13) for b in range(a, 13)][:n]
+    plan = [
+        partial(
+            sentences,
+            calls,
+            "times",
+            tasks.times_task(a, b),
+            number,
+            str(a * b),
+            tasks.TIMES,
+            partial(tasks.times_feedback, a=a, b=b),
+            method,
+        )
+        for number, (a, b) in enumerate(products)
+        for method in ("self", "verifier", "sample")
+    ]
+    frame = pd.DataFrame(calls.all_of(plan))
+    frame["number"] = [tasks.number(answer) for answer in frame.answer]
+    frame["right"] = frame.number == frame.target.astype(int)
+    return frame.astype({"number": "Int64"})
 
 
 def rewriting(calls: Calls, n: int) -> pd.DataFrame:
@@ -367,7 +394,7 @@ def write(frame: pd.DataFrame, name: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "what", nargs="+", help="words, variants, rewriting, code; words:20 does the first 20 tasks only"
+        "what", nargs="+", help="words, variants, rewriting, times, code; words:20 does the first 20 tasks only"
     )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -378,8 +405,8 @@ def main() -> None:
     calls, found = Calls(load("smollm2")), []
     for name, n in sizes.items():
         frame = EXPERIMENTS[name](calls, n)
-        if name == "code":
-            write(frame, "self_refine_code")
+        if name in ("code", "times"):
+            write(frame, f"self_refine_{name}")
         else:
             found.append(frame)
             write(pd.concat(found, ignore_index=True), "self_refine")
@@ -389,6 +416,7 @@ EXPERIMENTS = {
     "words": partial(of_words, methods=["self", "verifier", "generic", "sample", "verifier, sampled"]),
     "variants": partial(of_words, methods=["self, sampled", "self, last", "verifier, last", "self, plain"]),
     "rewriting": rewriting,
+    "times": times,
     "code": code,
 }
 

@@ -21,7 +21,7 @@ from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from torch.nn.functional import cross_entropy
 
 from course_utils.ensembling import loglinear_interpolation, negative_evidence
-from course_utils.ensembling.decoding import AdapterEnsemble, generate
+from course_utils.ensembling.decoding import AdapterEnsemble, Ensemble, generate
 from course_utils.shelf.models import load, load_with_adapters
 
 DATA = Path(__file__).parents[1]
@@ -164,8 +164,39 @@ def adapt(name: str) -> None:
     print(name, report["validation_perplexity"], flush=True)
 
 
-def steered() -> None:
+def record(members: Ensemble, lm, kind: str, method: str, lam: float, filtered: bool) -> pd.DataFrame:
     """One row for each continuation: setting, prompt, text, and its log-probability under SmolLM2 without adapters."""
+    prompts = [prompt for prompt in (NEUTRAL if kind == "neutral" else GLOOMY) for _ in range(SAMPLES[kind])]
+    ids = torch.stack([torch.cat([torch.tensor([lm.context_id]), lm.encode(prompt)]) for prompt in prompts])
+    out = generate(members, ids, NEW_TOKENS, "sample", generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():  # fluency: what SmolLM2 itself thinks of the tokens
+        logits = torch.cat(
+            [
+                lm.model(input_ids=rows, **without_adapters(lm, rows)).logits[:, ids.shape[1] - 1 : -1]
+                for rows in out.split(10)
+            ]
+        )
+    log_probs = logits.float().log_softmax(-1).gather(2, out[:, ids.shape[1] :, None])[..., 0]  # (rows, new tokens)
+    return pd.DataFrame(
+        {
+            "prompts": kind,
+            "method": method,
+            "lam": lam,
+            "filtered": filtered,
+            "prompt": prompts,
+            "text": [lm.tokenizer.decode(row[ids.shape[1] :]) for row in out],
+            "tokens": out[:, ids.shape[1] :].tolist(),
+            "core_log_prob": log_probs.sum(1).round(decimals=3).tolist(),
+        }
+    )
+
+
+def without_adapters(lm, rows: torch.Tensor) -> dict:
+    return {"adapter_names": ["__base__"] * len(rows)} if hasattr(lm.model, "peft_config") else {}
+
+
+def steered() -> None:
+    """All settings of the two adapters, each kept aside when it is done."""
     lm = load_with_adapters("lora-positive", "lora-negative")
     adapters = ["__base__", "positive", "negative"]
     settings = [("neutral", "lam", lam, filtered) for lam in LAMBDAS for filtered in (True, False)]
@@ -190,36 +221,7 @@ def steered() -> None:
                 kept = negative_evidence(core, None, None, 0.0, top_p=TOP_P).isneginf()
                 return loglinear_interpolation(log_probs, weights).masked_fill(kept, -torch.inf).log_softmax(-1)
 
-        prompts = [prompt for prompt in (NEUTRAL if kind == "neutral" else GLOOMY) for _ in range(SAMPLES[kind])]
-        ids = torch.stack([torch.cat([torch.tensor([lm.context_id]), lm.encode(prompt)]) for prompt in prompts])
-        out = generate(
-            AdapterEnsemble(lm.model, adapters, combine),
-            ids,
-            NEW_TOKENS,
-            "sample",
-            generator=torch.Generator().manual_seed(0),
-        )
-        texts = [lm.tokenizer.decode(row[ids.shape[1] :]) for row in out]
-        with torch.inference_mode():  # fluency: what SmolLM2 itself thinks of the tokens
-            logits = torch.cat(
-                [
-                    lm.model(input_ids=rows, adapter_names=["__base__"] * len(rows)).logits[:, ids.shape[1] - 1 : -1]
-                    for rows in out.split(10)
-                ]
-            )
-        log_probs = logits.float().log_softmax(-1).gather(2, out[:, ids.shape[1] :, None])[..., 0]  # (rows, new tokens)
-        frame = pd.DataFrame(
-            {
-                "prompts": kind,
-                "method": method,
-                "lam": lam,
-                "filtered": filtered,
-                "prompt": prompts,
-                "text": texts,
-                "tokens": out[:, ids.shape[1] :].tolist(),
-                "core_log_prob": log_probs.sum(1).round(decimals=3).tolist(),
-            }
-        )
+        frame = record(AdapterEnsemble(lm.model, adapters, combine), lm, kind, method, lam, filtered)
         frame.to_parquet(part.with_suffix(".partial"), index=False)
         part.with_suffix(".partial").replace(part)
         print(
@@ -227,7 +229,7 @@ def steered() -> None:
             method,
             lam,
             filtered,
-            f"ppl {log_probs.mean().neg().exp():.1f}",
+            f"ppl {math.exp(-frame.core_log_prob.sum() / (len(frame) * NEW_TOKENS)):.1f}",
             f"{time.perf_counter() - started:.0f} s",
             flush=True,
         )

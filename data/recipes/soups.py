@@ -1,4 +1,4 @@
-"""Rebuild data/models/soup: twelve fine-tunes of `base` that tell kind movie snippets from unkind ones.
+"""Rebuild data/models/soup: twelve fine-tunes of `base` that tell positive movie snippets from negative ones.
 
     python data/recipes/soups.py            # about twelve minutes; goes on where it was cut off
 

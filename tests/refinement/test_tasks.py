@@ -7,6 +7,7 @@ from course_utils.refinement.tasks import (
     CODE,
     KIND,
     REWRITING,
+    TIMES,
     WORDS,
     code_task,
     content_words,
@@ -14,8 +15,11 @@ from course_utils.refinement.tasks import (
     kept,
     kind_feedback,
     missing,
+    number,
     program,
     run_tests,
+    times_feedback,
+    times_task,
     tone,
     with_tests,
     words_feedback,
@@ -54,6 +58,21 @@ def test_special_characters_in_a_keyword_are_letters():
     assert missing("I know C++ well", ["c++"]) == [] and missing("abc", ["a.c"]) == ["a.c"]
 
 
+@pytest.mark.parametrize(
+    ("text", "found", "said"),
+    [
+        ("6 times 9 is 54.", 54, PROMPTS["done"]),
+        ("The answer is 1,054", 1054, "1054 is wrong."),
+        ("54 = 6 * 9", 9, "9 is wrong."),  # the last one counts
+        ("Six times nine is fifty-four.", None, "There is no number in it."),
+    ],
+)
+def test_the_last_number_is_the_answer(text, found, said):
+    assert number(text) == found
+    assert times_feedback(text, 6, 9) == said
+    assert times_task(6, 9) == "What is 6 times 9?"
+
+
 def test_content_words_are_neither_function_words_nor_negative():
     assert content_words("The movie is a terrible, terrible bore and I didn't like the actors") == [
         "movie",
@@ -78,7 +97,7 @@ def test_a_sentence_with_nothing_to_keep_is_refused():
         kept("fine", "It was awful.")
 
 
-@pytest.mark.parametrize("prompts", [WORDS, REWRITING, CODE])
+@pytest.mark.parametrize("prompts", [WORDS, REWRITING, TIMES, CODE])
 def test_prompts_serve_the_roles_and_the_verifier_ends_the_loop(prompts):
     asked, answers = [], iter(["A dog.", "A dog can run."])
 

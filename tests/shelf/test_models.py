@@ -14,7 +14,8 @@ from tiny_llama import tiny_llama
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from course_utils.shelf import assets
+from course_utils.evidence import sample
+from course_utils.shelf import assets, corpora
 from course_utils.shelf import models as course_models
 from course_utils.shelf.models import ModelError, load, shelf, tokenizer_folder
 
@@ -243,6 +244,20 @@ TEXTS = {
 def test_each_child_knows_its_own_domain_best(domain):
     scores = {name: load(name).batch_token_log_probs([TEXTS[domain]])[0][1].sum().item() for name in TEXTS}
     assert max(scores, key=scores.get) == domain, scores
+
+
+@pytest.mark.parametrize("name", ["small-positive", "small-negative"])
+def test_a_small_expert_shares_smollm2s_tokens_and_predicts_as_recorded(name, smollm2):
+    lm = load(name)
+    assert lm.vocab_size == smollm2.vocab_size and lm.context_id == smollm2.context_id
+    assert lm.tokenizer.get_vocab() == smollm2.tokenizer.get_vocab()
+    assert 1e6 < lm.n_parameters < 3e6 and {p.dtype for p in lm.model.parameters()} == {torch.float32}
+    recorded = json.loads((ROOT / "data" / "models" / name / "training.json").read_text(encoding="utf-8"))
+    films = corpora.snippets()["validation"].to_pandas().query("domain == 'movies'")
+    for kind, of_kind in (("positive", films.rating >= 1), ("negative", films.rating <= -1)):
+        texts = [[*lm.encode(text).tolist(), lm.context_id][:32] for text in sample(films.text[of_kind].tolist(), 64)]
+        nats = -torch.cat([observed for _, observed in lm.batch_token_log_probs(texts)]).mean().item()
+        assert nats == pytest.approx(recorded["validation_nats"][kind], abs=2e-3), kind
 
 
 def test_smollm2_is_the_real_model(smollm2):

@@ -1,4 +1,4 @@
-"""One formula, five papers: the exponents of the core, the positive and the negative model, method by method."""
+"""One formula, six methods: the exponents of the core, the positive and the negative model, method by method."""
 
 from collections.abc import Callable
 from functools import partial

@@ -19,7 +19,7 @@ def _wrong(exercise: str, label: str, says: str, *lines: str) -> WrongAnswer:
 
 PROBABILITIES = "You return probabilities"
 POWERS = "p = log_probs.exp() ** (1 / T)"
-LOG_LAM = "return torch.logaddexp(log_p + math.log(lam), log_q + math.log(1 - lam))"
+LOG_LAM = "return torch.logaddexp(log_p + math.log(1 - lam), log_q + math.log(lam))"
 OWN_LOGSUMEXP = ["m = torch.maximum(log_p, log_q)", "return m + (((log_p - m).exp() + (log_q - m).exp()) / 2).log()"]
 WRONG = [
     _wrong("temperature", "not normalised", "exp() of your result sums to 1.84 instead of 1", "return log_probs / T"),
@@ -42,6 +42,6 @@ WRONG = [
     _wrong("average", "a small constant", "small constant", "return ((log_p.exp() + log_q.exp()) / 2 + 1e-9).log()"),
     _wrong("average", "nothing returned", "did you forget `return`?", "torch.logaddexp(log_p, log_q)"),
     _wrong("average", "in place", "changed its input", "log_p.exp_()", "return ((log_p + log_q.exp()) / 2).log()"),
-    _wrong("mix", "probabilities", PROBABILITIES, "return lam * log_p.exp() + (1 - lam) * log_q.exp()"),
+    _wrong("mix", "probabilities", PROBABILITIES, "return (1 - lam) * log_p.exp() + lam * log_q.exp()"),
     _wrong("mix", "the logarithm of lam", "lam may be 0 or 1", LOG_LAM),
 ]
