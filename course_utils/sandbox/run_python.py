@@ -43,7 +43,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Ran", "run_python", "unavailable"]
+__all__ = ["Ran", "run_python", "signal_name", "unavailable"]
 
 PROCESSES = 5  # the program itself and four more, threads counted
 DISK_MB = 16
@@ -122,6 +122,14 @@ def run_python(
         finally:
             process.kill()  # a launcher that is still there takes everything inside with it
     return _outcome(kept["report"].head, kept["stdout"], kept["stderr"], bool(kept["late"].size), cpu, wall, memory_mb)
+
+
+def signal_name(number: int) -> str:
+    """SIGSEGV, or "signal 35" for one that has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def unavailable() -> str:
@@ -235,7 +243,7 @@ def _outcome(report: bytes, stdout: _Kept, stderr: _Kept, late: bool, cpu: int, 
     if code == -signal.SIGSYS:
         return ran("forbidden", "stopped: it made a system call that the sandbox does not know")
     if code < 0:
-        return ran("error", f"it was ended by the signal {signal.Signals(-code).name}")
+        return ran("error", f"it was ended by the signal {signal_name(-code)}")
     for pattern, message in REFUSALS:
         if re.search(pattern, last):
             return ran("forbidden", f"stopped: {message}")

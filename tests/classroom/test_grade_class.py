@@ -273,3 +273,128 @@ def test_the_work_is_shared_among_all_workers(tmp_path):
         grade.grade_all(submissions, StandIn(jobs, seconds=0.1))
         times[jobs] = time.monotonic() - began
     assert times[1] > 3 * times[4], times
+
+
+# --- whose work, which copy -------------------------------------------------------------------------------------------
+
+
+def place(folder, *paths):
+    """The shipped notebook at each of the paths, the later ones newer."""
+    for i, path in enumerate(paths):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(read(START), folder / path)
+        os.utime(folder / path, (10**9 + i, 10**9 + i))
+    return folder
+
+
+def found_in(folder, depth=0):
+    return {s.file: s for s in grade.find_submissions(folder, depth)}
+
+
+def test_a_link_to_another_students_notebook_is_not_graded_and_says_so(tmp_path, monkeypatch):
+    folder = place(tmp_path / "subs", f"ada/{START.name}", f"bob/work/{START.name}", f"cy_{START.name}")
+    (folder / "eve").mkdir()
+    (folder / "eve" / START.name).symlink_to(f"../ada/{START.name}")
+    (folder / f"fay_{START.name}").symlink_to(f"cy_{START.name}")
+    (folder / "bob" / START.name).symlink_to(f"work/{START.name}")
+    status, grader = run(monkeypatch, folder, tmp_path / "g.csv")
+    table = rows(tmp_path / "g.csv")
+    for name, target in (("eve", f"ada/{START.name}"), ("fay", f"cy_{START.name}")):
+        row = table[name, START.stem]
+        assert row["full"] == row[NAMES[0]] == "not graded" and f"a link to {target}" in row["problem"]
+    assert status == 1 and {student for student, _ in grader.asked} == {"ada", "bob", "cy"}
+
+
+def test_a_hard_link_is_said_for_both_students(tmp_path):
+    folder = place(tmp_path, f"ada/{START.name}", f"eve/other/{START.name}")
+    os.link(folder / "ada" / START.name, folder / "eve" / START.name)
+    os.utime(folder / "eve" / START.name, (2 * 10**9, 2 * 10**9))
+    found = found_in(folder)
+    assert "hard link" in found[f"ada/{START.name}"].remark and "hard link" in found[f"eve/{START.name}"].remark
+    text = report.report([found[f"eve/{START.name}"]], weak=False)
+    assert "hard link" in text and "newest of 2" in text and f"ada/{START.name}" in text
+
+
+def test_of_several_attempts_the_newest_counts_and_the_report_says_which(tmp_path):
+    attempts = [f"dora/attempt{i}/{START.name}" for i in (10, 9, 2)]
+    found = found_in(place(tmp_path, *attempts))
+    assert {s.student for s in found.values()} == {"dora"}
+    assert not found[attempts[2]].problem and found[attempts[2]].remark == "the newest of 3 copies"
+    assert all(f"{attempts[2]} was graded" in found[attempt].problem for attempt in attempts[:2])
+    for attempt in attempts:
+        os.utime(tmp_path / attempt, (1, 1))
+    assert not found_in(tmp_path)[attempts[0]].problem  # of equally old ones attempt10 is after attempt9
+
+
+TREES = {  # the paths; the students
+    "sections": (["s1/ada/{}", "s1/bob/{}", "s2/cy/{}"], {"s1/ada", "s1/bob", "s2/cy"}),
+    "a section beside students": (["s1/ada/{}", "s1/bob/{}", "cy/{}"], {"s1/ada", "s1/bob", "cy"}),
+    "a folder for each notebook": (["ada/01_interpolation/{}", "ada/00_start_here/{}"], {"ada"}),
+    "drafts": (["ada/draft/{}", "ada/final/{}"], {"ada"}),
+    "attempts in a section": (["s1/ada/1/{}", "s1/ada/2/{}", "s1/bob/1/{}"], {"s1/ada", "s1/bob"}),
+    "notebooks beside a folder": (["ada/{}", "ada/x/{}", "ada/y/{}"], {"ada"}),
+}
+
+
+@pytest.mark.parametrize("what", TREES)
+def test_folders_of_sections_are_no_students(tmp_path, what):
+    paths, students = TREES[what]
+    folder = place(tmp_path, *(path.format(START.name) for path in paths))
+    assert {s.student for s in found_in(folder).values()} == students
+    assert {s.student for s in found_in(folder, depth=1).values()} == {student.split("/")[0] for student in students}
+
+
+@pytest.mark.parametrize(
+    ("name", "student"),
+    [
+        ("ada_00_start_here (1).ipynb", "ada"),
+        ("ada_00_start_here-Copy1.ipynb", "ada"),
+        ("00_start_here_ada.ipynb", "ada"),
+        ("00_start_here.ipynb", "00_start_here"),
+        ("Ada Byron - 00_start_here.ipynb", "Ada Byron"),
+    ],
+)
+def test_the_student_in_a_files_name(tmp_path, name, student):
+    assert found_in(place(tmp_path, name))[name].student == student
+
+
+def test_a_notebook_of_too_many_cells_is_refused_at_once(tmp_path):
+    (tmp_path / "ada").mkdir()
+    cell = '{"cell_type": "code", "source": "1", "metadata": {}, "outputs": [], "execution_count": null}'
+    text = f'{{"cells": [{", ".join([cell] * 100_000)}], "metadata": {{}}, "nbformat": 4, "nbformat_minor": 4}}'
+    (tmp_path / "ada" / START.name).write_text(text, encoding="utf-8")
+    began = time.process_time()
+    assert "more than 3000 cells" in found_in(tmp_path)[f"ada/{START.name}"].problem
+    assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0"])
+def test_a_limit_that_is_none_is_refused(tmp_path, capsys, seconds, monkeypatch):
+    monkeypatch.setattr(grade.run_python, "unavailable", lambda: "")
+    folder = hand_in(tmp_path / "subs", "ada")
+    assert grade.main([str(folder), "-o", str(tmp_path / "g.csv"), "--seconds", seconds]) == 2
+    assert "seconds" in capsys.readouterr().err
+
+
+# --- what is written --------------------------------------------------------------------------------------------------
+
+FORMULAS = ["=1+1", "+1", "-1", "@a", "\t=1", "a;=cmd|'calc'!A1", " =1", "a\n=1", "＝1", "\r=1"]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_a_spreadsheet_gets_no_formula(tmp_path, name):
+    submission = grade.Submission(name, tmp_path / "n.ipynb", "00_start_here", results=[])
+    cell = next(csv.DictReader(io.StringIO(report.table([submission]), newline="")))["student"]
+    assert not any(part.strip()[:1] in tuple("=+-@＝") for part in cell.replace("\n", ";").split(";") if part.strip())
+
+
+def test_names_in_a_report_are_no_markup(tmp_path):
+    from markdown_it import MarkdownIt
+
+    hostile = "<img src=x onerror=alert(1)> [a](javascript:b) `c` **d**"
+    problem = "it cannot be read (ValueError: <script>alert(1)</script>)"
+    bad = grade.Submission(hostile, tmp_path / "n.ipynb", "00_start_here", problem=problem, file=f"{hostile}`.ipynb")
+    odd = grade.Submission(hostile, tmp_path / "n.ipynb", "00_start_here", remark=hostile)
+    odd.results = [grade.Result("start_here.mix", "wrong", 1, 4, f"{hostile}\n</code></pre><script>")]
+    html = MarkdownIt("commonmark", {"html": True}).render(report.report([bad, odd], weak=False))
+    assert not any(mark in html for mark in ("<img", "<script", "<a ", "onerror=alert(1)>", "<strong>d"))
