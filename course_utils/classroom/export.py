@@ -44,8 +44,8 @@ COURSE = "Many Models"
 # What a page may load: itself, and nothing from another host, whatever a saved output holds. Inline scripts are the
 # quizzes and the decks, eval is Vega's.
 POLICY = (
-    "default-src 'none'; script-src 'self' file: 'unsafe-inline' 'unsafe-eval'; style-src 'self' file: 'unsafe-inline'; "
-    "img-src 'self' file: data: blob:; media-src data:; font-src data:; frame-src 'self' file: blob:; "
+    "default-src 'none'; script-src 'self' file: 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' file: 'unsafe-inline'; img-src 'self' file: data: blob:; media-src data:; font-src data:; frame-src 'self' file: blob:; "
     "base-uri 'none'; form-action 'none'"
 )
 SAFE = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'

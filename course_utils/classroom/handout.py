@@ -46,7 +46,7 @@ def _tracked(root: Path, *options: str) -> list[str] | None:
 
 
 def student_files(root: Path = ROOT) -> list[str]:
-    """The tracked files that a student gets, sorted. Raises ValueError: no git checkout, a file is missing or a link."""
+    """The tracked files that a student gets, sorted. ValueError: no git checkout, a file is missing or a link."""
     listed = _tracked(root)
     if listed is None:
         why = "a hand-out is made of the tracked files, so clone the repository"

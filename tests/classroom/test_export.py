@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def folder(tmp_path_factory) -> Path:
     ]
     for i, cell in enumerate(cells):
         cell.metadata["slideshow"] = {"slide_type": "slide" if i < 2 else "-"}
+    shutil.copytree(REAL.parent / "drawings", folder / "drawings")  # where the real one looks for its own
     nbformat.write(new_notebook(cells=cells), folder / "90_small.ipynb")
     nbformat.write(new_notebook(cells=[new_markdown_cell("# 91 · Other\n\n## Why")]), folder / "91_other.ipynb")
     return folder
@@ -132,13 +134,9 @@ def test_the_pages_say_what_they_are(made, pages):
 
 def test_no_text_of_a_chart_hides_the_rest_of_a_page(made):
     """A browser reads <!--<script> inside a script as the beginning of one that ends much later."""
-    import html5lib
-
-    page = html5lib.parse(made["site/90_small.html"], namespaceHTMLElements=False)
-    assert "This exercise is done in the notebook" in "".join(page.find(".//main").itertext())
-    assert "<!--" not in "".join(
-        re.findall(r'<script type="application/json">(.*?)</script>', made["site/90_small.html"])
-    )
+    for name in ("slides/90_small.html", "site/90_small.html"):
+        data = re.findall(r'<script type="application/json">(.*?)</script>', made[name], re.S)
+        assert data and "<" not in "".join(data), name
 
 
 def _charts(page: str) -> list[dict]:
