@@ -45,8 +45,8 @@ COURSE = "Many Models"
 # quizzes and the decks, eval is Vega's.
 POLICY = (
     "default-src 'none'; script-src 'self' file: 'unsafe-inline' 'unsafe-eval'; "
-    "style-src 'self' file: 'unsafe-inline'; img-src 'self' file: data: blob:; media-src data:; font-src data:; frame-src 'self' file: blob:; "
-    "base-uri 'none'; form-action 'none'"
+    "style-src 'self' file: 'unsafe-inline'; img-src 'self' file: data: blob:; media-src data:; font-src data:; "
+    "frame-src 'self' file: blob:; base-uri 'none'; form-action 'none'"
 )
 SAFE = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
 # Blocks of nbconvert's templates that name other hosts, or lack what a page needs. The comments are filled in when it
