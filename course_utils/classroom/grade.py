@@ -54,11 +54,12 @@ from pathlib import Path
 import psutil
 from tqdm import tqdm
 
-from course_utils.classroom.grading import report
+from course_utils.classroom.grading import lms, report
 from course_utils.classroom.grading.kept import Kept
 from course_utils.classroom.grading.report import WORDS, Result, Submission, one_line
 from course_utils.classroom.grading.submissions import course, find_submissions
 from course_utils.sandbox import run_python
+from course_utils.shelf.files import written_aside
 
 __all__ = ["Grader", "Result", "Submission", "find_submissions", "grade_all", "main"]
 
@@ -239,7 +240,10 @@ class Progress:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if (given.format != "csv") != (given.roster is not None):
+        parser.error("--format canvas or moodle and --roster belong together")
     if not hasattr(os, "fork"):
         say("grading needs Linux (on Windows: in WSL), so nothing was graded", sys.stderr)
         return 2
@@ -252,10 +256,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         submissions = find_submissions(given.submissions, given.depth)
         reports = report.folder_of(given.out, given.submissions)
         given.out.parent.mkdir(parents=True, exist_ok=True)
+        roster = [] if given.format == "csv" else lms.read_roster(given.roster, given.format)
         with Kept(reports, given.again) as kept:
             report.write(submissions, given.out, reports, given.weak)  # now, so that nothing is graded in vain
             stopped = _grade(submissions, kept, given)
             report.write(submissions, given.out, reports, given.weak)
+            if roster:
+                _for_platform(submissions, roster, given, reports)
     except (ValueError, OSError) as error:
         say(str(error), sys.stderr)
         return 2
@@ -272,6 +279,9 @@ def _parser() -> argparse.ArgumentParser:
     add("-o", "--out", type=Path, default=Path("grades.csv"), help=out)
     add("--again", action="store_true", help="forget what an earlier run has graded")
     depth = "how many folders name a student: 2 for section1/ada (default: found out)"
+    add("--format", choices=lms.FORMATS, default="csv", help="also points for canvas or moodle; needs --roster")
+    add("--roster", type=Path, help="the CSV with names and ids that canvas or moodle exported")
+    add("--points", type=float, default=10, help="of each notebook, for --format (default: 10)")
     add("--depth", type=int, default=0, choices=range(1, 10), metavar="N", help=depth)
     add("--jobs", type=int, help="side by side (default: all cores that the memory allows)")
     add("--seconds", type=float, default=60, help="wall time for the cells of one exercise (default: 60)")
@@ -280,6 +290,19 @@ def _parser() -> argparse.ArgumentParser:
     weak = "where there is no sandbox: limits only. A submission can then do what you can"
     add("--weak", action="store_true", help=weak)
     return parser
+
+
+def _for_platform(submissions: Sequence[Submission], roster: list, given: argparse.Namespace, reports: Path) -> None:
+    """Points and reports as files for upload."""
+    text, unknown = lms.points_table(submissions, roster, given.format, given.points)
+    out = given.out.with_name(f"{given.out.stem}-{given.format}.csv")
+    with written_aside(out) as aside:
+        aside.write_text(text, encoding="utf-8", newline="")
+    feedback = given.out.with_name(f"{given.out.stem}-feedback.zip")
+    lms.zip_reports(reports, feedback)
+    say(f"for {given.format}: {out}, the reports as {feedback}")
+    for student in unknown:
+        say(f"{student} is in no row of {given.roster}, or in several: enter these points by hand", sys.stderr)
 
 
 def _grade(submissions: Sequence[Submission], kept: Kept, given: argparse.Namespace) -> str:

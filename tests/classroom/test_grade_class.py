@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import csv
 import io
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -368,6 +370,55 @@ def test_a_notebook_of_too_many_cells_is_refused_at_once(tmp_path):
     assert time.process_time() - began < 5
 
 
+def of_version_3():
+    cell = {"cell_type": "code", "input": "def mix(): pass", "metadata": {}, "outputs": [], "language": "python"}
+    return json.dumps({"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": [{"cells": [cell]}]}).encode()
+
+
+GOOD = nbformat.writes(read(START)).encode()
+FILES = {  # the bytes of a notebook; whether they can be read
+    "as it is": (GOOD, True),
+    "nbformat 3": (of_version_3(), True),
+    "byte order mark": (b"\xef\xbb\xbf" + GOOD, False),
+    "UTF-16": (GOOD.decode().encode("utf-16"), False),
+    "Latin-1": (GOOD.replace(b'"cells"', b'"\xe9": 1, "cells"'), False),
+    "NUL": (GOOD + b"\0", False),
+    "a half surrogate": (GOOD.replace(b'"cells"', b'"x": "\\ud800", "cells"'), True),
+    "nbformat 99": (GOOD.replace(b'"nbformat": 4', b'"nbformat": 99'), False),
+    "brackets": (b"[" * 100_000, False),
+    "cells that are none": (b'{"cells": 3, "nbformat": 4, "nbformat_minor": 5, "metadata": {}}', False),
+    "a text": (b'"cells"', False),
+    "nothing": (b"", False),
+}
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_a_strange_file_is_read_or_told_and_takes_nobody_elses_mark(tmp_path, what):
+    content, readable = FILES[what]
+    place(tmp_path, f"ada/{START.name}", f"bob/{START.name}")
+    (tmp_path / "bob" / START.name).write_bytes(content)
+    found = found_in(tmp_path)
+    assert not found[f"ada/{START.name}"].problem
+    assert (not found[f"bob/{START.name}"].problem) == readable, found[f"bob/{START.name}"].problem
+    assert "�" not in report.table(list(found.values())).encode(errors="strict").decode()
+
+
+def test_what_is_no_file_is_told_and_ends_nothing(tmp_path):
+    folder = place(tmp_path / "subs", f"ada/{START.name}")
+    for student in ("fifo", "folder", "zero", "loop", "broken", "out", "archive"):
+        (folder / student).mkdir()
+    os.mkfifo(folder / "fifo" / START.name)
+    (folder / "folder" / START.name).mkdir()
+    targets = {"zero": "/dev/zero", "loop": START.name, "broken": "nowhere.ipynb", "out": str(START)}
+    for student, target in targets.items():
+        (folder / student / START.name).symlink_to(target)
+    with zipfile.ZipFile(folder / "archive" / START.name, "w") as archive:
+        archive.writestr("x.ipynb", "{}")
+    problems = {s.student: s.problem for s in grade.find_submissions(folder)}
+    assert problems.pop("ada") == ""
+    assert len(problems) == 7 and all("cannot be read as a notebook" in problem for problem in problems.values())
+
+
 @pytest.mark.parametrize("seconds", ["nan", "inf", "0"])
 def test_a_limit_that_is_none_is_refused(tmp_path, capsys, seconds, monkeypatch):
     monkeypatch.setattr(grade.run_python, "unavailable", lambda: "")
@@ -398,3 +449,39 @@ def test_names_in_a_report_are_no_markup(tmp_path):
     odd.results = [grade.Result("start_here.mix", "wrong", 1, 4, f"{hostile}\n</code></pre><script>")]
     html = MarkdownIt("commonmark", {"html": True}).render(report.report([bad, odd], weak=False))
     assert not any(mark in html for mark in ("<img", "<script", "<a ", "onerror=alert(1)>", "<strong>d"))
+
+
+# --- points for a platform --------------------------------------------------------------------------------------------
+
+ROSTERS = {
+    "canvas": "\ufeffStudent,ID,SIS Login ID,Section,Old work\nPoints Possible,,,,10\n"
+    '"Byron, Ada",7,ada@x.org,A,3\n"=Bob",8,bob,A,\nCy,9,cy,B,\n',
+    "moodle": "First name,Surname,Email address,Username\nAda,Byron,ada@x.org,byron_ada\nBob,B,b@x.org,bob\nC,C,,cy\n",
+}
+
+
+@pytest.mark.parametrize("kind", ROSTERS)
+def test_a_platform_gets_points_ids_and_reports(tmp_path, monkeypatch, capsys, kind):
+    folder = hand_in(tmp_path / "subs", "byron_ada", "bob", "stranger")
+    (folder / "cy").mkdir()
+    (folder / "cy" / START.name).write_text("{", encoding="utf-8")
+    (tmp_path / "roster.csv").write_text(ROSTERS[kind], encoding="utf-8")
+    options = ["--format", kind, "--roster", str(tmp_path / "roster.csv"), "--points", "20"]
+    run(monkeypatch, folder, tmp_path / "g.csv", *options)
+    head, *lines = csv.reader(io.StringIO((tmp_path / f"g-{kind}.csv").read_text(encoding="utf-8")))
+    identity = {"canvas": ["Student", "ID", "SIS Login ID", "Section"]}
+    assert head == [*identity.get(kind, ROSTERS["moodle"].split("\n")[0].split(",")), START.stem]
+    if kind == "canvas":
+        assert lines.pop(0) == ["Points Possible", "", "", "", "20"] and lines[1][0] == "'=Bob"
+    assert [line[-1] for line in lines] == ["20", "20", ""]  # what was not graded is left alone
+    told = capsys.readouterr()
+    assert "stranger is in no row" in told.err and "byron_ada is in" not in told.err
+    with zipfile.ZipFile(tmp_path / "g-feedback.zip") as archive:
+        assert sorted(archive.namelist()) == ["bob.md", "byron_ada.md", "cy.md", "stranger.md"]
+
+
+def test_a_roster_of_another_kind_is_refused_before_anything_is_graded(tmp_path, monkeypatch, capsys):
+    (tmp_path / "roster.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    options = ["--format", "canvas", "--roster", str(tmp_path / "roster.csv")]
+    status, grader = run(monkeypatch, hand_in(tmp_path / "subs", "ada"), tmp_path / "g.csv", *options)
+    assert status == 2 and grader is None and "none of the columns" in capsys.readouterr().err

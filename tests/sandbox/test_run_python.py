@@ -105,6 +105,34 @@ def test_ordinary_ends(code, status, message):
 
 
 @contained
+def test_of_no_family_can_a_socket_be_made_and_a_pair_reaches_nobody():
+    code = """import errno, socket
+told = set()
+for family in range(46):
+    for kind in (1, 2, 3):
+        try:
+            socket.socket(family, kind)
+            told.add("made")
+        except OSError as error:
+            told.add(errno.errorcode[error.errno])
+print(sorted(told))
+one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+one.send(b"x")
+print(other.recv(1))
+try:
+    one.sendto(b"x", b"\\0many-models-test")
+except OSError as error:
+    print(type(error).__name__)"""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(b"\0many-models-test")
+        server.setblocking(False)
+        ran = run_python(code)
+        with pytest.raises(BlockingIOError):
+            server.recv(1)
+    assert ran.stdout.splitlines()[:2] == ["['EPERM']", "b'x'"] and ran.stdout.splitlines()[2].endswith("Error"), ran
+
+
+@contained
 @pytest.mark.parametrize("number", [35, 50, 63])
 def test_a_signal_without_a_name_is_an_end_like_another(number):
     ran = run_python(f"import os\nos.kill(os.getpid(), {number})")

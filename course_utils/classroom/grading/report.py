@@ -11,7 +11,7 @@ from pathlib import Path
 
 from course_utils.shelf.files import written_aside
 
-__all__ = ["WORDS", "Result", "Submission", "folder_of", "one_line", "report", "table", "write"]
+__all__ = ["WORDS", "Result", "Submission", "folder_of", "one_line", "report", "safe", "table", "write"]
 
 FENCE = (
     "own file system (read-only, 16 MB of its own), no network, own process ids, system calls filtered, no privileges, "
@@ -127,7 +127,7 @@ def table(submissions: Sequence[Submission]) -> str:
         else:
             figures = [*[NOT_GRADED if results else ""] * 4, left or ""]
         cells = [student, notebook, file, *figures, problem, *(share.get(exercise, "") for exercise in exercises)]
-        writer.writerow(map(_safe, cells))
+        writer.writerow(map(safe, cells))
 
     students: dict[str, list[Submission]] = {}
     for submission in submissions:
@@ -151,7 +151,7 @@ def _problem(submission: Submission) -> str:
     return "; ".join(filter(None, [submission.problem, submission.remark, *words]))
 
 
-def _safe(value: object) -> object:
+def safe(value: object) -> object:
     """A text that a spreadsheet would take for a formula gets an apostrophe in front; semicolons separate cells in
     some countries."""
     return FORMULA.sub("'", value) if isinstance(value, str) else value
