@@ -27,7 +27,8 @@ What it does NOT protect against:
     which these are
     a function that lies about its side effects: whether it changed its arguments in place, shares memory with them or
     passes a gradient is what the student's process reports
-    copying: from another student, from `solution()`, from the library, which a submission may import
+    copying: from `solution()`, from the library, which a submission may import, or from another student (the column
+    "similar" is a hint, no more)
     answers made for the checks' inputs: the checks are in the course, and every student has them
     reading: the course, its references, the installed packages and the shared libraries can be read in the fence
     slowness: a submission may take `--seconds`, its check's limit and 5 s for each exercise
@@ -57,6 +58,7 @@ from tqdm import tqdm
 from course_utils.classroom.grading import lms, report
 from course_utils.classroom.grading.kept import Kept
 from course_utils.classroom.grading.report import WORDS, Result, Submission, one_line
+from course_utils.classroom.grading.similarity import mark_similar
 from course_utils.classroom.grading.submissions import course, find_submissions
 from course_utils.sandbox import run_python
 from course_utils.shelf.files import written_aside
@@ -70,6 +72,7 @@ SET = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MANY_MODELS_THR
 SET |= {"OMP_WAIT_POLICY": "PASSIVE", "MPLBACKEND": "agg", "MANY_MODELS_PROGRESS": "off"}
 SET |= {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
 COURSE_MB = 700  # of a worker that has loaded the course
+RESULT = ("status", "passed", "total", "text", "mode", "notes", "chains")
 ENDED = "the grader's own worker ended: run it again"
 
 
@@ -164,7 +167,7 @@ class Grader:
             verdict = {"status": "ungraded", "text": str(error) if self.closed else ENDED}
         finally:
             self.free.put(worker)
-        known = {key: verdict[key] for key in ("status", "passed", "total", "text", "mode", "notes") if key in verdict}
+        known = {name: verdict[name] for name in RESULT if name in verdict}
         return Result(exercise, **known)
 
 
@@ -260,6 +263,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Kept(reports, given.again) as kept:
             report.write(submissions, given.out, reports, given.weak)  # now, so that nothing is graded in vain
             stopped = _grade(submissions, kept, given)
+            mark_similar(submissions)
             report.write(submissions, given.out, reports, given.weak)
             if roster:
                 _for_platform(submissions, roster, given, reports)

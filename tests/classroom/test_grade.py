@@ -181,6 +181,7 @@ def test_an_answer_is_graded_and_told_what_is_wrong(grader, tmp_path, what):
     result = first_result(grader, tmp_path, answered(code, **others))
     told = "\n".join([result.text, *result.notes])
     assert result.status == status and all(word in told for word in words), result
+    assert bool(result.chains) == (what != "no Python")
     assert result.total == 5 and (result.passed == 5) == (status == "passed")
 
 

@@ -24,6 +24,7 @@ from editions import NOTEBOOKS, ROOT, read, tasks
 from course_utils.classroom import grade
 from course_utils.classroom.grading import report
 from course_utils.classroom.grading.kept import Kept
+from course_utils.classroom.grading.similarity import chains, mark_similar
 
 START = NOTEBOOKS[0]
 NAMES = [task.name for task in tasks(read(START))]
@@ -485,3 +486,47 @@ def test_a_roster_of_another_kind_is_refused_before_anything_is_graded(tmp_path,
     options = ["--format", "canvas", "--roster", str(tmp_path / "roster.csv")]
     status, grader = run(monkeypatch, hand_in(tmp_path / "subs", "ada"), tmp_path / "g.csv", *options)
     assert status == 2 and grader is None and "none of the columns" in capsys.readouterr().err
+
+
+# --- who wrote alike --------------------------------------------------------------------------------------------------
+
+ANSWER = """def mix(log_p, log_q, lam):
+    \"\"\"The mixture.\"\"\"
+    rows = torch.stack([log_p, log_q])
+    weights = torch.tensor([lam, 1 - lam]).log()
+    return (rows + weights[:, None]).logsumexp(0)
+"""
+RENAMED = """def mix(p: int, q, weight) -> int:
+    both = torch.stack([p, q])  # mine
+    shares = torch.tensor([weight, 1 - weight]).log()
+    return (both + shares[:, None]).logsumexp(0)
+"""
+OTHER = """def mix(log_p, log_q, lam):
+    high = torch.maximum(log_p, log_q)
+    total = lam * torch.exp(log_p - high) + (1 - lam) * torch.exp(log_q - high)
+    return torch.log(total) + high
+"""
+
+
+def test_renamed_answers_are_alike_and_different_ones_are_not(tmp_path):
+    submissions = []
+    for student, code in {"ada": ANSWER, "bob": RENAMED, "cy": OTHER, "dora": OTHER.replace("high", "top")}.items():
+        submission = grade.Submission(student, tmp_path / f"{student}.ipynb", START.stem)
+        submission.results = [grade.Result("start_here.mix", "passed", 1, 1, chains=chains(code))]
+        submissions.append(submission)
+    mark_similar(submissions)
+    assert [s.similar for s in submissions] == ["bob 1.00", "ada 1.00", "dora 1.00", "cy 1.00"]
+    assert next(csv.DictReader(io.StringIO(report.table(submissions))))["similar"] == "bob 1.00"
+
+
+def test_what_the_whole_class_writes_is_no_likeness(tmp_path):
+    submissions = [grade.Submission(str(i), tmp_path / "n.ipynb", START.stem) for i in range(6)]
+    for submission in submissions:
+        submission.results = [grade.Result("start_here.mix", "passed", 1, 1, chains=chains(ANSWER))]
+    mark_similar(submissions)
+    assert {s.similar for s in submissions} == {""}
+
+
+@pytest.mark.parametrize("source", ["def f(:", "(" * 5000, "x\0", "-" * 100_000 + "1", ""])
+def test_what_cannot_be_parsed_is_like_nothing(source):
+    assert chains(source) == []

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 
 from course_utils.classroom.grading.cells import Task
+from course_utils.classroom.grading.similarity import LARGEST
 from course_utils.classroom.grading.student import Student
 from course_utils.classroom.grading.wire import Codec, as_error, random_states, receive, send, set_random_states
 from course_utils.exercises.engine import calls, checker
@@ -70,7 +71,7 @@ def judge(report: int, task: Task, job: dict, names: dict, shipped: set[str], mo
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         judging = _Judge(ask_write, say_read, child)
-        verdict = judging.verdict(task, job["seconds"], mode) | {"tries": judging.tries}
+        verdict = judging.verdict(task, job["seconds"], mode) | {"tries": judging.tries, "chains": judging.chains}
     except MemoryError:
         verdict = _said("memory", FULL)
     except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -91,7 +92,7 @@ class _Judge:
         self.out, self.into, self.child, self.broken, self.graphs = out, into, child, "", 0
         self.given: list = []  # what the last call handed over and can be changed in place
         self.heard = Codec(strict=False)
-        self.tries = 1  # cells that may hold the answer
+        self.tries, self.chains = 1, []  # cells that may hold the answer; what it consists of
 
     def verdict(self, task: Task, seconds: float, mode: str) -> dict:
         deadline, cell = time.monotonic() + seconds, 0
@@ -103,7 +104,7 @@ class _Judge:
             if self.broken:
                 return _said(self.broken, message + (f" It was at code cell {cell}." if cell else ""))
             if message[0] == "tries":
-                self.tries = int(message[1])
+                self.tries, self.chains = int(message[1]), [int(chain) for chain in message[2]][:LARGEST]
             elif message[0] == "cell":
                 cell = message[1]
             else:

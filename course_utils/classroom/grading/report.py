@@ -52,6 +52,7 @@ class Result:
     text: str = ""
     mode: str = "apart"
     notes: list[str] = field(default_factory=list)
+    chains: list[int] = field(default_factory=list)  # of the answer's syntax tree: `similarity`
 
     @property
     def full(self) -> bool:
@@ -63,7 +64,7 @@ class Submission:
     """One notebook of one student.
 
     file: its path below the submissions, as text. problem: why it is not graded; then it has no cells. second: because
-    a newer copy is. remark: what to know about a notebook that is graded.
+    a newer copy is. remark: what to know about a notebook that is graded. similar: whose answers are alike.
     """
 
     student: str
@@ -74,6 +75,7 @@ class Submission:
     file: str = ""
     second: bool = False
     remark: str = ""
+    similar: str = ""
     results: list[Result] = field(default_factory=list)
 
 
@@ -107,7 +109,8 @@ def _put(path: Path, text: str) -> None:
 
 def table(submissions: Sequence[Submission]) -> str:
     """CSV: student, notebook, file, full (exercises), exercises, cases (passed), of, not graded (exercises), problem,
-    then of each exercise the share of its cases; for each student a row "total".
+    similar (whose answers are alike: a hint where to look), then of each exercise the share of its cases; for each
+    student a row "total".
 
     What was not graded is no 0: its cell says "not graded", and it is in no sum.
     """
@@ -115,10 +118,10 @@ def table(submissions: Sequence[Submission]) -> str:
     exercises = list(dict.fromkeys(result.exercise for s in by_topic for result in s.results))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    head = ["student", "notebook", "file", "full", "exercises", "cases", "of", NOT_GRADED, "problem"]
+    head = ["student", "notebook", "file", "full", "exercises", "cases", "of", NOT_GRADED, "problem", "similar"]
     writer.writerow([*head, *exercises])
 
-    def row(student: str, notebook: str, file: str, problem: str, results: list[Result]) -> None:
+    def row(student: str, notebook: str, file: str, words: list[str], results: list[Result]) -> None:
         counted = [r for r in results if r.status != "ungraded"]
         left, share = len(results) - len(counted), {r.exercise: _share(r) for r in results}
         if counted:
@@ -126,7 +129,7 @@ def table(submissions: Sequence[Submission]) -> str:
             figures = [sum(r.full for r in counted), len(counted), passed, total, left]
         else:
             figures = [*[NOT_GRADED if results else ""] * 4, left or ""]
-        cells = [student, notebook, file, *figures, problem, *(share.get(exercise, "") for exercise in exercises)]
+        cells = [student, notebook, file, *figures, *words, *(share.get(exercise, "") for exercise in exercises)]
         writer.writerow(map(safe, cells))
 
     students: dict[str, list[Submission]] = {}
@@ -134,8 +137,8 @@ def table(submissions: Sequence[Submission]) -> str:
         students.setdefault(submission.student, []).append(submission)
     for student, mine in students.items():
         for s in mine:
-            row(student, s.topic, s.file or s.path.name, _problem(s), s.results)
-        row(student, "total", "", "", [result for s in mine for result in s.results])
+            row(student, s.topic, s.file or s.path.name, [_problem(s), s.similar], s.results)
+        row(student, "total", "", ["", ""], [result for s in mine for result in s.results])
     return buffer.getvalue()
 
 

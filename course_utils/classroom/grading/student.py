@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from course_utils.classroom.grading.cells import FLAGS, Cell, Task, candidates, cells_of, chosen
+from course_utils.classroom.grading.similarity import chains
 from course_utils.classroom.grading.wire import (
     Codec,
     TooLarge,
@@ -71,7 +72,10 @@ class Student:
             if cell is None:
                 why = [f" But code cell {bad.number} is not Python ({bad.problem})." for bad in cells if bad.problem]
                 return self.say("missing", "".join([f"No cell defines {task.variable}.", *why[:1]]), notes)
-            self.say("tries", len(tries))
+            own = [
+                other.source for other in needed if "setup" not in other.tags and other.source.strip() not in shipped
+            ]
+            self.say("tries", len(tries), chains("\n".join(own)))
             if len(tries) > 1:
                 also = ", ".join(str(number) for number in sorted(tries) if number != cell.number)
                 notes.append(
