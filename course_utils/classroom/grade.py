@@ -71,6 +71,7 @@ KEPT = "PATH HOME LANG LC_ALL TMPDIR XDG_CACHE_HOME MPLCONFIGDIR LD_LIBRARY_PATH
 SET = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MANY_MODELS_THREADS", "HF_HUB_OFFLINE"), "1")
 SET |= {"OMP_WAIT_POLICY": "PASSIVE", "MPLBACKEND": "agg", "MANY_MODELS_PROGRESS": "off"}
 SET |= {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
+AT_ONCE = 4  # workers that load the course while the submissions are read; more are started when needed
 COURSE_MB = 700  # of a worker that has loaded the course
 RESULT = ("status", "passed", "total", "text", "mode", "notes", "chains")
 ENDED = "the grader's own worker ended: run it again"
@@ -109,8 +110,9 @@ class Grader:
         self.jobs, self.closed, self.lock = jobs, False, threading.Lock()
         self.workers: list[subprocess.Popen] = []
         self.free: queue.LifoQueue[subprocess.Popen | None] = queue.LifoQueue()  # None: a worker is started when needed
-        for _ in range(jobs):
-            self.free.put(None)
+        self.used: set[int] = set()  # process ids of workers that have run something
+        for place in range(jobs):
+            self.free.put(self._start() if place >= jobs - AT_ONCE else None)
 
     def _start(self) -> subprocess.Popen:
         """A worker gets none of the instructor's variables but KEPT, and finds the grader's own copy first."""
@@ -134,6 +136,8 @@ class Grader:
         with self.lock:
             self.closed = True
         for worker in self.workers:
+            if worker.pid not in self.used:  # it may still be loading, and has nothing to end
+                worker.kill()
             with contextlib.suppress(OSError):
                 worker.stdin.close()
         for worker in self.workers:
@@ -159,6 +163,7 @@ class Grader:
         job |= self.limits | {"folder": self.folder}
         try:
             worker = worker or self._start()
+            self.used.add(worker.pid)
             worker.stdin.write(json.dumps(job).encode() + b"\n")
             worker.stdin.flush()
             verdict = json.loads(worker.stdout.readline())
@@ -255,18 +260,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reason = reason.replace("so the code was not run", "so nothing was graded")
         say(f"{reason}. Grade on Linux, or in a virtual machine with --weak.", sys.stderr)
         return 2
+    reports = report.folder_of(given.out, given.submissions)
+    jobs = jobs_for(given.memory_mb) if given.jobs is None else given.jobs
     try:
-        submissions = find_submissions(given.submissions, given.depth)
-        reports = report.folder_of(given.out, given.submissions)
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        roster = [] if given.format == "csv" else lms.read_roster(given.roster, given.format)
-        with Kept(reports, given.again) as kept:
-            report.write(submissions, given.out, reports, given.weak)  # now, so that nothing is graded in vain
-            stopped = _grade(submissions, kept, given)
-            mark_similar(submissions)
-            report.write(submissions, given.out, reports, given.weak)
-            if roster:
-                _for_platform(submissions, roster, given, reports)
+        with Grader(jobs, given.seconds, given.memory_mb, given.weak) as grader:
+            submissions = find_submissions(given.submissions, given.depth)
+            given.out.parent.mkdir(parents=True, exist_ok=True)
+            roster = [] if given.format == "csv" else lms.read_roster(given.roster, given.format)
+            with Kept(reports, given.again) as kept:
+                report.write(submissions, given.out, reports, given.weak)  # now, so that nothing is graded in vain
+                stopped = _grade(submissions, kept, grader)
+                mark_similar(submissions)
+                report.write(submissions, given.out, reports, given.weak)
+                if roster:
+                    _for_platform(submissions, roster, given, reports)
+    except KeyboardInterrupt:
+        say("interrupted before anything was graded, or while the table was written: run it again", sys.stderr)
+        return 130
     except (ValueError, OSError) as error:
         say(str(error), sys.stderr)
         return 2
@@ -309,13 +319,11 @@ def _for_platform(submissions: Sequence[Submission], roster: list, given: argpar
         say(f"{student} is in no row of {given.roster}, or in several: enter these points by hand", sys.stderr)
 
 
-def _grade(submissions: Sequence[Submission], kept: Kept, given: argparse.Namespace) -> str:
+def _grade(submissions: Sequence[Submission], kept: Kept, grader: Grader) -> str:
     """Grade all; why it ended early, or ""."""
-    jobs = jobs_for(given.memory_mb) if given.jobs is None else given.jobs
     progress = Progress(sum(len(s.results) for s in submissions if not s.problem))
     try:
-        with Grader(jobs, given.seconds, given.memory_mb, given.weak) as grader:
-            grade_all(submissions, grader, kept, progress.step)
+        grade_all(submissions, grader, kept, progress.step)
     except KeyboardInterrupt:
         return "interrupted"
     except OSError as error:  # a full disk

@@ -145,11 +145,16 @@ def test_a_sum_holds_only_what_was_graded(tmp_path):
 def test_a_worker_that_cannot_be_started_is_no_mark_and_no_endless_wait(tmp_path, monkeypatch):
     submissions = grade.find_submissions(hand_in(tmp_path / "subs", "ada"))
 
-    def no_process(*_, **__):
-        raise OSError("no more processes")
+    popen, started = subprocess.Popen, []
 
+    def start(_, **about):
+        if len(started) >= 2:
+            raise OSError("no more processes")
+        started.append(popen([sys.executable, "-c", ""], **about))
+        return started[-1]
+
+    monkeypatch.setattr(grade.subprocess, "Popen", start)
     with grade.Grader(jobs=2) as grader:
-        monkeypatch.setattr(grade.subprocess, "Popen", no_process)
         grade.grade_all(submissions, grader)
     assert {result.status for result in submissions[0].results} == {"ungraded"}
 
@@ -208,7 +213,7 @@ def test_an_output_that_cannot_be_written_is_noticed_before_anything_is_graded(t
     (tmp_path / "a file").touch()
     (tmp_path / "a folder").mkdir()
     status, grader = run(monkeypatch, hand_in(tmp_path / "subs", "ada"), tmp_path / out)
-    assert status == 2 and grader is None and len(capsys.readouterr().err.splitlines()) == 1
+    assert status == 2 and grader.asked == [] and len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_two_gradings_do_not_write_to_one_folder(tmp_path, monkeypatch, capsys):
@@ -485,7 +490,7 @@ def test_a_roster_of_another_kind_is_refused_before_anything_is_graded(tmp_path,
     (tmp_path / "roster.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     options = ["--format", "canvas", "--roster", str(tmp_path / "roster.csv")]
     status, grader = run(monkeypatch, hand_in(tmp_path / "subs", "ada"), tmp_path / "g.csv", *options)
-    assert status == 2 and grader is None and "none of the columns" in capsys.readouterr().err
+    assert status == 2 and grader.asked == [] and "none of the columns" in capsys.readouterr().err
 
 
 # --- who wrote alike --------------------------------------------------------------------------------------------------
