@@ -475,8 +475,11 @@ def test_a_platform_gets_points_ids_and_reports(tmp_path, monkeypatch, capsys, k
     options = ["--format", kind, "--roster", str(tmp_path / "roster.csv"), "--points", "20"]
     run(monkeypatch, folder, tmp_path / "g.csv", *options)
     head, *lines = csv.reader(io.StringIO((tmp_path / f"g-{kind}.csv").read_text(encoding="utf-8")))
-    identity = {"canvas": ["Student", "ID", "SIS Login ID", "Section"]}
-    assert head == [*identity.get(kind, ROSTERS["moodle"].split("\n")[0].split(",")), START.stem]
+    identity = {
+        "canvas": ["Student", "ID", "SIS Login ID", "Section"],
+        "moodle": ["First name", "Surname", "Username", "Email address"],
+    }
+    assert head == [*identity[kind], START.stem]
     if kind == "canvas":
         assert lines.pop(0) == ["Points Possible", "", "", "", "20"] and lines[1][0] == "'=Bob"
     assert [line[-1] for line in lines] == ["20", "20", ""]  # what was not graded is left alone

@@ -152,9 +152,11 @@ def _parsed(text: str) -> Any:
 
 
 def _look_for_links(submission: Submission, folder: Path, sections: set[str], depth: int) -> None:
+    if submission.problem:
+        return
     real, root = submission.path.resolve(), folder.resolve()
     inside = submission.path.relative_to(folder)
-    if submission.problem or real == root / inside:
+    if real == root / inside:
         return
     target = real.relative_to(root)
     if len(inside.parts) == 1 or _student(target, submission.topic, sections, depth) != submission.student:
