@@ -13,8 +13,8 @@ starts anew.
 
 What is run: for each exercise its own cell, the set-up cells and those that define what these use (`grading.cells`), in
 a fresh process. Files beside the notebook are not there, nor are processes of its own such as a DataLoader's workers.
-What checks: the grader's copy of `course_utils` and its list of exercises. A submission's own course_utils, its check
-cells, its saved outputs and its progress file are not looked at.
+What checks: the grader's copy of `course_utils` and its list of exercises. A submission's own course_utils, its calls
+of check, its saved outputs and its progress file are not looked at.
 What fences in (`jail`, Linux): an own root with packages and course read-only, no network, own process ids, no
 privileges, a filter on system calls, limits on time, memory, processes and file size. Elsewhere nothing is run unless
 --weak is given, and the reports say so.
