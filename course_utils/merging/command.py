@@ -167,7 +167,9 @@ class Merging:
         with problems.caught():
             self._choose_template()
         problems.raise_all()
-        self.jobs = Planner(config, folders, seed, self.tokenizers, self.alignment).plan()
+        planner = Planner(config, folders, seed, self.tokenizers, self.alignment)
+        self.jobs = planner.plan()
+        self.rows = next(iter(planner.rows.values()), None)
         self.planned = [Planned(job.name, job.out_dtype, job.shape) for job in self.jobs]
         self.size = sum(tensor.nbytes for tensor in self.planned)
         with problems.caught():
@@ -362,8 +364,8 @@ def _model_config(merging: Merging) -> dict[str, Any]:
     tied = [folder.is_tied() for folder in folders.values()]
     if any(tied) and not all(tied):
         result["tie_word_embeddings"] = not any(job.name.endswith("lm_head.weight") for job in jobs)
-    if merging.alignment:
-        inner["vocab_size"] = merging.alignment.size
+    if merging.rows:
+        inner["vocab_size"] = merging.rows
     if config.slices:
         _set_layers(inner, merging)
     return result

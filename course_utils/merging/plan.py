@@ -90,6 +90,7 @@ class Planner:
         self.tokenizers, self.alignment = tokenizers or {}, alignment
         self.tied = {name: folder.is_tied() for name, folder in folders.items()}
         self.problems = Problems()
+        self.rows: dict[str, int] = {}  # of each tensor that has a row for each token
 
     def plan(self) -> list[Job]:
         """The jobs, largest number type first (so that every tensor in the file is aligned)."""
@@ -99,6 +100,9 @@ class Planner:
             with self.problems.caught():
                 jobs.append(self._job(row))
         self.problems.raise_all()
+        if len(set(self.rows.values())) > 1:  # embeddings of the first slice's model, a head of the last one's
+            unequal = " and ".join(f"{name} has {rows}" for name, rows in self.rows.items())
+            raise MergeError(f"{unequal} rows, one for each token: tokenizer_source: base or union makes them one")
         return sorted(jobs, key=lambda job: -job.out_dtype.itemsize)
 
     # ------------------------------------------------------------ which tensors
@@ -187,16 +191,19 @@ class Planner:
         reads: list[Read] = [partial(self.folders[model].read, name) for model, (_, name) in zip(models, sources)]
         shapes = [tensor.shape for tensor in tensors]
         by_token = all(self.folders[model].has_row_per_token(name) for model, (_, name) in zip(models, sources))
+        old = [self.folders[model].text_config.get("vocab_size") for model in models]
         if by_token and self.alignment:
-            old = [self.folders[model].text_config["vocab_size"] for model in models]
             width = tensors[0].numel // old[0]
             shapes = [_with_rows(shape, rows, self.alignment.size) for shape, rows in zip(shapes, old)]
             reads = self.alignment.aligned(models, reads, width, base)
         for model, tensor, shape in zip(models, tensors, shapes):
-            if shape != shapes[0]:
-                self._refuse_shapes(row.name, models[0], model, shapes[0], shape, by_token)
-            if tensor.dtype.is_floating_point != tensors[0].dtype.is_floating_point:
-                raise MergeError(f"{row.name} is {tensor.dtype} in {model} and {tensors[0].dtype} in {models[0]}")
+            with self.problems.caught():
+                if shape != shapes[0]:
+                    self._refuse_shapes(row.name, models[0], model, shapes[0], shape, by_token)
+                if tensor.dtype.is_floating_point != tensors[0].dtype.is_floating_point:
+                    raise MergeError(f"{row.name} is {tensor.dtype} in {model} and {tensors[0].dtype} in {models[0]}")
+        if by_token:
+            self.rows[row.name] = self.alignment.size if self.alignment else old[0]
         out_dtype = dtype = reduce(torch.promote_types, [tensor.dtype for tensor in tensors])
         if dtype.is_floating_point:
             dtype = getattr(torch, self.config.dtype) if self.config.dtype else dtype

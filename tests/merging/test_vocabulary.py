@@ -207,6 +207,20 @@ def test_other_vocabularies_are_refused_with_their_tokens(change, words, folders
     assert all("\n" not in problem for problem in caught.value.problems)
 
 
+def test_slices_of_models_with_other_vocabularies(folders, mergekit, tmp_path):
+    """Embeddings come from the first slice's model, the head from the last one's: they need one vocabulary."""
+    parts = [("base", 0, 2), ("other", 1, 4)]
+    slices = [{"sources": [{"model": str(folders[name]), "layer_range": [start, end]}]} for name, start, end in parts]
+    config = {"merge_method": "passthrough", "slices": slices, "dtype": "float32"}
+    with pytest.raises(command.MergeError, match="embed_tokens.weight has 300 and lm_head.weight has 305 rows"):
+        command.merge(command.loads(yaml.safe_dump(config)), tmp_path / "out", progress=False)
+    config |= {"base_model": str(folders["base"]), "tokenizer_source": "union"}
+    same_by_token(yaml.safe_dump(config), mergekit, tmp_path)
+    between = [slices[0], {"sources": [{"model": str(folders["other"]), "layer_range": [1, 4]}]}, slices[0]]
+    config = {"merge_method": "passthrough", "slices": between, "dtype": "float32"}
+    merge(yaml.safe_dump(config), tmp_path / "between")
+
+
 def test_only_a_sentencepiece_file(folders, tmp_path):
     other = save_llama(tmp_path / "old", load(folders["base"]))
     (other / "tokenizer.model").write_bytes(b"1")
