@@ -92,6 +92,9 @@ def merge(
     with prepared(config, out, seed=seed, shard_size=shard_size) as merging:
         for note in merging.notes:
             warnings.warn(note, stacklevel=2)
+        # Once a block of this size was given back, glibc keeps the memory of the pieces instead of asking for it anew,
+        # page by page, for each of them; the block itself is never touched.
+        torch.empty(2**24, dtype=torch.uint8)
         with _partial_folder(out) as partial:
             size = merging.size
             with tqdm(total=size, unit="B", unit_scale=True, desc=config.merge_method, disable=not progress) as bar:
