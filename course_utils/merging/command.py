@@ -1,13 +1,15 @@
 """The merge command: model folders are merged as a YAML file in mergekit's format says.
 
     python -m course_utils.merging.command config.yml out/        needs neither a network nor memory for a whole model
+    python -m course_utils.merging.command config.yml --check     the plan and every problem; writes nothing
     merge(read("config.yml"), "out")                              the same from Python
 
 The tensors are streamed from the sources' safetensors files to the target's, about a hundred thousand numbers at a
 time. The target appears by one rename when all is written; until then everything is in `<target>.partial-<pid>`, which
 is removed when the merge fails or is interrupted, and by the next merge to that target if the machine went down. The
-result loads with `from_pretrained`; configuration and tokenizer are those of base_model, or of the first model; a
-tokenizer that lies beside the model's folder (`models.tokenizer_folder`) is copied into the result.
+result loads with `from_pretrained`; configuration and tokenizer are those of base_model, or of the first model, unless
+tokenizer_source says otherwise; a tokenizer that lies beside the model's folder (`models.tokenizer_folder`) is copied
+into the result. Models are folders, or names on the hub whose files lie in the local cache.
 """
 
 from __future__ import annotations

@@ -238,6 +238,22 @@ def test_published_texts(name, folders, mergekit, tmp_path):
     assert bool(said) == (name in NOTES)
 
 
+def test_the_readme_can_be_pasted(folders, mergekit, tmp_path):
+    """Its examples run; the layers of the second are more than our stand-ins have."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    texts = [part.split("```")[0] for part in readme.split("```yaml\n")[1:] if "merge_method" in part.split("```")[0]]
+    assert [command.loads(text).merge_method for text in texts] == ["task_arithmetic", "passthrough"]
+    for i, text in enumerate(texts):
+        for old, name in (("models/base", "a"), ("models/chat", "b"), ("models/a", "c"), ("models/b", "d")):
+            text = text.replace(f"{old}\n", f"{folders[name]}\n").replace(f"{old},", f"{folders[name]},")
+        text = text.replace("[0, 20]", "[0, 3]").replace("[10, 28]", "[1, 4]") + "dtype: float32\n"
+        found = merged(text, tmp_path / str(i))
+        assert difference(found, mergekit(text)) <= 1e-6
+        if i == 0:
+            moved = {name for name, old in load(folders["a"]).items() if not torch.equal(found[name], old)}
+            assert len(moved) == 16 and all("self_attn" in name for name in moved)
+
+
 @pytest.mark.parametrize(
     "text, words",
     [
