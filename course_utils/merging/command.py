@@ -137,9 +137,12 @@ def prepared(
             with problems.caught():
                 folders[name] = ModelFolder(name)
                 stack.callback(folders[name].close)
-        problems.raise_all()
-        merging = Merging(config, folders, seed, problems)
-        if out:
+        if len(folders) < len(_names(config)):
+            problems.raise_all()
+        merging = None
+        with problems.caught():
+            merging = Merging(config, folders, seed)
+        if out and merging:
             with problems.caught():
                 place = next(parent for parent in out.absolute().parents if parent.exists())
                 if (free := shutil.disk_usage(place).free) < merging.size:
@@ -151,7 +154,8 @@ def prepared(
 class Merging:
     """A merge that can be carried out: its jobs, its config.json, its tokenizer, and what is worth knowing (notes)."""
 
-    def __init__(self, config: MergeConfig, folders: Mapping[str, ModelFolder], seed: int, problems: Problems) -> None:
+    def __init__(self, config: MergeConfig, folders: Mapping[str, ModelFolder], seed: int) -> None:
+        problems = Problems()
         self.config, self.folders, self.notes = config, folders, list(config.notes)
         self.donor_name = next(iter(folders))  # its configuration and tokenizer go into the result
         self.donor = folders[self.donor_name]
@@ -177,9 +181,7 @@ class Merging:
         self.rows = next(iter(planner.rows.values()), None)
         self.planned = [Planned(job.name, job.out_dtype, job.shape) for job in self.jobs]
         self.size = sum(tensor.nbytes for tensor in self.planned)
-        with problems.caught():
-            self.model_config = _model_config(self)
-        problems.raise_all()
+        self.model_config = _model_config(self)
 
     def _choose_tokenizer(self) -> None:
         """The result's tokenizer and, unless all models have the same tokens and rows, whose rows go where."""
@@ -203,7 +205,7 @@ class Merging:
             return
         if source in ("base", "union") and own is None:
             raise MergeError(f"{self.donor_name} has no tokenizer.json: tokenizer_source: {source} needs it")
-        for name in self.folders.keys() - known.keys():
+        for name in (name for name in self.folders if name not in known):
             self.notes.append(f"{name} has no tokenizer: the tokens of {self.donor_name} are taken for its own")
         self.tokenizer = own
         if source == "union":

@@ -555,6 +555,13 @@ def test_every_problem_is_told_at_once(arguments, folders, tmp_path, capsys, mon
     assert command.main([str(file), *arguments, "--quiet"]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3 and all(line.startswith("merge: ") for line in lines), lines
+    if "out" in arguments:  # a target that is there is one problem more
+        (tmp_path / "full").mkdir()
+        (tmp_path / "full" / "precious").touch()
+        before.add(tmp_path / "full")
+        there = ["full" if argument == "out" else argument for argument in arguments]
+        assert command.main([str(file), *there, "--quiet"]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 4
     assert any(f"{folders['a']} has no tensor extra" in line for line in lines)
     assert any("has shape [9, 32]" in line and "more tensors" in line for line in lines)
     assert any("linear needs the setting weight for" in line and "(and 38 more tensors)" in line for line in lines)
