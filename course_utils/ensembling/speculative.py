@@ -21,6 +21,7 @@ __all__ = [
     "acceptance",
     "accepted_share",
     "accepted_tokens",
+    "best_gamma",
     "cascade_target",
     "combined",
     "each_prefix",
@@ -103,6 +104,11 @@ def speed(alpha: float, gamma: int, draft: float, check: float = 0.0) -> float:
     arithmetic units it is not 0.
     """
     return tokens_per_pass(alpha, gamma) / (1 + gamma * (draft + check))
+
+
+def best_gamma(alpha: float, draft: float, check: float, most: int) -> int:
+    """The gamma from 0 to most with the highest `speed`, of equally fast ones the smallest; 0: do not speculate."""
+    return max(range(most + 1), key=lambda gamma: speed(alpha, gamma, draft, check))
 
 
 # --- models that answer for several positions at once ----------------------------------------------------------------

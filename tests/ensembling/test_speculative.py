@@ -16,6 +16,7 @@ from course_utils.ensembling.speculative import (
     acceptance,
     accepted_share,
     accepted_tokens,
+    best_gamma,
     cascade_target,
     combined,
     each_prefix,
@@ -220,6 +221,13 @@ def test_tokens_per_pass_and_speed():
     for alpha, gamma in ((-0.1, 2), (1.1, 2), (0.5, -1)):
         with pytest.raises(ValueError, match="alpha must be in"):
             tokens_per_pass(alpha, gamma)
+
+
+def test_the_best_number_of_proposals():
+    assert best_gamma(0.3, 0.01, 0.4, 8) == 0  # does not pay at all
+    assert best_gamma(0.99, 0.01, 0.0, 8) == 8 and best_gamma(1.0, 0.5, 0.5, 8) == 0  # free; no faster than without
+    speeds = [speed(0.8, gamma, 0.05, 0.05) for gamma in range(13)]
+    assert speeds[best_gamma(0.8, 0.05, 0.05, 12)] == max(speeds) and 0 < best_gamma(0.8, 0.05, 0.05, 12) < 12
 
 
 def test_tokens_per_pass_is_what_decoding_needs():
