@@ -42,7 +42,7 @@ def acceptance(p: Tensor, q: Tensor, proposed: Tensor) -> Tensor:
     """min(1, p(y) / q(y)): the chance that a proposed token y, drawn from q, is kept.
 
     p, q (..., V) probabilities of the target and of the draft; proposed (...,) token ids. Returns (...,).
-    Source: Leviathan et al. (2023), algorithm 1; Chen et al. (2023), algorithm 2.
+    Source: Leviathan et al. (2023); Chen et al. (2023).
     """
     p_y, q_y = (table.gather(-1, proposed[..., None])[..., 0] for table in (p, q))
     return (p_y / q_y).clamp(max=1)
@@ -52,7 +52,7 @@ def residual(p: Tensor, q: Tensor) -> Tensor:
     """max(p - q, 0) / sum(max(p - q, 0)): the distribution to draw from after a rejection, (..., V).
 
     Where p = q nothing is ever rejected and the quotient is 0/0; p itself is returned there.
-    Source: Leviathan et al. (2023), section 2.3; Chen et al. (2023), equation 1.
+    Source: Leviathan et al. (2023); Chen et al. (2023).
     """
     rest = (p - q).clamp(min=0)
     total = rest.sum(-1, keepdim=True)
@@ -62,7 +62,7 @@ def residual(p: Tensor, q: Tensor) -> Tensor:
 def accepted_share(p: Tensor, q: Tensor) -> Tensor:
     """sum_y min(p(y), q(y)) = 1 - TV(p, q), (...,): how often a token drawn from q is kept.
 
-    TV is the total variation, sum |p - q| / 2. Source: Leviathan et al. (2023), theorem 3.5.
+    TV is the total variation, sum |p - q| / 2. Source: Leviathan et al. (2023).
     """
     return torch.minimum(p, q).sum(-1)
 
@@ -80,7 +80,7 @@ def cascade_target(p: Tensor, q: Tensor, threshold: float) -> Tensor:
 
     Decoding speculatively towards it keeps each token of a draft that is sure enough. What is paid is quality: the
     total variation from p is TV(p, q) where the draft is trusted, and 0 elsewhere.
-    Source: Narasimhan et al. (2025), section 4 (Chow's rule, decoded speculatively).
+    Source: Narasimhan et al. (2025) (Chow's rule, decoded speculatively).
     """
     return torch.where(q.amax(-1, keepdim=True) >= threshold, q, p)
 
@@ -89,7 +89,7 @@ def tokens_per_pass(alpha: float, gamma: int) -> float:
     """(1 - alpha^(gamma + 1)) / (1 - alpha): mean number of new tokens for one pass of the target.
 
     That is 1 + alpha + ... + alpha^gamma: if each of gamma proposed tokens is kept with chance alpha, independently.
-    Raises ValueError: alpha outside [0, 1], gamma < 0. Source: Leviathan et al. (2023), equation 1.
+    Raises ValueError: alpha outside [0, 1], gamma < 0. Source: Leviathan et al. (2023).
     """
     if not 0 <= alpha <= 1 or gamma < 0:
         raise ValueError(f"alpha must be in [0, 1] and gamma at least 0, got {alpha} and {gamma}")
@@ -100,7 +100,7 @@ def speed(alpha: float, gamma: int, draft: float, check: float = 0.0) -> float:
     """Tokens per time against plain decoding: tokens_per_pass(alpha, gamma) / (1 + gamma (draft + check)).
 
     draft: the time to propose one token, check: what one more token in the same pass of the target costs; both as
-    shares of a pass over one token. With check = 0 this is Leviathan et al. (2023), theorem 3.8; on a machine with few
+    shares of a pass over one token. With check = 0 this is Leviathan et al. (2023); on a machine with few
     arithmetic units it is not 0.
     """
     return tokens_per_pass(alpha, gamma) / (1 + gamma * (draft + check))
@@ -211,7 +211,7 @@ def speculate(
         What comes out is then exact for that distribution.
     choose: choose(probs) -> index, the only source of chance; by default it draws with `generator`.
     Raises ValueError: an empty or batched prompt, gamma < 1, temperature < 0, vocabularies of different sizes.
-    Source: Leviathan et al. (2023), algorithm 1; Chen et al. (2023), algorithm 2.
+    Source: Leviathan et al. (2023); Chen et al. (2023).
     """
     if prompt_ids.dim() != 1 or not len(prompt_ids):
         raise ValueError(f"prompt_ids must be one row of at least one id, got shape {tuple(prompt_ids.shape)}")

@@ -216,7 +216,7 @@ def test_tokens_per_pass_and_speed():
     for alpha, gamma in product((0.0, 0.3, 0.9), (0, 1, 4)):
         assert tokens_per_pass(alpha, gamma) == pytest.approx((1 - alpha ** (gamma + 1)) / (1 - alpha))
     assert tokens_per_pass(1.0, 4) == 5 and tokens_per_pass(0.0, 4) == 1
-    assert speed(0.8, 5, 0.05) == pytest.approx((1 - 0.8**6) / (0.2 * 1.25))  # theorem 3.8
+    assert speed(0.8, 5, 0.05) == pytest.approx((1 - 0.8**6) / (0.2 * 1.25))
     assert speed(0.8, 5, 0.05, 0.2) == pytest.approx((1 - 0.8**6) / (0.2 * 2.25))
     for alpha, gamma in ((-0.1, 2), (1.1, 2), (0.5, -1)):
         with pytest.raises(ValueError, match="alpha must be in"):
