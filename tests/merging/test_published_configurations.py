@@ -364,7 +364,7 @@ def test_tied_models_stay_tied(heads, says, mergekit, tmp_path):
     models = [tied(tmp_path / str(i), i, head, says) for i, head in enumerate(heads)]
     found = merged(linear(*models), tmp_path / "out")
     assert "lm_head.weight" not in found
-    assert json.loads((tmp_path / "out" / "config.json").read_text()).get("tie_word_embeddings") is says
+    assert json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8")).get("tie_word_embeddings") is says
     expected = mergekit(linear(*(change_config(model, tie_word_embeddings=True) for model in models)))
     expected.pop("lm_head.weight", None)
     assert difference(found, expected) <= 1e-6
@@ -377,7 +377,7 @@ def test_a_head_of_its_own_beside_a_silent_tied_model(tmp_path):
     states = load(tmp_path / "tied"), load(own)
     expected = (states[0]["model.embed_tokens.weight"] + states[1]["lm_head.weight"] / 2) / 1.5
     assert torch.allclose(found["lm_head.weight"], expected, atol=1e-6)
-    assert json.loads((tmp_path / "out" / "config.json").read_text())["tie_word_embeddings"] is False
+    assert json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))["tie_word_embeddings"] is False
 
 
 # ---------------------------------------------------------------- layers

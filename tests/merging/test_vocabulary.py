@@ -153,10 +153,12 @@ def test_equal_vocabularies_keep_their_rows(folders, tmp_path):
 def test_what_a_model_generates_until_comes_with_its_tokenizer(folders, tmp_path):
     for name, eos in (("base", 1), ("other", 284)):
         file = folders[name] / "config.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"eos_token_id": eos}), encoding="utf-8")
+        file.write_text(
+            json.dumps(json.loads(file.read_text(encoding="utf-8")) | {"eos_token_id": eos}), encoding="utf-8"
+        )
     config = text(folders, "task_arithmetic", ["other"], "base", tokenizer_source=str(folders["other"]))
     merge(config, tmp_path / "out")
-    assert json.loads((tmp_path / "out" / "config.json").read_text())["eos_token_id"] == 284
+    assert json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))["eos_token_id"] == 284
 
 
 # ---------------------------------------------------------------- what is said
