@@ -3,7 +3,7 @@ and starts.
 
     python start.py lab                   open the course in JupyterLab, where you left off
     python start.py present [NOTEBOOK]    one notebook, large, for a lecture
-    python start.py slides | site         a deck for each notebook, or a page, that need no kernel (build/)
+    python start.py slides | site         a lecture deck, or a page, for each notebook; they need no kernel (build/)
     python start.py handout [OPTIONS]     the student edition as one archive (build/)
     python start.py setup [--here]        only make the environment; --here: install what this Python lacks, make none
     python start.py test | test-fast      every test; the part for a developer's loop
@@ -357,7 +357,7 @@ def main(argv: list | None = None) -> int:
         if given.command in by_name:
             return by_name[given.command](python, rest)
         programs = {
-            "slides": ["-m", "course_utils.classroom.export", "slides"],
+            "slides": ["-m", "course_utils.classroom.decks"],
             "site": ["-m", "course_utils.classroom.export", "site"],
             "handout": ["-m", "course_utils.classroom.handout"],
             "test-machines": ["tests/machines.py"],

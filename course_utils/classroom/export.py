@@ -1,16 +1,13 @@
-"""Lecture decks and a static site of the notebooks, offline, with the live charts alive and no kernel.
+"""A static site of the notebooks, offline, with the live charts alive and no kernel.
 
-    python -m course_utils.classroom.export slides [OUT] [--notebooks FILE ...]
-        a reveal.js deck for each notebook (OUT: build/slides)
     python -m course_utils.classroom.export site [OUT] [--notebooks FILE ...]
         an index, and a page for each notebook (OUT: build/site)
 
-Nothing is executed: the notebooks are shown as they were saved. nbconvert's own templates "reveal" and "lab" make the
-pages. What is changed: scripts come from this package (static/) instead of from other hosts, a chart stays its
-specification and is drawn in the page, formulas are set by KaTeX. A deck is one file that holds everything; the pages
-of the site share the folder assets/. Both open from a disk, without a server. A file appears under its final name only
-when all are complete; other files in OUT are left alone. A Content-Security-Policy keeps a page from asking other hosts
-for anything, whatever a saved output holds.
+Nothing is executed: the notebooks are shown as they were saved. nbconvert's own template "lab" makes the pages. What is
+changed: scripts come from this package (static/) instead of from other hosts, a chart stays its specification and is
+drawn in the page, formulas are set by KaTeX. The pages share the folder assets/ and open from a disk, without a server.
+A file appears under its final name only when all are complete; other files in OUT are left alone. A
+Content-Security-Policy keeps a page from asking other hosts for anything, whatever a saved output holds.
 """
 
 from __future__ import annotations
@@ -28,7 +25,7 @@ from functools import partial
 from pathlib import Path
 
 import nbformat
-from nbconvert.exporters import HTMLExporter, SlidesExporter
+from nbconvert.exporters import HTMLExporter
 from nbconvert.exporters.exporter import ResourcesDict
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
@@ -76,7 +73,6 @@ PAGE = f"""{{%- extends 'index.html.j2' -%}}
 {{%- endblock -%}}
 {{%- block body_footer -%}}</main><!--bottom--></body>{{%- endblock -%}}
 """
-DECK = f"{{%- extends 'index.html.j2' -%}}{HEAD}{{%- block footer_js -%}}</html>{{%- endblock -%}}"
 
 
 class ExportError(Exception):
@@ -131,10 +127,10 @@ def _shown(data: dict, metadata: dict, chart: int) -> str | None:
     return None
 
 
-def prepare(nb: NotebookNode, name: str, deck: bool = False) -> NotebookNode:
+def prepare(nb: NotebookNode, name: str) -> NotebookNode:
     """A copy of ``nb`` whose charts, pictures and kernel controls are HTML, with its title in the metadata.
 
-    On a page (not in a deck) a note before each exercise says where it is done.
+    A note before each exercise says where it is done.
     """
     nb = nbformat.from_dict(json.loads(json.dumps(nb)))
     nb.metadata.title = f"{title_of(nb, name)} · {COURSE}"
@@ -145,7 +141,7 @@ def prepare(nb: NotebookNode, name: str, deck: bool = False) -> NotebookNode:
             charts += CHART in output.get("data", {})
             if "data" in output and (shown := _shown(output.data, output.metadata, charts)):
                 output.data, output.metadata = NotebookNode({"text/html": shown}), NotebookNode()
-        if "exercise" in cell.metadata.get("tags", []) and not deck:
+        if "exercise" in cell.metadata.get("tags", []):
             note = f'<p class="note">This exercise is done in the notebook: open <code>{name}.ipynb</code> there.</p>'
             cells.append(nbformat.v4.new_markdown_cell(note))
         cells.append(cell)
@@ -153,16 +149,16 @@ def prepare(nb: NotebookNode, name: str, deck: bool = False) -> NotebookNode:
     return nb
 
 
-def _convert(nb: NotebookNode, name: str, pages: Iterable[str], folder: Path, deck: bool = False) -> str:
+def _convert(nb: NotebookNode, name: str, pages: Iterable[str], folder: Path) -> str:
     """nbconvert's page, with the comments <!--head-->, <!--top--> and <!--bottom--> still in it."""
-    exporter = (SlidesExporter if deck else HTMLExporter)(exclude_input_prompt=True, exclude_output_prompt=True)
-    exporter.raw_template = DECK if deck else PAGE
+    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter.raw_template = PAGE
     exporter.register_filter("markdown2html", partial(to_html, pages=pages, folder=folder))
     resources = ResourcesDict(metadata=ResourcesDict(name=name, path=str(folder)))
-    return exporter.from_notebook_node(prepare(nb, name, deck), resources)[0]
+    return exporter.from_notebook_node(prepare(nb, name), resources)[0]
 
 
-def styles() -> str:
+def styles(own: Sequence[str] = ("chart.css", "export.css")) -> str:
     """KaTeX's style sheet, with those of its fonts that are here inside, and our own."""
     folder = STATIC / "katex"
 
@@ -173,24 +169,15 @@ def styles() -> str:
         data = base64.b64encode(font.read_bytes()).decode("ascii")
         return re.sub(r"src:[^;}]+", f'src:url(data:font/woff2;base64,{data}) format("woff2")', rule[0])
 
-    own = "".join((STATIC / name).read_text(encoding="utf-8") for name in ("chart.css", "export.css"))
-    return re.sub(r"@font-face\{[^}]+\}", face, (folder / "katex.min.css").read_text(encoding="utf-8")) + own
+    ours = "".join((STATIC / name).read_text(encoding="utf-8") for name in own)
+    return re.sub(r"@font-face\{[^}]+\}", face, (folder / "katex.min.css").read_text(encoding="utf-8")) + ours
 
 
-def scripts(deck: bool = False) -> dict[str, str]:
+def scripts(files: Sequence[str] = ("vega/vega.js", "katex/katex.min.js", "chart.js", "export.js")) -> dict[str, str]:
     """File name -> JavaScript, in the order in which a page needs them."""
-    reveal = ["reveal/reveal.js", "reveal/notes.js"] if deck else []
-    files = [STATIC / file for file in ("vega/vega.js", "katex/katex.min.js", *reveal, "chart.js", "export.js")]
+    paths = [STATIC / file for file in files]
     # Without "</script" they may stand in a page.
-    return {file.name: file.read_text(encoding="utf-8").replace("</script", "<\\/script") for file in files}
-
-
-def slides(notebooks: dict[str, NotebookNode], folder: Path) -> dict[str, str]:
-    """File name -> a deck in one file."""
-    css = f"<style>{(STATIC / 'reveal' / 'reveal.css').read_text(encoding='utf-8')}\n{styles()}</style>"
-    inline = "".join(f"<script>{code}</script>\n" for code in scripts(deck=True).values())
-    decks = {name: _convert(nb, name, notebooks, folder, deck=True) for name, nb in notebooks.items()}
-    return {f"{name}.html": deck.replace("<!--head-->", css + inline, 1) for name, deck in decks.items()}
+    return {path.name: path.read_text(encoding="utf-8").replace("</script", "<\\/script") for path in paths}
 
 
 def site(notebooks: dict[str, NotebookNode], folder: Path) -> dict[str, str]:
@@ -284,16 +271,16 @@ def write(files: dict[str, str], out: Path) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Exit status 0: written; 1: one line on standard error says what to do."""
-    prog, about = "python -m course_utils.classroom.export", "Lecture decks and a static site."
+    prog, about = "python -m course_utils.classroom.export", "A static site."
     parser = argparse.ArgumentParser(prog=prog, description=about)
-    parser.add_argument("kind", choices=["slides", "site"])
-    parser.add_argument("out", nargs="?", type=Path, help="folder to write into (default: build/slides, build/site)")
+    parser.add_argument("kind", choices=["site"])
+    parser.add_argument("out", nargs="?", type=Path, help="folder to write into (default: build/site)")
     parser.add_argument("--notebooks", nargs="+", type=Path, metavar="FILE", help="default: all of notebooks/")
     options = parser.parse_args(argv)
-    out = (options.out or ROOT / "build" / options.kind).absolute()
+    out = (options.out or ROOT / "build" / "site").absolute()
     paths = options.notebooks or progress.notebooks() or [ROOT / "notebooks"]
     try:
-        files = {"slides": slides, "site": site}[options.kind](read(paths), paths[0].parent.absolute())
+        files = site(read(paths), paths[0].parent.absolute())
         size = write(files, out)
     except ExportError as error:
         print(error, file=sys.stderr)

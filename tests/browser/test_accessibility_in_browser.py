@@ -1,4 +1,4 @@
-"""axe-core on a notebook in JupyterLab, on the site and on a deck; and everything by keyboard alone."""
+"""axe-core on a notebook in JupyterLab and on the site; and everything by keyboard alone."""
 
 from __future__ import annotations
 
@@ -49,20 +49,6 @@ def test_axe_finds_what_is_wrong(open_page):
 @pytest.mark.parametrize("name", ["index", *NAMES])
 def test_pages(open_page, name):
     assert _violations(open_page(f"site/{name}")) == []
-
-
-LONG = pytest.param("08_cascades_and_routing", marks=pytest.mark.slow_browser)
-
-
-@pytest.mark.parametrize("name", ["01_interpolation", LONG])  # all of them take two minutes more
-def test_every_slide_of_a_deck(open_page, name):
-    deck = open_page(f"slides/{name}")
-    found, total = _violations(deck), deck.evaluate("Reveal.getTotalSlides()")
-    for _ in range(total):
-        deck.evaluate("Reveal.next()")
-        found += _violations(deck, {"include": [[".slides section.present > section.present"]]})
-    assert total > 20 and deck.evaluate("Reveal.isLastSlide()")
-    assert found == []
 
 
 def test_a_notebook_in_jupyterlab(open_notebook):

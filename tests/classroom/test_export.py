@@ -1,4 +1,4 @@
-"""Decks and the site hold everything they need: no other host, live charts as data, words for every picture."""
+"""The site holds everything it needs: no other host, live charts as data, words for every picture."""
 
 from __future__ import annotations
 
@@ -57,11 +57,10 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(folder, tmp_path_factory) -> dict[str, str]:
-    """Path -> text of all that the two commands write."""
+    """Path -> text of all that the command writes."""
     out = tmp_path_factory.mktemp("out")
     notebooks = [str(path) for path in (*sorted(folder.glob("*.ipynb")), REAL)]
-    for kind in ("slides", "site"):
-        assert export.main([kind, str(out / kind), "--notebooks", *notebooks]) == 0
+    assert export.main(["site", str(out / "site"), "--notebooks", *notebooks]) == 0
     assert not list(out.rglob("*partial*"))
     files = [path for path in out.rglob("*") if path.is_file()]
     return {path.relative_to(out).as_posix(): path.read_text(encoding="utf-8") for path in files}
@@ -134,9 +133,8 @@ def test_the_pages_say_what_they_are(made, pages):
 
 def test_no_text_of_a_chart_hides_the_rest_of_a_page(made):
     """A browser reads <!--<script> inside a script as the beginning of one that ends much later."""
-    for name in ("slides/90_small.html", "site/90_small.html"):
-        data = re.findall(r'<script type="application/json">(.*?)</script>', made[name], re.S)
-        assert data and "<" not in "".join(data), name
+    data = re.findall(r'<script type="application/json">(.*?)</script>', made["site/90_small.html"], re.S)
+    assert data and "<" not in "".join(data)
 
 
 def _charts(page: str) -> list[dict]:
@@ -144,24 +142,22 @@ def _charts(page: str) -> list[dict]:
 
 
 def test_a_chart_is_data_that_a_page_draws(made):
-    for name in ("slides/90_small.html", "site/90_small.html"):
-        assert _charts(made[name]) == [SPEC]
-        assert "<summary>Live chart 1 in words</summary><p>One point &amp; one slider.</p>" in made[name]
-        assert export.CHART not in made[name]
+    small = made["site/90_small.html"]
+    assert _charts(small) == [SPEC]
+    assert "<summary>Live chart 1 in words</summary><p>One point &amp; one slider.</p>" in small
+    assert export.CHART not in small
     outputs = [output.get("data", {}) for cell in nbformat.read(REAL, 4).cells for output in cell.get("outputs", [])]
     specs = [data[export.CHART] for data in outputs if export.CHART in data]
-    assert _charts(made["slides/09_pipelines_and_stacking.html"]) == specs != []
+    assert _charts(made["site/09_pipelines_and_stacking.html"]) == specs != []
 
 
 def test_the_drawing_code_is_there_once(made):
     mark = "window.vegaEmbed="
     for name, text in made.items():
-        if name.startswith("slides/"):
-            assert text.count(mark) == 1, name
-        elif name.endswith(".html") and name not in ("site/index.html", "site/claims.html"):
+        if name.endswith(".html") and name not in ("site/index.html", "site/claims.html"):
             assert mark not in text and 'src="assets/vega.js"' in text, name
     assert made["site/assets/vega.js"].count(mark) == 1
-    assert "</script" not in "".join(export.scripts(deck=True).values())
+    assert "</script" not in "".join(export.scripts().values())
 
 
 def test_pictures_keep_their_words(pages):
@@ -171,16 +167,15 @@ def test_pictures_keep_their_words(pages):
 
 
 def test_formulas_keep_their_tex_and_the_site_sets_them(made):
-    for name in ("slides/90_small.html", "site/90_small.html"):
-        assert r'<span class="tex">P(y \mid x) &lt; 1</span>' in made[name]
-        assert r'<span class="tex" data-display="true">\mathrm{KL}(p \,\|\, q)' in made[name]
+    small = made["site/90_small.html"]
+    assert r'<span class="tex">P(y \mid x) &lt; 1</span>' in small
+    assert r'<span class="tex" data-display="true">\mathrm{KL}(p \,\|\, q)' in small
     fonts = set(re.findall(r"font-family:(KaTeX_\w+);[^}]*url\(data:font/woff2", made["site/assets/style.css"]))
     assert {"KaTeX_Main", "KaTeX_Math", "KaTeX_AMS", "KaTeX_Size1", "KaTeX_Size4", "KaTeX_Typewriter"} <= fonts
 
 
 def test_what_needs_the_notebook_says_so(made):
-    note = "This exercise is done in the notebook"
-    assert made["site/90_small.html"].count(note) == 1 and note not in made["slides/90_small.html"]
+    assert made["site/90_small.html"].count("This exercise is done in the notebook") == 1
     assert '<p class="note">Needs a running kernel.</p>' in made["site/90_small.html"]
     assert made["site/09_pipelines_and_stacking.html"].count("<audio") >= 1
 
@@ -194,8 +189,7 @@ def test_links_between_notebooks_become_links_between_pages(made, pages):
         assert not missing, f"{name} leads to {missing}"
 
 
-@pytest.mark.parametrize("kind", ["slides", "site"])
-def test_bad_input_gives_one_line_and_leaves_nothing(tmp_path, folder, capsys, kind):
+def test_bad_input_gives_one_line_and_leaves_nothing(tmp_path, folder, capsys):
     (tmp_path / "torn.ipynb").write_text('{"cells": [', encoding="utf-8")
     nbformat.write(new_notebook(cells=[new_code_cell("1 + 1")]), tmp_path / "unrun.ipynb")
     nbformat.write(new_notebook(), tmp_path / "empty.ipynb")
@@ -204,7 +198,7 @@ def test_bad_input_gives_one_line_and_leaves_nothing(tmp_path, folder, capsys, k
     attempts["unrun.ipynb"] = "without outputs"
     cases = [(tmp_path / "out", tmp_path / path, word) for path, word in attempts.items()]
     for out, path, word in [*cases, (tmp_path / "a file", folder / "91_other.ipynb", "cannot write to")]:
-        assert export.main([kind, str(out), "--notebooks", str(path)]) == 1
+        assert export.main(["site", str(out), "--notebooks", str(path)]) == 1
         said = capsys.readouterr()
         assert word in said.err and said.err.count("\n") == 1 and said.out == ""
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a file", "empty.ipynb", "torn.ipynb", "unrun.ipynb"]
