@@ -38,9 +38,9 @@ from course_utils.evidence import FAILS, HOLDS, NOT_SHOWN
 from course_utils.explore import chart_html
 
 DECKS = ROOT / "docs" / "decks"
-# Characters in a line of code or printed text (more than LARGE are set a little smaller), and lines of code, that a
-# slide has room for.
-WIDTH, LARGE, LINES = 94, 85, 8
+# Characters in a line of code or printed text, and lines of code, that a slide has room for. More than LARGE are set a
+# little smaller, at most SHORT a little larger.
+WIDTH, LARGE, SHORT, LINES = 94, 85, 70, 8
 DIRECTIVE = re.compile(r"^\{(chart|output|text|claim|code|exercise) +([^\s{}]+)(?: +([^{}]*))?\}(.*)$")
 PICTURE = re.compile(r"^!\[([^\]]*)\]\((\S+)\)$")
 RANGES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
@@ -184,7 +184,10 @@ def _said(spec: dict) -> str:
 
 
 def _size(text: str) -> str:
-    return " long" if any(len(line) > LARGE for line in text.split("\n")) else ""
+    """The class of code or printed text by its longest line and the number of its lines."""
+    lines = text.split("\n")
+    longest = max(map(len, lines))
+    return " long" if longest > LARGE else " short" if longest <= SHORT and len(lines) <= LINES else ""
 
 
 def _code(code: str, what: str) -> str:
@@ -252,7 +255,7 @@ def slide(text: str, nb: NotebookNode, folder: Path, charts: int = 0) -> tuple[s
     content, kinds = _content(
         below, folder, lambda one: getattr(made, one[1])(one[2], (one[3] or "").strip(), one[4].strip())
     )
-    level, kind = len(found[1]), "title" if found[1] == "#" else "question" if found[2] else " ".join(sorted(kinds))
+    level, kind = len(found[1]), "title" if found[1] == "#" else "question" if found[2] else " ".join(f"has-{one}" for one in sorted(kinds))
     message = re.sub(r"^<p>|</p>\s*$", "", to_html(found[3], folder=folder).strip())
     behind = "".join(f"<p>Cell <code>{name}</code></p>{highlighted(code)}" for name, code in made.cells.items())
     return (

@@ -78,7 +78,7 @@ def test_a_slide_has_its_message_its_kind_its_text_and_its_note(made):
 
 def test_a_chart_stays_data_and_its_title_stands_beside_it(made):
     page = made("## A chart\n{chart chart}")
-    assert page.startswith('<section class="chart">')
+    assert page.startswith('<section class="has-chart">')
     found = re.findall(r'<script type="application/json">(.*?)</script>', page)
     assert [json.loads(data) for data in found] == [{key: SPEC[key] for key in ("data", "mark")}] and "<" not in found[
         0
@@ -94,8 +94,8 @@ def test_charts_are_numbered_through_a_deck(nb, tmp_path):
 
 
 def test_outputs(made):
-    assert '<pre class="printed">one\ntwo\n  three</pre>' in made("## T\n{output text}")
-    assert '<pre class="printed">one\n  three</pre>' in made("## T\n{output text 1,3}")
+    assert '<pre class="printed short">one\ntwo\n  three</pre>' in made("## T\n{output text}")
+    assert '<pre class="printed short">one\n  three</pre>' in made("## T\n{output text 1,3}")
     assert '<div class="text"><p>two</p></div>' in made("## T\n{text text 2}")
     assert f'<img alt="A &quot;dot&quot;" src="data:image/png;base64,{PNG}">' in made("## T\n{output picture}")
     assert '<audio controls aria-label="A voice" src="data:audio/wav;base64,AAAA"></audio>' in made(
