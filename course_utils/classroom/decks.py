@@ -40,7 +40,7 @@ from course_utils.explore import chart_html
 DECKS = ROOT / "docs" / "decks"
 # Characters in a line of code or printed text, and lines of code, that a slide has room for. More than LARGE are set a
 # little smaller, at most SHORT a little larger.
-WIDTH, LARGE, SHORT, LINES = 94, 85, 70, 8
+WIDTH, LARGE, SHORT, LINES = 96, 85, 70, 8
 DIRECTIVE = re.compile(r"^\{(chart|output|text|claim|code|exercise) +([^\s{}]+)(?: +([^{}]*))?\}(.*)$")
 PICTURE = re.compile(r"^!\[([^\]]*)\]\((\S+)\)$")
 RANGES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
@@ -209,13 +209,19 @@ def _picture(path: Path, words: str) -> str:
     return f'<img alt="{html.escape(words)}" src="data:image/{kinds[path.suffix]};base64,{data}">'
 
 
+def _words(text: str, folder: Path) -> str:
+    """Markdown as HTML. A line ends neither before "%" nor around the "=" of "λ = 2"."""
+    text = re.sub(r"(?<=\d) %", "\u00a0%", text)
+    return to_html(re.sub(r"(?<=\b\w) = (?=[−.\d])", "\u00a0=\u00a0", text), folder=folder)
+
+
 def _content(text: str, folder: Path, directive: Callable[[re.Match], str]) -> tuple[str, set[str]]:
     """The HTML of what stands below a heading, and the kinds of what was taken out of the notebook."""
     parts, words, code, kinds = [], [], None, set()
 
     def flush() -> None:
         if any(line.strip() for line in words):
-            parts.append(to_html("\n".join(words), folder=folder))
+            parts.append(_words("\n".join(words), folder))
         words.clear()
 
     for line in text.splitlines():
@@ -255,8 +261,11 @@ def slide(text: str, nb: NotebookNode, folder: Path, charts: int = 0) -> tuple[s
     content, kinds = _content(
         below, folder, lambda one: getattr(made, one[1])(one[2], (one[3] or "").strip(), one[4].strip())
     )
-    level, kind = len(found[1]), "title" if found[1] == "#" else "question" if found[2] else " ".join(f"has-{one}" for one in sorted(kinds))
-    message = re.sub(r"^<p>|</p>\s*$", "", to_html(found[3], folder=folder).strip())
+    level, kind = (
+        len(found[1]),
+        "title" if found[1] == "#" else "question" if found[2] else " ".join(f"has-{one}" for one in sorted(kinds)),
+    )
+    message = re.sub(r"^<p>|</p>\s*$", "", _words(found[3], folder).strip())
     behind = "".join(f"<p>Cell <code>{name}</code></p>{highlighted(code)}" for name, code in made.cells.items())
     return (
         f'<section class="{kind or "words"}"><h{level}>{message}</h{level}><div class="content">{content}</div>'

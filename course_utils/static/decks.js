@@ -16,8 +16,9 @@ function fit(figure) {
   const room = figure.getBoundingClientRect(), { width, height } = canvas.getBoundingClientRect();
   const below = Math.min(room.width / width, (room.height - controls.getBoundingClientRect().height) / height);
   const beside = Math.min((room.width - BESIDE) / width, room.height / height);
-  chart.classList.toggle("beside", beside > below);
-  const scale = Math.max(below, beside) * 0.99;
+  const sideways = 1.1 * beside > below;  // which also leaves no room empty
+  chart.classList.toggle("beside", sideways);
+  const scale = (sideways ? beside : below) * 0.99;
   canvas.style.zoom = scale;
   enlarged = Math.max(enlarged, scale);
 }

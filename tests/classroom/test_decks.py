@@ -46,7 +46,7 @@ def nb():
         "hostile": ("print(2)", _printed(HOSTILE)),
         "table": ("a_table()", _shown({"text/html": table, "text/plain": "a table"})),
         "sound": ("a_sound()", _shown({"text/html": sound, "text/plain": "a voice"})),
-        "wide": ("print(3)", _printed("w" * 95)),
+        "wide": ("print(3)", _printed("w" * 97)),
         "claims": (
             "claim()",
             _printed(CLAIM.format("First <b>", "holds here") + CLAIM.format("Second", "not shown here")),
@@ -85,6 +85,11 @@ def test_a_chart_stays_data_and_its_title_stands_beside_it(made):
     ]
     assert '<div class="said"><p>One point</p><p>&lt;/script&gt;&lt;b&gt;' in page
     assert "<summary>Live chart 1 in words</summary><p>One point &amp; one slider.</p>" in page
+
+
+def test_a_line_ends_neither_before_a_percent_sign_nor_around_the_sign_of_equality(made):
+    page = made("## 96 % at λ = .5\n\nT = 2, and a = b")
+    assert "96\u00a0% at λ\u00a0=\u00a0.5" in page and "T\u00a0=\u00a02, and a = b" in page
 
 
 def test_charts_are_numbered_through_a_deck(nb, tmp_path):
@@ -146,7 +151,7 @@ ERRORS = {
     "{output long}": "cell 'long' has no output",
     "{output text 2-9}": "lines '2-9' of the text of cell 'text', which has 3",
     "{output text b}": "lines 'b' of the text",
-    "{output wide}": "has 95 characters and 94 fit",
+    "{output wide}": "has 97 characters and 96 fit",
     "{claim claims 3}": "prints 2 claims",
     "{claim text}": "prints 0 claims",
     "{claim claims x}": "there is no claim 'x'",
