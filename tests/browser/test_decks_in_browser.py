@@ -18,7 +18,8 @@ NAMES = [path.stem for path in progress.notebooks() if (decks.DECKS / f"{path.st
 FEW = NAMES[1:2]  # what is the same in all decks is tried in one
 ALL = """() => {
     document.body.classList.add('all-slides');
-    document.querySelectorAll('.slides > section').forEach(slide => slide.removeAttribute('aria-hidden'));
+    for (const slide of document.querySelectorAll('.slides > section'))  // reveal.js closes those that are not shown
+        for (const closed of ['aria-hidden', 'hidden', 'inert']) slide.removeAttribute(closed);
 }"""
 PLACE = "Reveal.getIndices().h"
 TO_ITS_SLIDE = "part => Reveal.slide(Reveal.getIndices(part.closest('section')).h)"
