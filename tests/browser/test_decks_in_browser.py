@@ -30,6 +30,15 @@ OUTSIDE = """() => {
             slides.left < -1 || slides.top < -1 || slides.right > innerWidth + 1 || slides.bottom > innerHeight + 1];
 }"""
 
+# The pages of a printed deck on which the slide is not what it is on the screen.
+PRINTED = """() => [...document.querySelectorAll('.pdf-page > section')].map((slide, i) => {
+    const [box, page] = [slide, slide.parentElement].map(part => part.getBoundingClientRect());
+    const style = getComputedStyle(slide);
+    const same = [box.left - page.left, box.top - page.top, box.width, box.height, style.display].join();
+    const roomy = parseFloat(style.paddingLeft) >= 32;
+    return same === '0,0,1280,720,flex' && roomy ? '' : `page ${i + 1}: ${same}, ${style.padding}`;
+}).filter(Boolean)"""
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_slide_fits_and_can_be_read(open_page, name):
@@ -131,6 +140,7 @@ def test_a_deck_fills_screens_of_other_sizes_and_prints(open_page, exported, nam
     deck.wait_for_selector("body.ready")
     deck.wait_for_function("document.querySelectorAll('.pdf-page').length > 0")
     assert deck.locator(".pdf-page").count() == total
+    assert deck.evaluate(PRINTED) == []
 
 
 @pytest.mark.parametrize("name", FEW)
