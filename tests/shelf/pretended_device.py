@@ -1,0 +1,106 @@
+"""A device that is not the CPU, on a machine that has none: its tensors say "cuda", and do not meet those of the CPU.
+
+Within `with PretendedDevice():` a tensor that is made on "cuda" or moved there keeps its numbers on the CPU. But an
+operation on tensors of both raises RuntimeError, as on a real device, but for torch's own exceptions: a number (a
+tensor without axes), an index, `copy_` and `to`. float64 does not exist there, as on MPS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+DEVICE = torch.device("cuda", 0)
+aten = torch.ops.aten
+MOVES = {aten._to_copy.default, aten.copy_.default}
+INDEXED = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
+TO_PYTHON = {aten._local_scalar_dense.default, aten.equal.default}
+
+
+class There(Tensor):
+    """A tensor that says that it is on DEVICE; `numbers`: what it holds."""
+
+    @staticmethod
+    def __new__(cls, numbers: Tensor) -> There:
+        if numbers.dtype == torch.float64:
+            raise TypeError("there is no float64 on this device")
+        layout = {"strides": numbers.stride(), "storage_offset": numbers.storage_offset(), "dtype": numbers.dtype}
+        return Tensor._make_wrapper_subclass(cls, numbers.size(), device=DEVICE, **layout)
+
+    def __init__(self, numbers: Tensor) -> None:
+        self.numbers, self._is_param = numbers, False
+
+    def __repr__(self) -> str:
+        return f"There({self.numbers})"
+
+    def tolist(self) -> list:
+        return self.numbers.tolist()
+
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        copied = There(self.numbers.clone())
+        memo[id(self)] = torch.nn.Parameter(copied, self.requires_grad) if self._is_param else copied
+        return memo[id(self)]
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+        return _run(function, args, kwargs or {})
+
+
+class PretendedDevice(TorchDispatchMode):
+    """`operations`: how many were done there."""
+
+    def __enter__(self) -> PretendedDevice:
+        self.operations = 0
+        self.undo = contextlib.ExitStack()
+        self.undo.enter_context(torch.autograd.set_multithreading_enabled(False))  # else a thread for each device
+        self.undo.callback(torch.__future__.set_overwrite_module_params_on_conversion, False)
+        torch.__future__.set_overwrite_module_params_on_conversion(True)  # not `parameter.data = There(...)`
+        torch._C._ensureCUDADeviceGuardSet()  # does nothing where there is CUDA, as in FakeTensorMode
+        if not torch.cuda.is_available():
+            self.undo.enter_context(mock.patch.object(torch.cuda, "_lazy_init"))
+            self.undo.enter_context(mock.patch.object(torch.cuda, "get_device_capability", return_value=(8, 0)))
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self.undo.close()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = _run(function, args, kwargs or {})
+        self.operations += any(isinstance(value, There) for value in tree_leaves(out))
+        return out
+
+
+def _run(function: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
+    there = any(isinstance(tensor, There) for tensor in tensors)
+    if there and function not in MOVES:
+        met = tensors[:1] if function in INDEXED else tensors
+        if any(not isinstance(tensor, There) and tensor.dim() for tensor in met):
+            raise RuntimeError(f"{function}: tensors of the pretended device and of the CPU meet")
+    if function is aten.copy_.default:
+        there = isinstance(args[0], There)
+    if (asked := kwargs.get("device")) is not None:
+        there, kwargs = torch.device(asked).type == DEVICE.type, kwargs | {"device": torch.device("cpu")}
+    plain_args, plain_kwargs = tree_map(_numbers, (args, kwargs))
+    out = function(*plain_args, **plain_kwargs)
+    if not there or function in TO_PYTHON:
+        return out
+    given = {id(_numbers(tensor)): tensor for tensor in tensors}  # what is changed in place is returned as it was given
+    return tree_map(lambda value: _wrapped(value, given), out)
+
+
+def _numbers(value: Any) -> Any:
+    return value.numbers if isinstance(value, There) else value
+
+
+def _wrapped(value: Any, given: dict[int, Tensor]) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return given[id(value)] if id(value) in given else There(value)

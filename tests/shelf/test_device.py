@@ -1,0 +1,163 @@
+"""MANY_MODELS_DEVICE: its words and errors, and every place where a model computes, on a device that is pretended."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from forward_places import PLACES, forget
+from pretended_device import PretendedDevice, There
+from test_models import save_tiny
+from tiny_llama import tiny_llama
+from transformers import AutoTokenizer
+
+from course_utils.shelf import device as device_module
+from course_utils.shelf import models
+from course_utils.shelf.device import SETTING, DeviceError, device, on_device
+
+SMALL = "base kjv moe nmt-0 soup tokenizer translation-tokenizer verse-absorbing verse-edits verse-left-to-right"
+SMALL += " verse-uniform"
+
+
+def with_devices(monkeypatch, *there: str) -> None:
+    monkeypatch.setattr(device_module, "_works", lambda kind: kind in there)
+
+
+@pytest.mark.parametrize(
+    ("setting", "there", "chosen"),
+    [
+        (None, ["cuda", "mps"], "cpu"),
+        ("", ["cuda"], "cpu"),
+        ("cpu", ["cuda"], "cpu"),
+        ("cuda", ["cuda"], "cuda"),
+        (" CUDA ", ["cuda"], "cuda"),
+        ("mps", ["mps"], "mps"),
+        ("auto", ["cuda", "mps"], "cuda"),
+        ("auto", ["mps"], "mps"),
+        ("auto", [], "cpu"),
+    ],
+)
+def test_the_setting_chooses(setting, there, chosen, monkeypatch):
+    with_devices(monkeypatch, *there)
+    monkeypatch.setenv(SETTING, setting) if setting is not None else monkeypatch.delenv(SETTING, raising=False)
+    assert device() == torch.device(chosen)
+
+
+@pytest.mark.parametrize(
+    ("setting", "there", "words"),
+    [
+        ("gpu", ["cuda"], "'gpu': set it to cpu, cuda, mps or auto, or unset it"),
+        ("cuda", ["mps"], "'cuda', which torch .* cannot use here \\(it can use: mps, cpu\\): set it to one of these"),
+        ("mps", [], "'mps', which torch .* cannot use here \\(it can use: cpu\\): set it to one of these"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(setting, there, words, tmp_path, monkeypatch):
+    with_devices(monkeypatch, *there)
+    monkeypatch.setenv(SETTING, setting)
+    save_tiny(tmp_path / "models" / "tiny")
+    monkeypatch.setenv("MANY_MODELS_DATA", str(tmp_path))
+    for asked in (device, lambda: models.load("tiny")):
+        with pytest.raises(DeviceError, match=f"^{SETTING} is {words}") as caught:
+            asked()
+        assert isinstance(caught.value, ValueError) and "\n" not in str(caught.value)
+
+
+def test_a_device_that_cannot_add_does_not_work(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+    def ones(*sizes, device):
+        raise RuntimeError(f"{device}: out of memory")
+
+    with PretendedDevice():
+        assert device_module._works("cuda")
+    monkeypatch.setattr(torch, "ones", ones)
+    assert not device_module._works("cuda") and not device_module._works("mps")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with PretendedDevice():
+        assert not device_module._works("cuda")
+
+
+def test_on_the_cpu_nothing_is_added_to_a_model(monkeypatch):
+    monkeypatch.delenv(SETTING, raising=False)
+    model = tiny_llama(20)
+    assert on_device(model) is model
+    assert not (model._forward_hooks or model._forward_pre_hooks or model._state_dict_hooks)
+
+
+def test_the_pretended_device_refuses_what_a_device_refuses():
+    there = torch.ones(3, device="cpu")
+    with PretendedDevice() as pretended:
+        there = there.to("cuda")
+        assert there.device.type == "cuda" and pretended.operations == 1
+        assert type(there.cpu()) is torch.Tensor and (there + 1).sum().item() == 6
+        assert torch.equal((there * torch.tensor(2.0))[torch.tensor([0, 2])].cpu(), torch.full((2,), 2.0))
+        for meet in (
+            there.__add__,
+            there.dot,
+            lambda x: torch.stack([there, x]),
+            lambda x: torch.where(x > 0, x, there),
+        ):
+            with pytest.raises(RuntimeError, match="meet"):
+                meet(torch.ones(3))
+        with pytest.raises(TypeError, match="float64"):
+            there.double()
+        with pytest.raises((RuntimeError, TypeError)):
+            there.numpy()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> dict[str, str]:
+    """Settings with which all models are small: those of data/models, and an untrained SmolLM2 with two adapters."""
+    from peft import LoraConfig, get_peft_model
+
+    folder = tmp_path_factory.mktemp("data")
+    for name in SMALL.split():
+        shutil.copytree(models.data_dir() / "models" / name, folder / "models" / name)
+    llm = folder / "llm"
+    save_tiny(llm, specials=("<s>", "</s>", "<|im_start|>"))
+    tokenizer = AutoTokenizer.from_pretrained(llm)
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    tokenizer.save_pretrained(llm)
+    sizes = {"num_hidden_layers": 30, "initializer_range": 0.3}  # polarity reads the 15th and the 30th layer
+    tiny_llama(len(tokenizer), max_position_embeddings=128, tie_word_embeddings=True, **sizes).save_pretrained(llm)
+    for name in ("lora-positive", "lora-negative"):
+        lora = LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj", "o_proj"], init_lora_weights=False)
+        get_peft_model(tiny_llama(len(tokenizer), **sizes), lora).save_pretrained(folder / "models" / name)
+    return {"MANY_MODELS_DATA": str(folder), "MANY_MODELS_LLM": str(llm)}
+
+
+@pytest.fixture
+def settings(small, monkeypatch):
+    """Sets them, and lets nothing that was loaded stay for another test."""
+    for name, value in small.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv(SETTING, raising=False)
+    forget()
+    yield monkeypatch
+    forget()
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_place_gives_on_a_device_what_it_gives_on_the_cpu(name, settings):
+    expected = PLACES[name]()
+    forget()
+    settings.setenv(SETTING, "cuda")
+    with_devices(settings, "cuda")
+    with PretendedDevice() as pretended:
+        found = PLACES[name]()
+    assert pretended.operations > 50  # it was computed there
+    assert type(found) is torch.Tensor and found.dtype == torch.float32 and not found.isnan().any()
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_a_cache_stays_on_the_device_and_a_state_comes_to_the_cpu(settings):
+    settings.setenv(SETTING, "cuda")
+    with_devices(settings, "cuda")
+    with PretendedDevice():
+        lm = models.load("base")
+        out = lm.model(torch.tensor([[0, 5]]), use_cache=True)
+        assert isinstance(out.past_key_values.layers[0].keys, There) and not isinstance(out.logits, There)
+        assert all(isinstance(weight, There) for weight in lm.model.parameters())
+        assert not any(isinstance(weight, There) for weight in lm.model.state_dict().values())
