@@ -19,9 +19,8 @@ from course_utils.ensembling import linear_interpolation, negative_evidence
 from course_utils.ensembling.decoding import AdapterEnsemble, CachedLM, Ensemble, generate
 from course_utils.ensembling.speculative import CachedRows, speculate
 from course_utils.pipelines import load_translator
-from course_utils.shelf import classifiers, denoisers, models
+from course_utils.shelf import classifiers, denoisers, device, models
 from course_utils.shelf.chat import local_chat
-from course_utils.shelf.device import device
 from course_utils.shelf.polarity import hidden_means
 
 TEXTS = ["In the beginning God created the heaven and the earth.", "And God said, Let there be light"]
@@ -79,7 +78,10 @@ def our_layer_in_a_mixture_of_experts() -> Tensor:
 @place
 def a_layer_of_experts_with_gradients() -> Tensor:
     torch.manual_seed(0)
-    layer, x = moe.MixtureOfExperts(16, 24, 4, 2).to(device()), torch.randn(5, 16).to(device()).requires_grad_()
+    layer, x = (
+        moe.MixtureOfExperts(16, 24, 4, 2).to(device.device()),
+        torch.randn(5, 16).to(device.device()).requires_grad_(),
+    )
     y = layer(x)
     y.square().sum().backward()
     return torch.cat([part.detach().cpu().flatten() for part in (y, x.grad, *(p.grad for p in layer.parameters()))])
@@ -131,6 +133,7 @@ def a_model_called_by_itself() -> Tensor:
 def a_copy_that_learns() -> Tensor:
     lm = models.load("base")
     model, ids = copy.deepcopy(lm.model).requires_grad_(), prompt(lm)
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())  # no longer the embeddings
     optimizer, losses = torch.optim.SGD(model.parameters(), lr=0.1), []
     for _ in range(2):
         loss = torch.nn.functional.cross_entropy(model(input_ids=ids[:, :-1]).logits.flatten(0, 1), ids[0, 1:])

@@ -1,6 +1,6 @@
-"""A device that is not the CPU, on a machine that has none: its tensors say "cuda", and do not meet those of the CPU.
+"""A device that is not the CPU, on a machine that has none: its tensors do not meet those of the CPU.
 
-Within `with PretendedDevice():` a tensor that is made on "cuda" or moved there keeps its numbers on the CPU. But an
+Within `with PretendedDevice():` a tensor that is made on DEVICE or moved there keeps its numbers on the CPU. But an
 operation on tensors of both raises RuntimeError, as on a real device, but for torch's own exceptions: a number (a
 tensor without axes), an index, `copy_` and `to`. float64 does not exist there, as on MPS.
 """
@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-DEVICE = torch.device("cuda", 0)
+DEVICE, TENSOR = torch.device("meta"), torch.tensor
 aten = torch.ops.aten
-MOVES = {aten._to_copy.default, aten.copy_.default}
+MOVES = {aten._to_copy, aten.copy_, aten.to}
 INDEXED = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
 TO_PYTHON = {aten._local_scalar_dense.default, aten.equal.default}
 
@@ -42,6 +42,12 @@ class There(Tensor):
     def tolist(self) -> list:
         return self.numbers.tolist()
 
+    def __getitem__(self, index: Any) -> Tensor:
+        return super().__getitem__(TENSOR(index) if isinstance(index, list) else index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        super().__setitem__(TENSOR(index) if isinstance(index, list) else index, value)
+
     def __deepcopy__(self, memo: dict) -> Tensor:
         copied = There(self.numbers.clone())
         memo[id(self)] = torch.nn.Parameter(copied, self.requires_grad) if self._is_param else copied
@@ -61,10 +67,7 @@ class PretendedDevice(TorchDispatchMode):
         self.undo.enter_context(torch.autograd.set_multithreading_enabled(False))  # else a thread for each device
         self.undo.callback(torch.__future__.set_overwrite_module_params_on_conversion, False)
         torch.__future__.set_overwrite_module_params_on_conversion(True)  # not `parameter.data = There(...)`
-        torch._C._ensureCUDADeviceGuardSet()  # does nothing where there is CUDA, as in FakeTensorMode
-        if not torch.cuda.is_available():
-            self.undo.enter_context(mock.patch.object(torch.cuda, "_lazy_init"))
-            self.undo.enter_context(mock.patch.object(torch.cuda, "get_device_capability", return_value=(8, 0)))
+        self.undo.enter_context(mock.patch.object(torch, "tensor", _tensor))  # else torch makes a real meta tensor
         return super().__enter__()
 
     def __exit__(self, *error: object) -> None:
@@ -80,27 +83,44 @@ class PretendedDevice(TorchDispatchMode):
 def _run(function: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)]
     there = any(isinstance(tensor, There) for tensor in tensors)
-    if there and function not in MOVES:
+    if any(tensor.is_meta and not isinstance(tensor, There) for tensor in tensors):
+        raise RuntimeError(f"{function}: a meta tensor without numbers")
+    if there and function.overloadpacket not in MOVES:
         met = tensors[:1] if function in INDEXED else tensors
         if any(not isinstance(tensor, There) and tensor.dim() for tensor in met):
             raise RuntimeError(f"{function}: tensors of the pretended device and of the CPU meet")
     if function is aten.copy_.default:
         there = isinstance(args[0], There)
-    if (asked := kwargs.get("device")) is not None:
-        there, kwargs = torch.device(asked).type == DEVICE.type, kwargs | {"device": torch.device("cpu")}
+    for asked in tree_leaves((args, kwargs)):
+        if isinstance(asked, torch.device):
+            there = asked.type == DEVICE.type
     plain_args, plain_kwargs = tree_map(_numbers, (args, kwargs))
-    out = function(*plain_args, **plain_kwargs)
+    if function is aten.histc.default and not plain_args[0].is_floating_point():  # the CPU has none of whole numbers
+        out = function(plain_args[0].float(), *plain_args[1:], **plain_kwargs).to(plain_args[0].dtype)
+    else:
+        out = function(*plain_args, **plain_kwargs)
     if not there or function in TO_PYTHON:
         return out
     given = {id(_numbers(tensor)): tensor for tensor in tensors}  # what is changed in place is returned as it was given
     return tree_map(lambda value: _wrapped(value, given), out)
 
 
+def _tensor(data: Any, *, device: Any = None, **settings: Any) -> Tensor:
+    made = TENSOR(data, **settings)
+    return made if device is None else made.to(device)
+
+
 def _numbers(value: Any) -> Any:
+    """What the CPU computes with instead."""
+    if isinstance(value, torch.device):
+        return torch.device("cpu")
     return value.numbers if isinstance(value, There) else value
 
 
 def _wrapped(value: Any, given: dict[int, Tensor]) -> Any:
     if not isinstance(value, Tensor):
         return value
-    return given[id(value)] if id(value) in given else There(value)
+    same = given.get(id(value))
+    if same is None:
+        return There(value)
+    return same if isinstance(same, There) else There(value.clone())  # `to` the device, for the CPU no step at all

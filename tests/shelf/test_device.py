@@ -7,10 +7,10 @@ import shutil
 import pytest
 import torch
 from forward_places import PLACES, forget
-from pretended_device import PretendedDevice, There
+from pretended_device import DEVICE, PretendedDevice, There
 from test_models import save_tiny
 from tiny_llama import tiny_llama
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, LlamaForCausalLM
 
 from course_utils.shelf import device as device_module
 from course_utils.shelf import models
@@ -64,19 +64,19 @@ def test_a_wrong_setting_is_one_line(setting, there, words, tmp_path, monkeypatc
 
 
 def test_a_device_that_cannot_add_does_not_work(monkeypatch):
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    numbers = torch.ones(2)
+    monkeypatch.setattr(torch, "ones", lambda size, device: numbers)
+    for library, kind in ((torch.backends.mps, "mps"), (torch.cuda, "cuda")):
+        monkeypatch.setattr(library, "is_available", lambda: False)
+        assert not device_module._works(kind)
+        monkeypatch.setattr(library, "is_available", lambda: True)
+        assert device_module._works(kind)
 
-    def ones(*sizes, device):
+    def without_memory(size, device):
         raise RuntimeError(f"{device}: out of memory")
 
-    with PretendedDevice():
-        assert device_module._works("cuda")
-    monkeypatch.setattr(torch, "ones", ones)
-    assert not device_module._works("cuda") and not device_module._works("mps")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with PretendedDevice():
-        assert not device_module._works("cuda")
+    monkeypatch.setattr(torch, "ones", without_memory)
+    assert not device_module._works("mps") and not device_module._works("cuda")
 
 
 def test_on_the_cpu_nothing_is_added_to_a_model(monkeypatch):
@@ -89,8 +89,8 @@ def test_on_the_cpu_nothing_is_added_to_a_model(monkeypatch):
 def test_the_pretended_device_refuses_what_a_device_refuses():
     there = torch.ones(3, device="cpu")
     with PretendedDevice() as pretended:
-        there = there.to("cuda")
-        assert there.device.type == "cuda" and pretended.operations == 1
+        there = there.to(DEVICE)
+        assert there.device == DEVICE and pretended.operations == 1
         assert type(there.cpu()) is torch.Tensor and (there + 1).sum().item() == 6
         assert torch.equal((there * torch.tensor(2.0))[torch.tensor([0, 2])].cpu(), torch.full((2,), 2.0))
         for meet in (
@@ -120,11 +120,13 @@ def small(tmp_path_factory) -> dict[str, str]:
     tokenizer = AutoTokenizer.from_pretrained(llm)
     tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
     tokenizer.save_pretrained(llm)
-    sizes = {"num_hidden_layers": 30, "initializer_range": 0.3}  # polarity reads the 15th and the 30th layer
-    tiny_llama(len(tokenizer), max_position_embeddings=128, tie_word_embeddings=True, **sizes).save_pretrained(llm)
+    config = tiny_llama(len(tokenizer), max_position_embeddings=128, tie_word_embeddings=True).config
+    config.num_hidden_layers = 30  # polarity reads the 15th and the 30th layer
+    config.layer_types = None
+    LlamaForCausalLM(config).save_pretrained(llm)
     for name in ("lora-positive", "lora-negative"):
         lora = LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj", "o_proj"], init_lora_weights=False)
-        get_peft_model(tiny_llama(len(tokenizer), **sizes), lora).save_pretrained(folder / "models" / name)
+        get_peft_model(LlamaForCausalLM(config), lora).save_pretrained(folder / "models" / name)
     return {"MANY_MODELS_DATA": str(folder), "MANY_MODELS_LLM": str(llm)}
 
 
@@ -143,8 +145,7 @@ def settings(small, monkeypatch):
 def test_a_place_gives_on_a_device_what_it_gives_on_the_cpu(name, settings):
     expected = PLACES[name]()
     forget()
-    settings.setenv(SETTING, "cuda")
-    with_devices(settings, "cuda")
+    settings.setattr(device_module, "device", lambda: DEVICE)
     with PretendedDevice() as pretended:
         found = PLACES[name]()
     assert pretended.operations > 50  # it was computed there
@@ -153,8 +154,7 @@ def test_a_place_gives_on_a_device_what_it_gives_on_the_cpu(name, settings):
 
 
 def test_a_cache_stays_on_the_device_and_a_state_comes_to_the_cpu(settings):
-    settings.setenv(SETTING, "cuda")
-    with_devices(settings, "cuda")
+    settings.setattr(device_module, "device", lambda: DEVICE)
     with PretendedDevice():
         lm = models.load("base")
         out = lm.model(torch.tensor([[0, 5]]), use_cache=True)
