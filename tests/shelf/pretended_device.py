@@ -2,7 +2,9 @@
 
 Within `with PretendedDevice():` a tensor that is made on DEVICE or moved there keeps its numbers on the CPU. But an
 operation on tensors of both raises RuntimeError, as on a real device, but for torch's own exceptions: a number (a
-tensor without axes), an index, `copy_` and `to`. float64 does not exist there, as on MPS.
+tensor without axes), an index, `copy_` and `to`. float64 does not exist there, as on MPS. The device is called "meta",
+as the only one besides the CPU that every build of torch knows; what has no numbers there, as torch's own meta tensors,
+is refused.
 """
 
 from __future__ import annotations
@@ -64,7 +66,6 @@ class PretendedDevice(TorchDispatchMode):
     def __enter__(self) -> PretendedDevice:
         self.operations = 0
         self.undo = contextlib.ExitStack()
-        self.undo.enter_context(torch.autograd.set_multithreading_enabled(False))  # else a thread for each device
         self.undo.callback(torch.__future__.set_overwrite_module_params_on_conversion, False)
         torch.__future__.set_overwrite_module_params_on_conversion(True)  # not `parameter.data = There(...)`
         self.undo.enter_context(mock.patch.object(torch, "tensor", _tensor))  # else torch makes a real meta tensor
@@ -86,8 +87,8 @@ def _run(function: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
     if any(tensor.is_meta and not isinstance(tensor, There) for tensor in tensors):
         raise RuntimeError(f"{function}: a meta tensor without numbers")
     if there and function.overloadpacket not in MOVES:
-        met = tensors[:1] if function in INDEXED else tensors
-        if any(not isinstance(tensor, There) and tensor.dim() for tensor in met):
+        indices = {id(index) for index in args[1]} if function in INDEXED else ()
+        if any(not isinstance(tensor, There) and tensor.dim() and id(tensor) not in indices for tensor in tensors):
             raise RuntimeError(f"{function}: tensors of the pretended device and of the CPU meet")
     if function is aten.copy_.default:
         there = isinstance(args[0], There)
