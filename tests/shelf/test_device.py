@@ -16,6 +16,8 @@ from course_utils.shelf import device as device_module
 from course_utils.shelf import models
 from course_utils.shelf.device import SETTING, DeviceError, device, on_device
 
+# The pretended device is called "meta", and modules warn that nothing can be copied to such a parameter.
+pytestmark = pytest.mark.filterwarnings("ignore:.*to a meta parameter:UserWarning")
 SMALL = "base kjv moe nmt-0 soup tokenizer translation-tokenizer verse-absorbing verse-edits verse-left-to-right"
 SMALL += " verse-uniform"
 
