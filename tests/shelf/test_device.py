@@ -88,6 +88,19 @@ def test_on_the_cpu_nothing_is_added_to_a_model(monkeypatch):
     assert not (model._forward_hooks or model._forward_pre_hooks or model._state_dict_hooks)
 
 
+def test_on_cuda_convolutions_keep_float32(monkeypatch):
+    model = tiny_llama(20)
+    monkeypatch.setattr(model, "to", lambda where: model)  # there is no CUDA here
+    monkeypatch.setattr(device_module, "device", lambda: torch.device("cuda"))
+    convolutions = torch.backends.cudnn.conv
+    before, convolutions.fp32_precision = convolutions.fp32_precision, "tf32"
+    try:
+        on_device(model)
+        assert convolutions.fp32_precision == "ieee"
+    finally:
+        convolutions.fp32_precision = before
+
+
 def test_the_pretended_device_refuses_what_a_device_refuses():
     there = torch.ones(3, device="cpu")
     with PretendedDevice() as pretended:
