@@ -195,14 +195,14 @@ def diffusion_step_by_step() -> Tensor:
 
 @place
 def translations() -> Tensor:
-    nmt, lm = load_translator("nmt-0"), models.load("base")
+    nmt = load_translator("nmt-0")
     targets = ["En el principio creó Dios", "Y dijo Dios: Sea la luz"]
     step = nmt.next_log_probs(TEXTS)
     start = torch.stack([ids[:3] for ids in nmt.target_ids(targets)])
     found = [step(start[:, :2])]
     step.reorder(torch.tensor([1, 0]))
     found.append(step(start[[1, 0]]))
-    written = nmt.translate(TEXTS, [CachedLM(lm.model)], lambda lp: lp[0] + 0 * lp[1], strategy="beam", num_beams=2)
+    written = nmt.translate(TEXTS, [load_translator("nmt-0")], mean_of, strategy="beam", num_beams=2)
     others = [*nmt.log_probs(TEXTS, targets).exp().flatten(0, 1), *torch.cat(found)]
     return torch.cat([torch.cat(nmt.token_log_probs(TEXTS, targets)), *others, *nmt.token_log_probs(TEXTS, written)])
 
