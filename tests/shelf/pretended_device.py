@@ -22,6 +22,7 @@ DEVICE, TENSOR = torch.device("meta"), torch.tensor
 aten = torch.ops.aten
 MOVES = {aten._to_copy, aten.copy_, aten.to}
 INDEXED = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
+PRODUCTS = {aten.mm, aten.addmm, aten.bmm, aten.linear, aten.matmul}
 TO_PYTHON = {aten._local_scalar_dense.default, aten.equal.default}
 
 
@@ -61,10 +62,10 @@ class There(Tensor):
 
 
 class PretendedDevice(TorchDispatchMode):
-    """`operations`: how many were done there."""
+    """`products`: how many matrix products were done there; `looked_up_here`: embeddings that a model read on the CPU."""
 
     def __enter__(self) -> PretendedDevice:
-        self.operations = 0
+        self.products = self.looked_up_here = 0
         self.undo = contextlib.ExitStack()
         self.undo.callback(torch.__future__.set_overwrite_module_params_on_conversion, False)
         torch.__future__.set_overwrite_module_params_on_conversion(True)  # not `parameter.data = There(...)`
@@ -77,7 +78,8 @@ class PretendedDevice(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         out = _run(function, args, kwargs or {})
-        self.operations += any(isinstance(value, There) for value in tree_leaves(out))
+        self.products += function.overloadpacket in PRODUCTS and isinstance(out, There)
+        self.looked_up_here += function is aten.embedding.default and not isinstance(out, There)
         return out
 
 
