@@ -62,7 +62,7 @@ class There(Tensor):
 
 
 class PretendedDevice(TorchDispatchMode):
-    """`products`: how many matrix products were done there; `looked_up_here`: embeddings that a model read on the CPU."""
+    """`products`: how many matrix products were done there; `looked_up_here`: embeddings read by models on the CPU."""
 
     def __enter__(self) -> PretendedDevice:
         self.products = self.looked_up_here = 0
