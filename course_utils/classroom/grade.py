@@ -19,12 +19,10 @@ What fences in (`jail`, Linux): an own root with packages and course read-only, 
 privileges, a filter on system calls, limits on time, memory, processes and file size. Elsewhere nothing is run unless
 --weak is given, and the reports say so.
 Who decides: the judge in a process of its own, which gets data from the student's process and nothing else
-(`grading.judge`). Reports mark the few exercises that can only be checked inside the student's process.
+(`grading.judge`). The course's own answer has to pass on the same way before anybody's is called wrong.
 
 What it does NOT protect against:
     a flaw in the kernel; with --weak, anything: then grade in a virtual machine
-    a student who forges an exercise that is checked "together": sending the verdict oneself is enough. The report says
-    which these are
     a function that lies about its side effects: whether it changed its arguments in place, shares memory with them or
     passes a gradient is what the student's process reports
     copying: from `solution()`, from the library, which a submission may import, or from another student (the column
@@ -73,7 +71,7 @@ SET |= {"OMP_WAIT_POLICY": "PASSIVE", "MPLBACKEND": "agg", "MANY_MODELS_PROGRESS
 SET |= {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
 AT_ONCE = 4  # workers that load the course while the submissions are read; more are started when needed
 COURSE_MB = 700  # of a worker that has loaded the course
-RESULT = ("status", "passed", "total", "text", "mode", "notes", "chains")
+RESULT = ("status", "passed", "total", "text", "notes", "chains")
 ENDED = "the grader's own worker ended: run it again"
 
 

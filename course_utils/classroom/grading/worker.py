@@ -18,15 +18,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-import nbformat
 import psutil
 
 from course_utils.classroom.grading import judge
-from course_utils.classroom.grading.cells import Task, course_tasks
+from course_utils.classroom.grading.cells import Task, course_tasks, raw_cells
 from course_utils.exercises.engine import checker
 from course_utils.exercises.engine.registry import find
 from course_utils.sandbox import jail
@@ -40,33 +39,38 @@ __all__ = ["main"]
 
 ROOT = Path(__file__).resolve().parents[3]
 DISK_MB, PROCESSES = 16, 8
-TOGETHER = 2  # times the memory of one process: what all of a submission's may take
+IN_ALL = 2  # times the memory of one process: what all of a submission's may take
 LOOK = 0.2  # seconds between two looks at the memory of all its processes
 REPORT = 3  # the descriptor of the verdict in all that is forked
 
 
 @dataclass
 class Topic:
-    """What is ready for a topic: its exercises, the course's own cells, the set-up cells' names, what can be apart."""
+    """What is ready for a topic: its exercises, the course's own cells, the set-up cells' names, what was tried here.
+
+    tried: exercises that the reference solves in this process. proven: exercises that an answer has solved from the
+    student's process, so that what fails there is the answer's fault.
+    """
 
     tasks: dict[str, Task]
     shipped: set[str]
     names: dict[str, Any]
-    apart: dict[str, bool]
+    tried: set[str] = field(default_factory=set)
+    proven: set[str] = field(default_factory=set)
 
 
 def prepare(path: str) -> Topic:
     """Read the course's notebook and run its set-up cells: they are the course's own, and load what they import."""
-    nb = nbformat.read(path, as_version=4)
-    cells = [cell for cell in nb.cells if cell.cell_type == "code"]
+    nb = json.loads(Path(path).read_text(encoding="utf-8"))
+    cells = raw_cells(nb)
     tasks, names = {task.name: task for task in course_tasks(nb)}, {"__name__": "__main__"}
     stubs = {task.stub for task in tasks.values()}
     for cell in cells:
-        if "setup" in cell.metadata.get("tags", []):
-            exec(compile(cell.source, "<setup>", "exec"), names)
+        if "setup" in cell["tags"]:
+            exec(compile(cell["source"], "<setup>", "exec"), names)
     gc.collect()
     gc.freeze()  # so that the forks do not copy what they never change
-    return Topic(tasks, {cell.source.strip() for cell in cells if cell.source not in stubs}, names, {})
+    return Topic(tasks, {cell["source"].strip() for cell in cells if cell["source"] not in stubs}, names)
 
 
 def launch(work: Callable[[int], None], limits: dict) -> tuple[bytes, str]:
@@ -84,7 +88,7 @@ def launch(work: Callable[[int], None], limits: dict) -> tuple[bytes, str]:
             os._exit(1)
     os.close(write)
     report, stopped, gone, deadline = b"", "", False, time.monotonic() + limits["wall"]
-    most = _own_memory(os.getpid()) + (TOGETHER * limits["memory_mb"] << 20)
+    most = _own_memory(os.getpid()) + (IN_ALL * limits["memory_mb"] << 20)
     while len(report) < 1 << 20:
         ready, _, _ = select.select([read, 0], [], [], max(0.0, min(LOOK, deadline - time.monotonic())))
         gone = 0 in ready  # nothing is sent before the verdict: this is the end of the grader
@@ -229,41 +233,41 @@ def grade(job: dict, topics: dict[str, Topic]) -> dict:
     if os.path.exists("/proc/self/statm"):
         limits["pages"] = Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]
 
-    def launched(mode: str, attempt: int = 0) -> tuple[bytes, str]:
+    def launched(attempt: int = 0, probe: bool = False) -> tuple[bytes, str]:
         tried = job | {"attempt": attempt}
-        return launch(lambda fd: judge.judge(fd, task, tried, topic.names, topic.shipped, mode), limits)
-
-    if task.name not in topic.apart:
-        # Here, so that each fork has what torch loads on first use.
-        found = checker.run_check(task.name, find(task.name).reference)
-        if found.status != checker.PASSED:
-            return {"status": "ungraded", "text": f"the course's own answer does not pass here: {found.text}"}
-        # The reference answers from the other process: if it passes, every right answer can.
-        verdict = json.loads(launched("probe")[0] or b"{}")
-        if verdict.get("status") == "ungraded":
-            return verdict
-        topic.apart[task.name] = verdict.get("status") == "passed"
-    mode = "apart" if topic.apart[task.name] else "together"
-    base = {"passed": 0, "total": judge.cases(task.name), "mode": mode, "notes": []}
+        return launch(lambda fd: judge.judge(fd, task, tried, topic.names, topic.shipped, probe), limits)
 
     def verdict_on(attempt: int) -> dict:
-        report, stopped = launched(mode, attempt)
+        report, stopped = launched(attempt)
+        base = {"passed": 0, "total": judge.cases(task.name), "notes": []}
         if stopped == "timeout":
             return base | {"status": stopped, "text": f"It was stopped after {limits['wall']:g} seconds in all."}
         if stopped == "memory":
-            return base | {
-                "status": stopped,
-                "text": f"Its processes took more than {TOGETHER * limits['memory_mb']} MB together.",
-            }
+            text = f"Its processes took more than {IN_ALL * limits['memory_mb']} MB together."
+            return base | {"status": stopped, "text": text}
         try:
             return base | json.loads(report)
         except ValueError:
             ended = "The judge's process was ended from inside: by the submission, or because memory ran out."
             return base | {"status": "tampered", "text": ended}
 
+    if task.name not in topic.tried:  # here, so that each fork has what torch loads on first use
+        found = checker.run_check(task.name, find(task.name).reference)
+        if found.status != checker.PASSED:
+            return {"status": "ungraded", "text": f"the course's own answer does not pass here: {found.text}"}
+        topic.tried.add(task.name)
     verdict = verdict_on(0)
     if verdict["status"] != "passed" and verdict.get("tries", 1) > 1:
         verdict = max(verdict, verdict_on(1), key=lambda found: found["passed"])
+    if verdict["status"] not in ("passed", "open", "missing", "ungraded") and task.name not in topic.proven:
+        # Before anybody is told that an answer is wrong: the reference is right, also from the other process.
+        probe = json.loads(launched(probe=True)[0] or b"{}")
+        if probe.get("status") != "passed":
+            text = probe.get("text") or "its process ended"
+            return {"status": "ungraded", "text": f"the course's own answer does not pass in the fence: {text}"}
+        topic.proven.add(task.name)
+    elif verdict["status"] == "passed":
+        topic.proven.add(task.name)
     return verdict
 
 
