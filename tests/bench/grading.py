@@ -3,6 +3,9 @@
     python tests/bench/grading.py                    30 submissions of notebook 00, both ways, three runs each
     python tests/bench/grading.py --students 500 --runs 1 --workers 2
 
+Each run is held to as many cores as it has workers, so that the row of one worker is what one core does; --spread lets
+the processes of one worker use all cores (the judge and the student's process take turns, but what ended is cleared
+away beside the next).
 Each made-up student has other answers: right (7 of 10), wrong (2 of 10) or none, each with a comment of its own, so
 that no result can be taken from another student. Memory is the sum over the grader and all its descendants, seen ten
 times a second: proportional set size, so that shared pages count once.
@@ -54,12 +57,17 @@ def memory_mb(process: psutil.Process) -> float:
     return total / 2**20
 
 
-def grade(folder: Path, workers: int) -> tuple[float, float, str]:
-    """Seconds, peak memory in MB, the table."""
+def grade(folder: Path, workers: int, cores: list[int]) -> tuple[float, float, str]:
+    """Seconds, peak memory in MB, the table; on these cores."""
     table = folder.parent / f"grades{workers}.csv"
     command = [sys.executable, "-m", "course_utils.classroom.grade", str(folder), "-o", str(table), "--again"]
     began, peak = time.monotonic(), 0.0
-    process = subprocess.Popen([*command, "--jobs", str(workers)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, "--jobs", str(workers)],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: os.sched_setaffinity(0, cores),
+    )
     while process.poll() is None:
         peak = max(peak, memory_mb(psutil.Process(process.pid)))
         time.sleep(0.1)
@@ -75,7 +83,9 @@ def main() -> None:
     parser.add_argument("--students", type=int, default=30)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, os.cpu_count() or 1])
+    parser.add_argument("--spread", action="store_true", help="all cores for every row")
     given = parser.parse_args()
+    cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "submissions"
         hand_in(folder, given.students)
@@ -84,7 +94,7 @@ def main() -> None:
         runs = {workers: [] for workers in given.workers}
         for _ in range(given.runs):  # in turn, so that a busy minute meets all
             for workers, results in runs.items():
-                results.append(grade(folder, workers))
+                results.append(grade(folder, workers, cores if given.spread else cores[:workers]))
         first = statistics.median(seconds for seconds, _, _ in runs[given.workers[0]])
         for workers, results in runs.items():
             seconds = statistics.median(seconds for seconds, _, _ in results)

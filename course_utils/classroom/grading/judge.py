@@ -26,16 +26,18 @@ import numpy as np
 import torch
 
 from course_utils.classroom.grading.cells import Task
+from course_utils.classroom.grading.extra import LARGEST, extended
 from course_utils.classroom.grading.gradients import Graphs, through
-from course_utils.classroom.grading.similarity import LARGEST
+from course_utils.classroom.grading.similarity import LARGEST as MOST_CHAINS
 from course_utils.classroom.grading.student import Student
 from course_utils.classroom.grading.wire import Codec, as_error, random_states, receive, send, set_random_states
 from course_utils.exercises.engine import calls, checker
 from course_utils.exercises.engine.registry import find, register
 from course_utils.sandbox.run_python import signal_name
 
-__all__ = ["cases", "judge", "time_limit"]
+__all__ = ["CASES", "cases", "judge", "time_limit"]
 
+CASES = 4  # the descriptor of the instructor's cases, if there are any
 SENT = "The submission's process sent"
 ENDED = "The submission's process ended during the check{}."
 FULL = "There was not enough memory to check what it returned."
@@ -43,22 +45,23 @@ STATUS = {checker.PASSED: "passed", checker.OPEN: "open"}  # of a report; all ot
 
 
 def time_limit(name: str, job: dict) -> float:
-    """Seconds for the check: the exercise's own limit, times the grader's patience, for its machine may be busy."""
-    return job["patience"] * find(name).seconds
+    """Seconds for the check: the exercise's own limit, times the grader's patience, because its machine may be busy,
+    and in proportion more where the instructor has added cases."""
+    return job["patience"] * find(name).seconds * cases(name, job) / len(find(name).tests)
 
 
-def cases(name: str) -> int:
-    return len(find(name).tests)
+def cases(name: str, job: dict) -> int:
+    return len(find(name).tests) + job.get("extra", {"counts": {}})["counts"].get(name, 0)
 
 
 def judge(report: int, task: Task, job: dict, names: dict, shipped: set[str], probe: bool = False) -> None:
     """Run one exercise, write the verdict as JSON to the descriptor `report`. probe: the reference is the answer."""
     (ask_read, ask_write), (say_read, say_write) = os.pipe(), os.pipe()
-    register(replace(find(task.name), seconds=time_limit(task.name, job)))
+    seconds = time_limit(task.name, job)
     child = os.fork()
     if child == 0:
         try:
-            for fd in (report, ask_write, say_read):
+            for fd in (report, ask_write, say_read, *[CASES] * ("extra" in job)):
                 os.close(fd)
             Student(ask_read, say_write).run(task, job, names, shipped, probe)
         finally:
@@ -66,6 +69,10 @@ def judge(report: int, task: Task, job: dict, names: dict, shipped: set[str], pr
     os.close(ask_read)
     os.close(say_write)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    exercise = find(task.name)
+    if "extra" in job:  # only now, so that they are not in the student's memory
+        exercise = extended(task.name, os.pread(CASES, LARGEST, 0).decode(), job["extra"]["seed"])
+    register(replace(exercise, seconds=seconds))
     try:
         judging = _Judge(ask_write, say_read, child)
         verdict = judging.verdict(task, job["seconds"]) | {"tries": judging.tries, "chains": judging.chains}
@@ -104,7 +111,7 @@ class _Judge:
             if self.broken:
                 return _said(self.broken, message + (f" It was at code cell {cell}." if cell else ""))
             if message[0] == "tries":
-                self.tries, self.chains = int(message[1]), [int(chain) for chain in message[2]][:LARGEST]
+                self.tries, self.chains = int(message[1]), [int(chain) for chain in message[2]][:MOST_CHAINS]
             elif message[0] == "cell":
                 cell = message[1]
             else:

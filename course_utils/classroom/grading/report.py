@@ -82,8 +82,11 @@ def folder_of(out: Path, submissions: Path) -> Path:
     return folder
 
 
-def write(submissions: Sequence[Submission], out: Path, folder: Path, weak: bool = False) -> None:
-    """Write the table to `out` and a report for each student into `folder`; each file aside first."""
+def write(submissions: Sequence[Submission], out: Path, folder: Path, weak: bool = False, also: str = "") -> None:
+    """Write the table to `out` and a report for each student into `folder`; each file aside first.
+
+    also: a line for each report.
+    """
     names: set[str] = set()
     students: dict[str, list[Submission]] = {}
     for submission in submissions:
@@ -93,7 +96,7 @@ def write(submissions: Sequence[Submission], out: Path, folder: Path, weak: bool
         while name.lower() in names:
             name += "_"
         names.add(name.lower())
-        _put(folder / f"{name}.md", report(mine, weak))
+        _put(folder / f"{name}.md", report(mine, weak, also))
     _put(out, table(submissions))
 
 
@@ -155,10 +158,11 @@ def safe(value: object) -> object:
     return FORMULA.sub("'", value) if isinstance(value, str) else value
 
 
-def report(submissions: Sequence[Submission], weak: bool) -> str:
+def report(submissions: Sequence[Submission], weak: bool, also: str = "") -> str:
     """Everything on one student, as Markdown. What a submission says stands indented, where nothing is markup; names
     are escaped."""
     lines = [f"# {_prose(submissions[0].student)}", "", f"Run with: {WEAK if weak else FENCE}."]
+    lines += ["", f"{_prose(also)}."] * bool(also)
     for s in submissions:
         lines += ["", f"## {s.topic or 'unknown notebook'}, {_prose(s.file or s.path.name)}", ""]
         if s.problem:
