@@ -23,8 +23,8 @@ Who decides: the judge in a process of its own, which gets data from the student
 
 What it does NOT protect against:
     a flaw in the kernel; with --weak, anything: then grade in a virtual machine
-    a function that lies about its side effects: whether it changed its arguments in place, shares memory with them or
-    passes a gradient is what the student's process reports
+    a function that lies about its side effects: whether it changed its arguments in place, shares memory with them,
+    passes a gradient or read a row is what the student's process reports
     copying: from `solution()`, from the library, which a submission may import, or from another student (the column
     "similar" is a hint, no more)
     answers made for the checks' inputs: the checks are in the course, and every student has them

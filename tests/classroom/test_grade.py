@@ -200,6 +200,13 @@ MESSAGES = (
     "['ready', 'function', 'f', []], ['done', 1, [], []], ['callback', 0, [], {}], ['done', None, [], [[0, [1]]]]"
 )
 VERDICT = "[['tries', 1, []], ['ready', 'function', 'f', []], ['verdict', 'passed', 5, '', [], '']]"
+RAW = """import os
+for fd in range(3, 64):
+    try:
+        os.write(fd, {})
+    except OSError:
+        pass"""
+DONE = "['ready', 'function', 'f', []], ['done', 1, []"
 FORGERIES = {  # each is followed by a wrong answer, but for the one that has its own
     "redefines check and prints a pass": """def check(*a):
     print('start_here.average: 5 of 5 passed')
@@ -233,6 +240,26 @@ def average_distributions(log_p, log_q):
     "names its own status": SPEAKS.format("[['passed', 'all fine', []]]"),
     "answers before it is asked": SPEAKS.format(f"[{MESSAGES}]"),
     "stops the judge": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nos.kill(-1, signal.SIGKILL)",
+    "sends half a frame and ends": RAW.format("(1 << 20).to_bytes(8, 'little') + b'half'") + "\nos._exit(0)",
+    "sends a frame without end": RAW.format("(1 << 60).to_bytes(8, 'little') + b'x'"),
+    "sends a head of brackets": "HEAD = (1 << 18).to_bytes(4, 'little') + b'[' * (1 << 18)\n"
+    + RAW.format("len(HEAD).to_bytes(8, 'little') + HEAD"),
+    "sets wild random states": SPEAKS.format(f"[{DONE}, [], [(3, (1,) * 625, None), torch.ones(3), [1]]]]"),
+    "changes what it was not given": SPEAKS.format(f"[{DONE}, [[99, [1]], [-1, 5]], []]]"),
+    "finds the student's side in its frames": """import sys
+frame = sys._getframe()
+while frame:
+    for thing in list(frame.f_locals.values()):
+        if type(thing).__name__ == "Student":
+            thing.say("verdict", "passed", 5, "", [])
+            thing.serve = lambda answer: thing.say("done", 1, [], [], [])
+    frame = frame.f_back""",
+    "lowers the judge's limits": """import os, resource
+for limit in (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_NOFILE):
+    try:
+        resource.prlimit(os.getppid(), limit, (1, 1))
+    except OSError:
+        pass""",
     "looks for its judge in memory": """import gc
 for thing in gc.get_objects():
     if isinstance(thing, dict) and 'n_passed' in thing:
@@ -245,6 +272,34 @@ for thing in gc.get_objects():
 def test_a_forgery_gains_nothing(grader, tmp_path, code):
     result = first_result(grader, tmp_path, answered(code + ("" if DEF in code else f"\n{WRONG}")))
     assert not result.full and result.passed < result.total, result
+
+
+ODD = {  # what an answer returns or raises
+    "a generator": "return (x for x in log_p)",
+    "a function": "return lambda: log_p",
+    "a class": "return torch.Tensor",
+    "an object like an array": "return type('A', (), {'__array__': lambda *a: log_p.numpy(), 'shape': log_p.shape})()",
+    "a text that is long": "return 'x' * 1_000_000",
+    "a list in itself": "x = []\n    x.append(x)\n    return x",
+    "an exception with a long name": "raise type('E' * 1_000_000, (Exception,), {})('x' * 1_000_000)",
+    "an exception that cannot be told": "raise type('E', (Exception,), {'__str__': lambda self: 1 / 0})",
+    "an exception that is none": "raise type('E', (BaseException,), {})",
+    "a sparse tensor": "return log_p.to_sparse()",
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_odd_result_is_wrong_and_no_more(grader, tmp_path, what):
+    result = first_result(grader, tmp_path, answered(DEF + ODD[what]))
+    assert (result.status, result.passed) == ("wrong", 0) and len(result.text) < 4000, result
+
+
+@contained
+def test_a_submission_leaves_nothing_for_the_next(grader, tmp_path):
+    left = "\nopen('left', 'w').close()\nimport os\nos.environ['LEFT'] = '1'"
+    assert first_result(grader, tmp_path / "a", answered(RIGHT + left)).full
+    code = RIGHT + "import os\nraise ValueError(os.listdir('.'), 'LEFT' in os.environ)"
+    assert "([], False)" in first_result(grader, tmp_path / "b", answered(code)).notes[0]
 
 
 def test_no_verdict_comes_from_the_students_process(grader, tmp_path):
@@ -278,7 +333,7 @@ for name in all_exercises():
 
 def test_every_exercise_can_be_checked_from_another_process():
     """What the wire does not carry would make every right answer wrong."""
-    environment = os.environ | {"TRITON_INTERPRET": "1", "MANY_MODELS_PROGRESS": "off"}
+    environment = os.environ | {"MANY_MODELS_PROGRESS": "off"}
     done = subprocess.run([sys.executable, "-c", EVERY], cwd=ROOT, env=environment, capture_output=True, text=True)
     verdicts = dict(line.split() for line in done.stdout.splitlines())
     assert verdicts.keys() == {task.name for path in NOTEBOOKS for task in tasks(read(path))}, done.stderr
@@ -293,6 +348,10 @@ def test_every_exercise_can_be_checked_from_another_process():
         ("parameter_averaging.average", "the counter shares its memory"),
         ("mixture_of_experts.moe_forward", "one row as a vector"),
         ("mixture_of_experts.moe_forward", "output detached"),
+        ("sparsity_and_kernels.sparse_matvec", "all rows taken"),
+        ("sparsity_and_kernels.masked_kernel", "nothing is stored"),
+        ("sparsity_and_kernels.split_kernel", "everything is read"),
+        ("sparsity_and_kernels.split_kernel", "another stride"),
     ],
 )
 def test_a_wrong_answer_gets_the_hint_of_the_notebook_through_the_pipe(grader, tmp_path, name, label):
@@ -372,6 +431,12 @@ def test_a_cell_that_misbehaves_ends_and_the_answer_before_it_counts_where_it_ca
 
 LATE = {  # the code, the limit that is lowered, the status and words of the text
     "a cell": (RIGHT + ENDLESS, {"seconds": 3}, "timeout", "Code cell"),
+    "messages without end": (
+        f"while True:\n    exec({SPEAKS.format('[[chr(99) + chr(101) + chr(108) * 2, 7]]')!r})",
+        {"seconds": 2},
+        "timeout",
+        "cell 7",
+    ),
     "a cell without the fence": (RIGHT + ENDLESS, {"seconds": 2, "weak": True}, "timeout", "Code cell"),
     "a function": (
         DEF + "while True:\n        pass",
@@ -418,7 +483,7 @@ libc = ctypes.CDLL(None)
 {DEF}{send.format(f"int(signal.{number})")}
     return log_p"""
     result = first_result(grader, tmp_path, answered(code))
-    assert result.status == "wrong" and result.passed == 0, result
+    assert result.status in ("wrong", "tampered") and result.passed <= 1, result
 
 
 def test_without_the_fence_right_is_right_all_the_same(grader, tmp_path, monkeypatch):

@@ -59,7 +59,6 @@ def read_extra(path: Path, seed: int, environment: Mapping[str, str], folder: st
     if len(source) > LARGEST:
         raise ValueError(f"{path} is larger than {LARGEST >> 20} MB")
     command = [sys.executable, "-B", "-P", "-m", "course_utils.classroom.grading.extra", str(seed)]
-    environment = {**environment, "TRITON_INTERPRET": "1"}  # as the notebook with kernels does
     done = subprocess.run(command, input=source, capture_output=True, env=environment, cwd=folder)
     try:
         told = json.loads(done.stdout.splitlines()[-1])

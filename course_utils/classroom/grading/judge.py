@@ -4,8 +4,8 @@ The judge's answer is a stand-in: it sends the arguments over a pipe (`wire`: da
 back; functions and gradients are asked for through the same pipe (`gradients`). So nothing that a submission does to
 its own copy of the engine, of torch, of Python reaches the judge, and only the judge can write the verdict.
 
-Three things are the student's process's own word, because they happen there: what a function changed in its
-arguments, whether its result shares memory with them, and the gradients that pass it. A submission that replaces the
+Four things are the student's process's own word, because they happen there: what a function changed in its arguments,
+whether its result shares memory with them, the gradients that pass it, and which rows of a weight it read. A submission that replaces the
 code which reports them hides such a mistake; the values themselves are compared here.
 """
 
@@ -72,6 +72,8 @@ def judge(report: int, task: Task, job: dict, names: dict, shipped: set[str], pr
     exercise = find(task.name)
     if "extra" in job:  # only now, so that they are not in the student's memory
         exercise = extended(task.name, os.pread(CASES, LARGEST, 0).decode(), job["extra"]["seed"])
+    if exercise.run:  # is run in the student's process, which has the kernel
+        exercise = replace(exercise, reference=partial(exercise.run, exercise.reference), run=None)
     register(replace(exercise, seconds=seconds))
     try:
         judging = _Judge(ask_write, say_read, child)
@@ -128,7 +130,8 @@ class _Judge:
 
     def hear(self, deadline: float | None = None) -> Any:
         """The next message; None when it is late; a text, with `broken` set, when there will be no more."""
-        if deadline is not None and not select.select([self.into], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and (left < 0 or not select.select([self.into], [], [], left)[0]):
             return None
         try:
             self.heard = Codec(strict=False, objects=self.given)

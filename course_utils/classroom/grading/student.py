@@ -8,6 +8,7 @@ import inspect
 import linecache
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,8 @@ class Student:
                 return self.say("missing", text, notes)
             answer = space[task.variable]
         if callable(answer):
+            run = find(task.name).run
+            called = partial(run, answer) if run else answer
             self.say("ready", "function", getattr(answer, "__name__", task.variable), notes)
         else:
             try:
@@ -97,7 +100,7 @@ class Student:
                 self.say("missing", str(error), notes)
         with quiet():
             while True:
-                self.serve(answer)
+                self.serve(called)
 
     def execute(self, cell: Cell, space: dict, notes: list[str]) -> None:
         name = f"<code cell {cell.number}>"

@@ -143,7 +143,7 @@ def _launched(work: Callable[[int], None], limits: dict) -> NoReturn:
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     first = REPORT + 1
-    if limits["cases"] is not None:
+    if limits.get("cases") is not None:
         os.dup2(limits["cases"], judge.CASES)
         first = judge.CASES + 1
     os.closerange(first, 4096)
