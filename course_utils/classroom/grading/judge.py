@@ -5,8 +5,8 @@ back; functions and gradients are asked for through the same pipe (`gradients`).
 its own copy of the engine, of torch, of Python reaches the judge, and only the judge can write the verdict.
 
 Four things are the student's process's own word, because they happen there: what a function changed in its arguments,
-whether its result shares memory with them, the gradients that pass it, and which rows of a weight it read. A submission that replaces the
-code which reports them hides such a mistake; the values themselves are compared here.
+whether its result shares memory with them, the gradients that pass it, and which rows of a weight it read. A submission
+that replaces the code which reports them hides such a mistake; the values themselves are compared here.
 """
 
 from __future__ import annotations
