@@ -137,7 +137,7 @@ class Student:
         except BaseException as error:
             if calls.is_stub(error):
                 return self.say("open")
-            line, text = _last_line(error), str(error)
+            line, text = _last_line(error), _text_of(error)
             self.say("raised", type(error).__name__, text + (f"\nat the line: {line}" if line else ""))
 
     def backward(self, number: int, gradients: list[torch.Tensor | None]) -> None:
@@ -182,6 +182,13 @@ def _changes(objects: list, before: list) -> list:
         elif len(thing) != len(old) or any(a is not b for a, b in zip(thing, old)):
             found.append([number, list(thing)])
     return found
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # its __str__ is the student's own
+        return ""
 
 
 def _last_line(error: BaseException) -> str:
