@@ -616,6 +616,23 @@ for part in ("isolate", "enter_root", "filter_calls"):
 
 
 @contained
+def test_a_terminated_command_writes_the_table_and_leaves_nothing(tmp_path):
+    submit(tmp_path / "subs", answered("import time\ntime.sleep(1000)"))
+    (tmp_path / "tmp").mkdir()
+    command = [sys.executable, "-m", "course_utils.classroom.grade", str(tmp_path / "subs"), "-o", "g.csv"]
+    environment = os.environ | {"TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([*command, "--jobs", "1"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while len(family := living_below(process.pid)) < 4 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(30) == 130 and b"the same command goes on" in process.stderr.read()
+    assert psutil.wait_procs(family, timeout=30)[1] == [] and list((tmp_path / "tmp").iterdir()) == []
+    table = csv.DictReader(io.StringIO((tmp_path / "g.csv").read_text(encoding="utf-8")))
+    assert {row["start_here.average"] for row in table} == {"not graded"}
+
+
+@contained
 def test_no_process_is_left_when_the_grader_ends(grader, tmp_path):
     """Last, for it costs the worker: what a killed grader leaves of a worker is a closed pipe."""
     worker = grader.free.get()

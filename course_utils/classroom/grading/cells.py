@@ -23,8 +23,6 @@ import symtable
 import warnings
 from dataclasses import dataclass, field
 
-from IPython.core.inputtransformer2 import TransformerManager
-
 __all__ = ["FLAGS", "Cell", "Task", "candidates", "cells_of", "chosen", "course_tasks", "raw_cells"]
 
 FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # as in a notebook
@@ -64,8 +62,7 @@ def cells_of(sources: list[dict]) -> list[Cell]:
                 warnings.simplefilter("ignore")
                 while found_magic := MAGIC.match(cell.source):
                     cell.source = cell.source[found_magic.end() :]
-                if not _is_python(cell.source):
-                    cell.source = TransformerManager().transform_cell(cell.source)
+                cell.source = _without_magics(cell.source)
                 if "check" in cell.tags:
                     cell.source = _without_checks(cell.source)
                 compile(cell.source, "<cell>", "exec", flags=FLAGS, dont_inherit=True)
@@ -83,12 +80,15 @@ def cells_of(sources: list[dict]) -> list[Cell]:
     return found
 
 
-def _is_python(source: str) -> bool:
-    """Without magics, which take ten times as long to look for."""
+def _without_magics(source: str) -> str:
+    """As it is where it is Python: to look for magics takes ten times as long."""
     try:
-        return bool(compile(source, "<cell>", "exec", flags=FLAGS | ast.PyCF_ONLY_AST, dont_inherit=True))
+        compile(source, "<cell>", "exec", flags=FLAGS | ast.PyCF_ONLY_AST, dont_inherit=True)
+        return source
     except SyntaxError:
-        return False
+        from IPython.core.inputtransformer2 import TransformerManager  # here, so that the command starts sooner
+
+        return TransformerManager().transform_cell(source)
 
 
 def _without_checks(source: str) -> str:
