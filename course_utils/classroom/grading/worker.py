@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+import IPython.core.inputtransformer2  # noqa: F401  (for cells with magics: here, so that no fork has to load it)
 import psutil
 
 from course_utils.classroom.grading import judge
