@@ -22,6 +22,7 @@ from types import SimpleNamespace
 
 import pytest
 from editions import ROOT
+from lecture import lecture
 from tornado.httpclient import AsyncHTTPClient
 from tornado.netutil import bind_sockets
 
@@ -424,34 +425,15 @@ def test_students_get_the_client_and_not_the_server():
     assert ours == {"__init__.py", "client.py"}
 
 
-@contextlib.contextmanager
-def program(*options, folder):
-    """The command as it is started: the process, port and code, and what it printed."""
-    command = [sys.executable, "-m", "course_utils.classroom.board.server", "--host=127.0.0.1", "--port=0"]
-    with subprocess.Popen(
-        [*command, "--no-browser", *options], cwd=folder, stdout=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            lines = [process.stdout.readline() for _ in range(6)]
-            port, code = re.search(r'join\("http://127.0.0.1:(\d+)", "([a-z-]+)"\)', "".join(lines)).groups()
-            yield process, int(port), code, "".join(lines)
-        finally:
-            process.kill()
-
-
 @pytest.mark.slow
 def test_at_the_end_all_is_forgotten_unless_a_file_is_named(tmp_path):
     for options in ([], ["--keep", "counts.csv"]):
-        with program(*options, folder=tmp_path) as (process, port, code, said):
-            assert ("everything is forgotten" in said) == (not options)
-            key = engine.find(NAME).known[0].key
-            connection = HTTPConnection("127.0.0.1", port)
-            for student, passed in ((ME, True), (YOU, False)):
-                body = {"code": code, "student": student, **result(NAME, passed, "" if passed else key)}
-                connection.request("POST", "/check", json.dumps(body))
-                assert connection.getresponse().status == 204
-            process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0 and process.stdout.read() == "The class has ended.\n"
+        with lecture(*options, folder=tmp_path) as board:
+            assert ("everything is forgotten" in board.said) == (not options)
+            assert board.post(0, **result()) == 204
+            assert board.post(1, **result(NAME, False, engine.find(NAME).known[0].key)) == 204
+            board.process.send_signal(signal.SIGINT)
+            assert board.process.wait(20) == 0 and board.process.stdout.read() == "The class has ended.\n"
         assert [path.name for path in tmp_path.iterdir()] == options[1:]
     with open(tmp_path / "counts.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))
@@ -474,7 +456,7 @@ def test_what_cannot_begin_says_so_in_one_line(options, said, tmp_path, monkeypa
 # --- 200 students ---------------------------------------------------------------------------------------------------
 
 
-async def lecture(port, code, students, seconds):
+async def simulated(port, code, students, seconds):
     """Each student joins, then passes one exercise within `seconds`: the seconds from each POST to its event."""
     AsyncHTTPClient.configure(None, max_clients=students + 1)
     http, url, sent, shown, begin = AsyncHTTPClient(), f"http://127.0.0.1:{port}", [], [], asyncio.Event()
@@ -511,8 +493,8 @@ async def lecture(port, code, students, seconds):
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [10, 0], ids=["within 10 seconds", "at once"])
 def test_two_hundred_students(seconds, tmp_path, capsys):
-    with program(folder=tmp_path) as (_, port, code, _):
-        took = sorted(asyncio.run(lecture(port, code, 200, seconds)))
+    with lecture(folder=tmp_path) as board:
+        took = sorted(asyncio.run(simulated(board.port, board.code, 200, seconds)))
     median, p95 = statistics.median(took), took[int(0.95 * len(took))]
     with capsys.disabled():
         print(f"\n200 students, {seconds} s: check to page {1000 * median:.0f} ms (median), {1000 * p95:.0f} ms (p95)")

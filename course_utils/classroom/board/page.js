@@ -20,7 +20,7 @@ function card(name) {
     element("li", "", element("b", "", `${made} of ${tried}`),
       element("span", "", ...inline(says), ...(later ? [element("span", "later", ...inline(later))] : []))));
   const title = element("h3", "", element("code", "", name.split(".")[1]), element("span", "", `${passed} of ${tried} passed`));
-  return element("article", "", title, bar, ...(items.length ? [element("ul", "", ...items)] : []));
+  return element("article", "", title, bar, items.length ? element("ul", "", ...items) : element("p", "untried", "No mistake that the course knows."));
 }
 
 function draw() {
