@@ -443,12 +443,18 @@ def test_at_the_end_all_is_forgotten_unless_a_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [(["--keep", "here.csv"], "here.csv is there already"), (["--port=99999"], "--port")]
+    ("options", "said"),
+    [
+        (["--keep", "here.csv"], "here.csv is there already"),
+        (["--port=99999"], "--port"),
+        (["--port=-1"], "--port"),
+        (["--host=no.such.host.invalid"], "cannot begin"),
+    ],
 )
 def test_what_cannot_begin_says_so_in_one_line(options, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here.csv").write_text("mine", encoding="utf-8")
-    assert server.main([*options, "--no-browser", "--host=127.0.0.1"]) == 2
+    assert server.main(["--no-browser", "--host=127.0.0.1", *options]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and (tmp_path / "here.csv").read_text(encoding="utf-8") == "mine"
 

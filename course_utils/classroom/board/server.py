@@ -334,12 +334,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", type=Path, metavar="FILE", help="keep the counts in this CSV file")
     parser.add_argument("--no-browser", dest="browser", action="store_false", help="do not open the page")
     given = parser.parse_args(arguments)
+    if not 0 <= given.port < 65536:  # some systems would take the rest of a division
+        print("--port is a number from 0 to 65535", file=sys.stderr)
+        return 2
     if given.keep and given.keep.exists():
         print(f"{given.keep} is there already: name another file", file=sys.stderr)
         return 2
     try:
         asyncio.run(serve(given))
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         print(f"the class cannot begin ({error}): try another --port, --host or --keep", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
