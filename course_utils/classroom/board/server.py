@@ -314,7 +314,7 @@ async def serve(given: argparse.Namespace) -> None:
     ]
     print("\n".join(lines), flush=True)
     if given.browser:
-        webbrowser.open(page)
+        webbrowser.open_new_tab(page)
     saved = -1
     try:
         while True:
