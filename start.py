@@ -5,6 +5,7 @@ and starts.
     python start.py present [NOTEBOOK]    one notebook, large, for a lecture
     python start.py slides | site         a deck for each notebook, or a page, that need no kernel (build/)
     python start.py handout [OPTIONS]     the student edition as one archive (build/)
+    python start.py class [--keep FILE]   a live board of what the class has passed, for students who join it
     python start.py setup [--here]        only make the environment; --here: install what this Python lacks, make none
     python start.py test | test-fast      every test; the part for a developer's loop
     python start.py test-machines         the notebooks as on older processors, with one and two threads
@@ -44,6 +45,7 @@ COMMANDS = (
     "slides",
     "site",
     "handout",
+    "class",
     "setup",
     "test",
     "test-fast",
@@ -365,6 +367,7 @@ def main(argv: list | None = None) -> int:
             "slides": ["-m", "course_utils.classroom.export", "slides"],
             "site": ["-m", "course_utils.classroom.export", "site"],
             "handout": ["-m", "course_utils.classroom.handout"],
+            "class": ["-m", "course_utils.classroom.board.server"],
             "test-machines": ["tests/machines.py"],
             "save": ["-m", "course_utils.classroom.save_notebook"],
         }

@@ -97,6 +97,10 @@ def _graded(text: str, also: str = "") -> Mistake:
 class Named(Mistake):
     """A mistake that was recognised."""
 
+    def __init__(self, known: KnownMistake, note: str) -> None:
+        super().__init__(f"{known.says} {note}".strip(), known.pointer)
+        self.known = known.key
+
 
 def tried(exercise: Exercise, answer: Callable, args: tuple) -> Any:
     """answer(*args), with what Python, torch and NumPy commonly complain about said in words."""
@@ -228,13 +232,13 @@ def _name_the_mistake(exercise: Exercise, failed: Case, answer: Callable, got: A
     for known, wrong in pairs:
         if _alike_everywhere(told(known, wrong)):
             note = distributions.sum_note(got, exercise) if exercise.returns else ""
-            raise Named(f"{known.says} {note}".strip(), known.pointer)
+            raise Named(known, note)
     if exercise.returns:
         distributions.explain_form(got, expected, exercise)
         for known, wrong in pairs:
             note = distributions.in_another_form(told(known, wrong), exercise)
             if note is not None:
-                raise Named(f"{known.says} {note}".strip(), known.pointer)
+                raise Named(known, note)
 
 
 def _alike_everywhere(triples: Iterable[tuple[Any, Any, Any]]) -> bool:
