@@ -241,7 +241,7 @@ def model_stock(base: State, models: Models, filter_wise: bool = False) -> State
 
     theta_0 + t · mean_i tau_i with ``stock_ratio`` for each tensor, or for each of its rows if filter_wise (a tensor of
     one dimension is one row). No data and no setting to tune; made for fine-tunes of one task from one base.
-    Source: Jang, Yun & Han (2024), section 4 (layer-wise; the paper also merges during training, which is not here);
+    Source: Jang, Yun & Han (2024) (layer-wise; the paper also merges during training, which is not here);
     filter_wise, the mean over the pairs' cosines: mergekit's `model_stock`. Raises ValueError also for one model.
     """
     if len(models) == 1:

@@ -172,7 +172,7 @@ def stock_ratio(tau: Tensor) -> Tensor:
     tau: (n, d), n >= 2, one task vector a row -> a tensor without dimensions; (n, rows, d) -> (rows,), a ratio for each
     row. Vectors at right angles give 0 (stay at the base), equal ones 1 (take the mean); below 0 the result leaves the
     mean's side of the base. Raises ValueError: fewer than two task vectors.
-    Source: Jang, Yun & Han (2024), Model Stock, section 4: the point of the plane through the models that is nearest to
+    Source: Jang, Yun & Han (2024), Model Stock: the point of the plane through the models that is nearest to
     their centre, if all have the same length and angle. The mean over pairs is mergekit's `model_stock`, and so is 0
     where the formula divides by 0.
     """
