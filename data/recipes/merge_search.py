@@ -6,9 +6,9 @@ The merge is theta_0 + sum_i w_i tau_i of the six specialists in merges.py; what
 domains of the nats a token on `texts` validation texts of each, drawn anew for every seed. Both searches begin at equal
 weights (1/6) and ask for as many merges: "random" draws around them with the standard deviation SIGMA, "CMA-ES" begins
 with that distribution and adapts it. The control, "one weight", moves all six together over twelve values.
-Rows: `method`, `texts`, `seed`, `evaluations` (merges measured so far), `weights` of the best of them, its loss on these
-`validation` texts and `start`, that of the equal weights on the same; `losses`, the nats of each of the 48 test texts
-of each domain as in merges.parquet, domain after domain. "equal" is the merge with equal weights.
+Rows: `method`, `texts`, `seed`, `evaluations` (merges measured so far), `weights` of the best of them, `validation`,
+its loss on these texts, and `start`, that of the equal weights on the same; `losses`, the nats of each of the 48 test
+texts of each domain as in merges.parquet, domain after domain. "equal" is the merge with equal weights.
 """
 
 import argparse
@@ -112,7 +112,9 @@ def main() -> None:
     with part.open("a", encoding="utf-8") as file:
         if ("equal", 0, 0) not in done:
             losses = [round(nat, 2) for nat in torch.cat(merger.nats(EQUAL, test)).tolist()]
-            rows.append({"method": "equal", "texts": 0, "seed": 0, "evaluations": 0, "weights": EQUAL.round(4).tolist()})
+            rows.append(
+                {"method": "equal", "texts": 0, "seed": 0, "evaluations": 0, "weights": EQUAL.round(4).tolist()}
+            )
             rows[-1] |= {"validation": None, "start": None, "losses": losses}
             file.write(json.dumps(rows[-1]) + "\n")
         for job in jobs:
