@@ -18,6 +18,7 @@ from course_utils.explore.negative_evidence import negative_evidence_explorer
 from course_utils.explore.next_token import LAMBDAS, RULES, next_token_explorer
 from course_utils.explore.noising import corruption_explorer
 from course_utils.explore.or_and import or_and_explorer
+from course_utils.explore.plane import plane_explorer
 from course_utils.explore.refinement_rounds import refinement_explorer
 from course_utils.explore.ties import thresholds, ties_explorer
 from course_utils.explore.tokens import token_label
@@ -42,6 +43,7 @@ __all__ = [
     "next_token_explorer",
     "or_and_explorer",
     "path_explorer",
+    "plane_explorer",
     "refinement_explorer",
     "routing_explorer",
     "thresholds",
