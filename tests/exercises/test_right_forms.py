@@ -44,6 +44,8 @@ BATCHED = {
     "refinement_and_diffusion.q_sample": ({0: 0, 4: 0}, 0),
     "refinement_and_diffusion.posterior": ({0: 0, 1: 0}, 0),
     "refinement_and_diffusion.ddpm_step": ({0: 0, 1: 0, 4: 0}, 0),
+    "refinement_and_diffusion.ddim_step": ({0: 0, 1: 0, 4: 0}, 0),
+    "refinement_and_diffusion.unmask_most_confident": ({0: 0, 1: 0, 2: 0}, 0),
 }
 # Forms that an exercise does not accept.
 NOT_HERE = {
