@@ -174,12 +174,13 @@ class Cover:
     """The cover of a prefix, or what a beam has kept of it; the kept parts have the mass 1 together.
 
     log_prob: log P(a text begins with the prefix), as far as it is kept. lost: the share of the mass that was dropped
-    at the last byte.
+    at the last byte. spare: what was dropped since the most probable part's token began, the newest first.
     """
 
     parts: tuple[Open, ...]
     log_prob: float = 0.0
     lost: float = 0.0
+    spare: tuple[Open, ...] = ()
 
 
 class ByteModel:
@@ -187,6 +188,8 @@ class ByteModel:
 
     rows, pieces: see the head of this file. beam: parts that are kept; floor: a part with a smaller share of the mass
     is dropped. With beam=None and floor=0 nothing is dropped, and all that it says is exact, in exponential time.
+    Else no byte is impossible: the share that was dropped at the last byte, and a tenth of the floor, are spread
+    evenly over all outcomes, and if none of the parts can go on with a byte, what was dropped last is taken up again.
     Source: Vieira et al. (2024), with a trie of tokens and a beam.
     """
 
@@ -207,15 +210,17 @@ class ByteModel:
             found[:END] += masses[1:]
             if not part.begun:  # here tokens without bytes end the text; else a token that ends is a part of its own
                 found[END] += masses[0]
+        spread = min(1.0, cover.lost + self.floor / 10)
         with np.errstate(divide="ignore"):
-            return np.log(found / found.sum())
+            return np.log((1 - spread) * found / found.sum() + spread / len(found))
 
     def read(self, covers: Sequence[Cover], read: Sequence[int]) -> list[Cover]:
         """The covers after one more byte each; the model is asked once for all of them.
 
-        Raises ValueError: a byte that is impossible there.
+        Raises ValueError: a byte that is impossible here.
         """
-        kept = [self._longer(cover, bytes([byte])) for cover, byte in zip(covers, read, strict=True)]
+        pairs = [(cover, bytes([byte])) for cover, byte in zip(covers, read, strict=True)]
+        kept = [self._longer(*pair) or self._healed(*pair) for pair in pairs]
         asked = list(dict.fromkeys(part.tokens for cover in kept for part in cover.parts if part.sums is None))
         new = {tokens: self.sorted.sums(row) for tokens, row in zip(asked, self.rows(asked))} if asked else {}
         return [
@@ -223,8 +228,9 @@ class ByteModel:
             for one in kept
         ]
 
-    def _longer(self, cover: Cover, byte: bytes) -> Cover:
-        """The cover after one more byte; sums are None where the model has to be asked."""
+    def _longer(self, cover: Cover, byte: bytes) -> Cover | None:
+        """The cover after one more byte, None if no part goes on with it; sums are None where the model is to be
+        asked."""
         found: list[Open] = []
         for part in cover.parts:
             begun = part.begun + byte
@@ -234,14 +240,30 @@ class ByteModel:
             for place in range(first, after):  # the token ends here: its sequence is complete
                 mass = part.weight * (part.sums[place + 1] - part.sums[place])
                 found.append(Open((*part.tokens, int(self.sorted.order[place])), b"", mass, mass, None))
+        found = sorted((part for part in found if part.mass > 0), key=lambda part: -part.mass)
+        if not found:
+            return None
         total = sum(part.mass for part in found)
-        if not total > 0:
-            raise ValueError(f"the byte {byte!r} has the probability 0 here")
-        found = sorted((part for part in found if part.mass > 0), key=lambda part: -part.mass)[: self.beam]
-        found = [part for i, part in enumerate(found) if i == 0 or part.mass >= self.floor * total]
-        kept = sum(part.mass for part in found)
-        parts = tuple(replace(part, mass=part.mass / kept, weight=part.weight / kept) for part in found)
-        return Cover(parts, cover.log_prob + math.log(kept), 1 - kept / total)
+        many = max(1, sum(part.mass >= self.floor * total for part in found[: self.beam]))
+        kept = sum(part.mass for part in found[:many])
+        old = [replace(part, begun=part.begun + byte) for part in cover.spare] if found[0].begun else []
+        parts, spare = (
+            tuple(replace(part, mass=part.mass / kept, weight=part.weight / kept) for part in some)
+            for some in (found[:many], [replace(part, sums=None) for part in found[many:]] + old)
+        )
+        return Cover(parts, cover.log_prob + math.log(kept), 1 - kept / total, spare[: self.beam])
+
+    def _healed(self, cover: Cover, byte: bytes) -> Cover:
+        """The cover after one more byte, from the part that was dropped last and can go on with it."""
+        for part in cover.spare:
+            try:
+                new = self.start(part.tokens)
+                for read in part.begun + byte:
+                    new = self.read([new], [read])[0]
+            except ValueError:
+                continue
+            return replace(new, log_prob=cover.log_prob + math.log(part.weight) + new.log_prob)
+        raise ValueError(f"the byte {byte!r} has the probability 0 here")
 
     def score(self, texts: Sequence[bytes]) -> list[tuple[Tensor, list[Cover]]]:
         """For each text: log-probabilities (N + 1, 257) of what follows each of its prefixes, and their covers.

@@ -139,7 +139,7 @@ def test_zeros():
         else:
             with pytest.raises(ValueError, match="has the probability 0 here"):
                 model.score([text])
-    with pytest.raises(ValueError, match="b'c' has the probability 0"):
+    with pytest.raises(ValueError, match="b'c' has the probability 0 here"):
         model.score([b"c"])
 
 
@@ -160,14 +160,22 @@ def test_what_a_beam_loses_is_reported(settings):
     assert all(sum(part.mass for part in cover.parts) == pytest.approx(1) for cover in covers[1:])
     assert max(cover.lost for cover in covers) > 0
     assert covers[-1].log_prob < math.log(mass_of_prefix(text, rows, PIECES))  # a lower bound
-    # read one by one: what is lost at a byte is what the part's own exact mass says
-    one, wanted = ByteModel(rows, PIECES, **settings), 0.0
-    now = one.start()
-    for byte in text:
-        p = one.next_log_probs(now)[byte]
-        now = one.read([now], [byte])[0]
-        wanted += p + math.log1p(-now.lost)
-    assert now.log_prob == pytest.approx(wanted)
+
+
+def test_what_a_beam_dropped_is_taken_up_again():
+    """Only a|b is left after "ab" read as one token: "aba" can go on with the dropped a|b|a, and with nothing else."""
+    pieces = (b"", b"a", b"b", b"abb")
+    table = torch.tensor([0.0, 0.1, 0.0, 0.9]).double().log()  # after the start: abb, or a
+    later = torch.tensor([0.1, 0.2, 0.7, 0.0]).double().log()
+    model = ByteModel(lambda sequences: torch.stack([later if s else table for s in sequences]), pieces, 1, 0.01)
+    ((log_probs, covers),) = model.score([b"aba"])
+    assert [part.tokens for part in covers[2].parts] == [()] and [part.tokens for part in covers[3].parts] == [
+        (1, 2, 1)
+    ]
+    assert covers[3].log_prob == pytest.approx(math.log(0.1 * 0.7 * 0.2))
+    torch.testing.assert_close(log_probs.exp().sum(1), torch.ones(4, dtype=torch.float64))
+    assert log_probs[2, ord("a")] == pytest.approx(math.log(0.001 / 257)) and log_probs.isfinite().all()
+    assert log_probs[1, ord("b")] == pytest.approx(math.log(1 - 0.101 + 0.101 / 257))  # a tenth was lost at "a"
 
 
 def test_a_wider_beam_comes_nearer():
