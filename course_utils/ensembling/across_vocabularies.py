@@ -6,8 +6,8 @@ crosses its end. Their probabilities add up to P(a text begins with the prefix),
 the probability of the next byte. Over bytes any two models can be mixed (`interpolation`).
 
 A model here is a callable ``rows(sequences)``: token ids, one tuple a sequence -> log-probabilities (n, V) of the token
-after each. ``tree_rows.TreeRows`` makes one of a transformers model. ``pieces`` are the bytes of each of the V tokens,
-b"" where a token writes nothing (the end of a text, special tokens).
+after each. ``pieces`` are the bytes of each of the V tokens, b"" where a token writes nothing (the end of a text,
+special tokens). ``tree_rows`` makes both of a transformers model and its tokenizer.
 
 Sources: Vieira et al. (2024), From language models over tokens to language models over characters; Phan et al. (2024),
 Exact byte-level probabilities from tokenized language models; Hayase et al. (2025), Sampling from your language model
@@ -21,7 +21,6 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +35,6 @@ __all__ = [
     "letters_as_bytes",
     "mix_bytes",
     "next_byte",
-    "token_pieces",
 ]
 
 END = 256  # the outcome after the 256 bytes: the text ends here
@@ -115,17 +113,6 @@ def bits_per_byte(nats: Sequence[float] | Tensor, texts: Sequence[str]) -> float
     The unit in which models with different tokens can be compared; perplexity per token is none.
     """
     return float(torch.as_tensor(nats).sum()) / math.log(2) / sum(len(text.encode()) for text in texts)
-
-
-def token_pieces(tokenizer: Any, size: int) -> list[bytes]:
-    """The bytes of the `size` tokens of a byte-level BPE tokenizer (GPT-2's scheme); b"" for special and unused ids."""
-    known = [*range(33, 127), *range(161, 173), *range(174, 256)]  # these bytes are written as themselves
-    others = [b for b in range(256) if b not in known]
-    written = {chr(b): b for b in known} | {chr(256 + i): b for i, b in enumerate(others)}
-    special, names = set(tokenizer.all_special_ids), tokenizer.convert_ids_to_tokens(range(min(size, len(tokenizer))))
-    special |= set(tokenizer.added_tokens_decoder)
-    pieces = [b"" if i in special or not name else bytes(written[c] for c in name) for i, name in enumerate(names)]
-    return pieces + [b""] * (size - len(pieces))
 
 
 # --- covers that grow byte by byte -----------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 """Next-token distributions after many token sequences that begin alike, as the parts of a cover do: each position is
-read once, and its keys and values are kept in a tree."""
+read once, and its keys and values are kept in a tree. And the bytes of a tokenizer's tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from transformers import DynamicCache
 
 from course_utils.ensembling.across_vocabularies import Tokens
 
-__all__ = ["TreeRows"]
+__all__ = ["TreeRows", "token_pieces"]
 
 
 class TreeRows:
@@ -60,3 +61,14 @@ class TreeRows:
             self.pool.append(node.clone())
         self.fed += len(sequences)
         return out.logits[:, -1].float().log_softmax(-1)
+
+
+def token_pieces(tokenizer: Any, size: int) -> list[bytes]:
+    """The bytes of the `size` tokens of a byte-level BPE tokenizer (GPT-2's scheme); b"" for special and unused ids."""
+    known = [*range(33, 127), *range(161, 173), *range(174, 256)]  # these bytes are written as themselves
+    others = [b for b in range(256) if b not in known]
+    written = {chr(b): b for b in known} | {chr(256 + i): b for i, b in enumerate(others)}
+    special, names = set(tokenizer.all_special_ids), tokenizer.convert_ids_to_tokens(range(min(size, len(tokenizer))))
+    special |= set(tokenizer.added_tokens_decoder)
+    pieces = [b"" if i in special or not name else bytes(written[c] for c in name) for i, name in enumerate(names)]
+    return pieces + [b""] * (size - len(pieces))

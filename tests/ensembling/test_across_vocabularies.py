@@ -21,9 +21,8 @@ from course_utils.ensembling.across_vocabularies import (
     letters_as_bytes,
     mix_bytes,
     next_byte,
-    token_pieces,
 )
-from course_utils.ensembling.tree_rows import TreeRows
+from course_utils.ensembling.tree_rows import TreeRows, token_pieces
 
 PIECES = (b"", b"a", b"b", b"ab", b"ba", b"aba")  # token 0 ends a text
 
