@@ -1,7 +1,7 @@
 """All token sequences that a prefix may be the beginning of."""
 
 from course_utils.ensembling.across_vocabularies import cover
-from course_utils.exercises.engine import Exercise, case
+from course_utils.exercises.engine import Exercise, Mistake, case
 
 PIECES = (b"", b"n", b"o", b"no", b"on", b"non")
 
@@ -18,6 +18,23 @@ def _greedy(prefix, pieces):
     return [tuple(tokens)]
 
 
+def _ways(found, prefix, pieces):
+    """{sequence: how often it is in the list}: their order does not count."""
+    if not isinstance(found, (list, tuple, set)) or not all(isinstance(tokens, (list, tuple)) for tokens in found):
+        raise Mistake("Your result should be a list of tuples, one for each token sequence.")
+    written = [" ".join(repr(t) if isinstance(t, bytes) else str(int(t)) for t in tokens) for tokens in found]
+    return {tokens: float(written.count(tokens)) for tokens in written}
+
+
+def _missing_or_wrong(got, expected, prefix, pieces):
+    for tokens, count in got.items():
+        if tokens not in expected:
+            return f"({tokens}) is in your list, and does not belong to the cover of {prefix!r}."
+        if count > 1:
+            return f"({tokens}) is in your list more than once."
+    return f"({next(tokens for tokens in expected if tokens not in got)}) is missing in your list."
+
+
 def _exactly(prefix, pieces):
     return [tokens for tokens in cover(prefix, pieces) if b"".join(pieces[i] for i in tokens) == prefix]
 
@@ -26,19 +43,23 @@ EXERCISE = Exercise(
     "across_vocabularies.cover",
     reference=cover,
     what="your list",
-    form=lambda found: sorted(tuple(tokens) for tokens in found),
-    equal=lambda found, prefix, pieces: sorted(tuple(tokens) for tokens in found) == cover(prefix, pieces),
+    explain=_missing_or_wrong,
     errors={
         "RecursionError": "A token that writes nothing (b'') fits everywhere, again and again: leave it out.",
         "TypeError: 'NoneType'": "One of your branches returns nothing: return a list in every case.",
     },
     cases=[
-        case("three bytes, tokens that overlap", prefix=b"non", pieces=PIECES),
-        case("one byte: every token that begins with it", prefix=b"n", pieces=PIECES),
-        case("the last token crosses the end", prefix=b"too", pieces=(b"t", b"to", b"o", b"oo", b"ok", b"tool", b"")),
-        case("nothing is read: one sequence, without tokens", prefix=b"", pieces=PIECES),
-        case("no token fits: an empty list", prefix=b"nox", pieces=PIECES),
-        case("a longer one", prefix=b"nonono", pieces=PIECES),
+        case("three bytes, tokens that overlap", prefix=b"non", pieces=PIECES, view=_ways),
+        case("one byte: every token that begins with it", prefix=b"n", pieces=PIECES, view=_ways),
+        case(
+            "the last token crosses the end",
+            prefix=b"too",
+            pieces=(b"t", b"to", b"o", b"oo", b"ok", b"tool", b""),
+            view=_ways,
+        ),
+        case("nothing is read: one sequence, without tokens", prefix=b"", pieces=PIECES, view=_ways),
+        case("no token fits: an empty list", prefix=b"nox", pieces=PIECES, view=_ways),
+        case("a longer one", prefix=b"nonono", pieces=PIECES, view=_ways),
     ],
     mistakes={
         "You list only sequences that end exactly with the prefix.\nThe last token may cross its end.": _exactly,
