@@ -96,4 +96,5 @@ def _told(text: str, names: list[str], pair: Tensor) -> str:
     for name, row in zip(names, pair):
         values, best = row.exp().topk(2)
         said.append(f"{name} {', '.join(f'{label(i)} {p:.2f}' for i, p in zip(best.tolist(), values.tolist()))}")
-    return f"After {text[-40:]!r}: {'; '.join(said)}."
+    shown = text if len(text) <= 40 else "…" + text[-39:]
+    return f"After {shown!r}: {'; '.join(said)}."
