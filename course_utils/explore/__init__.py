@@ -11,6 +11,7 @@ from course_utils.explore.chart import LiveChart
 from course_utils.explore.controls import choice_control, generate_control
 from course_utils.explore.distillation import Example, distillation_explorer
 from course_utils.explore.grid import grid_explorer
+from course_utils.explore.guess import guess_first
 from course_utils.explore.loss_path import path_explorer
 from course_utils.explore.moe_routing import routing_explorer
 from course_utils.explore.negative_evidence import negative_evidence_explorer
@@ -37,6 +38,7 @@ __all__ = [
     "distillation_explorer",
     "generate_control",
     "grid_explorer",
+    "guess_first",
     "negative_evidence_explorer",
     "next_byte_explorer",
     "next_token_explorer",
