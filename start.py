@@ -318,6 +318,11 @@ def version(name):
     except m.PackageNotFoundError: return "missing"
 names = "torch transformers jupyterlab ipykernel numpy matplotlib datasets triton pytest".split()
 print(f"{'packages':10} " + ", ".join(f"{name} {version(name)}" for name in names))
+try:
+    from course_utils.shelf.device import device
+    print(f"{'device':10} {device()}")
+except Exception as error:  # a setting that no device fits, or packages that are missing
+    print(f"{'device':10} {error}")
 print(f"{'settings':10} " + (", ".join(sorted(n for n in os.environ if n.startswith('MANY_MODELS_'))) or "none"))
 """
         run([in_venv(), "-c", code])

@@ -41,7 +41,7 @@ def guess_first(
     _cover(inner)
     start = low + round((high - low) / step / 2) * step
     params = [
-        *vega.slider("guess", f"your guess: {question}", low, high, step, round(start, 10)),
+        *vega.slider("guess", "your guess", low, high, step, round(start, 10)),
         *vega.slider("uncovered", "the result, covered (0) or shown (1)", 0, 1, 1, 0, width=60),
         *vega.given(truth=round(float(answer), digits + 2)),
     ]

@@ -49,7 +49,7 @@ def test_it_says_how_far_off_the_guess_was_and_not_before():
 def test_its_sliders_come_first_and_those_of_the_chart_stay():
     guess = guess_first(CHARTS[0], "How high?", 1.67, **LINE)
     names = [name for name, *_ in _sliders(guess)]
-    assert names[:2] == ["your guess: How high?", "the result, covered (0) or shown (1)"]
+    assert names[:2] == ["your guess", "the result, covered (0) or shown (1)"]
     assert names[2:] == [name for name, *_ in _sliders(CHARTS[0])]
     assert _sliders(guess)[0][1:] == (0, 3, 1.5)
     words = _words(guess)
