@@ -15,6 +15,7 @@ from course_utils.explore.guess import guess_first
 from course_utils.explore.loss_path import path_explorer
 from course_utils.explore.moe_routing import routing_explorer
 from course_utils.explore.negative_evidence import negative_evidence_explorer
+from course_utils.explore.next_byte import next_byte_explorer
 from course_utils.explore.next_token import LAMBDAS, RULES, next_token_explorer
 from course_utils.explore.noising import corruption_explorer
 from course_utils.explore.or_and import or_and_explorer
@@ -40,6 +41,7 @@ __all__ = [
     "grid_explorer",
     "guess_first",
     "negative_evidence_explorer",
+    "next_byte_explorer",
     "next_token_explorer",
     "or_and_explorer",
     "path_explorer",

@@ -31,6 +31,7 @@ BATCHED = {
     "speculative_decoding.residual": ({0: 0, 1: 0}, 0),
     "speculative_decoding.accepted_tokens": ({0: 0, 1: 0, 2: 0, 3: 0}, 0),
     "speculative_decoding.cascade_target": ({0: 0, 1: 0}, 0),
+    "across_vocabularies.mix_bytes": ({0: 0, 1: 0}, 0),
     "negative_evidence.dexperts": ({0: 0, 1: 0, 2: 0}, 0),
     "negative_evidence.plausible_mask": ({0: 0}, 0),
     "negative_evidence.guidance": ({0: 0, 1: 0}, 0),
