@@ -1,0 +1,20 @@
+// Sets the formulas and draws the live charts (chart.js) of a page. The body gets the class "ready" when all is there.
+function setFormulas() {
+  for (const tex of document.querySelectorAll(".tex"))
+    katex.render(tex.textContent, tex, { displayMode: "display" in tex.dataset, throwOnError: false, errorColor: "#b04a00" });
+}
+
+// What scrolls must be reachable by keyboard, and nothing else needs to be a tab stop.
+function scrollByKeyboard() {
+  for (const part of document.querySelectorAll("pre, .live-chart, .tex[data-display], .cell_output .output, .pst-scrollable-table-container"))
+    if (part.scrollWidth > part.clientWidth + 1) part.tabIndex = 0;
+    else if (part.getAttribute("tabindex") === "0") part.removeAttribute("tabindex");
+}
+
+document.addEventListener("DOMContentLoaded", async () => {
+  setFormulas();
+  if (document.querySelector(".live-chart")) await drawCharts();
+  await document.fonts.ready;
+  scrollByKeyboard();
+  document.body.classList.add("ready");
+});
