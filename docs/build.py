@@ -50,10 +50,13 @@ def stage(source: Path, paths: Sequence[Path]) -> None:
     (source / "index.md").write_text(start, encoding="utf-8")
     name, nb = next(iter(notebooks.items()))
     (source / "first_chart.html").write_text(live.first_chart(nb, name), encoding="utf-8")
-    for place in (DOCS / "_static", *(STATIC / kind for kind in ("katex", "vega"))):
-        inside = source / "_static" / ("" if place.name == "_static" else place.name)
-        shutil.copytree(place, inside, dirs_exist_ok=True)
-    shutil.copy(STATIC / "chart.js", source / "_static")
+    static = source / "_static"
+    shutil.copytree(DOCS / "_static", static)
+    shutil.copytree(STATIC / "katex", static / "katex")
+    shutil.copy(STATIC / "chart.js", static)
+    # In a function of its own, because some of its names at the top level are those of Sphinx's scripts.
+    vega = (STATIC / "vega" / "vega.js").read_text(encoding="utf-8")
+    (static / "vega.js").write_text(f"(() => {{\n{vega}\n}})();\n", encoding="utf-8")
 
 
 def publish(made: Path, out: Path) -> int:

@@ -37,7 +37,13 @@ html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
 html_baseurl = launch.site()
+html_context = {"default_mode": "auto"}
 html_theme_options = {
+    "navbar_start": [],  # no bar above the page: the search is in the side bar
+    "navbar_center": [],
+    "navbar_end": [],
+    "navbar_persistent": [],
+    "logo": {"text": "Many Models", "alt_text": "Many Models, the start page"},
     "use_download_button": False,
     "use_fullscreen_button": False,
     "show_navbar_depth": 1,

@@ -97,7 +97,7 @@ def _scripts(app, page, template, context, doctree) -> None:
         app.add_css_file("katex/katex.min.css")
         app.add_js_file("katex/katex.min.js", loading_method="defer")
     if 'class="live-chart"' in body:
-        app.add_js_file("vega/vega.js", loading_method="defer")
+        app.add_js_file("vega.js", loading_method="defer")
     app.add_js_file("chart.js", loading_method="defer")
     app.add_js_file("book.js", loading_method="defer")
 

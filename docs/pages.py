@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EXERCISE = re.compile(r"^### (Exercise \d+ · .+?) &nbsp; ([●○]{3}) · (\d+) minutes", re.MULTILINE)
 PRACTISE = re.compile(r"\*You practise:\* (.+)")
 TIME = re.compile(r"\*Time:\* (.+)")
+TEXTS = {"INSTRUCTORS.md": "instructors.md", "CHANGELOG.md": "changelog.md"}  # the hand-out lacks the first
 LEVELS = {"●○○": "easy", "●●○": "medium", "●●●": "hard"}
 
 
@@ -54,7 +55,9 @@ def exercises(notebooks: dict[str, NotebookNode]) -> list[Task]:
             if found:
                 about = PRACTISE.search(cell.source)
                 about = about[1] if about else ""
-                tasks.append(Task(name, found[1], found[0][4:], found[2], int(found[3]), about.split(". ")[0].rstrip(".")))
+                tasks.append(
+                    Task(name, found[1], found[0][4:], found[2], int(found[3]), about.split(". ")[0].rstrip("."))
+                )
     return tasks
 
 
@@ -78,7 +81,9 @@ def exercises_page(notebooks: dict[str, NotebookNode]) -> str:
         for task in mine:
             level = f"{task.level} {LEVELS[task.level]}"
             about = task.about.replace("|", "\\|")
-            lines.append(f"| [{task.heading}](notebooks/{name}.ipynb#{anchor(task.full)}) | {level} | {task.minutes} | {about} |")
+            lines.append(
+                f"| [{task.heading}](notebooks/{name}.ipynb#{anchor(task.full)}) | {level} | {task.minutes} | {about} |"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -117,7 +122,7 @@ def text_page(name: str) -> str:
 
 def local_links(text: str) -> str:
     """Links to notebooks and to texts that have a page stay; other relative links lose their address."""
-    have = {"CLAIMS.md": "claims.md", "INSTRUCTORS.md": "instructors.md", "CHANGELOG.md": "changelog.md"}
+    have = {"CLAIMS.md": "claims.md", **TEXTS}
 
     def link(found: re.Match) -> str:
         words, target = found[1], found[2]
@@ -214,6 +219,12 @@ def library_pages() -> dict[str, str]:
     return files
 
 
+def short(nb: NotebookNode, name: str) -> str:
+    """A title for the side bar: up to the colon, with the notebook's number."""
+    title = title_of(nb, name).split(":")[0]
+    return title if re.match(r"\d\d", title) or not name[:2].isdigit() else f"{name[:2]} · Start here"
+
+
 def contents(notebooks: dict[str, NotebookNode]) -> str:
     """Below the words of index.md: what is in the notebooks, and the table of contents of the book."""
     rows = []
@@ -225,10 +236,9 @@ def contents(notebooks: dict[str, NotebookNode]) -> str:
         rows += [f"[{title_of(nb, name)}](notebooks/{name}.ipynb)", f": {when}{about}", ""]
     parts = {
         "Begin": ["run", "glossary", "notation"],
-        "Notebooks": [f"notebooks/{name}" for name in notebooks],
-        "Overview": ["claims", "exercises", "lecture"],
-        "For instructors": ["instructors"],
-        "Reference": ["library/index", "changelog"],
+        "Notebooks": [f"{short(nb, name)} <notebooks/{name}>" for name, nb in notebooks.items()],
+        "Overview": ["Claims <claims>", "exercises", "lecture"],
+        "Reference": ["library/index", *(["instructors"] if (ROOT / "INSTRUCTORS.md").exists() else []), "changelog"],
     }
     trees = [
         "\n".join([f"```{{toctree}}\n:hidden:\n:caption: {caption}\n", *entries, "```\n"])
@@ -243,7 +253,6 @@ def made(notebooks: dict[str, NotebookNode]) -> dict[str, str]:
         "claims.md": claims_page(notebooks),
         "exercises.md": exercises_page(notebooks),
         "glossary.md": glossary_page(notebooks),
-        "instructors.md": text_page("INSTRUCTORS.md"),
-        "changelog.md": text_page("CHANGELOG.md"),
+        **{page: text_page(name) for name, page in TEXTS.items() if (ROOT / name).exists()},
         **library_pages(),
     }
