@@ -358,7 +358,7 @@ def main(argv: list | None = None) -> int:
             return by_name[given.command](python, rest)
         programs = {
             "slides": ["-m", "course_utils.classroom.export", "slides"],
-            "site": ["docs/build.py"],
+            "site": ["docs/book.py"],
             "handout": ["-m", "course_utils.classroom.handout"],
             "test-machines": ["tests/machines.py"],
             "save": ["-m", "course_utils.classroom.save_notebook"],

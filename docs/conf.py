@@ -1,4 +1,4 @@
-"""How Sphinx makes the book (docs/build.py calls it). Nothing here names another host that a page would ask."""
+"""How Sphinx makes the book (docs/book.py calls it). Nothing here names another host that a page would ask."""
 
 from __future__ import annotations
 

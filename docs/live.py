@@ -59,6 +59,7 @@ def _shown(data: dict, metadata: dict) -> str | None:
 def prepare(nb: NotebookNode, name: str, pictures: Path) -> NotebookNode:
     """A copy of ``nb`` whose charts, pictures and kernel controls are HTML; a note before each exercise."""
     nb = nbformat.from_dict(json.loads(json.dumps(nb)))
+    nb.metadata.setdefault("language_info", NotebookNode(name="python", pygments_lexer="ipython3"))
     nb.metadata.pop("widgets", None)  # the state of kernel controls: without a kernel they are shown as a note
     cells, charts = [], 0
     for cell in nb.cells:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,18 @@ def anchor(heading: str) -> str:
     """The anchor that myst gives a heading: GitHub's."""
     text = re.sub(r"[*`$]|&nbsp;", "", heading).lower()
     return re.sub(r"[^\w\- ]", "", text.replace("\u00a0", " ")).strip().replace(" ", "-")
+
+
+def linked(text: str, names: Iterable[str]) -> str:
+    """``text`` whose links to notebooks that are not in the book are plain words; the others get myst's anchors."""
+
+    def link(found: re.Match) -> str:
+        words, place, name, section = found.groups()
+        if name not in names:
+            return words
+        return f"[{words}]({place}{name}.ipynb{'#' + anchor(section.replace('-', ' ')) if section else ''})"
+
+    return re.sub(r"(?<!!)\[([^\]]+)\]\((notebooks/|)(\w+)\.ipynb(?:#([^)\s]+))?\)", link, text)
 
 
 def exercises(notebooks: dict[str, NotebookNode]) -> list[Task]:
@@ -112,6 +125,8 @@ def glossary_page(notebooks: dict[str, NotebookNode]) -> str:
 
 def claims_page(notebooks: dict[str, NotebookNode]) -> str:
     """The table of all claims, its titles linked to the notebooks."""
+    if not any(claims.claims(nb) for nb in notebooks.values()):
+        return claims.HEAD
     return claims.table(notebooks, "notebooks/")
 
 
@@ -231,7 +246,7 @@ def contents(notebooks: dict[str, NotebookNode]) -> str:
     for name, nb in notebooks.items():
         first = re.sub(r"^# .+\n+", "", nb.cells[0].source if nb.cells else "")
         time = TIME.search(first)
-        about = re.sub(r"\s+", " ", first.split("\n\n")[0])
+        about = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", " ".join(first.split("\n\n")[0].split()))
         when = f"*{time[1].rstrip('.')}.* " if time else ""
         rows += [f"[{title_of(nb, name)}](notebooks/{name}.ipynb)", f": {when}{about}", ""]
     parts = {

@@ -11,6 +11,9 @@ function scrollByKeyboard() {
     else if (part.getAttribute("tabindex") === "0") part.removeAttribute("tabindex");
 }
 
+// From a disk a browser may not read other pages: search then shows titles without their first lines.
+if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
 document.addEventListener("DOMContentLoaded", async () => {
   setFormulas();
   if (document.querySelector(".live-chart")) await drawCharts();

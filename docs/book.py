@@ -1,6 +1,6 @@
 """The course as a book: the saved notebooks and the pages around them, built by Sphinx, offline, sliders alive.
 
-    python docs/build.py [OUT] [--notebooks FILE ...]        OUT: build/site
+    python docs/book.py [OUT] [--notebooks FILE ...]        OUT: build/site
 
 Nothing is executed. The pages are put together in a folder of their own: those written by hand (docs/*.md), those
 made from the notebooks, the library and the other texts of the repository (pages.py), and the notebooks themselves,
@@ -33,8 +33,11 @@ from course_utils.classroom.export import ROOT, STATIC, ExportError, read  # noq
 def stage(source: Path, paths: Sequence[Path]) -> None:
     """Everything that Sphinx reads, in the folder ``source``. Raises ExportError: a notebook cannot be shown."""
     notebooks = read(paths)
-    for path in DOCS.glob("*.md"):
-        shutil.copy(path, source)
+    texts = {path.name: path.read_text(encoding="utf-8") for path in DOCS.glob("*.md")} | pages.made(notebooks)
+    texts["index.md"] += "\n" + pages.contents(notebooks)
+    for name, text in texts.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(pages.linked(text, notebooks), encoding="utf-8")
     (source / "notebooks").mkdir()
     (source / "extra" / "charts").mkdir(parents=True)
     for path in paths:
@@ -42,12 +45,11 @@ def stage(source: Path, paths: Sequence[Path]) -> None:
         if drawings.is_dir():
             shutil.copytree(drawings, source / "notebooks" / "drawings", dirs_exist_ok=True)
     for name, nb in notebooks.items():
-        nbformat.write(live.prepare(nb, name, source / "extra" / "charts"), source / "notebooks" / f"{name}.ipynb")
-    for name, text in pages.made(notebooks).items():
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_text(text, encoding="utf-8")
-    start = (DOCS / "index.md").read_text(encoding="utf-8") + "\n" + pages.contents(notebooks)
-    (source / "index.md").write_text(start, encoding="utf-8")
+        nb = live.prepare(nb, name, source / "extra" / "charts")
+        for cell in nb.cells:
+            if cell.cell_type == "markdown":
+                cell.source = pages.linked(cell.source, notebooks)
+        nbformat.write(nb, source / "notebooks" / f"{name}.ipynb")
     name, nb = next(iter(notebooks.items()))
     (source / "first_chart.html").write_text(live.first_chart(nb, name), encoding="utf-8")
     static = source / "_static"
@@ -102,7 +104,7 @@ def build(out: Path, paths: Sequence[Path]) -> tuple[int, int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Exit status 0: written; 1: one line on standard error says what to do."""
-    parser = argparse.ArgumentParser(prog="python docs/build.py", description="The course as a book.")
+    parser = argparse.ArgumentParser(prog="python docs/book.py", description="The course as a book.")
     parser.add_argument("out", nargs="?", type=Path, help="folder to write into (default: build/site)")
     parser.add_argument("--notebooks", nargs="+", type=Path, metavar="FILE", help="default: all of notebooks/")
     options = parser.parse_args(argv)
