@@ -218,7 +218,7 @@ def library_pages() -> dict[str, str]:
         lines = [f"# {'.'.join(parts[1:])}", "", f"```{{py:module}} {module}\n```", ""]
         lines += doc(ast.get_docstring(tree) or "")
         for node in public:
-            lines += [f"## {node.name}", "", *described(node, module)]
+            lines += described(node, module)
         files[f"library/{module}.md"] = "\n".join(lines)
         first = re.split(r"(?<=[.:])\s", " ".join((ast.get_docstring(tree) or "").split()))[0].rstrip(":.")
         folders.setdefault(parts[1] if len(parts) > 2 else "one file each", []).append((module, first))
