@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EXERCISE = re.compile(r"^### (Exercise \d+ · .+?) &nbsp; ([●○]{3}) · (\d+) minutes", re.MULTILINE)
 PRACTISE = re.compile(r"\*You practise:\* (.+)")
 TIME = re.compile(r"\*Time:\* (.+)")
-TEXTS = {"INSTRUCTORS.md": "instructors.md", "CHANGELOG.md": "changelog.md"}  # the hand-out lacks the first
+TEXTS = {"INSTRUCTORS.md": "instructors.md", "CHANGELOG.md": "changelog.md"}
 LEVELS = {"●○○": "easy", "●●○": "medium", "●●●": "hard"}
 
 
@@ -130,6 +130,11 @@ def claims_page(notebooks: dict[str, NotebookNode]) -> str:
     return claims.table(notebooks, "notebooks/")
 
 
+def texts() -> dict[str, str]:
+    """File -> page of the other texts that are here: the hand-out has none for instructors."""
+    return {name: page for name, page in TEXTS.items() if (ROOT / name).exists()}
+
+
 def text_page(name: str) -> str:
     """A Markdown file of the repository; links to files that are not in the book become plain text."""
     return local_links((ROOT / name).read_text(encoding="utf-8"))
@@ -137,7 +142,7 @@ def text_page(name: str) -> str:
 
 def local_links(text: str) -> str:
     """Links to notebooks and to texts that have a page stay; other relative links lose their address."""
-    have = {"CLAIMS.md": "claims.md", **TEXTS}
+    have = {"CLAIMS.md": "claims.md", **texts()}
 
     def link(found: re.Match) -> str:
         words, target = found[1], found[2]
@@ -253,7 +258,7 @@ def contents(notebooks: dict[str, NotebookNode]) -> str:
         "Begin": ["run", "glossary", "notation"],
         "Notebooks": [f"{short(nb, name)} <notebooks/{name}>" for name, nb in notebooks.items()],
         "Overview": ["Claims <claims>", "exercises", "lecture"],
-        "Reference": ["library/index", *(["instructors"] if (ROOT / "INSTRUCTORS.md").exists() else []), "changelog"],
+        "Reference": ["library/index", *(page.removesuffix(".md") for page in texts().values())],
     }
     trees = [
         "\n".join([f"```{{toctree}}\n:hidden:\n:caption: {caption}\n", *entries, "```\n"])
@@ -268,6 +273,6 @@ def made(notebooks: dict[str, NotebookNode]) -> dict[str, str]:
         "claims.md": claims_page(notebooks),
         "exercises.md": exercises_page(notebooks),
         "glossary.md": glossary_page(notebooks),
-        **{page: text_page(name) for name, page in TEXTS.items() if (ROOT / name).exists()},
+        **{page: text_page(name) for name, page in texts().items()},
         **library_pages(),
     }
