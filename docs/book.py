@@ -93,7 +93,7 @@ def build(out: Path, paths: Sequence[Path]) -> tuple[int, int]:
         options += ["-q", "-W", "--keep-going", "-b", "html", "-c", str(DOCS), "-d", str(aside / "doctrees")]
         if build_main([*options, str(source), str(made)]):
             raise ExportError("the book was not made: mend what Sphinx names above")
-        for left in (".buildinfo", "objects.inv"):
+        for left in (".buildinfo", "objects.inv", "_static/webpack-macros.html"):
             (made / left).unlink(missing_ok=True)
         shutil.rmtree(made / "_sources", ignore_errors=True)
         count = len(list(made.rglob("*.html")))

@@ -112,15 +112,16 @@ def glossary(notebooks: dict[str, NotebookNode]) -> list[tuple[str, str]]:
 
 def glossary_page(notebooks: dict[str, NotebookNode]) -> str:
     """The words, their meaning, and in which notebooks they are met."""
-    lines = ["# Glossary", "", "Words that are met in more than one notebook, and where.", ""]
+    lines = ["# Glossary", "", "Words that are met in more than one notebook, and where.", "", "```{glossary}"]
     for words, meaning in glossary(notebooks):
         names = [word.strip() for word in re.split(r",|\(|\)", words) if word.strip()]
         names += re.findall(r"\*\*(.+?)\*\*", meaning)
         search = re.compile(r"(?<!\w)(" + "|".join(map(re.escape, names)) + r")s?(?!\w)", re.IGNORECASE)
         met = [name for name, nb in notebooks.items() if search.search(markdown(nb))]
         links = ", ".join(f"[{name[:2]}](notebooks/{name}.ipynb)" for name in met)
-        lines += [f"({anchor(words)})=", f"{words}", f": {meaning}", "", f"  *Met in* {links}.", ""]
-    return "\n".join(lines) + "\n"
+        terms = words.split(", ")  # each is found by search
+        lines += [*terms, f"  {meaning}", "", f"  *Met in* {links}.", ""]
+    return "\n".join([*lines, "```", ""])
 
 
 def claims_page(notebooks: dict[str, NotebookNode]) -> str:

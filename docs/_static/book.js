@@ -15,6 +15,7 @@ function scrollByKeyboard() {
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
 document.addEventListener("DOMContentLoaded", async () => {
+  for (const more of document.querySelectorAll(".bd-sidebar summary")) more.ariaLabel = "Pages below this one";
   setFormulas();
   if (document.querySelector(".live-chart")) await drawCharts();
   await document.fonts.ready;

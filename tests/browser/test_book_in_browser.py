@@ -73,7 +73,7 @@ def test_a_quiz_answers(open_book):
         ("Windows", "run.html"),
         ("perplexity", "glossary.html"),
         ("DExperts", "02_negative_evidence"),
-        ("generalized_lambda nucleus", "library"),
+        ("dare_ties", "library/course_utils.merging.methods"),
     ],
 )
 def test_search_finds(book, from_disk, words, leads_to):

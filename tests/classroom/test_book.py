@@ -45,7 +45,7 @@ def folder(tmp_path_factory) -> Path:
     """A folder with one small notebook that has one of everything, and another."""
     folder = tmp_path_factory.mktemp("notebooks")
     start = "# 90 · A small *notebook*\n\nFirst words. See [the next](91_other.ipynb#Why) and [none](92_none.ipynb)."
-    formulas = r"Here $P(y \mid x) < 1$, and $$\mathrm{KL}(p \,\|\, q) = \sum_y p(y) \log\frac{p(y)}{q(y)}$$"
+    formulas = "Here $P(y \\mid x) < 1$, and\n\n$$\\mathrm{KL}(p \\,\\|\\, q) = \\sum_y p(y)$$"
     alt = {"image/png": {"alt": 'A "dot" of\none pixel'}}
     live = {CHART: SPEC, "text/plain": "One point & one slider.", "image/png": PNG}
     cells = [
