@@ -9,7 +9,8 @@ Nothing is executed: the notebooks are shown as they were saved. nbconvert's own
 pages. What is changed: scripts come from this package (static/) instead of from other hosts, a chart stays its
 specification and is drawn in the page, formulas are set by KaTeX. A deck is one file that holds everything; the pages
 of the site share the folder assets/. Both open from a disk, without a server. A file appears under its final name only
-when all are complete; other files in OUT are left alone.
+when all are complete; other files in OUT are left alone. A Content-Security-Policy keeps a page from asking other hosts
+for anything, whatever a saved output holds.
 """
 
 from __future__ import annotations
@@ -40,21 +41,30 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART, WIDGET = "application/vnd.vegalite.v5+json", "application/vnd.jupyter.widget-view+json"
 COURSE = "Many Models"
 
+# What a page may load: itself, and nothing from another host, whatever a saved output holds. Inline scripts are the
+# quizzes and the decks, eval is Vega's.
+POLICY = (
+    "default-src 'none'; script-src 'self' file: 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' file: 'unsafe-inline'; img-src 'self' file: data: blob:; media-src data:; font-src data:; "
+    "frame-src 'self' file: blob:; base-uri 'none'; form-action 'none'"
+)
+SAFE = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
 # Blocks of nbconvert's templates that name other hosts, or lack what a page needs. The comments are filled in when it
 # has written the page.
-HEAD = """{%- block header -%}
+HEAD = f"""{{%- block header -%}}
 <!DOCTYPE html>
-<html lang="{{ resources.language_code }}">
+<html lang="{{{{ resources.language_code }}}}">
 <head>
 <meta charset="utf-8">
+{SAFE}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
-<title>{{ nb.metadata.title | escape_html }}</title>
-{% for css in resources.inlining.css %}<style>{{ css }}</style>{% endfor %}
-{{ self.notebook_css() }}
+<title>{{{{ nb.metadata.title | escape_html }}}}</title>
+{{% for css in resources.inlining.css %}}<style>{{{{ css }}}}</style>{{% endfor %}}
+{{{{ self.notebook_css() }}}}
 <!--head-->
 </head>
-{%- endblock -%}
+{{%- endblock -%}}
 """
 PAGE = f"""{{%- extends 'index.html.j2' -%}}
 {HEAD}
@@ -228,7 +238,7 @@ def _plain(title: str, body: str) -> str:
     """A page without scripts: the index, the table of claims."""
     return f"""<!DOCTYPE html>
 <html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<head><meta charset="utf-8">{SAFE}<meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,"><title>{title}</title><link rel="stylesheet" href="assets/style.css"></head>
 <body class="page index"><a class="skip-link" href="#text">Skip to the text</a>
 <main id="text">{body}</main></body>

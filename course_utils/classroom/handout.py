@@ -1,8 +1,9 @@
 """A clean student edition as one archive: `python -m course_utils.classroom.handout [-o FILE] [--no-solutions]`.
 
 In it: the tracked files of the repository as they are in the working tree, without the tests, the CI and the grader.
-The notebooks are stripped of all outputs, charts too: a student gets them back by running the cells. The same tree
-gives the same bytes.
+The notebooks are stripped of all outputs, charts too (a student gets them back by running the cells), of attachments
+that no text shows, and of what other tools noted in their metadata. A tracked link is refused: it would export what it
+leads to. The same tree gives the same bytes.
 
 The solutions stay: the reference of an exercise *is* the library's function, which the notebooks run, and
 `solution(name)` shows it. --no-solutions makes `solution` answer that the instructor has switched it off. That is a
@@ -33,6 +34,7 @@ PROGRAMS = [f"course_utils/classroom/{name}" for name in ("grade.py", "grading/"
 FILES = ("INSTRUCTORS.md", "CONTRIBUTING.md", "conftest.py", "requirements-test.lock")
 INSTRUCTORS = (*FILES, "tests/", ".ci/", ".github/", *PROGRAMS)
 SWITCHED_OFF = "course_utils/exercises/solutions.off"  # engine.solution looks for it
+NOTEBOOK_KEYS, CELL_KEYS = ("kernelspec", "language_info", "title"), ("tags", "slideshow", "jupyter", "editable")
 TIME = 946_684_800  # 2000-01-01, of every file
 
 
@@ -44,26 +46,38 @@ def _tracked(root: Path, *options: str) -> list[str] | None:
 
 
 def student_files(root: Path = ROOT) -> list[str]:
-    """The tracked files that a student gets, sorted. Raises ValueError: no git checkout, or a file is missing."""
+    """The tracked files that a student gets, sorted. ValueError: no git checkout, a file is missing or a link."""
     listed = _tracked(root)
     if listed is None:
         why = "a hand-out is made of the tracked files, so clone the repository"
         raise ValueError(f"{root} is not a git checkout: {why}")
     names = sorted(name for name in listed if not name.startswith(INSTRUCTORS))
     missing = [name for name in names if not (root / name).is_file()]
+    links = [name for name in names if (root / name).is_symlink()]
+    if links:
+        raise ValueError(f"{links[0]} is a link, and a hand-out would hold what it leads to: track the file itself")
     if missing:
         raise ValueError(f"{missing[0]} is tracked but not there: restore it with git checkout, or git rm it")
     return names
 
 
+def _only(metadata: dict, keys: Sequence[str]) -> nbformat.NotebookNode:
+    return nbformat.from_dict({key: value for key, value in metadata.items() if key in keys})
+
+
 def stripped(text: str) -> str:
-    """A notebook without outputs, execution counts and widget states; cells, their ids and tags stay."""
+    """A notebook without outputs, execution counts and foreign metadata; cells, their ids and tags stay."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         nb = nbformat.reads(text, as_version=4)
-    nb.metadata.pop("widgets", None)
+    nb.metadata = _only(nb.metadata, NOTEBOOK_KEYS)
     for cell in nb.cells:
-        cell.metadata.pop("execution", None)
+        cell.metadata = _only(cell.metadata, CELL_KEYS)
+        shown = {
+            name: data for name, data in cell.pop("attachments", {}).items() if f"attachment:{name}" in cell.source
+        }
+        if shown:
+            cell.attachments = shown
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     return nbformat.writes(nb) + "\n"

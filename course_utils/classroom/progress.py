@@ -26,7 +26,7 @@ __all__ = ["course_exercises", "latest_notebook", "notebooks", "place", "read", 
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN, PASSED = ROOT / ".many_models_progress.json", "passed"
-DAMAGED = "The file with your progress could not be read and was begun anew: {}."
+DAMAGED = "The file with your progress could not be read and is begun anew; the old one is kept beside it: {}."
 
 
 def place() -> Path | None:
@@ -68,6 +68,8 @@ def record(name: str, status: str) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f"{path.name}.lock"), timeout=2):  # several notebooks may be open
             states, _, note = read(path)
+            if note:  # a person may still read in it what a program cannot
+                os.replace(path, path.with_name(f"{path.name}.damaged"))
             if states.get(name) != PASSED:
                 states[name] = status
             text = json.dumps({"latest": name.split(".")[0], "exercises": states}, indent=1)

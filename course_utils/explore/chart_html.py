@@ -36,7 +36,7 @@ def wants_html() -> bool:
 
 def figure(spec: dict, words: str, label: str) -> str:
     """The chart as an element of a page: its specification as data, the place where it is drawn, and its words."""
-    data = json.dumps(spec, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
+    data = json.dumps(spec, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")  # "<!--<script>" too
     return (
         f'<figure class="live-chart" role="group" aria-label="{html.escape(label)}"><div class="chart"></div>'
         f'<script type="application/json">{data}</script>'

@@ -3,8 +3,8 @@
 A state dict maps names to tensors: state dict in, state dict out. Averages and soups of whole models are in
 `averaging`, the differences from a common base in `task_vectors`, the methods that are made of them (TIES, DARE, …) in
 `methods`. Models that do not fit into memory are merged by `command`: `config` reads mergekit's YAML, `plan` says which
-tensor is made of which, `checkpoints` reads and writes their files. `alignment` is imported by its own name, because it
-needs SciPy.
+tensor is made of which, `vocabulary` which row of the embeddings stands for which token, `checkpoints` reads and writes
+the files. `alignment` is imported by its own name, because it needs SciPy.
 """
 
 from course_utils.merging.averaging import average, greedy_soup, interpolate, uniform_soup

@@ -13,11 +13,13 @@ So also transformer.h.7.…, encoder.layer.7.…, blocks.7.…: the number behin
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
 import re
 import struct
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -113,14 +115,45 @@ DTYPES = {
 }
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 INDEX = "model.safetensors.index.json"
+_BUFFER = re.compile(r"rotary_emb\.inv_freq$|\.masked_bias$|\bembeddings\.position_ids$")
+_EMBEDDINGS = re.compile(r"\b(embed_tokens|wte|word_embeddings|embed_in|tok_embeddings|shared)\.weight$")
+_POSITIONS = re.compile(r"\bwpe\b|position")
+_HUB_NAME = re.compile(r"([\w.-]+/)?[\w.-]+(@[\w./-]+)?")
 _LONGEST_HEADER = 100_000_000  # as the safetensors library
 
 
 class MergeError(ValueError):
-    """A merge cannot be done. The message is one line that says what is wrong."""
+    """A merge cannot be done. Each of `problems` is one line that says what is wrong; the message is all of them.
 
-    def __init__(self, message: object) -> None:
-        super().__init__(" ".join(str(message).split()))
+    kind: what tells one sort of problem from another, where many tensors have the same (see ``Problems``).
+    """
+
+    def __init__(self, *problems: object, kind: object = None) -> None:
+        self.problems = tuple(" ".join(str(problem).split()) for problem in problems)
+        self.kind = kind
+        super().__init__("; ".join(self.problems))
+
+
+class Problems:
+    """Collects what is wrong, to tell all of it at once: of one kind the first, and how many more there are."""
+
+    def __init__(self) -> None:
+        self.found: dict[object, list[str]] = {}
+
+    @contextlib.contextmanager
+    def caught(self) -> Iterator[None]:
+        """A MergeError in this block is noted, and the work goes on behind the block."""
+        try:
+            yield
+        except MergeError as error:
+            for problem in error.problems:
+                self.found.setdefault(error.kind or problem, []).append(problem)
+
+    def raise_all(self) -> None:
+        """Raise one MergeError with everything that was noted, if anything was."""
+        if self.found:
+            more = [f" (and {len(same) - 1} more tensors)" * (len(same) > 1) for same in self.found.values()]
+            raise MergeError(*(same[0] + rest for same, rest in zip(self.found.values(), more)))
 
 
 @dataclass(frozen=True)
@@ -140,14 +173,23 @@ class TensorOnDisk:
 class ModelFolder:
     """The tensors of a model folder by name, its configuration, and pieces of tensors on demand.
 
-    Raises MergeError: no such folder, no config.json, no safetensors files, a file that is cut off or not what it says.
+    Buffers that are computed, not learnt, are left out (names in `buffers`), as in mergekit. Raises MergeError: no such
+    folder, no config.json, no safetensors files, a file that is cut off or not what it says, a LoRA adapter, weights
+    that are quantised.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        if not self.path.is_dir():
-            raise MergeError(f"there is no model folder {path} (paths start where the program runs; no hub is asked)")
+        self.path = locate(str(path))
+        if (self.path / "adapter_config.json").exists() and not (self.path / "config.json").exists():
+            base = read_json(self.path / "adapter_config.json").get("base_model_name_or_path") or "its base model"
+            raise MergeError(_lora(str(path), base, str(path)))
         self.config = read_json(self.path / "config.json")
+        if quantised := self.config.get("quantization_config"):
+            kind = quantised.get("quant_method", "") if isinstance(quantised, dict) else ""
+            raise MergeError(
+                f"{path} is quantised ({kind or 'quantization_config'}): its numbers are codes, which cannot be "
+                "merged; take the model that it was made from"
+            )
         self.tensors: dict[str, TensorOnDisk] = {}
         self._open: dict[Path, io.FileIO] = {}
         if (self.path / INDEX).exists():
@@ -161,10 +203,51 @@ class ModelFolder:
                 self.tensors[name] = found[file][name]
         elif (self.path / "model.safetensors").exists():
             self.tensors = _read_header(self.path / "model.safetensors")
+        elif old := next(self.path.glob("pytorch_model*.bin"), None):
+            raise MergeError(
+                f"{path} has its weights in {old.name}, a pickle, and no model.safetensors; this writes one: "
+                f"AutoModelForCausalLM.from_pretrained('{path}', dtype='auto').save_pretrained('new folder')"
+            )
         else:
             raise MergeError(f"{path} has no model.safetensors and no {INDEX}")
+        self.buffers = [name for name, tensor in self.tensors.items() if _is_buffer(name, tensor.shape)]
+        for name in self.buffers:
+            del self.tensors[name]
         if not self.tensors:
             raise MergeError(f"{path} holds no tensors")
+
+    @property
+    def text_config(self) -> dict[str, Any]:
+        """The part of config.json that describes the language model; in one of text alone that is all of it."""
+        inner = self.config.get("text_config")
+        return inner if isinstance(inner, dict) and "vocab_size" not in self.config else self.config
+
+    def has_row_per_token(self, name: str) -> bool:
+        """Whether a tensor has one row for each token of the vocabulary, as embeddings, head and the head's bias do."""
+        rows = [size for size in self.tensors[name].shape if size != 1]
+        return (
+            rows[:1] == [self.text_config.get("vocab_size")] and not split_layer(name) and not _POSITIONS.search(name)
+        )
+
+    def is_tied(self) -> bool:
+        """Whether the output head is the embeddings. Where config.json does not say so, the file does."""
+        said = self.config.get("tie_word_embeddings", self.text_config.get("tie_word_embeddings"))
+        head, embeddings = self.head(), self.embeddings()
+        if said is not None or head is None or embeddings is None:
+            return bool(said) if said is not None else head is None
+        size, shape = self.tensors[head].numel, self.tensors[head].shape
+        return self.tensors[embeddings].shape == shape and all(
+            torch.equal(*(self.read(name, start, min(start + 2**17, size)) for name in (head, embeddings)))
+            for start in range(0, size, 2**17)
+        )
+
+    def head(self) -> str | None:
+        """The name of the output head, if the file has one."""
+        return next((name for name in self.tensors if name.endswith("lm_head.weight")), None)
+
+    def embeddings(self) -> str | None:
+        """The name of the token embeddings."""
+        return next((name for name in self.tensors if _EMBEDDINGS.search(name)), None)
 
     def read(self, name: str, start: int, stop: int) -> Tensor:
         """The entries start..stop-1 of a tensor, taken as one row of numbers, in the dtype of the file."""
@@ -187,6 +270,47 @@ class ModelFolder:
             self._open.popitem()[1].close()
 
 
+def locate(name: str) -> Path:
+    """The folder of a model: a path, or a name on the hub ("org/model", "org/model@revision") from the local cache.
+
+    No network is asked. The cache is where HF_HUB_CACHE or HF_HOME say, else in ~/.cache/huggingface/hub. Raises
+    MergeError: neither is there; a + for a LoRA adapter.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    model, plus, adapter = name.partition("+")
+    if plus:
+        raise MergeError(_lora(name, model, adapter))
+    if _HUB_NAME.fullmatch(name):
+        repository, _, revision = name.partition("@")
+        home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+        cache = Path(os.environ.get("HF_HUB_CACHE") or Path(home, "hub")).expanduser()
+        kept = cache / f"models--{repository.replace('/', '--')}"
+        named = kept / "refs" / (revision or "main")
+        commit = named.read_text(encoding="utf-8").strip() if named.is_file() else revision
+        if commit and (kept / "snapshots" / commit).is_dir():
+            return kept / "snapshots" / commit
+        if kept.is_dir():
+            raise MergeError(f"the hub cache {kept} does not hold the revision {revision or 'main'} of {repository}")
+    raise MergeError(
+        f"there is no model folder {name}, and no model of that name in the local hub cache (paths start where the "
+        "program runs; no network is asked)"
+    )
+
+
+def _lora(name: str, model: str, adapter: str) -> str:
+    return (
+        f"{name} is a LoRA adapter, which has to be merged into its model first, with peft: "
+        f"model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained('{model}'), '{adapter}') and then "
+        "model.merge_and_unload().save_pretrained('new folder')"
+    )
+
+
+def _is_buffer(name: str, shape: tuple[int, ...]) -> bool:
+    """Rotary frequencies, position numbers and causal masks, which old files hold and models compute by themselves."""
+    return bool(_BUFFER.search(name)) or name.endswith((".attn.bias", ".attention.bias")) and len(shape) == 4
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises MergeError: no such file, not JSON, something other than an object."""
     try:
@@ -198,6 +322,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise MergeError(f"{path} holds no JSON object")
     return content
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file as ``read_json`` reads it."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8", newline="\n")
 
 
 def _read_header(path: Path) -> dict[str, TensorOnDisk]:
@@ -251,12 +380,7 @@ def write_tensors(
     numbers: for each planned tensor, in that order, an iterator over pieces of it. shard_size: bytes; a larger tensor
     has a shard of its own.
     """
-    shards: list[list[Planned]] = [[]]
-    for tensor in planned:
-        if shards[-1] and sum(other.nbytes for other in shards[-1]) + tensor.nbytes > shard_size:
-            shards.append([])
-        shards[-1].append(tensor)
-    weight_map = {}
+    shards, weight_map = in_shards(planned, shard_size), {}
     for number, shard in enumerate(shards, 1):
         file_name = "model.safetensors" if len(shards) == 1 else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         weight_map |= {tensor.name: file_name for tensor in shard}
@@ -271,7 +395,20 @@ def write_tensors(
                     raise MergeError(f"{tensor.name} was not written whole: {left} bytes are missing")
     if len(shards) > 1:
         index = {"metadata": {"total_size": sum(tensor.nbytes for tensor in planned)}, "weight_map": weight_map}
-        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8", newline="\n")
+        write_json(folder / INDEX, index)
+
+
+def in_shards(planned: Sequence[Planned], shard_size: int) -> list[list[Planned]]:
+    """The tensors of each file, in order: as many as fit into shard_size bytes, at least one."""
+    shards: list[list[Planned]] = [[]]
+    used = 0
+    for tensor in planned:
+        if shards[-1] and used + tensor.nbytes > shard_size:
+            shards.append([])
+            used = 0
+        shards[-1].append(tensor)
+        used += tensor.nbytes
+    return shards
 
 
 def _write_header(file: IO[bytes], shard: Sequence[Planned]) -> None:

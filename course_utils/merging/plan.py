@@ -7,10 +7,10 @@ outside the layers take a gradient's first value, a base that is not listed is r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from course_utils.merging import methods
 from course_utils.merging.checkpoints import (
     MergeError,
     ModelFolder,
+    Problems,
     count_layers,
     moved_layers,
     outside_layers,
@@ -26,16 +27,17 @@ from course_utils.merging.checkpoints import (
 )
 from course_utils.merging.config import MergeConfig, Slice, Source, setting
 from course_utils.merging.task_vectors import check_whole_numbers
+from course_utils.merging.vocabulary import Alignment, Read, Tokenizer, difference
 
 PIECE = 2**17  # entries that are in memory at a time, of each model: they stay in the processor's cache
 
 
 @dataclass(frozen=True)
 class Job:
-    """One tensor of the new model. sources: folder and name there, the base first where the method has one."""
+    """One tensor of the new model. reads: the same stretch of each source, the base first where the method has one."""
 
     name: str
-    sources: tuple[tuple[ModelFolder, str], ...]
+    reads: tuple[Read, ...]
     dtype: torch.dtype  # the type in which the sources are taken
     out_dtype: torch.dtype
     shape: tuple[int, ...]
@@ -43,10 +45,10 @@ class Job:
 
     def pieces(self, *which: int) -> Iterator[list[Tensor]]:
         """The same stretch of every source (or of those named by their number), one after another."""
-        sources = [self.sources[i] for i in which] or self.sources
+        reads = [self.reads[i] for i in which] or self.reads
         size = torch.Size(self.shape).numel()
         for start in range(0, size, PIECE):
-            yield [folder.read(name, start, min(start + PIECE, size)).to(self.dtype) for folder, name in sources]
+            yield [read(start, min(start + PIECE, size)).to(self.dtype) for read in reads]
 
     def numbers(self) -> Iterator[Tensor]:
         """The merged tensor, piece by piece."""
@@ -68,89 +70,178 @@ class _Row:
     slice: Slice
 
 
-def plan(config: MergeConfig, folders: Mapping[str, ModelFolder], seed: int = 0) -> list[Job]:
-    """The jobs of a merge, largest number type first (so that every tensor in the file is aligned).
+class Planner:
+    """The jobs of a merge. Everything that does not fit is in one MergeError, whose lines name tensor and model.
 
-    Raises MergeError, naming the tensor and the model: tensors that are missing or have different shapes, a layer range
-    that does not fit, a setting that is missing, models that are too few or too many for the method.
+    folders, tokenizers: of each model, by its name in the configuration; alignment: if rows are merged by token. Found
+    are tensors that are missing or have different shapes, a layer range that does not fit, a setting that is
+    missing, models that are too few or too many for the method.
     """
-    rows = _whole_models(config, folders) if config.models else _slices(config, folders)
-    return sorted((_job(row, config, folders, seed) for row in rows), key=lambda job: -job.out_dtype.itemsize)
 
+    def __init__(
+        self,
+        config: MergeConfig,
+        folders: Mapping[str, ModelFolder],
+        seed: int = 0,
+        tokenizers: Mapping[str, Tokenizer | None] | None = None,
+        alignment: Alignment | None = None,
+    ) -> None:
+        self.config, self.folders, self.seed = config, folders, seed
+        self.tokenizers, self.alignment = tokenizers or {}, alignment
+        self.tied = {name: folder.is_tied() for name, folder in folders.items()}
+        self.problems = Problems()
+        self.rows: dict[str, int] = {}  # of each tensor that has a row for each token
 
-# ---------------------------------------------------------------- which tensors
+    def plan(self) -> list[Job]:
+        """The jobs, largest number type first (so that every tensor in the file is aligned)."""
+        rows = self._whole_models() if self.config.models else self._slices()
+        jobs = []
+        for row in rows:
+            with self.problems.caught():
+                jobs.append(self._job(row))
+        self.problems.raise_all()
+        if len(set(self.rows.values())) > 1:  # embeddings of the first slice's model, a head of the last one's
+            unequal = " and ".join(f"{name} has {rows}" for name, rows in self.rows.items())
+            raise MergeError(f"{unequal} rows, one for each token: tokenizer_source: base or union makes them one")
+        return sorted(jobs, key=lambda job: -job.out_dtype.itemsize)
 
+    # ------------------------------------------------------------ which tensors
 
-def _whole_models(config: MergeConfig, folders: Mapping[str, ModelFolder]) -> list[_Row]:
-    sources = config.models
-    if config.base_model and config.base_model not in {source.model for source in sources}:
-        sources = (*sources, Source(config.base_model))
-    whole = Slice(sources)
-    _check_sources(whole, config, "models")
-    names = {source.model: {name: name for name in folders[source.model].tensors} for source in sources}
-    depths = count_layers(names[sources[0].model])
+    def _whole_models(self) -> list[_Row]:
+        sources = self.config.models
+        if self.config.base_model and self.config.base_model not in {source.model for source in sources}:
+            sources = (*sources, Source(self.config.base_model))
+        whole = Slice(sources)
+        with self.problems.caught():
+            _check_sources(whole, self.config, "models")
+        names = _spelt_alike({source.model: self.folders[source.model].tensors for source in sources})
+        depths = count_layers(names[sources[0].model])
+        counted = self.folders[sources[0].model].text_config.get("num_hidden_layers")
+        if len(depths) == 1 and isinstance(counted, int):  # layers beyond these are not of the main model
+            depths = {prefix: min(depth, counted) for prefix, depth in depths.items()}
 
-    def place(name: str) -> float:
-        layer = split_layer(name)
-        return _place(layer[1], depths[layer[0]]) if layer else 0.0
+        def place(name: str) -> float:
+            layer = split_layer(name)
+            return min(1.0, _place(layer[1], depths[layer[0]])) if layer else 0.0
 
-    return [
-        _Row(name, tuple(zip(sources, found)), place(name), whole) for name, found in _common(sources, names, folders)
-    ]
+        return [
+            _Row(name, tuple(zip(sources, found)), place(name), whole) for name, found in self._common(whole, names)
+        ]
 
+    def _slices(self) -> list[_Row]:
+        rows, offset = [], 0
+        for number, part in enumerate(self.config.slices):
+            with self.problems.caught():
+                _check_sources(part, self.config, f"slices[{number}]")
+                lengths = {end - start for start, end in (source.layer_range for source in part.sources)}
+                if len(lengths) > 1:
+                    unequal = " and ".join(map(str, sorted(lengths)))
+                    raise MergeError(f"slices[{number}] has sources with {unequal} layers: the number must be the same")
+                names = {
+                    source.model: _checked(
+                        moved_layers, self.folders[source.model].tensors, source.layer_range, offset, source.model
+                    )
+                    for source in part.sources
+                }
+                for name, found in self._common(part, names):
+                    place = _place(split_layer(name)[1] - offset, *lengths)
+                    rows.append(_Row(name, tuple(zip(part.sources, found)), place, part))
+                offset += lengths.pop()
+        return [*self._outside(self.config.slices[0], True), *rows, *self._outside(self.config.slices[-1], False)]
 
-def _slices(config: MergeConfig, folders: Mapping[str, ModelFolder]) -> list[_Row]:
-    rows, offset = [], 0
-    for number, part in enumerate(config.slices):
-        _check_sources(part, config, f"slices[{number}]")
+    def _outside(self, part: Slice, before: bool) -> Iterator[_Row]:
+        """What stands before the layers is that of the first slice's sources, what stands behind the last one's."""
         names = {
-            source.model: _checked(
-                moved_layers, folders[source.model].tensors, source.layer_range, offset, source.model
-            )
+            source.model: {name: name for name in outside_layers(self.folders[source.model].tensors, before)}
             for source in part.sources
         }
-        lengths = {end - start for start, end in (source.layer_range for source in part.sources)}
-        if len(lengths) > 1:
-            unequal = " and ".join(map(str, sorted(lengths)))
-            raise MergeError(f"slices[{number}] has sources with {unequal} layers: the number must be the same")
-        for name, found in _common(part.sources, names, folders):
-            place = _place(split_layer(name)[1] - offset, *lengths)
-            rows.append(_Row(name, tuple(zip(part.sources, found)), place, part))
-        offset += lengths.pop()
-    return [*_outside(config.slices[0], folders, True), *rows, *_outside(config.slices[-1], folders, False)]
+        for name, found in self._common(part, names):
+            yield _Row(name, tuple(zip(part.sources, found)), 0.0, part)
+
+    def _common(self, part: Slice, names: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, list[str]]]:
+        """Each new name with its name in every source. All must have it; a head may be tied to the embeddings."""
+        models = [source.model for source in part.sources]
+        for name in dict.fromkeys(name for model in models for name in names[model]):
+            head = name.endswith("lm_head.weight")
+            if head and all(self.tied[model] for model in models):
+                continue  # the result's head is its embeddings too
+            found = []
+            for model in models:
+                there = self.folders[model].embeddings() if head and self.tied[model] else names[model].get(name)
+                if there is None:
+                    owner = next(other for other in models if name in names[other])
+                    with self.problems.caught():
+                        raise MergeError(
+                            f"{model} has no tensor {name}, which {owner} has", kind=("missing", model, owner)
+                        )
+                    break
+                found.append(there)
+            else:
+                yield name, found
+
+    # ------------------------------------------------------------ which method with which numbers
+
+    def _job(self, row: _Row) -> Job:
+        base = row.slice.base_model or self.config.base_model
+        sources = list(row.sources)
+        if self.config.merge_method not in ("linear", "passthrough"):
+            sources.sort(key=lambda pair: pair[0].model != base)  # stable: the base to the front, the rest in order
+        models = [source.model for source, _ in sources]
+        tensors = [self.folders[model].tensors[name] for model, (_, name) in zip(models, sources)]
+        reads: list[Read] = [partial(self.folders[model].read, name) for model, (_, name) in zip(models, sources)]
+        shapes = [tensor.shape for tensor in tensors]
+        by_token = all(self.folders[model].has_row_per_token(name) for model, (_, name) in zip(models, sources))
+        old = [self.folders[model].text_config.get("vocab_size") for model in models]
+        if by_token and self.alignment:
+            width = tensors[0].numel // old[0]
+            shapes = [_with_rows(shape, rows, self.alignment.size) for shape, rows in zip(shapes, old)]
+            reads = self.alignment.aligned(models, reads, width, base)
+        for model, tensor, shape in zip(models, tensors, shapes):
+            with self.problems.caught():
+                if shape != shapes[0]:
+                    self._refuse_shapes(row.name, models[0], model, shapes[0], shape, by_token)
+                if tensor.dtype.is_floating_point != tensors[0].dtype.is_floating_point:
+                    raise MergeError(f"{row.name} is {tensor.dtype} in {model} and {tensors[0].dtype} in {models[0]}")
+        if by_token:
+            self.rows[row.name] = self.alignment.size if self.alignment else old[0]
+        out_dtype = dtype = reduce(torch.promote_types, [tensor.dtype for tensor in tensors])
+        if dtype.is_floating_point:
+            dtype = getattr(torch, self.config.dtype) if self.config.dtype else dtype
+            out_dtype = getattr(torch, self.config.out_dtype) if self.config.out_dtype else dtype
+        return Job(row.name, tuple(reads), dtype, out_dtype, shapes[0], _method(row, sources, self.config, self.seed))
+
+    def _refuse_shapes(
+        self, name: str, first: str, model: str, shape: tuple[int, ...], other: tuple[int, ...], by_token: bool
+    ) -> NoReturn:
+        text = f"{name} has shape {list(other)} in {model} and {list(shape)} in {first}: "
+        if not by_token:
+            raise MergeError(text + "only models of one architecture can be merged", kind=("shape", model, first))
+        mine, theirs = self.tokenizers.get(model), self.tokenizers.get(first)
+        if mine and theirs:
+            why = difference(model, mine.ids, first, theirs.ids) or "the tokens are the same, some rows are not used"
+            text += f"{why}; tokenizer_source: base (or union) merges the rows by token"
+        else:
+            text += f"no tokenizer.json of {model if mine is None else first} says which tokens they stand for"
+        raise MergeError(text, kind=("rows", model, first))
 
 
-def _outside(part: Slice, folders: Mapping[str, ModelFolder], before: bool) -> Iterator[_Row]:
-    """What stands before the layers comes from the first slice's sources, what stands behind from the last one's."""
-    names = {
-        source.model: {name: name for name in outside_layers(folders[source.model].tensors, before)}
-        for source in part.sources
-    }
-    for name, found in _common(part.sources, names, folders):
-        yield _Row(name, tuple(zip(part.sources, found)), 0.0, part)
+def _spelt_alike(names: Mapping[str, Collection[str]]) -> dict[str, dict[str, str]]:
+    """For each model {new name: name there}. Some files of a model leave out the first word of its names.
+
+    transformer.h.0.… in one file, h.0.… in another (GPT-2, BERT): the longer spelling is taken.
+    """
+    every, found = {name for own in names.values() for name in own}, {}
+    for model, own in names.items():
+        layer = next(filter(split_layer, own), None)
+        longer = next((name for name in every if layer and name.endswith(f".{layer}") and name not in own), "")
+        prefix = longer.removesuffix(layer or "")
+        found[model] = {prefix + name if prefix + name in every else name: name for name in own}
+    return found
 
 
-def _common(
-    sources: Sequence[Source], names: Mapping[str, Mapping[str, str]], folders: Mapping[str, ModelFolder]
-) -> Iterator[tuple[str, list[str]]]:
-    """Each new name with its name in every source. All must have it; a head may be tied to the embeddings."""
-    new = dict.fromkeys(name for source in sources for name in names[source.model])
-    for name in new:
-        found = []
-        for source in sources:
-            there = names[source.model].get(name) or _tied_head(name, folders[source.model])
-            if there is None:
-                owner = next(other.model for other in sources if name in names[other.model])
-                raise MergeError(f"{source.model} has no tensor {name}, which {owner} has")
-            found.append(there)
-        yield name, found
-
-
-def _tied_head(name: str, folder: ModelFolder) -> str | None:
-    """A tied output head is not in the file: its numbers are those of the embeddings."""
-    if name.endswith("lm_head.weight") and folder.config.get("tie_word_embeddings"):
-        return next((other for other in folder.tensors if other.endswith("embed_tokens.weight")), None)
-    return None
+def _with_rows(shape: tuple[int, ...], rows: int, new: int) -> tuple[int, ...]:
+    place = shape.index(rows)
+    return (*shape[:place], new, *shape[place + 1 :])
 
 
 def _place(layer: int, depth: int) -> float:
@@ -162,9 +253,6 @@ def _checked(function: Callable, *arguments: Any) -> Any:
         return function(*arguments)
     except ValueError as error:
         raise MergeError(error) from None
-
-
-# ---------------------------------------------------------------- which method with which numbers
 
 
 def _check_sources(part: Slice, config: MergeConfig, where: str) -> None:
@@ -190,43 +278,13 @@ def _check_sources(part: Slice, config: MergeConfig, where: str) -> None:
         )
 
 
-def _job(row: _Row, config: MergeConfig, folders: Mapping[str, ModelFolder], seed: int) -> Job:
-    base = row.slice.base_model or config.base_model
-    sources = list(row.sources)
-    if config.merge_method not in ("linear", "passthrough"):
-        sources.sort(key=lambda pair: pair[0].model != base)  # stable: the base to the front, the rest in their order
-    tensors = [folders[source.model].tensors[name] for source, name in sources]
-    for tensor, (source, _) in zip(tensors, sources):
-        if tensor.shape != tensors[0].shape:
-            raise MergeError(
-                f"{row.name} has shape {list(tensor.shape)} in {source.model} and {list(tensors[0].shape)} in "
-                f"{sources[0][0].model}: only models of one architecture can be merged"
-            )
-        if tensor.dtype.is_floating_point != tensors[0].dtype.is_floating_point:
-            raise MergeError(
-                f"{row.name} is {tensor.dtype} in {source.model} and {tensors[0].dtype} in {sources[0][0].model}"
-            )
-    out_dtype = dtype = reduce(torch.promote_types, [tensor.dtype for tensor in tensors])
-    if dtype.is_floating_point:
-        dtype = getattr(torch, config.dtype) if config.dtype else dtype
-        out_dtype = getattr(torch, config.out_dtype) if config.out_dtype else dtype
-    return Job(
-        row.name,
-        tuple((folders[source.model], name) for source, name in sources),
-        dtype,
-        out_dtype,
-        tensors[0].shape,
-        _method(row, sources, config, seed),
-    )
-
-
 def _method(
     row: _Row, sources: Sequence[tuple[Source, str]], config: MergeConfig, seed: int
 ) -> Callable[[methods.Pieces], Iterator[Tensor]]:
     def shared(name: str, kind: type, default: Any = None) -> Any:
         value = setting([row.slice.parameters, config.parameters], name, kind, row.name, row.t)
         if (value := default if value is None else value) is None:
-            raise MergeError(f"{config.merge_method} needs the setting {name} for {row.name}")
+            raise MergeError(f"{config.merge_method} needs the setting {name} for {row.name}", kind=("setting", name))
         return value
 
     def each(name: str, default: float | None = None, needed: bool = True) -> list[Any]:
@@ -234,7 +292,10 @@ def _method(
         for source, there in sources[0 if config.merge_method in ("linear", "passthrough") else 1 :]:
             value = setting([source.parameters, row.slice.parameters, config.parameters], name, float, there, row.t)
             if (value := default if value is None else value) is None and needed:
-                raise MergeError(f"{config.merge_method} needs the setting {name} for {there} of {source.model}")
+                raise MergeError(
+                    f"{config.merge_method} needs the setting {name} for {there} of {source.model}",
+                    kind=("setting", name, source.model),
+                )
             values.append(value)
         return values
 
@@ -242,7 +303,7 @@ def _method(
         case "linear":
             weights, normalize = each("weight"), shared("normalize", bool, True)
             if normalize and abs(sum(weights)) < 1e-8:
-                raise MergeError(f"the weights of {row.name} sum to 0: they cannot be normalised")
+                raise MergeError(f"the weights of {row.name} sum to 0: they cannot be normalised", kind="zero")
             return partial(methods.linear_pieces, weights=weights, normalize=normalize)
         case "slerp":
             return partial(methods.slerp_pieces, t=shared("t", float))

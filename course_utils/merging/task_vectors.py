@@ -21,6 +21,7 @@ from functools import reduce
 
 import torch
 from torch import Generator, Tensor
+from torch.nn.functional import hardshrink
 
 StateDict = dict[str, Tensor]
 
@@ -65,9 +66,11 @@ def elect_sign(tau: Tensor, by: str = "mass", zero: str = "majority") -> Tensor:
     check_choice("by", by, ("mass", "count"))
     check_choice("zero", zero, ("majority", "plus"))
     votes = tau if by == "mass" else tau.sign()
-    sign = votes.sum(0).sign()  # (d,)
-    undecided = sign.sum().sign() if zero == "majority" else torch.ones((), dtype=sign.dtype)
-    return sign + undecided * (sign == 0)
+    total = votes.sum(0)  # (d,)
+    if zero == "plus":
+        return torch.copysign(torch.ones((), dtype=total.dtype), total + 0.0)  # -0.0 + 0.0 is 0.0
+    sign = total.sign()
+    return sign + sign.sum().sign() * (sign == 0)
 
 
 def disjoint_mean(tau: Tensor, sign: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -77,10 +80,13 @@ def disjoint_mean(tau: Tensor, sign: Tensor, weights: Tensor | None = None) -> T
     (n,) tau holds w_i tau_i already, and the divisor is the sum of the contributors' weights.
     Source: Yadav et al. (2023), section 4, step 3; the weights are mergekit's (`normalize: true`).
     """
-    agree = (tau * sign > 0).to(tau.dtype)  # (n, d), 1 where an entry counts
-    total = (tau * agree).sum(0)
-    count = agree.sum(0) if weights is None else weights @ agree
-    return total / (count + (count == 0))
+    total, count, entry = torch.zeros_like(sign), torch.zeros_like(sign), torch.empty_like(sign)  # (d,)
+    for row, weight in zip(tau, [1.0] * len(tau) if weights is None else weights.tolist()):
+        torch.mul(row, sign, out=entry).clamp_(min=0)  # the magnitude where the entry counts, else 0
+        total += entry
+        count.add_(entry.sign_(), alpha=weight)  # signs, not booleans: passes over those take five times as long
+    nobody = torch.sign(count, out=entry).abs_().neg_().add_(1)  # 1 where no entry counts
+    return total.mul_(sign).div_(count.add_(nobody))
 
 
 def dare(tau: Tensor, p: float, generator: Generator | None = None, rescale: str | None = "inverse") -> Tensor:
@@ -249,13 +255,13 @@ def magnitude_bits(x: Tensor) -> Tensor:
 class Mask:
     """Called with each piece of a task vector in order, gives it back in float32, some entries 0, the rest scaled.
 
-    A subclass has `kept(piece)`, which entries of the next piece stay, and `restart()`, to begin with the first again.
+    A subclass has `masked(piece)`, the next piece with 0 for what goes, and `restart()`, to begin with the first again.
     """
 
     scale = 1.0
 
     def __call__(self, piece: Tensor) -> Tensor:
-        masked = piece.to(float_dtype(piece)) * self.kept(piece)
+        masked = self.masked(piece)
         return masked if self.scale == 1 else masked.mul_(self.scale)
 
     def restore_l1(self, pieces: Pieces) -> None:
@@ -285,7 +291,8 @@ class Largest(Mask):
                 bits = magnitude_bits(piece)
                 if unknown < size:
                     bits = bits[(bits >> unknown) == self.threshold] & (2**unknown - 1)
-                counts += torch.bincount(bits >> (unknown - width), minlength=2**width)
+                digits = bits >> (unknown - width) if unknown > width else bits
+                counts += torch.bincount(digits, minlength=2**width)
             if unknown == size:
                 self.room = how_many(int(counts.sum()))
                 if not self.room:
@@ -298,18 +305,26 @@ class Largest(Mask):
         self.restart()
 
     def restart(self) -> None:
-        self.left = self.room
+        self.left = self.room if self.threshold else 0  # entries that are 0 need no room
 
-    def kept(self, piece: Tensor) -> Tensor:
+    def masked(self, piece: Tensor) -> Tensor:
+        floats = piece.to(float_dtype(piece))
         if self.none:
-            return torch.zeros_like(piece, dtype=torch.bool)
-        bits = magnitude_bits(piece)
-        kept = bits > self.threshold
-        if self.left:
-            equal = (bits == self.threshold).nonzero().squeeze(1)[: self.left]
-            kept[equal] = True
-            self.left -= len(equal)
-        return kept
+            return torch.zeros_like(floats)
+        at, below = (self._number(bits, piece.dtype) for bits in (self.threshold, max(0, self.threshold - 1)))
+        if not self.left:
+            return hardshrink(floats, at)  # 0 up to `at`, in one pass
+        equal = magnitude_bits(piece) == self.threshold
+        if (count := int(equal.count_nonzero())) <= self.left:
+            self.left -= count
+            return hardshrink(floats, below)
+        masked, staying = hardshrink(floats, at), equal.nonzero().squeeze(1)[: self.left]
+        masked[staying] = floats[staying]
+        self.left = 0
+        return masked
+
+    def _number(self, bits: int, dtype: torch.dtype) -> float:
+        return torch.tensor(bits, dtype=_WHOLE[dtype.itemsize]).view(dtype).item()
 
 
 class RandomShare(Mask):
@@ -324,8 +339,8 @@ class RandomShare(Mask):
     def restart(self) -> None:
         self.generator.manual_seed(self.seed)
 
-    def kept(self, piece: Tensor) -> Tensor:
-        return torch.rand(piece.shape, generator=self.generator) < self.density
+    def masked(self, piece: Tensor) -> Tensor:
+        return piece.to(float_dtype(piece)) * (torch.rand(piece.shape, generator=self.generator) < self.density)
 
 
 def seed_for(seed: int, model: int, name: str) -> int:

@@ -35,11 +35,12 @@ NEWNS, NEWCGROUP, NEWUTS, NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 NEWUSER, NEWPID, NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 2, 4, 8, 0x1000, 0x4000, 0x40000
 AT_FDCWD, AT_RECURSIVE, MNT_DETACH, ATTR_RDONLY, ATTR_NOSUID = -100, 0x8000, 2, 1, 2
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 24, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
+PR_CAPBSET_READ, PR_CAPBSET_DROP = 23, 24
 
 # What differs between the two processors for which there is a filter: the numbers of system calls, and the audit code.
 MACHINES = ("x86_64", "aarch64")
-AUDIT_ARCH, CLONE, KILL = (0xC000003E, 0xC00000B7), (56, 220), (62, 129)
+AUDIT_ARCH, CLONE, KILL, PRLIMIT = (0xC000003E, 0xC00000B7), (56, 220), (62, 129), (302, 261)
 CLONE3, MOUNT_SETATTR = 435, 442  # on both
 # System calls that answer "Operation not permitted": network, memory that no limit counts, namespaces, other processes,
 # kernel interfaces.
@@ -167,8 +168,9 @@ def drop_privileges(was_root: bool, proc: int) -> None:
         call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)  # else its own /proc entries belong to root
         call("unshare", NEWUSER)  # processes are counted for each user namespace
         map_user(NOBODY, NOBODY, proc)
-    for capability in range(64):  # it fails from the last one that the kernel knows: there is nothing to drop
-        c_library().prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+    for capability in range(64):
+        if c_library().prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1:  # -1: the kernel knows no such one
+            call("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
     call("capset", struct.pack("=II", 0x20080522, 0), struct.pack("=6I", *[0] * 6))
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)  # the program cannot trace this process
@@ -192,6 +194,8 @@ def filter_program(machine: str) -> bytes:
     for numbers in DENIED.values():
         lines += [(equal, numbers[place], 0, 1), (answer, refuse)]
     lines += [(equal, CLONE[place], 0, 4), (load, 16), (any_bit, namespaces, 0, 1), (answer, refuse), (answer, allow)]
+    # limits of oneself only: one on process 1 would end the sandbox
+    lines += [(equal, PRLIMIT[place], 0, 4), (load, 16), (equal, 0, 1, 0), (answer, refuse), (answer, allow)]
     lines += [(equal, KILL[place], 0, 3), (load, 16), (equal, 1, 0, 1), (answer, refuse), (answer, allow)]
     return b"".join(statement(*line) for line in lines)
 
@@ -245,6 +249,7 @@ def init(root: str, interpreter: str, job: dict, machine: str, report: int, was_
     os.close(tell)
     if failed := os.read(told, 1000):
         raise OSError(failed.decode(errors="replace"))
+    os.write(report, b'{"started": true}\n')
     while True:
         ended, status, usage = os.wait4(-1, 0)
         if ended == program:

@@ -43,11 +43,14 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Ran", "run_python", "unavailable"]
+__all__ = ["Ran", "run_python", "signal_name", "unavailable"]
 
 PROCESSES = 5  # the program itself and four more, threads counted
 DISK_MB = 16
+MESSAGE = 300  # characters of it that a message shows
 TAIL = 4000  # bytes of the end of stderr that are kept besides, to read the last line
+DAY = 86_400
+LIMITS = {"seconds": (0, DAY), "wall_seconds": (0, 4 * DAY), "output_limit": (0, 1 << 30), "memory_mb": (31, 1 << 20)}
 NO_SANDBOX = "the sandbox is unavailable here, so the code was not run"
 
 
@@ -82,19 +85,19 @@ def run_python(
     stream; the rest is counted and thrown away. The standard library can be imported, installed packages cannot; hashes
     are not random, so that sets print in the same order each time.
     Never raises for anything the program does. Raises ValueError: code or stdin that is no string, a limit below its
-    least.
+    least or above its largest (a day, 1 TB).
     """
     if not isinstance(code, str) or not isinstance(stdin, str):
         raise ValueError("code and stdin must be strings")
     wall = 3 * seconds + 4 if wall_seconds is None else wall_seconds
     limits = {"seconds": seconds, "wall_seconds": wall, "output_limit": output_limit, "memory_mb": memory_mb}
     for name, value in limits.items():
-        least = 31 if name == "memory_mb" else 0
-        if not (value > least and math.isfinite(value)):
-            raise ValueError(f"{name} must be a number above {least}, got {value}")
+        least, largest = LIMITS[name]
+        if not least < value <= largest:
+            raise ValueError(f"{name} must be a number above {least} and at most {largest}, got {value}")
     if not sys.platform.startswith("linux"):
         return Ran("unavailable", "", "", "the sandbox needs Linux, so the code was not run")
-    cpu = math.ceil(seconds)
+    cpu, output_limit = math.ceil(seconds), int(output_limit)
     job = {"code": code, "stdin": stdin, "cpu": cpu, "memory_mb": int(memory_mb)}
     job |= {"disk_mb": DISK_MB, "processes": PROCESSES}
     report_read, report_write = os.pipe()
@@ -121,7 +124,15 @@ def run_python(
             kept = _watch(process, report, json.dumps(job).encode(), wall, output_limit)
         finally:
             process.kill()  # a launcher that is still there takes everything inside with it
-    return _outcome(kept["report"].head, kept["stdout"], kept["stderr"], bool(kept["late"].size), cpu, wall, memory_mb)
+    return _outcome(kept, not code, cpu, wall, memory_mb)
+
+
+def signal_name(number: int) -> str:
+    """SIGSEGV, or "signal 35" for one that has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def unavailable() -> str:
@@ -205,25 +216,37 @@ REFUSALS = [
 ]
 
 
-def _outcome(report: bytes, stdout: _Kept, stderr: _Kept, late: bool, cpu: int, wall: float, memory_mb: int) -> Ran:
+# What an interpreter says that does not start with the files it sees inside; a program can print it too.
+NOT_STARTED = re.compile(rb".*error while loading shared libraries|Fatal Python error: init")
+
+
+def _outcome(kept: dict[str, _Kept], empty: bool, cpu: int, wall: float, memory_mb: int) -> Ran:
+    """empty: the program was, so that what is on standard error is the interpreter's."""
+    stdout, stderr = kept["stdout"], kept["stderr"]
+
     def ran(status: str, message: str) -> Ran:
         return Ran(status, stdout.text, stderr.text, message)
 
     def unavailable_for(reason: str) -> Ran:
         return Ran("unavailable", "", "", f"{NO_SANDBOX}: {reason}")
 
-    facts = json.loads(report) if report else {}
+    facts = {}
+    for line in kept["report"].head.splitlines():
+        facts |= json.loads(line)
     last = ["", *stderr.tail.decode("utf-8", "replace").strip().splitlines()][-1]
+    last = "".join(c if c.isprintable() else " " for c in last)[:MESSAGE]
     if "unavailable" in facts:
         return unavailable_for(facts["unavailable"])
-    if late:
+    if kept["late"].size:
         return ran("timeout", f"stopped after {wall:g} s")
     if not facts:  # the launcher itself did not get to work, for example an interpreter that needs LD_LIBRARY_PATH
         return unavailable_for(last or "its launcher was killed")
+    if "exit" not in facts:
+        return ran("error", "it ended the process that watches it")
     code = facts["exit"]
     if code == 0:
         return ran("ok", "")
-    if not stdout.size and re.match(rb".*error while loading shared libraries|Fatal Python error: init", stderr.head):
+    if not stdout.size and NOT_STARTED.match(stderr.head) and (empty or unavailable()):
         return unavailable_for(f"the interpreter does not start with what it sees there ({last[:200]})")
     # The kernel counts ticks for the limit and nanoseconds for `cpu`; on a busy machine the two differ.
     if code == -signal.SIGXCPU or (code == -signal.SIGKILL and facts["cpu"] > 0.5 * cpu):
@@ -235,7 +258,7 @@ def _outcome(report: bytes, stdout: _Kept, stderr: _Kept, late: bool, cpu: int, 
     if code == -signal.SIGSYS:
         return ran("forbidden", "stopped: it made a system call that the sandbox does not know")
     if code < 0:
-        return ran("error", f"it was ended by the signal {signal.Signals(-code).name}")
+        return ran("error", f"it was ended by the signal {signal_name(-code)}")
     for pattern, message in REFUSALS:
         if re.search(pattern, last):
             return ran("forbidden", f"stopped: {message}")

@@ -210,7 +210,6 @@ def triton_grouped_matmul(x: Tensor, weight: Tensor, offsets: Tensor) -> Tensor:
     """
     if not _by_kernel(x, *x.shape, *weight.shape):
         return grouped_matmul(x, weight, offsets)
-    _check_grouped(x, weight, offsets)
-    if not x.is_cuda:  # on a GPU, to look at their values would be to wait for it
-        _bounds(x, weight, offsets)
+    check = _check_grouped if x.is_cuda else _bounds  # on a GPU, to look at the offsets' values would be to wait for it
+    check(x, weight, offsets)
     return kernels.grouped(x.contiguous(), weight, offsets.to(x.device, torch.int64))

@@ -1,5 +1,8 @@
 """Seconds and peak memory of our merge program and of mergekit's, side by side; the copying speed is the floor.
 
+Processor seconds say more than seconds where other programs run too. ATEN_CPU_CAPABILITY=avx2 measures both programs as
+on a processor without AVX-512.
+
     python tests/bench/merging.py                 three Llama checkpoints of 125 M parameters, three runs of everything
     python tests/bench/merging.py --runs 5 --folder /some/disk
 
@@ -60,8 +63,8 @@ def python(*arguments: str) -> str:
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def measure(command: list[str]) -> tuple[float, float]:
-    """(seconds, peak MB) of a process; its words are shown if it fails."""
+def measure(command: list[str]) -> tuple[float, float, float]:
+    """(seconds, processor seconds, peak MB) of a process; its words are shown if it fails."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     with tempfile.TemporaryFile() as words:
         start = time.perf_counter()
@@ -72,7 +75,7 @@ def measure(command: list[str]) -> tuple[float, float]:
         if process.returncode:
             words.seek(0)
             sys.exit(f"{' '.join(command)} failed:\n{words.read().decode()[-2000:]}")
-    return seconds, usage.ru_maxrss / 1024
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def floor(sources: list[Path], target: Path) -> float:
@@ -96,7 +99,7 @@ def main() -> None:
     where = "where the checkpoints and results go for the time of the benchmark (default: temporary)"
     parser.add_argument("--folder", help=where)
     options = parser.parse_args()
-    row = "| {} | {} | {:.2f} | {:.0f} | {:.2f} | {} |".format
+    row = "| {} | {} | {:.2f} | {:.2f} | {:.0f} | {:.2f} | {} |".format
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         parameters = int(python("-c", MAKE, str(folder), str(SHAPE)))
@@ -104,12 +107,12 @@ def main() -> None:
         sources = [model / "model.safetensors" for model in models]
         about = f"{options.runs} runs each, medians; {os.cpu_count()} processors"
         print(f"3 x {parameters / 1e6:.0f} M parameters, bfloat16; {about}\n")
-        columns = ("method", "program", "seconds", "peak MB", "copying floor, s")
-        columns += ("times faster", "share of memory", "entries a rounding apart")
+        columns = ("method", "program", "seconds", "processor seconds", "peak MB", "copying floor, s")
+        columns += ("times faster", "times less processor time", "share of memory", "entries a rounding apart")
         print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
         for method, text in CONFIGS.items():
             (folder / "config.yml").write_text(text.format(*models), encoding="utf-8")
-            found: dict[str, list[tuple[float, float]]] = {program: [] for program in PROGRAMS}
+            found: dict[str, list[tuple[float, float, float]]] = {program: [] for program in PROGRAMS}
             floors = [floor(sources, folder / "copy")]  # the first also brings the files into the page cache
             for _ in range(options.runs):
                 for program, arguments in PROGRAMS.items():
@@ -121,10 +124,10 @@ def main() -> None:
             middle = {program: [statistics.median(values) for values in zip(*runs)] for program, runs in found.items()}
             apart = python("-c", COMPARE, str(folder / "ours"), str(folder / "mergekit"))
             theirs = middle["mergekit"]
-            for program, (seconds, memory) in middle.items():
-                ratios = f"{theirs[0] / seconds:.1f} | {memory / theirs[1]:.2f} | {apart}"
-                ratios = ratios if program == "ours" else "| |"
-                print(row(method, program, seconds, memory, statistics.median(floors[1:]), ratios), flush=True)
+            for program, (seconds, work, memory) in middle.items():
+                ratios = f"{theirs[0] / seconds:.1f} | {theirs[1] / work:.1f} | {memory / theirs[2]:.2f} | {apart}"
+                ratios = ratios if program == "ours" else "| | |"
+                print(row(method, program, seconds, work, memory, statistics.median(floors[1:]), ratios), flush=True)
 
 
 if __name__ == "__main__":

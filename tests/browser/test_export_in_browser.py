@@ -104,3 +104,24 @@ def test_a_quiz_on_a_page_answers(open_page):
     page = open_page(f"site/{NAMES[0]}")
     page.locator("#quiz_interpolation_rules .MCButton").first.click()
     page.wait_for_function("() => document.querySelector('#quiz_interpolation_rules .Feedback').innerText.length > 20")
+
+
+@pytest.mark.parametrize("name", [f"site/{NAMES[0]}", f"slides/{NAMES[0]}"])
+def test_a_page_can_ask_no_other_host_for_anything(browser, exported, name):
+    """What a hostile output would try is refused by the page's own policy."""
+    page = browser.new_page()
+    page.goto((exported / f"{name}.html").as_uri())
+    page.wait_for_selector("body.ready")
+    refused = page.evaluate("""async () => {
+        const refused = [];
+        document.addEventListener('securitypolicyviolation', event => refused.push(event.effectiveDirective));
+        await fetch('http://127.0.0.1:9/x').catch(() => {});
+        const add = (tag, values) => document.body.append(Object.assign(document.createElement(tag), values));
+        add('img', {src: 'http://127.0.0.1:9/x.png'});
+        add('script', {src: 'http://127.0.0.1:9/x.js'});
+        add('iframe', {src: 'http://127.0.0.1:9/'});
+        await new Promise(done => setTimeout(done, 500));
+        return refused;
+    }""")
+    page.close()
+    assert {"connect-src", "img-src", "script-src-elem", "frame-src"} <= set(refused)

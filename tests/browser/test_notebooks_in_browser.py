@@ -30,6 +30,7 @@ SHIPPED = {
     "09_pipelines_and_stacking.ipynb": re.compile("^sentence"),
     "10_refinement_and_diffusion.ipynb": re.compile("nothing left"),
     "11_self_refine.ipynb": re.compile("a0, accuracy"),
+    "12_speculative_decoding.ipynb": re.compile("tokens proposed"),
 }
 RUN_HERE = ("00_start_here.ipynb", "08_cascades_and_routing.ipynb")
 RUN_ALL = "async () => { await jupyterapp.commands.execute('notebook:run-all-cells'); }"
@@ -122,7 +123,7 @@ def _move_by_keyboard_and_mouse(slider) -> None:
     for share in (0.7, 0.85, 0.99):
         mouse.move(box["x"] + share * box["width"], y)
     mouse.up()
-    assert float(slider.input_value()) > value + 3 * step
+    assert float(slider.input_value()) > value + 2 * step  # the arrow moved it by one
     _wait_for_change(slider, picture)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,7 +20,7 @@ SPEC = {
     "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
     "usermeta": {"embedOptions": {"actions": False}},
     "params": [{"name": "lam", "value": 0.5, "bind": {"input": "Range", "min": 0, "max": 1, "step": 0.1}}],
-    "data": {"values": [{"x": 1, "said": "</script><b>not markup</b>"}]},
+    "data": {"values": [{"x": 1, "said": "</script><b>not markup</b><!--<script>"}]},
     "mark": "point",
 }
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -48,6 +49,7 @@ def folder(tmp_path_factory) -> Path:
     ]
     for i, cell in enumerate(cells):
         cell.metadata["slideshow"] = {"slide_type": "slide" if i < 2 else "-"}
+    shutil.copytree(REAL.parent / "drawings", folder / "drawings")  # where the real one looks for its own
     nbformat.write(new_notebook(cells=cells), folder / "90_small.ipynb")
     nbformat.write(new_notebook(cells=[new_markdown_cell("# 91 · Other\n\n## Why")]), folder / "91_other.ipynb")
     return folder
@@ -109,6 +111,15 @@ def test_nothing_is_loaded_from_another_host(made, pages):
         assert all(address.startswith(("data:", "#")) for address in addresses), name
 
 
+def test_a_page_may_ask_no_other_host(pages):
+    for name, page in pages.items():
+        policy = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+        assert policy == [export.POLICY] and not re.search(r"https?:|\*|connect-src", policy[0]), name
+        first_load = next(i for i, (tag, _) in enumerate(page.elements) if tag in ("link", "script", "style"))
+        place = next(i for i, (_, about) in enumerate(page.elements) if "http-equiv" in about)
+        assert place < first_load, f"{name}: it holds only for what comes after it"
+
+
 def test_the_pages_say_what_they_are(made, pages):
     for name, page in pages.items():
         assert page.all("html")[0]["lang"] == "en"
@@ -119,6 +130,13 @@ def test_the_pages_say_what_they_are(made, pages):
         if name.startswith("site/"):
             first = page.all("a")[0]
             assert first["class"] == "skip-link" and first["href"] == f"#{page.all('main')[0]['id']}"
+
+
+def test_no_text_of_a_chart_hides_the_rest_of_a_page(made):
+    """A browser reads <!--<script> inside a script as the beginning of one that ends much later."""
+    for name in ("slides/90_small.html", "site/90_small.html"):
+        data = re.findall(r'<script type="application/json">(.*?)</script>', made[name], re.S)
+        assert data and "<" not in "".join(data), name
 
 
 def _charts(page: str) -> list[dict]:

@@ -134,9 +134,45 @@ ANSWERS = {  # what stands in the cell, and in another one; the status and words
         "a test of my own",
     ),
     "a new cell below the stub": (STUB, {"after": RIGHT}, "passed"),
+    "a helper in its cell, the answer in a new one below": (
+        "def joined(*rows):\n    return torch.stack(rows).logsumexp(0)",
+        {"after": DEF + "return joined(log_p, log_q) - math.log(2)"},
+        "passed",
+    ),
+    "a wrong try, and the right answer in a cell below": (
+        DEF + "return log_p",
+        {"after": RIGHT},
+        "passed",
+        "average_distributions is also defined",
+    ),
+    "a try that ends its process, and the right answer in a cell below": (
+        DEF + "os._exit(3)\nimport os",
+        {"after": RIGHT},
+        "passed",
+    ),
+    "the right answer, and a wrong variant in a cell below": (RIGHT, {"after": DEF + "return log_p"}, "passed"),
+    "timed": ("%%time\n" + RIGHT, {}, "passed"),
+    "captured": ("\n%%capture out\n%%time\n" + RIGHT, {}, "passed"),
+    "a cell that awaits": ("import asyncio\nawait asyncio.sleep(0)\n" + RIGHT + "await asyncio.sleep(0)", {}, "passed"),
+    "many threads": (
+        "torch.set_num_threads(8)\ntorch.set_num_interop_threads(8)\n"
+        + DEF
+        + "torch.ones(800, 800) @ torch.ones(800, 800)\n    "
+        + "return torch.stack([log_p, log_q]).logsumexp(0) - math.log(2)",
+        {},
+        "passed",
+    ),
+    "a result too large to be checked": (DEF + "return torch.zeros(300 << 18)", {}, "wrong", "300 MB"),
     "no answer": ("print('deleted')", {}, "missing", "average_distributions"),
     "no Python": ("def average_distributions(log_p, log_q)\n    return 1", {}, "missing", "SyntaxError"),
 }
+
+
+def test_an_answer_in_the_check_cell_is_found(grader, tmp_path):
+    nb = copy.deepcopy(read(START))
+    check = next(cell for cell in nb.cells if "check" in tags(cell))
+    check.source = RIGHT + check.source
+    assert first_result(grader, tmp_path, nb).full
 
 
 @pytest.mark.parametrize("what", ANSWERS)
@@ -145,6 +181,7 @@ def test_an_answer_is_graded_and_told_what_is_wrong(grader, tmp_path, what):
     result = first_result(grader, tmp_path, answered(code, **others))
     told = "\n".join([result.text, *result.notes])
     assert result.status == status and all(word in told for word in words), result
+    assert result.chains or status != "passed"
     assert result.total == 5 and (result.passed == 5) == (status == "passed")
 
 
@@ -162,6 +199,7 @@ for fd in range(3, 64):
 MESSAGES = (
     "['ready', 'function', 'f', []], ['done', 1, [], []], ['callback', 0, [], {}], ['done', None, [], [[0, [1]]]]"
 )
+VERDICT = "[['tries', 1, []], ['ready', 'function', 'f', []], ['verdict', 'passed', 5, '', [], '']]"
 FORGERIES = {  # each is followed by a wrong answer, but for the one that has its own
     "redefines check and prints a pass": """def check(*a):
     print('start_here.average: 5 of 5 passed')
@@ -220,6 +258,12 @@ def test_where_the_check_shares_the_process_tampering_is_noticed(grader, tmp_pat
     )
     result = grader.grade(submit(tmp_path / "forged", nb, path.name), name)
     assert (result.mode, result.status, result.passed) == ("together", "tampered", 0) and "compare.close" in result.text
+    cell.source = f"""{SPEAKS.format(VERDICT)}
+import time
+time.sleep(1)
+def my_moe_forward(*a): pass"""
+    result = grader.grade(submit(tmp_path / "spoken", nb, path.name), name)
+    assert (result.status, result.passed) == ("tampered", 0) and "before it was asked" in result.text
 
 
 @pytest.mark.parametrize(
@@ -326,6 +370,27 @@ def test_what_is_endless_is_stopped(grader, tmp_path, monkeypatch, what):
     assert result.status == status and words in result.text and result.passed == 0
 
 
+@contained
+def test_the_memory_of_all_processes_together_is_bounded(grader, tmp_path):
+    """Five processes, each of which may take 512 MB for itself."""
+    code = """import os, time
+def fill():
+    kept = bytearray(400 << 20)
+    time.sleep(30)
+for _ in range(4):
+    if os.fork() == 0:
+        fill()
+fill()"""
+    result = first_result(grader, tmp_path, answered(RIGHT + code))
+    assert result.status == "memory" and "1024 MB together" in result.text
+
+
+@contained
+def test_an_interrupt_sent_to_the_judge_is_not_the_graders_fault(grader, tmp_path):
+    code = "import os, signal\n" + DEF + "os.kill(os.getppid(), signal.SIGINT)\n    return log_p"
+    assert first_result(grader, tmp_path, answered(code)).status == "tampered"
+
+
 def test_without_the_fence_right_is_right_all_the_same(grader, tmp_path, monkeypatch):
     monkeypatch.setitem(grader.limits, "weak", True)
     assert first_result(grader, tmp_path, answered(RIGHT)).full
@@ -379,7 +444,7 @@ def test_the_command_writes_table_and_reports_for_a_mixed_class(tmp_path, grader
     out = tmp_path / "grades.csv"
     monkeypatch.setattr(grade, "Grader", lambda *_: contextlib.nullcontext(grader))  # the course is loaded already
     monkeypatch.setitem(grader.limits, "seconds", 3)
-    assert grade.main([str(folder), "-o", str(out)]) == 0
+    assert grade.main([str(folder), "-o", str(out)]) == 1  # five files cannot be read
     printed = capsys.readouterr().out
     assert f"8 notebooks of 8 students: {out}" in printed and "idle: there is no notebook" in printed
     table = csv.DictReader(io.StringIO(out.read_text(encoding="utf-8")))
@@ -389,7 +454,8 @@ def test_the_command_writes_table_and_reports_for_a_mixed_class(tmp_path, grader
     assert rows["'=cmd|calc", "total"]["full"] == "1"
     assert rows["eve", "00_start_here"]["full"] == "0" and "out of time" in rows["eve", "00_start_here"]["problem"]
     for name in ("bad", "deep", "list", "blank", "linker"):
-        assert rows[name, "00_start_here"]["full"] == "0" and "cannot be read" in rows[name, "00_start_here"]["problem"]
+        row = rows[name, "00_start_here"]
+        assert row["full"] == row["start_here.mix"] == "not graded" and "cannot be read" in row["problem"]
     report = (tmp_path / "grades" / "eve.md").read_text(encoding="utf-8")
     said = ("no network", "stopped: out of time", "did not end within 3 seconds")
     assert REASON or all(words in report for words in said)
@@ -420,7 +486,10 @@ def test_a_report_shows_no_markup_and_no_control_characters_of_a_submission(tmp_
     submission = grade.Submission("ada\n# x", tmp_path / "n.ipynb", "00_start_here", results=[result])
     text = report.report([submission], weak=True)
     assert (
-        text.startswith("# ada # x\n") and "\n      ## full marks" in text and "\x1b" not in text and "NO fence" in text
+        text.startswith("# ada \\# x\n")
+        and "\n      ## full marks" in text
+        and "\x1b" not in text
+        and "NO fence" in text
     )
 
 
@@ -457,7 +526,7 @@ def test_no_process_is_left_when_the_grader_ends(grader, tmp_path):
     worker = grader.free.get()
     submission = submit(tmp_path, answered("import time\ntime.sleep(1000)"))
     job = {"course": str(START), "exercise": "start_here.average", "cells": submission.cells}
-    worker.stdin.write(json.dumps(job | grader.limits).encode() + b"\n")
+    worker.stdin.write(json.dumps(job | grader.limits | {"folder": grader.folder}).encode() + b"\n")
     worker.stdin.flush()
     deadline = time.monotonic() + 60
     while len(family := living_below(worker.pid)) < 4 and time.monotonic() < deadline:

@@ -69,6 +69,28 @@ def test_outputs_tests_and_untracked_files_stay_behind(repository, tmp_path):
     assert [entry.mode for entry, _ in found.values()] == [0o644] * 4 + [0o755]
 
 
+def test_a_tracked_link_is_refused(repository, tmp_path):
+    (tmp_path / "secret.txt").write_text("SECRET", encoding="utf-8")
+    (repository / "link.txt").symlink_to(tmp_path / "secret.txt")
+    git(repository, "add", "link.txt")
+    with pytest.raises(ValueError, match=r"^link.txt is a link"):
+        handout.handout(tmp_path / "h.tar.gz", repository)
+    assert not (tmp_path / "h.tar.gz").exists()
+
+
+def test_what_other_tools_noted_and_unseen_attachments_stay_behind():
+    picture = {"image/png": "aGVsbG8="}
+    text = nbformat.v4.new_markdown_cell("![seen](attachment:seen.png)", metadata={"tags": ["x"], "editor": "SECRET"})
+    text.attachments = {"seen.png": picture, "SECRET.png": picture}
+    kernel = {"name": "python3", "display_name": "Python 3"}
+    nb = nbformat.v4.new_notebook(cells=[text], metadata={"kernelspec": kernel, "papermill": {"path": "SECRET"}})
+    clean = handout.stripped(nbformat.writes(nb))
+    assert "SECRET" not in clean
+    found = nbformat.reads(clean, as_version=4)
+    assert found.metadata == {"kernelspec": kernel} and found.cells[0].metadata == {"tags": ["x"]}
+    assert found.cells[0].attachments == {"seen.png": picture}
+
+
 def test_two_runs_give_the_same_bytes_and_leave_no_partial_file(repository, tmp_path):
     for name in ("a", "b"):
         handout.handout(tmp_path / f"{name}.tar.gz", repository)

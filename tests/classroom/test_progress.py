@@ -80,6 +80,7 @@ def test_a_damaged_file_is_begun_anew_and_said_in_one_line(kept, text):
     report = right()
     assert report.status == "passed" and report.lines == [progress.DAMAGED.format("progress.json")]
     assert right().lines == []
+    assert kept.with_name("progress.json.damaged").read_text(encoding="utf-8") == text
     assert json.loads(kept.read_text(encoding="utf-8")) == {"latest": "start_here", "exercises": {FIRST: "passed"}}
 
 

@@ -165,7 +165,6 @@ def test_what_is_written_reads_back(config):
         ({"models": [{"model": 7}]}, r"models\[0\].model is 7: a text is needed"),
         ({"models": [{"parameters": {}}]}, r"models\[0\].model is None"),
         ({"models": [model("a", dense=1)]}, "ties has no setting 'dense' here; it has weight, density"),
-        ({"models": [model("a", normalize=True)]}, "one for the whole merge"),
         ({"models": [model("a", weight="heavy")]}, "weight is 'heavy': a number is needed"),
         ({"models": [model("a", weight=True)]}, "weight is True: a number"),
         ({"models": [model("a", weight=float("nan"))]}, "weight is nan: a number"),
@@ -178,8 +177,7 @@ def test_what_is_written_reads_back(config):
         ({"parameters": {"normalize": "perhaps"}}, "normalize is 'perhaps': true or false"),
         ({"parameters": [1]}, r"parameters is \[1\]: a mapping"),
         ({"dtype": "int8"}, "dtype is 'int8': choose one of"),
-        ({"tokenizer_source": "union"}, "only base can be used"),
-        ({"tokenizer_source": "base", "base_model": None}, "needs a base_model"),
+        ({"tokenizer_source": 3}, "tokenizer_source is 3: a text"),
         ({"base_model": 3}, "base_model is 3"),
     ],
 )
@@ -465,7 +463,7 @@ def test_models_that_cannot_be_merged(change, words, spoilt, tmp_path, capsys):
     refuse(tmp_path, capsys, spoilt(change), words)
 
 
-def test_another_vocabulary_is_noticed(tmp_path, capsys):
+def test_another_vocabulary_is_merged_by_token(tmp_path):
     """Same shapes, other tokens: numbers would be added that stand for different words."""
     other = Path(shutil.copytree(LEARNT / "web", tmp_path / "other"))
     tokenizer = json.loads((LEARNT / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))
@@ -473,9 +471,16 @@ def test_another_vocabulary_is_noticed(tmp_path, capsys):
     first, second = list(vocabulary)[300:302]
     vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
     (other / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
-    for base in (str(LEARNT / "base"), str(LEARNT / "kjv")):  # with a tokenizer of its own, and with the shared one
-        config = raw("slerp", [base, str(other), "", ""])
-        refuse(tmp_path, capsys, config | {"tokenizer_source": "base"}, "another vocabulary")
+    rows = [vocabulary[first], vocabulary[second]]
+    new = load(other)["model.embed_tokens.weight"][rows].float()  # in the order of the shared tokenizer
+    for base in ("base", "kjv"):  # with a tokenizer of its own, and with the shared one
+        config = raw("linear", ["", str(LEARNT / base), str(other), ""], tokenizer_source="base")
+        for one in config["models"]:
+            one["parameters"] = {"weight": 1}
+        config |= {"base_model": str(LEARNT / base), "dtype": "float32"}
+        found = merged(loads(yaml.safe_dump(config)), tmp_path / f"out-{base}")["model.embed_tokens.weight"]
+        old = load(LEARNT / base)["model.embed_tokens.weight"][sorted(rows)].float()
+        assert torch.allclose(found[sorted(rows)], (old + new) / 2, atol=1e-6)
 
 
 @pytest.mark.parametrize(

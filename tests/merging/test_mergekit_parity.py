@@ -7,7 +7,6 @@ trimming threshold it keeps those that an unstable sort happens to put first. `s
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from functools import partial
 from pathlib import Path
@@ -22,38 +21,6 @@ from course_utils.merging import command
 
 ROOT = Path(__file__).parents[2]
 LEARNT = ROOT / "data" / "models"
-
-
-@pytest.fixture(scope="session")
-def mergekit(tmp_path_factory):
-    """run(yaml text) -> mergekit's state dict; never asks a network."""
-    import mergekit.merge
-    from mergekit.config import MergeConfiguration
-    from mergekit.options import MergeOptions
-
-    number = itertools.count()
-
-    def run(text: str, seed: int = 0) -> dict[str, torch.Tensor]:
-        out = tmp_path_factory.mktemp("mergekit") / str(next(number))
-        options = MergeOptions(
-            write_model_card=False, copy_tokenizer=False, quiet=True, random_seed=seed, device="cpu", clone_tensors=True
-        )
-        mergekit.merge.run_merge(MergeConfiguration.model_validate(yaml.safe_load(text)), str(out), options)
-        return load(out)
-
-    return run
-
-
-@pytest.fixture
-def stable_sort(monkeypatch):
-    """Of equal entries mergekit keeps the first."""
-    import mergekit.sparsify
-
-    class Torch:
-        def __getattr__(self, name):
-            return partial(torch.argsort, stable=True) if name == "argsort" else getattr(torch, name)
-
-    monkeypatch.setattr(mergekit.sparsify, "torch", Torch())
 
 
 @pytest.fixture(scope="session")

@@ -59,8 +59,8 @@ def test_folds():
 
 
 def test_texts_sparse_matrices_and_named_labels():
-    texts = ["good film", "bad film", "good plot", "bad plot", "good cast", "bad cast"] * 3
-    labels = ["positive", "negative"] * 9
+    texts = ["bad film", "good film", "bad plot", "good plot", "bad cast", "good cast"] * 3
+    labels = ["negative", "positive"] * 9
     got = oof_predictions(make_pipeline(TfidfVectorizer(), LogisticRegression()).fit, texts, labels, k=3)
     assert got.shape == (18, 2) and (got.argmax(1) == np.tile([0, 1], 9)).all()
     counts = csr_matrix(np.eye(2)[np.tile([0, 1], 9)])

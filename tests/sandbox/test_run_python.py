@@ -105,6 +105,84 @@ def test_ordinary_ends(code, status, message):
 
 
 @contained
+def test_of_no_family_can_a_socket_be_made_and_a_pair_reaches_nobody():
+    code = """import errno, socket
+told = set()
+for family in range(46):
+    for kind in (1, 2, 3):
+        try:
+            socket.socket(family, kind)
+            told.add("made")
+        except OSError as error:
+            told.add(errno.errorcode[error.errno])
+print(sorted(told))
+one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+one.send(b"x")
+print(other.recv(1))
+try:
+    one.sendto(b"x", b"\\0many-models-test")
+except OSError as error:
+    print(type(error).__name__)"""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(b"\0many-models-test")
+        server.setblocking(False)
+        ran = run_python(code)
+        with pytest.raises(BlockingIOError):
+            server.recv(1)
+    assert ran.stdout.splitlines()[:2] == ["['EPERM']", "b'x'"] and ran.stdout.splitlines()[2].endswith("Error"), ran
+
+
+@contained
+@pytest.mark.parametrize("number", [35, 50, 63])
+def test_a_signal_without_a_name_is_an_end_like_another(number):
+    ran = run_python(f"import os\nos.kill(os.getpid(), {number})")
+    assert (ran.status, ran.message) == ("error", f"it was ended by the signal signal {number}")
+
+
+@contained
+@pytest.mark.parametrize("words", ["x: error while loading shared libraries: y", "Fatal Python error: init"])
+def test_a_program_that_ran_is_not_called_unavailable(words):
+    ran = run_python(f"import sys\nsys.stderr.write({words!r})\nsys.exit(1)")
+    assert ran.status == "error" and ran.stderr == words
+
+
+@contained
+def test_the_limits_of_other_processes_are_out_of_reach():
+    code = """import resource
+print(resource.prlimit(0, resource.RLIMIT_CORE, (0, 0)))
+resource.prlimit(1, resource.RLIMIT_CPU, (0, 0))"""
+    ran = run_python(code)
+    assert ran.stdout == "(0, 0)\n" and ran.status == "forbidden" and "may not" in ran.message
+
+
+def test_a_program_that_ends_its_watcher_is_told_from_one_that_did_not_run():
+    kept = {name: safe_python._Kept(1000) for name in ("stdout", "stderr", "report", "late")}
+    assert safe_python._outcome(kept, False, 1, 1, 256).status == "unavailable"
+    kept["report"].add(b'{"started": true}\n')
+    kept["stdout"].add(b"printed")
+    ran = safe_python._outcome(kept, False, 1, 1, 256)
+    assert (ran.status, ran.stdout) == ("error", "printed")
+
+
+@contained
+def test_a_message_is_one_short_line_without_control_characters():
+    ran = run_python("raise ValueError('\\x1b[2J\\a\\u202e' + 'x' * 5000)")
+    assert ran.status == "error" and ran.message.isprintable() and len(ran.message) <= 300
+
+
+@pytest.mark.parametrize("name", ["seconds", "wall_seconds", "memory_mb", "output_limit"])
+@pytest.mark.parametrize("value", [1e300, float("nan"), float("inf"), -1])
+def test_an_absurd_limit_is_refused(name, value):
+    with pytest.raises(ValueError, match=name):
+        run_python("", **{name: value})
+
+
+@contained
+def test_a_limit_that_is_no_whole_number_is_rounded():
+    assert run_python("print('abcdef')", output_limit=2.5).stdout.startswith("ab\n...")
+
+
+@contained
 def test_the_standard_library_works_inside():
     code = """
 import asyncio, concurrent.futures, dataclasses, decimal, json, multiprocessing, pathlib, pickle, random, sqlite3, tempfile, zoneinfo
@@ -374,7 +452,7 @@ for code in ["import os; print(os.getuid())", "import os\\nwhile 1: os.fork()", 
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the launcher is not even started elsewhere")
-@pytest.mark.parametrize("stage", ["the namespaces", "the root", "the filter", "the interpreter"])
+@pytest.mark.parametrize("stage", ["the namespaces", "the root", "the capabilities", "the filter", "the interpreter"])
 def test_without_a_sandbox_nothing_runs(stage, monkeypatch, tmp_path):
     """Whatever part of the sandbox fails, the program is not started."""
     source = (ROOT / "course_utils" / "sandbox" / "jail.py").read_text(encoding="utf-8")
@@ -382,6 +460,7 @@ def test_without_a_sandbox_nothing_runs(stage, monkeypatch, tmp_path):
     old, new = {
         "the namespaces": ("NEWNS | NEWUTS | NEWIPC | NEWPID | NEWNET)\n    build", "0xFFFFFFFF)\n    build"),
         "the root": (root.format('DENIED["pivot_root"][MACHINES.index(machine)]'), root.format("-1")),
+        "the capabilities": ("PR_CAPBSET_DROP, capability,", "PR_CAPBSET_DROP, 99,"),
         "the filter": ("PR_SET_SECCOMP, 2, pointer,", "PR_SET_SECCOMP, 2, None,"),
         "the interpreter": ("os.execve(interpreter,", "os.execve('/no/python',"),
     }[stage]

@@ -1,12 +1,15 @@
 """Which cells of a submitted notebook are run to grade one exercise.
 
-    answer   the exercise's own cell (by its id, else by its tag) if the student changed it; else the last cell that
-             defines the name which the check gets; else the unchanged stub. Where students write their second try below
-             the first, the own cell counts
+    answer   the exercise's own cell (by its id, else by its tag) if the student changed it and it defines the name that
+             the check gets; else the last cell that defines it; else the own cell as it is. Where a second try stands
+             below the first, both are run, and the better one counts (`candidates`)
     needed   for each name that the answer uses and does not define: the last cell above the answer that defines it,
              else the first below; and so on for the names that these cells use. Whole cells, in the notebook's order
     always   cells tagged "setup" and cells with `from ... import *`
-    never    cells tagged "check": the grader has its own. Cells that nobody needs (models, charts, scratch work)
+    never    the calls of check, hint and solution in cells tagged "check": the grader has its own. Cells that nobody
+             needs (models, charts, scratch work)
+
+%%time and %%capture are taken off the top of a cell, and a cell may await. Other magics do nothing.
 
 Nothing is executed here, but hostile source is parsed: the grader calls this inside the sandbox only.
 """
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import symtable
 import warnings
 from dataclasses import dataclass, field
@@ -22,7 +26,10 @@ from typing import Any
 
 from IPython.core.inputtransformer2 import TransformerManager
 
-__all__ = ["Cell", "Task", "cells_of", "chosen", "course_tasks"]
+__all__ = ["FLAGS", "Cell", "Task", "candidates", "cells_of", "chosen", "course_tasks"]
+
+FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # as in a notebook
+MAGIC = re.compile(r"\s*%%(time|capture)\b[^\n]*(\n|$)")  # which run the rest of the cell as it is
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,12 @@ def cells_of(sources: list[dict]) -> list[Cell]:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                while found_magic := MAGIC.match(cell.source):
+                    cell.source = cell.source[found_magic.end() :]
                 cell.source = TransformerManager().transform_cell(cell.source)
-                compile(cell.source, "<cell>", "exec", dont_inherit=True)
+                if "check" in cell.tags:
+                    cell.source = _without_checks(cell.source)
+                compile(cell.source, "<cell>", "exec", flags=FLAGS, dont_inherit=True)
                 top = symtable.symtable(cell.source, "<cell>", "exec")
             cell.binds = {s.get_name() for s in top.get_symbols() if s.is_assigned() or s.is_imported()}
             cell.uses = {s.get_name() for s in top.get_symbols() if s.is_referenced()}
@@ -70,6 +81,16 @@ def cells_of(sources: list[dict]) -> list[Cell]:
             cell.problem = f"{type(error).__name__}: {str(error)[:200]}"
         found.append(cell)
     return found
+
+
+def _without_checks(source: str) -> str:
+    """The source without its calls of check, hint and solution; its lines keep their numbers."""
+    lines = source.splitlines()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            if getattr(node.value.func, "id", "") in ("check", "hint", "solution"):
+                lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+    return "\n".join(lines)
 
 
 def _below(table: symtable.SymbolTable) -> list[symtable.SymbolTable]:
@@ -91,21 +112,31 @@ def course_tasks(notebook: Any) -> list[Task]:
     return found
 
 
-def chosen(cells: list[Cell], task: Task, shipped: set[str]) -> tuple[Cell | None, list[Cell]]:
-    """The cell of the answer (None: nobody defines the name) and the cells to run, in order, the answer's among them.
+def candidates(cells: list[Cell], task: Task, shipped: set[str]) -> list[Cell]:
+    """The cells that may hold the answer, the one to try first in front. Empty: nobody defines the name.
 
     shipped: the sources of the course's own cells other than the stubs; where one of them defines the same name it is
     not the answer.
     """
-    cells, stub = [cell for cell in cells if "check" not in cell.tags], task.stub.strip()
+    stub = task.stub.strip()
     makers = [cell for cell in cells if task.variable in cell.binds]
     own = [c for c in cells if c.cell_id == task.cell_id and ("exercise" in c.tags or c in makers)]
     own = own or [cell for cell in makers if "exercise" in cell.tags]
     others = [cell for cell in makers if cell.source.strip() not in shipped and cell not in own]
-    changed = [cell for cell in own + others if cell.source.strip() != stub]
-    if not (changed or own):
+    first = [cell for cell in own if cell in makers and cell.source.strip() != stub]
+    newest_first = [cell for cell in reversed(others) if cell.source.strip() != stub]
+    return first + newest_first or [cell for cell in own if cell.source.strip() != stub] or own[-1:]
+
+
+def chosen(cells: list[Cell], task: Task, shipped: set[str], attempt: int = 0) -> tuple[Cell | None, list[Cell]]:
+    """The cell of the answer (None: nobody defines the name) and the cells to run, in order, the answer's among them.
+
+    attempt: which of the `candidates`.
+    """
+    found = candidates(cells, task, shipped)
+    if not found:
         return None, []
-    answer = next((cell for cell in own if cell in changed), None) or (changed or own)[-1]
+    answer = found[attempt]
     run = {cell.number: cell for cell in cells if "setup" in cell.tags or _imports_all(cell)}
     wanted, seen = [answer], set()
     while wanted:

@@ -4,9 +4,13 @@ The judge's answer is a stand-in: it sends the arguments over a pipe (`wire`: da
 back. So nothing that a submission does to its own copy of the engine, of torch, of Python reaches the judge, and only
 the judge can write the verdict. This is "apart". An exercise whose check hands over what cannot be sent (a module, a
 function that carries a gradient) is checked "together", in the student's process; what the engine, the library and
-torch consisted of is then compared before and after. That finds accidents and the usual tricks, and does NOT withstand
-somebody who studies it: code in one process can undo its traces. Which exercises can be held apart is found by trying
-the reference.
+torch consisted of is then compared before and after, and a verdict that comes unasked is refused. That finds accidents
+and the usual tricks, and does NOT withstand somebody who studies it: the verdict is sent by the process that the
+student's code is in. Which exercises can be held apart is found by trying the reference.
+
+Also apart, three things are the student's process's own word, because they happen there: what a function changed in its
+arguments, whether its result shares memory with them, and the gradients that pass it. A submission that replaces the
+code which reports them hides such a mistake; the values themselves are compared here.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import select
 import signal
 import time
@@ -25,15 +30,18 @@ import numpy as np
 import torch
 
 from course_utils.classroom.grading.cells import Task
+from course_utils.classroom.grading.similarity import LARGEST
 from course_utils.classroom.grading.student import Student
 from course_utils.classroom.grading.wire import Codec, as_error, random_states, receive, send, set_random_states
 from course_utils.exercises.engine import calls, checker
 from course_utils.exercises.engine.registry import find, register
+from course_utils.sandbox.run_python import signal_name
 
 __all__ = ["cases", "judge", "time_limit"]
 
 SENT = "The submission's process sent"
 ENDED = "The submission's process ended during the check{}."
+FULL = "There was not enough memory to check what it returned."
 STATUS = {checker.PASSED: "passed", checker.OPEN: "open"}  # of a report; all others are "wrong"
 
 
@@ -62,7 +70,10 @@ def judge(report: int, task: Task, job: dict, names: dict, shipped: set[str], mo
     os.close(say_write)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
-        verdict = _Judge(ask_write, say_read, child).verdict(task, job["seconds"], mode)
+        judging = _Judge(ask_write, say_read, child)
+        verdict = judging.verdict(task, job["seconds"], mode) | {"tries": judging.tries, "chains": judging.chains}
+    except MemoryError:
+        verdict = _said("memory", FULL)
     except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
         verdict = _said("tampered", f"{SENT} what is no answer ({type(error).__name__}).")
     with contextlib.suppress(ProcessLookupError):
@@ -81,6 +92,7 @@ class _Judge:
         self.out, self.into, self.child, self.broken, self.graphs = out, into, child, "", 0
         self.given: list = []  # what the last call handed over and can be changed in place
         self.heard = Codec(strict=False)
+        self.tries, self.chains = 1, []  # cells that may hold the answer; what it consists of
 
     def verdict(self, task: Task, seconds: float, mode: str) -> dict:
         deadline, cell = time.monotonic() + seconds, 0
@@ -91,9 +103,12 @@ class _Judge:
                 return _said("timeout", f"{what} did not end within {seconds:g} seconds.")
             if self.broken:
                 return _said(self.broken, message + (f" It was at code cell {cell}." if cell else ""))
-            if message[0] != "cell":
+            if message[0] == "tries":
+                self.tries, self.chains = int(message[1]), [int(chain) for chain in message[2]][:LARGEST]
+            elif message[0] == "cell":
+                cell = message[1]
+            else:
                 break
-            cell = message[1]
         notes = [str(note)[:400] for note in message[-1]][:20]
         if message[0] == "missing":
             return _said("missing", str(message[1])[:2000], notes=notes)
@@ -107,14 +122,19 @@ class _Judge:
         return _said(status, found.text, passed=passed, total=found.n_tests, notes=notes)
 
     def believe(self, task: Task, deadline: float) -> dict:
-        """Together: the student's process runs the check and says what came out."""
-        send(self.out, Codec(strict=True).pack(["check"]))
+        """Together: the student's process runs the check and says what came out, after it was asked."""
+        if select.select([self.into], [], [], 0)[0]:
+            return _said("tampered", f"{SENT} a verdict before it was asked.")
+        word = secrets.token_hex(16)
+        send(self.out, Codec(strict=True).pack(["check", word]))
         message = self.hear(deadline)
         if message is None:
             return _said("timeout", f"The check did not end within {find(task.name).seconds:g} seconds.")
         if self.broken:
             return _said(self.broken, message)
-        status, passed, text, tampered = message[1:5]
+        status, passed, text, tampered, heard = message[1:6]
+        if heard != word:
+            return _said("tampered", f"{SENT} a verdict before it was asked.")
         if tampered:
             return _said("tampered", f"The submission changed what checks it: {', '.join(map(str, tampered[:5]))}.")
         status, passed = STATUS.get(status, "wrong"), min(max(int(passed), 0), cases(task.name))
@@ -135,7 +155,10 @@ class _Judge:
         except EOFError:
             self.broken = "crashed"
             return ENDED.format(self.cause())
-        except (ValueError, MemoryError) as error:
+        except MemoryError:
+            self.broken = "memory"
+            return FULL
+        except ValueError as error:
             self.broken = "tampered"
             return f"{SENT} what is no answer ({error})."
 
@@ -146,7 +169,7 @@ class _Judge:
                 code = os.waitstatus_to_exitcode(status)
                 if code >= 0:
                     return " (it closed the pipe or left Python)"
-                name = signal.Signals(-code).name
+                name = signal_name(-code)
                 return f" ({name}{': too much computing time' if name in ('SIGXCPU', 'SIGKILL') else ''})"
             time.sleep(0.01)
         return ""

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["Codec", "Unsendable", "as_error", "random_states", "receive", "send", "set_random_states"]
+__all__ = ["Codec", "TooLarge", "Unsendable", "as_error", "random_states", "receive", "send", "set_random_states"]
 
 LARGEST = 256 << 20  # bytes of one frame
 KINDS = "bool uint8 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64 complex128"
@@ -33,6 +33,13 @@ SEQUENCES = {"tuple": tuple, "frozenset": frozenset, "Size": torch.Size}
 
 class Unsendable(TypeError):
     """The judge's value is of a kind that the wire does not carry."""
+
+
+class TooLarge(ValueError):
+    """The value is larger than the largest frame."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The result takes {size >> 20} MB: more than {LARGEST >> 20} MB cannot be checked.")
 
 
 class Codec:
@@ -63,13 +70,13 @@ class Codec:
         self.blobs: list[bytes] = []
 
     def pack(self, value: Any) -> bytes:
-        self.blobs = []
+        self.blobs, self.size = [], 0
         tree = self._tree(value)
         text = json.dumps({"value": tree, "sizes": [len(blob) for blob in self.blobs]}).encode()
         return b"".join([len(text).to_bytes(4, "little"), text, *self.blobs])
 
     def unpack(self, data: bytes) -> Any:
-        """Raises ValueError for anything that `pack` does not write."""
+        """Raises ValueError for anything that `pack` does not write, MemoryError where there is not enough for it."""
         try:
             start = 4 + int.from_bytes(data[:4], "little")
             head, self.blobs = json.loads(data[4:start]), []
@@ -77,8 +84,14 @@ class Codec:
                 self.blobs.append(data[start : start + int(size)])
                 start += int(size)
             return self._value(head["value"])
-        except (LookupError, TypeError, AttributeError, OverflowError, RuntimeError, MemoryError) as error:
+        except (LookupError, TypeError, AttributeError, OverflowError, RuntimeError) as error:
             raise ValueError(f"not a frame of the wire: {type(error).__name__}") from None
+
+    def _room_for(self, size: int) -> None:
+        """Before anything is copied: there may be no memory for that."""
+        self.size += size
+        if self.size > LARGEST - (1 << 20):
+            raise TooLarge(self.size)
 
     def _blob(self, data: bytes) -> int:
         self.blobs.append(data)
@@ -106,6 +119,7 @@ class Codec:
         if isinstance(value, torch.Tensor):
             return self._tensor(value)
         if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufcUS":
+            self._room_for(value.nbytes)
             name, data = "array" if isinstance(value, np.ndarray) else "scalar", np.ascontiguousarray(value)
             return [name, value.dtype.str, list(value.shape), self._blob(data.tobytes())]
         if kind is torch.dtype and _name(value) in DTYPES:
@@ -137,6 +151,7 @@ class Codec:
             if self.strict and not self.follow:
                 raise Unsendable("a result with a gradient stays in its own process")
             self.leaves.append(value)
+        self._room_for(value.nbytes)
         data = value.detach().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
         tree = ["Tensor", name, list(value.shape), self._blob(data), bool(value.requires_grad)]
         whole = self.storages.get(value.untyped_storage().data_ptr()) if data and not value.requires_grad else None

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import nbformat
+import psutil
 
 from course_utils.classroom.grading import judge
 from course_utils.classroom.grading.cells import Task, course_tasks
@@ -39,6 +40,8 @@ __all__ = ["main"]
 
 ROOT = Path(__file__).resolve().parents[3]
 DISK_MB, PROCESSES = 16, 8
+TOGETHER = 2  # times the memory of one process: what all of a submission's may take
+LOOK = 0.2  # seconds between two looks at the memory of all its processes
 REPORT = 3  # the descriptor of the verdict in all that is forked
 
 
@@ -66,8 +69,9 @@ def prepare(path: str) -> Topic:
     return Topic(tasks, {cell.source.strip() for cell in cells if cell.source not in stubs}, names, {})
 
 
-def launch(work: Callable[[int], None], limits: dict) -> tuple[bytes, bool]:
-    """Fork, fence in, run `work(REPORT)`; what was reported, and whether time ran out. Leaves no process behind."""
+def launch(work: Callable[[int], None], limits: dict) -> tuple[bytes, str]:
+    """Fork, fence in, run `work(REPORT)`; what was reported, and "timeout" or "memory" if it was stopped. Leaves no
+    process behind."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -79,13 +83,17 @@ def launch(work: Callable[[int], None], limits: dict) -> tuple[bytes, bool]:
         finally:
             os._exit(1)
     os.close(write)
-    report, late, gone, deadline = b"", False, False, time.monotonic() + limits["wall"]
+    report, stopped, gone, deadline = b"", "", False, time.monotonic() + limits["wall"]
+    most = _own_memory(os.getpid()) + (TOGETHER * limits["memory_mb"] << 20)
     while len(report) < 1 << 20:
-        ready, _, _ = select.select([read, 0], [], [], max(0.0, deadline - time.monotonic()))
+        ready, _, _ = select.select([read, 0], [], [], max(0.0, min(LOOK, deadline - time.monotonic())))
         gone = 0 in ready  # nothing is sent before the verdict: this is the end of the grader
+        if not ready:
+            stopped = "timeout" if time.monotonic() >= deadline else "memory" if _memory_below(child) > most else ""
+            if not stopped:
+                continue
         part = os.read(read, 65536) if read in ready else b""
         if not part:
-            late = not ready
             break
         report += part
     os.close(read)
@@ -97,7 +105,26 @@ def launch(work: Callable[[int], None], limits: dict) -> tuple[bytes, bool]:
     os.waitpid(child, 0)
     if gone:
         sys.exit(1)
-    return report, late
+    return report, stopped
+
+
+def _own_memory(pid: int) -> int:
+    """Bytes that a process does not share with a file. What it got from its parent and never changed is among them."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:  # it has ended, or the system has no /proc
+        return 0
+    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("RssAnon:", "RssShmem:", "VmSwap:")))
+
+
+def _memory_below(pid: int) -> int:
+    """What a submission's processes take together, the loaded course counted once."""
+    try:
+        family = [process.pid for process in psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return 0
+    course = _own_memory(os.getpid())
+    return course + sum(max(0, _own_memory(one) - course) for one in [pid, *family])
 
 
 def _no_sandbox(error: BaseException) -> bytes:
@@ -115,8 +142,7 @@ def _launched(work: Callable[[int], None], limits: dict) -> NoReturn:
     if limits["weak"]:
         os.chdir(limits["folder"])
         _limit(limits, limits["folder"])
-        work(REPORT)
-        os._exit(0)
+        _work(work)
     jail.call("prctl", jail.PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     job = {"disk_mb": DISK_MB, "code": "", "stdin": ""}
     machine, was_root, proc = jail.isolate("/sys", os.path.realpath(sys.executable), job, also=packages())
@@ -144,8 +170,7 @@ def _first(work: Callable[[int], None], limits: dict, machine: str, was_root: bo
         if child == 0:
             _limit(limits, jail.WORK)
             jail.filter_calls(machine)
-            work(REPORT)
-            os._exit(0)
+            _work(work)
         os.close(REPORT)
         while os.wait()[0] != child:
             pass
@@ -153,6 +178,17 @@ def _first(work: Callable[[int], None], limits: dict, machine: str, was_root: bo
     except BaseException as error:
         os.write(REPORT, _no_sandbox(error))
         os._exit(1)
+
+
+def _work(work: Callable[[int], None]) -> NoReturn:
+    """From here on there is a sandbox: what goes wrong is something else."""
+    try:
+        work(REPORT)
+    except Exception as error:
+        verdict = {"status": "ungraded", "text": f"the judge failed: {type(error).__name__}: {error}"}
+        os.write(REPORT, json.dumps(verdict).encode())
+    finally:
+        os._exit(0)
 
 
 def _limit(limits: dict, folder: str) -> None:
@@ -193,8 +229,9 @@ def grade(job: dict, topics: dict[str, Topic]) -> dict:
     if os.path.exists("/proc/self/statm"):
         limits["pages"] = Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]
 
-    def launched(mode: str) -> tuple[bytes, bool]:
-        return launch(lambda fd: judge.judge(fd, task, job, topic.names, topic.shipped, mode), limits)
+    def launched(mode: str, attempt: int = 0) -> tuple[bytes, str]:
+        tried = job | {"attempt": attempt}
+        return launch(lambda fd: judge.judge(fd, task, tried, topic.names, topic.shipped, mode), limits)
 
     if task.name not in topic.apart:
         # Here, so that each fork has what torch loads on first use.
@@ -207,15 +244,27 @@ def grade(job: dict, topics: dict[str, Topic]) -> dict:
             return verdict
         topic.apart[task.name] = verdict.get("status") == "passed"
     mode = "apart" if topic.apart[task.name] else "together"
-    report, late = launched(mode)
     base = {"passed": 0, "total": judge.cases(task.name), "mode": mode, "notes": []}
-    if late:
-        return base | {"status": "timeout", "text": f"It was stopped after {limits['wall']:g} seconds in all."}
-    try:
-        return base | json.loads(report)
-    except ValueError:
-        ended = "The judge's process was ended from inside: by the submission, or for want of memory."
-        return base | {"status": "tampered", "text": ended}
+
+    def verdict_on(attempt: int) -> dict:
+        report, stopped = launched(mode, attempt)
+        if stopped == "timeout":
+            return base | {"status": stopped, "text": f"It was stopped after {limits['wall']:g} seconds in all."}
+        if stopped == "memory":
+            return base | {
+                "status": stopped,
+                "text": f"Its processes took more than {TOGETHER * limits['memory_mb']} MB together.",
+            }
+        try:
+            return base | json.loads(report)
+        except ValueError:
+            ended = "The judge's process was ended from inside: by the submission, or because memory ran out."
+            return base | {"status": "tampered", "text": ended}
+
+    verdict = verdict_on(0)
+    if verdict["status"] != "passed" and verdict.get("tries", 1) > 1:
+        verdict = max(verdict, verdict_on(1), key=lambda found: found["passed"])
+    return verdict
 
 
 def main() -> None:

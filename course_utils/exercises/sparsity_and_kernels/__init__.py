@@ -14,6 +14,11 @@ from torch.utils._pytree import tree_leaves
 
 from course_utils.exercises.engine import Mistake
 
+try:
+    import triton.language as tl
+except ImportError:  # no Triton for this machine
+    tl = None
+
 ORDER = ("sparse_matvec", "union_density", "masked_kernel", "split_kernel", "prune_2_4", "live_blocks")
 
 

@@ -8,12 +8,7 @@ import torch
 from torch import Tensor
 
 from course_utils.exercises.engine import Exercise, case, draw
-from course_utils.exercises.sparsity_and_kernels import interpreted
-
-try:
-    import triton.language as tl
-except ImportError:  # no Triton for this machine
-    tl = None
+from course_utils.exercises.sparsity_and_kernels import interpreted, tl
 
 PARAMETERS = "x, y, out, a, n, BLOCK"
 PLACES = "Program p works on the places i = p * BLOCK, ..., p * BLOCK + BLOCK - 1."

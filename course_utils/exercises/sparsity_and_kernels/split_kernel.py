@@ -9,12 +9,7 @@ from torch import Tensor
 
 from course_utils.exercises.engine import Exercise, Mistake, case, draw
 from course_utils.exercises.engine.calls import call
-from course_utils.exercises.sparsity_and_kernels import interpreted
-
-try:
-    import triton.language as tl
-except ImportError:  # no Triton for this machine
-    tl = None
+from course_utils.exercises.sparsity_and_kernels import interpreted, tl
 
 PARAMETERS = "weight_t, h, y, threshold, d_in, d_out, BLOCK_K, BLOCK_M"
 ADD = "Programs that share a column block each have a part of the sum: add it with tl.atomic_add."
