@@ -22,6 +22,15 @@ from pathlib import Path
 import nbformat
 
 DOCS = Path(__file__).resolve().parent
+# Files of Sphinx and of the theme that no page asks for: other builders', other languages', for debuggers.
+NOT_NEEDED = (
+    ".buildinfo",
+    "objects.inv",
+    "_sources/**/*.txt",
+    "_static/*webpack-macros.html",
+    "_static/**/*.map",
+    "_static/locales/**/*.*",
+)
 sys.path.insert(0, str(DOCS))
 import live  # noqa: E402
 import pages  # noqa: E402
@@ -93,9 +102,8 @@ def build(out: Path, paths: Sequence[Path]) -> tuple[int, int]:
         options += ["-q", "-W", "--keep-going", "-b", "html", "-c", str(DOCS), "-d", str(aside / "doctrees")]
         if build_main([*options, str(source), str(made)]):
             raise ExportError("the book was not made: mend what Sphinx names above")
-        for left in (".buildinfo", "objects.inv", "_static/webpack-macros.html"):
-            (made / left).unlink(missing_ok=True)
-        shutil.rmtree(made / "_sources", ignore_errors=True)
+        for left in (path for pattern in NOT_NEEDED for path in made.glob(pattern)):
+            left.unlink()
         count = len(list(made.rglob("*.html")))
         return count, publish(made, out)
     finally:

@@ -25,7 +25,10 @@ nb_merge_streams = True
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "attrs_inline"]
 myst_heading_anchors = 3
 myst_update_mathjax = False
+myst_dmath_double_inline = True
 html_math_renderer = "katex"
+add_module_names = False  # the page is the module
+html_domain_indices = False  # the library's first page is one
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
 html_theme = "sphinx_book_theme"

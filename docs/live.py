@@ -17,8 +17,16 @@ from docutils import nodes
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from course_utils.classroom.export import CHART, WIDGET
+from course_utils.classroom.export import CHART, POLICY, WIDGET
 from course_utils.explore import chart_html
+
+# What a page may load: what a deck may, and of the book itself the theme's fonts, the page that the search form opens,
+# and the pages whose first lines a search shows. Nothing from another host.
+OWN = {
+    "font-src data:": "font-src 'self' file: data:",
+    "form-action 'none'": "form-action 'self' file:",
+    "default-src 'none'": "default-src 'none'; connect-src 'self'",
+}
 
 
 def chart(data: dict, label: str, picture: Path, to_picture: str) -> str:
@@ -81,18 +89,31 @@ def prepare(nb: NotebookNode, name: str, pictures: Path) -> NotebookNode:
     return nb
 
 
+def policy() -> str:
+    """The Content-Security-Policy of the book. Raises ValueError: the decks' policy is not the one that OWN extends."""
+    text = POLICY
+    for theirs, ours in OWN.items():
+        if theirs not in text:
+            raise ValueError(f"the decks' policy has no {theirs!r}: mend live.OWN")
+        text = text.replace(theirs, ours)
+    return text
+
+
 def _inline(translator, node) -> None:
     translator.body.append(f'<span class="tex">{html.escape(node.astext())}</span>')
     raise nodes.SkipNode
 
 
 def _block(translator, node) -> None:
-    translator.body.append(f'<div class="tex" data-display="true">{html.escape(node.astext())}</div>')
+    tag = "span" if isinstance(node.parent, nodes.TextElement) else "div"  # a div would end the sentence's paragraph
+    translator.body.append(f'<{tag} class="tex" data-display="true">{html.escape(node.astext())}</{tag}>')
     raise nodes.SkipNode
 
 
 def _scripts(app, page, template, context, doctree) -> None:
-    """The scripts and styles of this page only: Vega is large."""
+    """The policy, before anything else; the scripts and styles of this page only: Vega is large."""
+    safe = f'<meta http-equiv="Content-Security-Policy" content="{policy()}" />\n'
+    context["metatags"] = safe + context.get("metatags", "")
     body = context.get("body", "")
     if 'class="tex"' in body:
         app.add_css_file("katex/katex.min.css")

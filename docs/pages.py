@@ -126,8 +126,6 @@ def glossary_page(notebooks: dict[str, NotebookNode]) -> str:
 
 def claims_page(notebooks: dict[str, NotebookNode]) -> str:
     """The table of all claims, its titles linked to the notebooks."""
-    if not any(claims.claims(nb) for nb in notebooks.values()):
-        return claims.HEAD
     return claims.table(notebooks, "notebooks/")
 
 
@@ -228,7 +226,7 @@ def library_pages() -> dict[str, str]:
         files[f"library/{module}.md"] = "\n".join(lines)
         first = re.split(r"(?<=[.:])\s", " ".join((ast.get_docstring(tree) or "").split()))[0].rstrip(":.")
         folders.setdefault(parts[1] if len(parts) > 2 else "one file each", []).append((module, first))
-    lines = ["# Library", "", "`course_utils`, the small library of the course: each module from its docstrings.", ""]
+    lines = ["# Library", "", "`course_utils`, the small library of the course: each module from its docstrings. {ref}`All names <genindex>`.", ""]
     for folder, modules in folders.items():
         lines += [f"## {folder}", "", "| module | what is in it |", "|---|---|"]
         for module, first in modules:

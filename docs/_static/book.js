@@ -11,14 +11,23 @@ function scrollByKeyboard() {
     else if (part.getAttribute("tabindex") === "0") part.removeAttribute("tabindex");
 }
 
+// Names and roles that the theme leaves out, and no minutes beside a heading in the side bar.
+function nameTheFrame() {
+  for (const more of document.querySelectorAll(".bd-sidebar summary")) more.ariaLabel = "Pages below this one";
+  document.querySelector(".navbar-brand")?.parentElement.setAttribute("role", "banner");
+  for (const link of document.querySelectorAll(".bd-toc a"))
+    if (/[●○]{3}/.test(link.textContent)) link.textContent = link.textContent.replace(/\s*[●○]{3}.*$/s, "");
+}
+
 // From a disk a browser may not read other pages: search then shows titles without their first lines.
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
 document.addEventListener("DOMContentLoaded", async () => {
-  for (const more of document.querySelectorAll(".bd-sidebar summary")) more.ariaLabel = "Pages below this one";
+  nameTheFrame();
   setFormulas();
   if (document.querySelector(".live-chart")) await drawCharts();
   await document.fonts.ready;
   scrollByKeyboard();
+  addEventListener("resize", scrollByKeyboard);
   document.body.classList.add("ready");
 });
