@@ -21,6 +21,8 @@ EXERCISE = re.compile(r"^### (Exercise \d+ · .+?) &nbsp; ([●○]{3}) · (\d+)
 PRACTISE = re.compile(r"\*You practise:\* (.+)")
 TIME = re.compile(r"\*Time:\* (.+)")
 TEXTS = {"INSTRUCTORS.md": "instructors.md", "CHANGELOG.md": "changelog.md"}
+# The library's folders as the lecture has them; others come after these.
+FOLDERS = "ensembling merging distillation sparsity moe selection pipelines diffusion refinement".split()
 LEVELS = {"●○○": "easy", "●●○": "medium", "●●●": "hard"}
 
 
@@ -92,7 +94,7 @@ def exercises_page(notebooks: dict[str, NotebookNode]) -> str:
         lines += ["", f"## [{title_of(nb, name)}](notebooks/{name}.ipynb)", ""]
         lines += ["| Exercise | Difficulty | Minutes | You practise |", "|---|---|---|---|"]
         for task in mine:
-            level = f"{task.level} {LEVELS[task.level]}"
+            level = f"{task.level}&nbsp;{LEVELS[task.level]}"
             about = task.about.replace("|", "\\|")
             lines.append(
                 f"| [{task.heading}](notebooks/{name}.ipynb#{anchor(task.full)}) | {level} | {task.minutes} | {about} |"
@@ -207,6 +209,11 @@ def described(node: ast.FunctionDef | ast.ClassDef, module: str) -> list[str]:
     return [*lines, fence, ""]
 
 
+def breakable(module: str) -> str:
+    """A module's name for the narrow side bar: it may break after a dot or an underscore."""
+    return re.sub(r"([._])", "\\1\u200b", module.removeprefix("course_utils."))
+
+
 def library_pages() -> dict[str, str]:
     """A page for each module of ``course_utils`` that has something public, and one that lists them by folder."""
     package, files, folders = ROOT / "course_utils", {}, {}
@@ -225,15 +232,22 @@ def library_pages() -> dict[str, str]:
             lines += described(node, module)
         files[f"library/{module}.md"] = "\n".join(lines)
         first = re.split(r"(?<=[.:])\s", " ".join((ast.get_docstring(tree) or "").split()))[0].rstrip(":.")
-        folders.setdefault(parts[1] if len(parts) > 2 else "one file each", []).append((module, first))
-    lines = ["# Library", "", "`course_utils`, the small library of the course: each module from its docstrings. {ref}`All names <genindex>`.", ""]
-    for folder, modules in folders.items():
+        folders.setdefault(parts[1], []).append((module, first))
+    lines = [
+        "# Library",
+        "",
+        "`course_utils`, the small library of the course: each module from its docstrings. {ref}`All names <genindex>`.",
+        "",
+    ]
+    order = {folder: place for place, folder in enumerate(FOLDERS)}
+    ordered = dict(sorted(folders.items(), key=lambda entry: order.get(entry[0], len(order))))
+    for folder, modules in ordered.items():
         lines += [f"## {folder}", "", "| module | what is in it |", "|---|---|"]
         for module, first in modules:
             words = " ".join(doc(first)).strip()
             lines.append(f"| [{module.removeprefix('course_utils.')}]({module}.md) | {words} |")
         lines += [""]
-    contents = [f"{module}" for modules in folders.values() for module, _ in modules]
+    contents = [f"{breakable(module)} <{module}>" for modules in ordered.values() for module, _ in modules]
     files["library/index.md"] = "\n".join([*lines, "```{toctree}\n:hidden:", *contents, "```", ""])
     return files
 

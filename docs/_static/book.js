@@ -19,11 +19,22 @@ function nameTheFrame() {
     if (/[●○]{3}/.test(link.textContent)) link.textContent = link.textContent.replace(/\s*[●○]{3}.*$/s, "");
 }
 
+// Paper is white: the light theme while a page is printed.
+function printLight() {
+  const page = document.documentElement.dataset, paper = matchMedia("print");
+  let before = page.theme;
+  paper.addEventListener("change", () => {
+    if (paper.matches) before = page.theme;
+    page.theme = paper.matches ? "light" : before;
+  });
+}
+
 // From a disk a browser may not read other pages: search then shows titles without their first lines.
 if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
 
 document.addEventListener("DOMContentLoaded", async () => {
   nameTheFrame();
+  printLight();
   setFormulas();
   if (document.querySelector(".live-chart")) await drawCharts();
   await document.fonts.ready;

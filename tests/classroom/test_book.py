@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import sys
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -19,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
 import book  # noqa: E402
 import launch  # noqa: E402
+import live  # noqa: E402
 import pages as made_pages  # noqa: E402
 
 from course_utils.classroom import claims  # noqa: E402
@@ -27,13 +30,14 @@ from course_utils.classroom.export import CHART  # noqa: E402
 SPEC = {
     "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
     "params": [{"name": "lam", "value": 0.5, "bind": {"input": "Range", "min": 0, "max": 1, "step": 0.1}}],
-    "data": {"values": [{"x": 1, "said": "</script><b>not markup</b>"}]},
+    "data": {"values": [{"x": 1, "said": "</script><b>not markup</b><!--<script>"}]},
     "mark": "point",
 }
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 REAL = sorted((ROOT / "notebooks").glob("*.ipynb"))
 WIDGET = {"application/vnd.jupyter.widget-view+json": {"model_id": "a", "version_major": 2, "version_minor": 0}}
-MADE_BY_THEME = {"search.html", "genindex.html", "py-modindex.html"}
+MADE_BY_THEME = {"search.html", "genindex.html"}
+SECONDS = 60  # of one core: what a build may take
 
 
 def _shown(data: dict, metadata: dict | None = None):
@@ -45,12 +49,13 @@ def folder(tmp_path_factory) -> Path:
     """A folder with one small notebook that has one of everything, and another."""
     folder = tmp_path_factory.mktemp("notebooks")
     start = "# 90 · A small *notebook*\n\nFirst words. See [the next](91_other.ipynb#Why) and [none](92_none.ipynb)."
+    inside = "A sentence with $$a^2 + b^2$$ in its middle."
     formulas = "Here $P(y \\mid x) < 1$, and\n\n$$\\mathrm{KL}(p \\,\\|\\, q) = \\sum_y p(y)$$"
     alt = {"image/png": {"alt": 'A "dot" of\none pixel'}}
     live = {CHART: SPEC, "text/plain": "One point & one slider.", "image/png": PNG}
     cells = [
         new_markdown_cell(start),
-        new_markdown_cell(f"## Why\n\n{formulas}"),
+        new_markdown_cell(f"## Why\n\n{formulas}\n\n{inside}"),
         new_code_cell("a_chart()", outputs=[_shown(live)]),
         new_code_cell("a_picture()", outputs=[_shown({"image/png": PNG}, alt)]),
         new_code_cell("a_control()", outputs=[_shown({**WIDGET, "text/plain": "Needs a running kernel."})]),
@@ -66,9 +71,19 @@ def out(folder, tmp_path_factory) -> Path:
     """The book of the course's notebooks and of the two small ones, made without a warning."""
     place = tmp_path_factory.mktemp("out") / "site"
     notebooks = map(str, [*REAL, *sorted(folder.glob("*.ipynb"))])
+    began = time.process_time()
     assert book.main([str(place), "--notebooks", *notebooks]) == 0
+    assert time.process_time() - began < SECONDS
     assert [path.name for path in place.parent.iterdir()] == ["site"]
     return place
+
+
+def _contents(notebooks) -> str:
+    """The table of contents of a book without a library."""
+    entries = [*(f"notebooks/{name}" for name in notebooks), "library/index"]
+    entries += [path.stem for path in (ROOT / "docs").glob("*.md") if path.stem != "index"]
+    entries += ["claims", "exercises", "glossary", *(page.removesuffix(".md") for page in made_pages.texts().values())]
+    return "\n".join(["```{toctree}", *entries, "```", ""])
 
 
 class _Page(HTMLParser):
@@ -126,6 +141,20 @@ def test_nothing_is_loaded_from_another_host(out, pages):
         assert not [one for one in _addresses(style) if re.match(r"(https?:)?//", one)], sheet.name
 
 
+def test_a_page_may_ask_no_other_host(pages):
+    for name, page in pages.items():
+        policy = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+        assert policy == [live.policy()] and not re.search(r"https?:|\*", policy[0]), name
+        first_load = next(i for i, (tag, _) in enumerate(page.elements) if tag in ("link", "script", "style"))
+        place = next(i for i, (_, about) in enumerate(page.elements) if "http-equiv" in about)
+        assert place < first_load, f"{name}: it holds only for what comes after it"
+
+
+def test_no_file_is_there_that_no_page_asks_for(out):
+    left = [path.name for pattern in book.NOT_NEEDED for path in out.glob(pattern)]
+    assert left == [] and (out / "_static").is_dir()
+
+
 def test_the_pages_say_what_they_are(texts, pages):
     for name, page in pages.items():
         assert page.all("html")[0]["lang"] == "en"
@@ -166,6 +195,8 @@ def _charts(page: str) -> list[dict]:
 def test_a_chart_is_data_that_a_page_draws(out, texts):
     page = texts["notebooks/90_small.html"]
     assert _charts(page) == [SPEC] and CHART not in page
+    data = re.findall(r'<script type="application/json">(.*?)</script>', page, re.S)
+    assert "<" not in "".join(data)  # a browser reads <!--<script> as the beginning of a script that ends much later
     assert "<summary>Live chart 1 in words</summary><p>One point &amp; one slider.</p>" in page
     still = re.search(r'<noscript><img alt="One point &amp; one slider." src="([^"]+)"></noscript>', page)
     assert (out / "notebooks" / still[1]).read_bytes().startswith(b"\x89PNG")
@@ -192,6 +223,8 @@ def test_pictures_keep_their_words(pages):
 def test_formulas_keep_their_tex(texts):
     page = texts["notebooks/90_small.html"]
     assert r'<span class="tex">P(y \mid x) &lt; 1</span>' in page
+    sentence = re.search(r"<p>A sentence with (.*?) in its middle.</p>", page, re.S)
+    assert sentence and sentence[1].strip() == '<span class="tex" data-display="true">a^2 + b^2</span>'
     assert re.search(r'<div class="tex" data-display="true">\s*\\mathrm\{KL\}\(p \\,\\\|\\, q\)', page)
 
 
@@ -211,9 +244,27 @@ def test_what_is_collected_is_complete(texts):
     assert f"{tagged} exercises" in texts["exercises.html"]
     made = [row for nb in notebooks.values() for cell in claims.claims(nb) for row in cell]
     assert len(re.findall(r"<tr class=\"row-(?:even|odd)\"><td>", texts["claims.html"])) == len(made) > 100
+    shown = html.unescape(re.sub(r"<[^>]+>", "", texts["claims.html"]))
+    plain = [row.here for row in made if not re.search(r"['\"`-]", row.here)]  # Sphinx sets the others' signs
+    assert len(plain) > 50 and [here for here in plain if here not in shown] == []
     words = made_pages.glossary(notebooks)
     assert len(words) >= 10 and texts["glossary.html"].count("Met in") == len(words)
     assert 'id="course_utils.merging.methods.ties"' in texts["library/course_utils.merging.methods.html"]
+
+
+def test_every_slide_of_the_lecture_has_its_section(pages):
+    """Each row leads to a section that builds it and one that runs it; all notebooks of the lecture are there.
+
+    That the sections exist is in test_links_lead_somewhere.
+    """
+    text = (ROOT / "docs" / "lecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?!slide \|)([^|]+) \| (.+) \| (.+) \|$", text, re.MULTILINE)
+    assert len(rows) > 30
+    for slide, built, run in rows:
+        assert re.search(r"\.ipynb#[^)]+\)", built) and re.search(r"\.ipynb#[^)]+\)", run), slide
+    link = re.compile(r"notebooks/(\w+)\.html#.")
+    led = {found[1] for a in pages["lecture.html"].all("a") if (found := link.match(a.get("href", "")))}
+    assert led == {path.stem for path in REAL if path.stem[:2] <= "11"}  # what comes after goes beyond it
 
 
 class TestLinksToRun:
@@ -241,6 +292,29 @@ class TestLinksToRun:
         assert launch.site() == "https://someone.github.io/many-models/"
         monkeypatch.setenv("MANY_MODELS_REPOSITORY", "https://gitlab.com/a/b")
         assert "colab_url" not in launch.options()["launch_buttons"]
+
+    @pytest.mark.parametrize("address", ["https://github.com/someone/many-models", "/a/folder"])
+    def test_the_buttons_of_a_page(self, monkeypatch, folder, tmp_path, address):
+        monkeypatch.setenv("MANY_MODELS_REPOSITORY", address)
+        monkeypatch.setenv("MANY_MODELS_JUPYTERHUB", "https://hub.example.org")
+        monkeypatch.setattr(made_pages, "library_pages", lambda: {"library/index.md": "# Library\n"})
+        monkeypatch.setattr(made_pages, "contents", _contents)
+        assert book.main([str(tmp_path / "site"), "--notebooks", *map(str, sorted(folder.glob("*.ipynb")))]) == 0
+        notebook, run = (
+            {a.get("href", "") for a in _Page((tmp_path / "site" / name).read_text(encoding="utf-8")).all("a")}
+            for name in ("notebooks/90_small.html", "run.html")
+        )
+        wanted = {
+            "https://colab.research.google.com/github/someone/many-models/blob/main/notebooks/90_small.ipynb",
+            "https://mybinder.org/v2/gh/someone/many-models/main?urlpath=lab/tree/notebooks/90_small.ipynb",
+            "https://hub.example.org/hub/user-redirect/git-pull?repo=https://github.com/someone/many-models"
+            "&urlpath=lab/tree/many-models/notebooks/90_small.ipynb&branch=main",
+            "https://github.com/someone/many-models/edit/main/notebooks/90_small.ipynb",
+        }
+        to_run = re.compile("https://.*(colab|binder|hub[.]example|/edit/)")
+        found = {unquote(one) for one in notebook if to_run.match(one)}
+        assert found == (wanted if "github" in address else set())
+        assert not [one for one in run if to_run.match(one)]
 
 
 def test_bad_input_gives_one_line_and_leaves_nothing(tmp_path, folder, capsys):
