@@ -233,12 +233,8 @@ def library_pages() -> dict[str, str]:
         files[f"library/{module}.md"] = "\n".join(lines)
         first = re.split(r"(?<=[.:])\s", " ".join((ast.get_docstring(tree) or "").split()))[0].rstrip(":.")
         folders.setdefault(parts[1], []).append((module, first))
-    lines = [
-        "# Library",
-        "",
-        "`course_utils`, the small library of the course: each module from its docstrings. {ref}`All names <genindex>`.",
-        "",
-    ]
+    about = "`course_utils`, the small library of the course: each module from its docstrings."
+    lines = ["# Library", "", f"{about} {{ref}}`All names <genindex>`.", ""]
     order = {folder: place for place, folder in enumerate(FOLDERS)}
     ordered = dict(sorted(folders.items(), key=lambda entry: order.get(entry[0], len(order))))
     for folder, modules in ordered.items():
