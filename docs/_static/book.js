@@ -22,11 +22,14 @@ function nameTheFrame() {
 // Paper is white: the light theme while a page is printed.
 function printLight() {
   const page = document.documentElement.dataset, paper = matchMedia("print");
-  let before = page.theme;
-  paper.addEventListener("change", () => {
-    if (paper.matches) before = page.theme;
-    page.theme = paper.matches ? "light" : before;
-  });
+  let before = null;  // the theme on the screen, while it is printed
+  const turn = (printing) => {
+    if (printing && before === null) [before, page.theme] = [page.theme, "light"];
+    if (!printing && before !== null) [page.theme, before] = [before, null];
+  };
+  paper.addEventListener("change", () => turn(paper.matches));
+  addEventListener("beforeprint", () => turn(true));
+  addEventListener("afterprint", () => turn(false));
 }
 
 // From a disk a browser may not read other pages: search then shows titles without their first lines.
