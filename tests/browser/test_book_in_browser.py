@@ -151,6 +151,7 @@ def test_everything_on_a_page_by_keyboard_in_reading_order(open_book):
     page = open_book(FIRST)
     for outside in (".bd-header-article", ".bd-sidebar-secondary"):  # not in the text
         page.locator(outside).evaluate("part => part.remove()")
+    page.locator("main .headerlink").evaluate_all("links => links.forEach(link => link.remove())")  # for the mouse
     scrolling = page.locator('main :is(pre, .live-chart, .tex, .output)[tabindex="0"]').count()
     expected, stops = page.evaluate(TAB_STOPS) + scrolling, []
     page.keyboard.press("Tab")
