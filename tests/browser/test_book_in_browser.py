@@ -12,7 +12,7 @@ pytest.importorskip("playwright")
 pytest.importorskip("axe_playwright_python")
 pytest.importorskip("sphinx")
 
-from test_accessibility_in_browser import HERE, TAB_STOPS, _violations
+from test_accessibility_in_browser import _violations
 from test_notebooks_in_browser import STALLS, _latency, _move_by_keyboard_and_mouse, _press, _sliders
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,18 @@ STICKS_OUT = """() => [...document.querySelectorAll('.bd-article pre, .live-char
     .map(part => part.outerHTML.slice(0, 100))"""  # noqa: E501
 CUT = """() => [...document.querySelectorAll('.bd-article pre, .live-chart')]
     .filter(part => part.scrollWidth > part.clientWidth + 1).map(part => part.innerText.slice(0, 100))"""
+
+
+TAB_STOPS = """() => {
+    const found = document.querySelectorAll(['a[href]', 'button', 'input', 'select', 'textarea', 'summary', 'audio'].map(e => 'main ' + e));
+    const shown = [...found].filter(e => e.offsetParent !== null && !e.disabled);
+    return new Set(shown.map(e => e.type === 'radio' ? e.name : e)).size;  // a group of radio buttons is one stop
+}"""  # noqa: E501
+HERE = """() => {
+    const e = document.activeElement, seen = e.type === 'radio' ? e.closest('label') : e, style = getComputedStyle(seen);
+    return {top: Math.round(seen.getBoundingClientRect().top + scrollY), what: e.outerHTML.slice(0, 100),
+            inMain: Boolean(e.closest('main')), visible: style.outlineStyle !== 'none' || style.boxShadow !== 'none'};
+}"""  # noqa: E501
 
 
 @pytest.fixture(scope="module")
