@@ -3,7 +3,7 @@ and starts.
 
     python start.py lab                   open the course in JupyterLab, where you left off
     python start.py present [NOTEBOOK]    one notebook, large, for a lecture
-    python start.py slides | site         a deck for each notebook, or a page, that need no kernel (build/)
+    python start.py slides | site         decks, or the course as a book, that need no kernel (build/)
     python start.py handout [OPTIONS]     the student edition as one archive (build/)
     python start.py class [--keep FILE]   a live board of what the class has passed, for students who join it
     python start.py setup [--here]        only make the environment; --here: install what this Python lacks, make none
@@ -37,8 +37,9 @@ VENV = ROOT / ".venv"
 PYTHONS = ((3, 11), (3, 12), (3, 13))
 TORCH = re.search(r'"torch==([\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8")).group(1)
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
-LOCKS = {"course": "requirements.lock", "test": "requirements-test.lock"}  # the second holds the first
-NEEDS_GB = {"course": 3, "test": 4}  # free on the disk at the first start, with the CUDA libraries 4 more
+# Each holds the first, and the last holds all.
+LOCKS = {"course": "requirements.lock", "site": "requirements-site.lock", "test": "requirements-test.lock"}
+NEEDS_GB = {"course": 3, "site": 3, "test": 4}  # free on the disk at the first start, with the CUDA libraries 4 more
 COMMANDS = (
     "lab",
     "present",
@@ -174,8 +175,7 @@ def fingerprint(group: str) -> str:
 
 
 def setup(group: str, asked: str | None = None) -> str:
-    """The environment with the packages of a group, "course" or "test"; its interpreter. Does nothing when all is
-    there."""
+    """The environment with the packages of a group of LOCKS; its interpreter. Does nothing when all is there."""
     if platform.system() == "Darwin" and platform.machine() == "x86_64":
         raise Stop(
             f"PyTorch has no build {TORCH} for Macs with an Intel processor: use Colab or another computer "
@@ -261,7 +261,7 @@ def present(python: str, arguments: list) -> int:
 
 
 def lint(python: str) -> None:
-    sources = ("course_utils", "tests", "data/recipes", "start.py", "conftest.py", "setup.py")
+    sources = ("course_utils", "docs", "tests", "data/recipes", "start.py", "conftest.py", "setup.py")
     for command in (["check", "-q"], ["format", "--check", "-q"]):
         if run([python, "-m", "ruff", *command, *sources]):
             raise Stop("ruff found the faults above; `ruff format` mends those of form")
@@ -355,7 +355,7 @@ def main(argv: list | None = None) -> int:
             setup_here()
             return run([sys.executable, "-m", "course_utils.shelf.assets"])
         testing = given.command in ("test", "test-fast", "test-machines", "save")
-        python = setup("test" if testing else "course", given.python)
+        python = setup("test" if testing else "site" if given.command == "site" else "course", given.python)
         if given.command == "setup":
             fetch_assets(python)
             say("ready: python start.py lab")
@@ -365,7 +365,7 @@ def main(argv: list | None = None) -> int:
             return by_name[given.command](python, rest)
         programs = {
             "slides": ["-m", "course_utils.classroom.export", "slides"],
-            "site": ["-m", "course_utils.classroom.export", "site"],
+            "site": ["docs/book.py"],
             "handout": ["-m", "course_utils.classroom.handout"],
             "class": ["-m", "course_utils.classroom.board.server"],
             "test-machines": ["tests/machines.py"],

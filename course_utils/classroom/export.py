@@ -1,16 +1,14 @@
-"""Lecture decks and a static site of the notebooks, offline, with the live charts alive and no kernel.
+"""Lecture decks of the notebooks, offline, with the live charts alive and no kernel.
 
     python -m course_utils.classroom.export slides [OUT] [--notebooks FILE ...]
         a reveal.js deck for each notebook (OUT: build/slides)
-    python -m course_utils.classroom.export site [OUT] [--notebooks FILE ...]
-        an index, and a page for each notebook (OUT: build/site)
 
-Nothing is executed: the notebooks are shown as they were saved. nbconvert's own templates "reveal" and "lab" make the
-pages. What is changed: scripts come from this package (static/) instead of from other hosts, a chart stays its
-specification and is drawn in the page, formulas are set by KaTeX. A deck is one file that holds everything; the pages
-of the site share the folder assets/. Both open from a disk, without a server. A file appears under its final name only
-when all are complete; other files in OUT are left alone. A Content-Security-Policy keeps a page from asking other hosts
-for anything, whatever a saved output holds.
+Nothing is executed: the notebooks are shown as they were saved. nbconvert's own template "reveal" makes the pages. What
+is changed: scripts come from this package (static/) instead of from other hosts, a chart stays its specification and is
+drawn in the page, formulas are set by KaTeX. A deck is one file that holds everything, and opens from a disk, without a
+server. A file appears under its final name only when all are complete; other files in OUT are left alone. A
+Content-Security-Policy keeps a page from asking other hosts for anything, whatever a saved output holds. The book of
+the course is made by docs/book.py.
 """
 
 from __future__ import annotations
@@ -28,12 +26,12 @@ from functools import partial
 from pathlib import Path
 
 import nbformat
-from nbconvert.exporters import HTMLExporter, SlidesExporter
+from nbconvert.exporters import SlidesExporter
 from nbconvert.exporters.exporter import ResourcesDict
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
-from course_utils.classroom import claims, progress
+from course_utils.classroom import progress
 from course_utils.explore import chart_html
 from course_utils.explore.chart_html import STATIC
 
@@ -49,8 +47,8 @@ POLICY = (
     "frame-src 'self' file: blob:; base-uri 'none'; form-action 'none'"
 )
 SAFE = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-# Blocks of nbconvert's templates that name other hosts, or lack what a page needs. The comments are filled in when it
-# has written the page.
+# Blocks of nbconvert's template that name other hosts, or lack what a page needs. The comment is filled in when it has
+# written the page.
 HEAD = f"""{{%- block header -%}}
 <!DOCTYPE html>
 <html lang="{{{{ resources.language_code }}}}">
@@ -65,16 +63,6 @@ HEAD = f"""{{%- block header -%}}
 <!--head-->
 </head>
 {{%- endblock -%}}
-"""
-PAGE = f"""{{%- extends 'index.html.j2' -%}}
-{HEAD}
-{{%- block body_header -%}}
-<body class="jp-Notebook page" data-jp-theme-light="true">
-<a class="skip-link" href="#text">Skip to the text</a>
-<!--top-->
-<main id="text">
-{{%- endblock -%}}
-{{%- block body_footer -%}}</main><!--bottom--></body>{{%- endblock -%}}
 """
 DECK = f"{{%- extends 'index.html.j2' -%}}{HEAD}{{%- block footer_js -%}}</html>{{%- endblock -%}}"
 
@@ -131,35 +119,27 @@ def _shown(data: dict, metadata: dict, chart: int) -> str | None:
     return None
 
 
-def prepare(nb: NotebookNode, name: str, deck: bool = False) -> NotebookNode:
-    """A copy of ``nb`` whose charts, pictures and kernel controls are HTML, with its title in the metadata.
-
-    On a page (not in a deck) a note before each exercise says where it is done.
-    """
+def prepare(nb: NotebookNode, name: str) -> NotebookNode:
+    """A copy of ``nb`` whose charts, pictures and kernel controls are HTML, with its title in the metadata."""
     nb = nbformat.from_dict(json.loads(json.dumps(nb)))
     nb.metadata.title = f"{title_of(nb, name)} · {COURSE}"
     nb.metadata.pop("widgets", None)  # the state of kernel controls: without a kernel they are shown as a note
-    cells, charts = [], 0
+    charts = 0
     for cell in nb.cells:
         for output in cell.get("outputs", []):
             charts += CHART in output.get("data", {})
             if "data" in output and (shown := _shown(output.data, output.metadata, charts)):
                 output.data, output.metadata = NotebookNode({"text/html": shown}), NotebookNode()
-        if "exercise" in cell.metadata.get("tags", []) and not deck:
-            note = f'<p class="note">This exercise is done in the notebook: open <code>{name}.ipynb</code> there.</p>'
-            cells.append(nbformat.v4.new_markdown_cell(note))
-        cells.append(cell)
-    nb.cells = cells
     return nb
 
 
-def _convert(nb: NotebookNode, name: str, pages: Iterable[str], folder: Path, deck: bool = False) -> str:
-    """nbconvert's page, with the comments <!--head-->, <!--top--> and <!--bottom--> still in it."""
-    exporter = (SlidesExporter if deck else HTMLExporter)(exclude_input_prompt=True, exclude_output_prompt=True)
-    exporter.raw_template = DECK if deck else PAGE
+def _convert(nb: NotebookNode, name: str, pages: Iterable[str], folder: Path) -> str:
+    """nbconvert's page, with the comment <!--head--> still in it."""
+    exporter = SlidesExporter(exclude_input_prompt=True, exclude_output_prompt=True)
+    exporter.raw_template = DECK
     exporter.register_filter("markdown2html", partial(to_html, pages=pages, folder=folder))
     resources = ResourcesDict(metadata=ResourcesDict(name=name, path=str(folder)))
-    return exporter.from_notebook_node(prepare(nb, name, deck), resources)[0]
+    return exporter.from_notebook_node(prepare(nb, name), resources)[0]
 
 
 def styles() -> str:
@@ -177,10 +157,10 @@ def styles() -> str:
     return re.sub(r"@font-face\{[^}]+\}", face, (folder / "katex.min.css").read_text(encoding="utf-8")) + own
 
 
-def scripts(deck: bool = False) -> dict[str, str]:
+def scripts() -> dict[str, str]:
     """File name -> JavaScript, in the order in which a page needs them."""
-    reveal = ["reveal/reveal.js", "reveal/notes.js"] if deck else []
-    files = [STATIC / file for file in ("vega/vega.js", "katex/katex.min.js", *reveal, "chart.js", "export.js")]
+    names = ("vega/vega.js", "katex/katex.min.js", "reveal/reveal.js", "reveal/notes.js", "chart.js", "export.js")
+    files = [STATIC / file for file in names]
     # Without "</script" they may stand in a page.
     return {file.name: file.read_text(encoding="utf-8").replace("</script", "<\\/script") for file in files}
 
@@ -188,62 +168,9 @@ def scripts(deck: bool = False) -> dict[str, str]:
 def slides(notebooks: dict[str, NotebookNode], folder: Path) -> dict[str, str]:
     """File name -> a deck in one file."""
     css = f"<style>{(STATIC / 'reveal' / 'reveal.css').read_text(encoding='utf-8')}\n{styles()}</style>"
-    inline = "".join(f"<script>{code}</script>\n" for code in scripts(deck=True).values())
-    decks = {name: _convert(nb, name, notebooks, folder, deck=True) for name, nb in notebooks.items()}
+    inline = "".join(f"<script>{code}</script>\n" for code in scripts().values())
+    decks = {name: _convert(nb, name, notebooks, folder) for name, nb in notebooks.items()}
     return {f"{name}.html": deck.replace("<!--head-->", css + inline, 1) for name, deck in decks.items()}
-
-
-def site(notebooks: dict[str, NotebookNode], folder: Path) -> dict[str, str]:
-    """File name -> content: index.html, claims.html, a page a notebook, and what they share in assets/."""
-    shared = {"style.css": styles(), **scripts()}
-    tags = [f'<script defer src="assets/{file}"></script>' for file in shared if file.endswith(".js")]
-    head = "".join(['<link rel="stylesheet" href="assets/style.css">', *tags])
-    names, files = list(notebooks), {f"assets/{file}": text for file, text in shared.items()}
-    titles = {name: html.escape(title_of(nb, name)) for name, nb in notebooks.items()}
-    for i, (name, nb) in enumerate(notebooks.items()):
-        page = _convert(nb, name, notebooks, folder)
-        found = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', page)
-        rooms = "".join(f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in found)
-        steps = [f'<a href="index.html">{COURSE}</a>']
-        steps += [f'<a rel="prev" href="{other}.html">← {titles[other]}</a>' for other in names[max(0, i - 1) : i]]
-        steps += [f'<a rel="next" href="{other}.html">{titles[other]} →</a>' for other in names[i + 1 : i + 2]]
-        here = f'<nav aria-label="On this page"><ul>{rooms}</ul></nav>'
-        top = f'<header><nav aria-label="Course">{steps[0]}</nav>{here}</header>'
-        bottom = f'<footer><nav aria-label="Other notebooks">{" ".join(steps)}</nav></footer>'
-        for comment, text in (("head", head), ("top", top), ("bottom", bottom)):
-            page = page.replace(f"<!--{comment}-->", text, 1)
-        files[f"{name}.html"] = page
-    files["index.html"] = _index(notebooks, titles)
-    back = f'<nav aria-label="Course"><a href="index.html">{COURSE}</a></nav>'
-    files["claims.html"] = _plain(f"Claims · {COURSE}", back + to_html(claims.table(notebooks, ""), notebooks))
-    return files
-
-
-def _index(notebooks: dict[str, NotebookNode], titles: dict[str, str]) -> str:
-    entries = []
-    for name, nb in notebooks.items():
-        text = re.sub(r"^# .+\n+", "", nb.cells[0].source if nb.cells else "").split("\n\n")[0]
-        entries.append(f'<li><h2><a href="{name}.html">{titles[name]}</a></h2>{to_html(text)}</li>')
-    return _plain(
-        COURSE,
-        f"""<h1>{COURSE}</h1>
-<p>An interactive course on getting more out of several models than out of the best of them. The sliders on these pages
-work as they stand. Exercises, and the controls that run a model, are for the notebooks themselves.</p>
-<p>What the papers claim, and what was measured here: <a href="claims.html">one table</a>.</p>
-<ol>{"".join(entries)}</ol>""",
-    )
-
-
-def _plain(title: str, body: str) -> str:
-    """A page without scripts: the index, the table of claims."""
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8">{SAFE}<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><title>{title}</title><link rel="stylesheet" href="assets/style.css"></head>
-<body class="page index"><a class="skip-link" href="#text">Skip to the text</a>
-<main id="text">{body}</main></body>
-</html>
-"""
 
 
 def read(paths: Sequence[Path]) -> dict[str, NotebookNode]:
@@ -284,21 +211,21 @@ def write(files: dict[str, str], out: Path) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line. Exit status 0: written; 1: one line on standard error says what to do."""
-    prog, about = "python -m course_utils.classroom.export", "Lecture decks and a static site."
+    prog, about = "python -m course_utils.classroom.export", "Lecture decks."
     parser = argparse.ArgumentParser(prog=prog, description=about)
-    parser.add_argument("kind", choices=["slides", "site"])
-    parser.add_argument("out", nargs="?", type=Path, help="folder to write into (default: build/slides, build/site)")
+    parser.add_argument("kind", choices=["slides"])
+    parser.add_argument("out", nargs="?", type=Path, help="folder to write into (default: build/slides)")
     parser.add_argument("--notebooks", nargs="+", type=Path, metavar="FILE", help="default: all of notebooks/")
     options = parser.parse_args(argv)
     out = (options.out or ROOT / "build" / options.kind).absolute()
     paths = options.notebooks or progress.notebooks() or [ROOT / "notebooks"]
     try:
-        files = {"slides": slides, "site": site}[options.kind](read(paths), paths[0].parent.absolute())
+        files = slides(read(paths), paths[0].parent.absolute())
         size = write(files, out)
     except ExportError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"{sum(name.endswith('.html') for name in files)} pages, {size / 1e6:.1f} MB in {out}")
+    print(f"{len(files)} decks, {size / 1e6:.1f} MB in {out}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Decks and the site in a real browser, from the disk: sliders live, formulas set, keys do what a lecturer expects."""
+"""Decks in a real browser, from the disk: sliders live, formulas set, keys do what a lecturer expects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("playwright")
 
-from test_notebooks_in_browser import STALLS, _latency, _move_by_keyboard_and_mouse, _press, _sliders
+from test_notebooks_in_browser import STALLS, _latency, _move_by_keyboard_and_mouse
 
 NAMES = ["01_interpolation", "07_mixture_of_experts"]
 TO_ITS_SLIDE = "input => { const at = Reveal.getIndices(input.closest('section')); Reveal.slide(at.h, at.v); }"
@@ -79,38 +79,10 @@ def test_the_keys_of_a_lecture(open_page):
     deck.wait_for_function("Reveal.getCurrentSlide().scrollTop > 0")
 
 
-def test_the_site_is_live_from_index_to_slider(open_page, capsys):
-    page = open_page("site/index")
-    assert page.get_by_role("heading", level=1).inner_text() == "Many Models"
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.className") == "skip-link"
-    page.get_by_role("link", name=re.compile("^01")).click()
-    page.wait_for_selector("body.ready")
-    slider = _sliders(page).last
-    slider.scroll_into_view_if_needed()
-    _move_by_keyboard_and_mouse(slider)
-    assert _latency(slider, "site 01_interpolation", capsys) < STALLS
-    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
-    assert page.locator(".katex-error").count() == 0
-    words = page.locator(".live-chart summary").first
-    words.press("Enter")
-    assert len(page.locator(".live-chart details[open] p").inner_text()) > 50
-    page.get_by_role("link", name=re.compile("^02.*→")).click()
-    page.wait_for_selector("body.ready")
-    _press(_sliders(page).first, "ArrowRight")
-
-
-def test_a_quiz_on_a_page_answers(open_page):
-    page = open_page(f"site/{NAMES[0]}")
-    page.locator("#quiz_interpolation_rules .MCButton").first.click()
-    page.wait_for_function("() => document.querySelector('#quiz_interpolation_rules .Feedback').innerText.length > 20")
-
-
-@pytest.mark.parametrize("name", [f"site/{NAMES[0]}", f"slides/{NAMES[0]}"])
-def test_a_page_can_ask_no_other_host_for_anything(browser, exported, name):
-    """What a hostile output would try is refused by the page's own policy."""
+def test_a_deck_can_ask_no_other_host_for_anything(browser, exported):
+    """What a hostile output would try is refused by its own policy."""
     page = browser.new_page()
-    page.goto((exported / f"{name}.html").as_uri())
+    page.goto((exported / "slides" / f"{NAMES[0]}.html").as_uri())
     page.wait_for_selector("body.ready")
     refused = page.evaluate("""async () => {
         const refused = [];

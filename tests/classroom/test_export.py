@@ -1,4 +1,4 @@
-"""Decks and the site hold everything they need: no other host, live charts as data, words for every picture."""
+"""Decks hold everything they need: no other host, live charts as data, words for every picture."""
 
 from __future__ import annotations
 
@@ -57,11 +57,10 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(folder, tmp_path_factory) -> dict[str, str]:
-    """Path -> text of all that the two commands write."""
+    """Path -> text of all that the command writes."""
     out = tmp_path_factory.mktemp("out")
     notebooks = [str(path) for path in (*sorted(folder.glob("*.ipynb")), REAL)]
-    for kind in ("slides", "site"):
-        assert export.main([kind, str(out / kind), "--notebooks", *notebooks]) == 0
+    assert export.main(["slides", str(out / "slides"), "--notebooks", *notebooks]) == 0
     assert not list(out.rglob("*partial*"))
     files = [path for path in out.rglob("*") if path.is_file()]
     return {path.relative_to(out).as_posix(): path.read_text(encoding="utf-8") for path in files}
@@ -96,16 +95,15 @@ def pages(made) -> dict[str, _Page]:
     return {name: _Page(text) for name, text in made.items() if name.endswith(".html")}
 
 
-def test_nothing_is_loaded_from_another_host(made, pages):
-    """Links that a reader may click stay; what a browser loads by itself is in the page or beside it."""
+def test_nothing_is_loaded_from_another_host(pages):
+    """Links that a reader may click stay; what a browser loads by itself is in the page."""
     for name, page in pages.items():
         for tag, attributes in page.elements:
             loads = [attributes.get(key) for key in ("src", "srcset", "poster", "data")]
             loads += [attributes.get("href")] if tag in ("link", "image", "use", "base") else []
             for address in filter(None, loads):
-                assert address.startswith("data:") or f"site/{address}" in made, f"{name}: <{tag}> loads {address[:80]}"
-    styles = {name: page.code["style"] for name, page in pages.items()}
-    for name, style in (styles | {"style.css": made["site/assets/style.css"]}).items():
+                assert address.startswith("data:"), f"{name}: <{tag}> loads {address[:80]}"
+    for name, style in ((name, page.code["style"]) for name, page in pages.items()):
         assert "@import" not in style, name
         addresses = re.findall(r"url\(\s*[\"']?([^)\"']{0,80})", style)
         assert all(address.startswith(("data:", "#")) for address in addresses), name
@@ -127,16 +125,12 @@ def test_the_pages_say_what_they_are(made, pages):
         assert re.search(r"<title>[^<]*Many Models</title>", made[name]), name
         levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
         assert levels[0] == 1 and all(b <= a + 1 for a, b in zip(levels, levels[1:])), f"{name}: headings {levels}"
-        if name.startswith("site/"):
-            first = page.all("a")[0]
-            assert first["class"] == "skip-link" and first["href"] == f"#{page.all('main')[0]['id']}"
 
 
 def test_no_text_of_a_chart_hides_the_rest_of_a_page(made):
     """A browser reads <!--<script> inside a script as the beginning of one that ends much later."""
-    for name in ("slides/90_small.html", "site/90_small.html"):
-        data = re.findall(r'<script type="application/json">(.*?)</script>', made[name], re.S)
-        assert data and "<" not in "".join(data), name
+    data = re.findall(r'<script type="application/json">(.*?)</script>', made["slides/90_small.html"], re.S)
+    assert data and "<" not in "".join(data)
 
 
 def _charts(page: str) -> list[dict]:
@@ -144,10 +138,9 @@ def _charts(page: str) -> list[dict]:
 
 
 def test_a_chart_is_data_that_a_page_draws(made):
-    for name in ("slides/90_small.html", "site/90_small.html"):
-        assert _charts(made[name]) == [SPEC]
-        assert "<summary>Live chart 1 in words</summary><p>One point &amp; one slider.</p>" in made[name]
-        assert export.CHART not in made[name]
+    deck = made["slides/90_small.html"]
+    assert _charts(deck) == [SPEC] and export.CHART not in deck
+    assert "<summary>Live chart 1 in words</summary><p>One point &amp; one slider.</p>" in deck
     outputs = [output.get("data", {}) for cell in nbformat.read(REAL, 4).cells for output in cell.get("outputs", [])]
     specs = [data[export.CHART] for data in outputs if export.CHART in data]
     assert _charts(made["slides/09_pipelines_and_stacking.html"]) == specs != []
@@ -156,37 +149,31 @@ def test_a_chart_is_data_that_a_page_draws(made):
 def test_the_drawing_code_is_there_once(made):
     mark = "window.vegaEmbed="
     for name, text in made.items():
-        if name.startswith("slides/"):
-            assert text.count(mark) == 1, name
-        elif name.endswith(".html") and name not in ("site/index.html", "site/claims.html"):
-            assert mark not in text and 'src="assets/vega.js"' in text, name
-    assert made["site/assets/vega.js"].count(mark) == 1
-    assert "</script" not in "".join(export.scripts(deck=True).values())
+        assert text.count(mark) == 1, name
+    assert "</script" not in "".join(export.scripts().values())
 
 
 def test_pictures_keep_their_words(pages):
     for name, page in pages.items():
         assert all(image.get("alt") and "No description" not in image["alt"] for image in page.all("img")), name
-    assert [image["alt"] for image in pages["site/90_small.html"].all("img")] == ['A "dot" of one pixel']
+    assert [image["alt"] for image in pages["slides/90_small.html"].all("img")] == ['A "dot" of one pixel']
 
 
-def test_formulas_keep_their_tex_and_the_site_sets_them(made):
-    for name in ("slides/90_small.html", "site/90_small.html"):
-        assert r'<span class="tex">P(y \mid x) &lt; 1</span>' in made[name]
-        assert r'<span class="tex" data-display="true">\mathrm{KL}(p \,\|\, q)' in made[name]
-    fonts = set(re.findall(r"font-family:(KaTeX_\w+);[^}]*url\(data:font/woff2", made["site/assets/style.css"]))
+def test_formulas_keep_their_tex_and_a_deck_sets_them(made, pages):
+    name = "slides/90_small.html"
+    assert r'<span class="tex">P(y \mid x) &lt; 1</span>' in made[name]
+    assert r'<span class="tex" data-display="true">\mathrm{KL}(p \,\|\, q)' in made[name]
+    fonts = set(re.findall(r"font-family:(KaTeX_\w+);[^}]*url\(data:font/woff2", pages[name].code["style"]))
     assert {"KaTeX_Main", "KaTeX_Math", "KaTeX_AMS", "KaTeX_Size1", "KaTeX_Size4", "KaTeX_Typewriter"} <= fonts
 
 
 def test_what_needs_the_notebook_says_so(made):
-    note = "This exercise is done in the notebook"
-    assert made["site/90_small.html"].count(note) == 1 and note not in made["slides/90_small.html"]
-    assert '<p class="note">Needs a running kernel.</p>' in made["site/90_small.html"]
-    assert made["site/09_pipelines_and_stacking.html"].count("<audio") >= 1
+    assert '<p class="note">Needs a running kernel.</p>' in made["slides/90_small.html"]
+    assert made["slides/09_pipelines_and_stacking.html"].count("<audio") >= 1
 
 
-def test_links_between_notebooks_become_links_between_pages(made, pages):
-    targets = [a.get("href", "") for a in pages["site/90_small.html"].all("a")]
+def test_links_between_notebooks_become_links_between_decks(made, pages):
+    targets = [a.get("href", "") for a in pages["slides/90_small.html"].all("a")]
     assert "91_other.html#Why" in targets and not re.search("ipynb|92_none", " ".join(targets))
     for name, page in pages.items():
         here = [a["href"].split("#")[0] for a in page.all("a") if a.get("href") and "//" not in a["href"]]
@@ -194,8 +181,7 @@ def test_links_between_notebooks_become_links_between_pages(made, pages):
         assert not missing, f"{name} leads to {missing}"
 
 
-@pytest.mark.parametrize("kind", ["slides", "site"])
-def test_bad_input_gives_one_line_and_leaves_nothing(tmp_path, folder, capsys, kind):
+def test_bad_input_gives_one_line_and_leaves_nothing(tmp_path, folder, capsys):
     (tmp_path / "torn.ipynb").write_text('{"cells": [', encoding="utf-8")
     nbformat.write(new_notebook(cells=[new_code_cell("1 + 1")]), tmp_path / "unrun.ipynb")
     nbformat.write(new_notebook(), tmp_path / "empty.ipynb")
@@ -204,7 +190,7 @@ def test_bad_input_gives_one_line_and_leaves_nothing(tmp_path, folder, capsys, k
     attempts["unrun.ipynb"] = "without outputs"
     cases = [(tmp_path / "out", tmp_path / path, word) for path, word in attempts.items()]
     for out, path, word in [*cases, (tmp_path / "a file", folder / "91_other.ipynb", "cannot write to")]:
-        assert export.main([kind, str(out), "--notebooks", str(path)]) == 1
+        assert export.main(["slides", str(out), "--notebooks", str(path)]) == 1
         said = capsys.readouterr()
         assert word in said.err and said.err.count("\n") == 1 and said.out == ""
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a file", "empty.ipynb", "torn.ipynb", "unrun.ipynb"]
