@@ -19,6 +19,7 @@ from nbformat.v4 import new_markdown_cell
 
 from course_utils.classroom.export import CHART, POLICY, WIDGET
 from course_utils.explore import chart_html
+from course_utils.explore.guess import uncovered
 
 # What a page may load: what a deck may, and of the book itself the theme's fonts, the page that the search form opens,
 # and the pages whose first lines a search shows. Nothing from another host.
@@ -46,6 +47,7 @@ def first_chart(nb: NotebookNode, name: str) -> str:
         for output in cell.get("outputs", []):
             if CHART in output.get("data", {}):
                 data = {key: value for key, value in output.data.items() if key != "image/png"}
+                data[CHART] = uncovered(data[CHART])  # nobody is asked for a guess before the course has begun
                 words = html.escape(" ".join(data.get("text/plain", "").split()))
                 still = f'<noscript><img alt="{words}" src="charts/{name}-1.png"></noscript>'
                 return chart(data, "Live chart", Path(), "").replace("</div>", f"</div>{still}", 1)

@@ -54,12 +54,14 @@ def guess_first(
 
 
 def uncovered(spec: dict) -> dict:
-    """The specification with its cover off from the start, for pictures and print."""
-    spec = copy.deepcopy(spec)
-    for param in spec.get("params", []):
-        if param["name"] == "uncovered_input":
-            param["value"] = 1
-    return spec
+    """The specification of the chart itself, for pictures; one without a cover as it is."""
+    names = [param["name"] for param in spec.get("params", [])]
+    if "uncovered" not in names:
+        return spec
+    own = ("guess_input", "guess", "truth", "uncovered_input", "uncovered")
+    params = [param for param in spec["params"] if param["name"] not in own]
+    around = {name: part for name, part in spec.items() if name not in ("vconcat", "spacing")}
+    return {**around, **spec["vconcat"][1], "params": [*vega.given(uncovered=True), *params]}
 
 
 def _cover(spec: dict, outer: dict | None = None) -> None:

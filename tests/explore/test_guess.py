@@ -57,11 +57,11 @@ def test_its_sliders_come_first_and_those_of_the_chart_stay():
     assert words.startswith("Guess first: How high?") and words.endswith("The answer: 1.67.")
 
 
-def test_the_picture_of_a_saved_notebook_is_uncovered():
-    guess = guess_first(CHARTS[0], "How high?", 1.67, **LINE)
-    picture = explore.LiveChart(uncovered(guess.spec), "")
-    assert _texts(_draw(picture)) == _texts(_draw(guess, uncovered=1))
-    assert uncovered(CHARTS[0].spec) == CHARTS[0].spec
+@pytest.mark.parametrize("chart", CHARTS, ids=["path", "or and", "strip"])
+def test_the_picture_of_a_saved_notebook_is_the_chart_itself(chart):
+    guess = guess_first(chart, "How high?", 1.67, **LINE)
+    assert _texts(_draw(explore.LiveChart(uncovered(guess.spec), ""))) == _texts(_draw(chart))
+    assert uncovered(chart.spec) == chart.spec
 
 
 def test_the_chart_itself_is_not_changed():
