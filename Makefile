@@ -3,9 +3,9 @@
 PYTHON3 := $(shell command -v python3.11 || command -v python3 || command -v python)
 START := $(or $(PYTHON3),python3) start.py $(if $(PYTHON),--python $(PYTHON))
 
-.PHONY: lab present setup slides site handout test test-fast test-machines doctor lock clean
+.PHONY: lab present setup slides site handout class test test-fast test-machines doctor lock clean
 
-lab setup slides site handout test test-fast test-machines doctor:
+lab setup slides site handout class test test-fast test-machines doctor:
 	@$(START) $@
 
 # Another notebook: make present NOTEBOOK=07_mixture_of_experts

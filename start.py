@@ -3,8 +3,9 @@ and starts.
 
     python start.py lab                   open the course in JupyterLab, where you left off
     python start.py present [NOTEBOOK]    one notebook, large, for a lecture
-    python start.py slides | site         a lecture deck, or a page, for each notebook; they need no kernel (build/)
+    python start.py slides | site         lecture decks, or the course as a book, that need no kernel (build/)
     python start.py handout [OPTIONS]     the student edition as one archive (build/)
+    python start.py class [--keep FILE]   a live board of what the class has passed, for students who join it
     python start.py setup [--here]        only make the environment; --here: install what this Python lacks, make none
     python start.py test | test-fast      every test; the part for a developer's loop
     python start.py test-machines         the notebooks as on older processors, with one and two threads
@@ -36,14 +37,16 @@ VENV = ROOT / ".venv"
 PYTHONS = ((3, 11), (3, 12), (3, 13))
 TORCH = re.search(r'"torch==([\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8")).group(1)
 CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
-LOCKS = {"course": "requirements.lock", "test": "requirements-test.lock"}  # the second holds the first
-NEEDS_GB = {"course": 3, "test": 4}  # free on the disk at the first start, with the CUDA libraries 4 more
+# Each holds the first, and the last holds all.
+LOCKS = {"course": "requirements.lock", "site": "requirements-site.lock", "test": "requirements-test.lock"}
+NEEDS_GB = {"course": 3, "site": 3, "test": 4}  # free on the disk at the first start, with the CUDA libraries 4 more
 COMMANDS = (
     "lab",
     "present",
     "slides",
     "site",
     "handout",
+    "class",
     "setup",
     "test",
     "test-fast",
@@ -172,8 +175,7 @@ def fingerprint(group: str) -> str:
 
 
 def setup(group: str, asked: str | None = None) -> str:
-    """The environment with the packages of a group, "course" or "test"; its interpreter. Does nothing when all is
-    there."""
+    """The environment with the packages of a group of LOCKS; its interpreter. Does nothing when all is there."""
     if platform.system() == "Darwin" and platform.machine() == "x86_64":
         raise Stop(
             f"PyTorch has no build {TORCH} for Macs with an Intel processor: use Colab or another computer "
@@ -259,7 +261,7 @@ def present(python: str, arguments: list) -> int:
 
 
 def lint(python: str) -> None:
-    sources = ("course_utils", "tests", "data/recipes", "start.py", "conftest.py", "setup.py")
+    sources = ("course_utils", "docs", "tests", "data/recipes", "start.py", "conftest.py", "setup.py")
     for command in (["check", "-q"], ["format", "--check", "-q"]):
         if run([python, "-m", "ruff", *command, *sources]):
             raise Stop("ruff found the faults above; `ruff format` mends those of form")
@@ -318,6 +320,11 @@ def version(name):
     except m.PackageNotFoundError: return "missing"
 names = "torch transformers jupyterlab ipykernel numpy matplotlib datasets triton pytest".split()
 print(f"{'packages':10} " + ", ".join(f"{name} {version(name)}" for name in names))
+try:
+    from course_utils.shelf.device import device
+    print(f"{'device':10} {device()}")
+except Exception as error:  # a setting that no device fits, or packages that are missing
+    print(f"{'device':10} {error}")
 print(f"{'settings':10} " + (", ".join(sorted(n for n in os.environ if n.startswith('MANY_MODELS_'))) or "none"))
 """
         run([in_venv(), "-c", code])
@@ -348,7 +355,7 @@ def main(argv: list | None = None) -> int:
             setup_here()
             return run([sys.executable, "-m", "course_utils.shelf.assets"])
         testing = given.command in ("test", "test-fast", "test-machines", "save")
-        python = setup("test" if testing else "course", given.python)
+        python = setup("test" if testing else "site" if given.command == "site" else "course", given.python)
         if given.command == "setup":
             fetch_assets(python)
             say("ready: python start.py lab")
@@ -358,8 +365,9 @@ def main(argv: list | None = None) -> int:
             return by_name[given.command](python, rest)
         programs = {
             "slides": ["-m", "course_utils.classroom.decks"],
-            "site": ["-m", "course_utils.classroom.export", "site"],
+            "site": ["docs/book.py"],
             "handout": ["-m", "course_utils.classroom.handout"],
+            "class": ["-m", "course_utils.classroom.board.server"],
             "test-machines": ["tests/machines.py"],
             "save": ["-m", "course_utils.classroom.save_notebook"],
         }

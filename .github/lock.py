@@ -2,6 +2,7 @@
 
     requirements.lock        what `start.py lab` installs, with hashes
     requirements-test.lock   the same and what `start.py test` needs, with hashes
+    requirements-site.lock   the first and what `start.py site` needs, with hashes
     environment.yml          the pins of the second, for conda (whose pip section cannot have hashes: `-e .` has none)
 
 torch and the CUDA libraries are not in the locks: which build is right depends on the machine, and start.py chooses.
@@ -55,7 +56,7 @@ def lock(name: str, *options: str) -> list[str]:
     )
     kept = [block for block in blocks(out.read_text(encoding="utf-8")) if not CHOSEN_BY_MACHINE.match(block)]
     # triton comes with torch for CUDA; a student without a GPU does not need its 0.7 GB
-    kept = [block for block in kept if options or not block.startswith("triton==")]
+    kept = [block for block in kept if "test" in options or not block.startswith("triton==")]
     out.write_text("\n".join(kept) + "\n", encoding="utf-8")
     return kept
 
@@ -63,6 +64,7 @@ def lock(name: str, *options: str) -> list[str]:
 def main() -> None:
     lock("requirements.lock")
     pins = lock("requirements-test.lock", "--extra", "test", "--constraint", "requirements.lock")
+    lock("requirements-site.lock", "--extra", "site", "--constraint", "requirements-test.lock")
     torch = re.search(r'"(torch==[\d.]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8")).group(1)
     plain = [re.sub(r"\s*\\$", "", block.split("\n")[0]) for block in pins]
     lines = [f"      - {pin}\n" if ";" not in pin else f'      - "{pin}"\n' for pin in [torch, *plain, "-e ."]]

@@ -19,7 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 CARD = {"jupyterlab", "torch", "transformers", "matplotlib", "ipywidgets", "datasets", "nbval"}
 
 
-COURSE, TEST = "requirements.lock", "requirements-test.lock"
+COURSE, SITE, TEST = "requirements.lock", "requirements-site.lock", "requirements-test.lock"
 
 
 def locked(name: str) -> dict[str, list[str]]:
@@ -44,7 +44,9 @@ def wanted(*extras: str) -> list[Requirement]:
     return [requirement for requirement in map(Requirement, lines) if requirement.name not in ("torch", "many-models")]
 
 
-@pytest.mark.parametrize(("lock", "extras"), [(COURSE, ()), (TEST, ("triton", "authoring", "test"))])
+@pytest.mark.parametrize(
+    ("lock", "extras"), [(COURSE, ()), (SITE, ("site",)), (TEST, ("triton", "authoring", "site", "test"))]
+)
 def test_the_lock_pins_the_dependency_list(lock, extras):
     found = locked(lock)
     for requirement in wanted(*extras):
@@ -53,13 +55,14 @@ def test_the_lock_pins_the_dependency_list(lock, extras):
 
 
 def test_the_locks_hold_for_every_system_and_leave_the_build_of_torch_open():
-    for name in (COURSE, TEST):
+    for name in (COURSE, SITE, TEST):
         found = locked(name)
         assert all(any(line.startswith("--hash=sha256:") for line in lines) for lines in found.values()), name
         assert not [package for package in found if re.match("torch|nvidia-|cuda-", package)]
         assert "sys_platform == 'darwin'" in found["appnope"][0] and "os_name == 'nt'" in found["pywinpty"][0]
-    assert pins(COURSE) <= pins(TEST)
-    assert not {"triton", "pytest", "playwright", "mergekit", "ruff", "vl-convert-python"} & locked(COURSE).keys()
+    assert pins(COURSE) <= pins(SITE) <= pins(TEST)
+    assert not {"triton", "pytest", "playwright", "mergekit", "ruff", "vl-convert-python"} & locked(SITE).keys()
+    assert "sphinx" not in locked(COURSE)
 
 
 def test_the_packages_that_the_course_is_made_of():

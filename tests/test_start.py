@@ -141,6 +141,7 @@ def test_doctor_tells_the_system_and_no_name_of_the_user():
     assert "secret" not in done.stdout and str(Path.home()) not in done.stdout.split("smollm2")[0]
     if Path(start.in_venv()).exists():
         assert "torch " in facts["packages"] and "MANY_MODELS_THREADS" in facts["settings"]
+        assert facts["device"].split() == ["device", "cpu"]
 
 
 def test_the_makefile_gives_every_command():

@@ -1,42 +1,29 @@
-"""A static site of the notebooks, offline, with the live charts alive and no kernel.
+"""What the decks (`decks`) and the book (docs/book.py) share: notebooks read, Markdown as HTML, styles, files written.
 
-    python -m course_utils.classroom.export site [OUT] [--notebooks FILE ...]
-        an index, and a page for each notebook (OUT: build/site)
-
-Nothing is executed: the notebooks are shown as they were saved. nbconvert's own template "lab" makes the pages. What is
-changed: scripts come from this package (static/) instead of from other hosts, a chart stays its specification and is
-drawn in the page, formulas are set by KaTeX. The pages share the folder assets/ and open from a disk, without a server.
-A file appears under its final name only when all are complete; other files in OUT are left alone. A
-Content-Security-Policy keeps a page from asking other hosts for anything, whatever a saved output holds.
+Nothing is executed: the notebooks are shown as they were saved. Scripts come from this package (static/) instead of
+from other hosts, formulas are set by KaTeX, and a Content-Security-Policy keeps a page from asking other hosts for
+anything, whatever a saved output holds. A file appears under its final name only when all are complete; other files in
+the folder are left alone.
 """
 
 from __future__ import annotations
 
-import argparse
 import base64
 import html
-import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 
 import nbformat
-from nbconvert.exporters import HTMLExporter
-from nbconvert.exporters.exporter import ResourcesDict
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
-from course_utils.classroom import claims, progress
-from course_utils.explore import chart_html
 from course_utils.explore.chart_html import STATIC
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART, WIDGET = "application/vnd.vegalite.v5+json", "application/vnd.jupyter.widget-view+json"
-COURSE = "Many Models"
 
 # What a page may load: itself, and nothing from another host, whatever a saved output holds. Inline scripts are the
 # quizzes and the decks, eval is Vega's.
@@ -46,33 +33,6 @@ POLICY = (
     "frame-src 'self' file: blob:; base-uri 'none'; form-action 'none'"
 )
 SAFE = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-# Blocks of nbconvert's templates that name other hosts, or lack what a page needs. The comments are filled in when it
-# has written the page.
-HEAD = f"""{{%- block header -%}}
-<!DOCTYPE html>
-<html lang="{{{{ resources.language_code }}}}">
-<head>
-<meta charset="utf-8">
-{SAFE}
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{{{{ nb.metadata.title | escape_html }}}}</title>
-{{% for css in resources.inlining.css %}}<style>{{{{ css }}}}</style>{{% endfor %}}
-{{{{ self.notebook_css() }}}}
-<!--head-->
-</head>
-{{%- endblock -%}}
-"""
-PAGE = f"""{{%- extends 'index.html.j2' -%}}
-{HEAD}
-{{%- block body_header -%}}
-<body class="jp-Notebook page" data-jp-theme-light="true">
-<a class="skip-link" href="#text">Skip to the text</a>
-<!--top-->
-<main id="text">
-{{%- endblock -%}}
-{{%- block body_footer -%}}</main><!--bottom--></body>{{%- endblock -%}}
-"""
 
 
 class ExportError(Exception):
@@ -113,52 +73,7 @@ def title_of(nb: NotebookNode, name: str) -> str:
     return re.sub(r"[*`$]", "", found.group(1)) if found else name
 
 
-def _shown(data: dict, metadata: dict, chart: int) -> str | None:
-    """HTML for an output that nbconvert would not show well, or None."""
-    words = " ".join(data.get("text/plain", "").split())
-    if CHART in data:
-        return chart_html.figure(data[CHART], words, f"Live chart {chart}")
-    if WIDGET in data:
-        return f'<p class="note">{html.escape(words)}</p>'
-    for kind in ("image/png", "image/jpeg"):
-        if kind in data and "text/html" not in data:
-            alt = metadata.get(kind, {}).get("alt") or ("" if words.startswith("<") else words)
-            return f'<img alt="{html.escape(" ".join(alt.split()))}" src="data:{kind};base64,{data[kind].strip()}">'
-    return None
-
-
-def prepare(nb: NotebookNode, name: str) -> NotebookNode:
-    """A copy of ``nb`` whose charts, pictures and kernel controls are HTML, with its title in the metadata.
-
-    A note before each exercise says where it is done.
-    """
-    nb = nbformat.from_dict(json.loads(json.dumps(nb)))
-    nb.metadata.title = f"{title_of(nb, name)} · {COURSE}"
-    nb.metadata.pop("widgets", None)  # the state of kernel controls: without a kernel they are shown as a note
-    cells, charts = [], 0
-    for cell in nb.cells:
-        for output in cell.get("outputs", []):
-            charts += CHART in output.get("data", {})
-            if "data" in output and (shown := _shown(output.data, output.metadata, charts)):
-                output.data, output.metadata = NotebookNode({"text/html": shown}), NotebookNode()
-        if "exercise" in cell.metadata.get("tags", []):
-            note = f'<p class="note">This exercise is done in the notebook: open <code>{name}.ipynb</code> there.</p>'
-            cells.append(nbformat.v4.new_markdown_cell(note))
-        cells.append(cell)
-    nb.cells = cells
-    return nb
-
-
-def _convert(nb: NotebookNode, name: str, pages: Iterable[str], folder: Path) -> str:
-    """nbconvert's page, with the comments <!--head-->, <!--top--> and <!--bottom--> still in it."""
-    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True)
-    exporter.raw_template = PAGE
-    exporter.register_filter("markdown2html", partial(to_html, pages=pages, folder=folder))
-    resources = ResourcesDict(metadata=ResourcesDict(name=name, path=str(folder)))
-    return exporter.from_notebook_node(prepare(nb, name), resources)[0]
-
-
-def styles(own: Sequence[str] = ("chart.css", "export.css")) -> str:
+def styles(own: Sequence[str]) -> str:
     """KaTeX's style sheet, with those of its fonts that are here inside, and our own."""
     folder = STATIC / "katex"
 
@@ -173,64 +88,11 @@ def styles(own: Sequence[str] = ("chart.css", "export.css")) -> str:
     return re.sub(r"@font-face\{[^}]+\}", face, (folder / "katex.min.css").read_text(encoding="utf-8")) + ours
 
 
-def scripts(files: Sequence[str] = ("vega/vega.js", "katex/katex.min.js", "chart.js", "export.js")) -> dict[str, str]:
+def scripts(files: Sequence[str]) -> dict[str, str]:
     """File name -> JavaScript, in the order in which a page needs them."""
     paths = [STATIC / file for file in files]
     # Without "</script" they may stand in a page.
     return {path.name: path.read_text(encoding="utf-8").replace("</script", "<\\/script") for path in paths}
-
-
-def site(notebooks: dict[str, NotebookNode], folder: Path) -> dict[str, str]:
-    """File name -> content: index.html, claims.html, a page a notebook, and what they share in assets/."""
-    shared = {"style.css": styles(), **scripts()}
-    tags = [f'<script defer src="assets/{file}"></script>' for file in shared if file.endswith(".js")]
-    head = "".join(['<link rel="stylesheet" href="assets/style.css">', *tags])
-    names, files = list(notebooks), {f"assets/{file}": text for file, text in shared.items()}
-    titles = {name: html.escape(title_of(nb, name)) for name, nb in notebooks.items()}
-    for i, (name, nb) in enumerate(notebooks.items()):
-        page = _convert(nb, name, notebooks, folder)
-        found = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', page)
-        rooms = "".join(f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in found)
-        steps = [f'<a href="index.html">{COURSE}</a>']
-        steps += [f'<a rel="prev" href="{other}.html">← {titles[other]}</a>' for other in names[max(0, i - 1) : i]]
-        steps += [f'<a rel="next" href="{other}.html">{titles[other]} →</a>' for other in names[i + 1 : i + 2]]
-        here = f'<nav aria-label="On this page"><ul>{rooms}</ul></nav>'
-        top = f'<header><nav aria-label="Course">{steps[0]}</nav>{here}</header>'
-        bottom = f'<footer><nav aria-label="Other notebooks">{" ".join(steps)}</nav></footer>'
-        for comment, text in (("head", head), ("top", top), ("bottom", bottom)):
-            page = page.replace(f"<!--{comment}-->", text, 1)
-        files[f"{name}.html"] = page
-    files["index.html"] = _index(notebooks, titles)
-    back = f'<nav aria-label="Course"><a href="index.html">{COURSE}</a></nav>'
-    files["claims.html"] = _plain(f"Claims · {COURSE}", back + to_html(claims.table(notebooks, ""), notebooks))
-    return files
-
-
-def _index(notebooks: dict[str, NotebookNode], titles: dict[str, str]) -> str:
-    entries = []
-    for name, nb in notebooks.items():
-        text = re.sub(r"^# .+\n+", "", nb.cells[0].source if nb.cells else "").split("\n\n")[0]
-        entries.append(f'<li><h2><a href="{name}.html">{titles[name]}</a></h2>{to_html(text)}</li>')
-    return _plain(
-        COURSE,
-        f"""<h1>{COURSE}</h1>
-<p>An interactive course on getting more out of several models than out of the best of them. The sliders on these pages
-work as they stand. Exercises, and the controls that run a model, are for the notebooks themselves.</p>
-<p>What the papers claim, and what was measured here: <a href="claims.html">one table</a>.</p>
-<ol>{"".join(entries)}</ol>""",
-    )
-
-
-def _plain(title: str, body: str) -> str:
-    """A page without scripts: the index, the table of claims."""
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8">{SAFE}<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><title>{title}</title><link rel="stylesheet" href="assets/style.css"></head>
-<body class="page index"><a class="skip-link" href="#text">Skip to the text</a>
-<main id="text">{body}</main></body>
-</html>
-"""
 
 
 def read(paths: Sequence[Path]) -> dict[str, NotebookNode]:
@@ -267,27 +129,3 @@ def write(files: dict[str, str], out: Path) -> int:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return sum((out / name).stat().st_size for name in files)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command line. Exit status 0: written; 1: one line on standard error says what to do."""
-    prog, about = "python -m course_utils.classroom.export", "A static site."
-    parser = argparse.ArgumentParser(prog=prog, description=about)
-    parser.add_argument("kind", choices=["site"])
-    parser.add_argument("out", nargs="?", type=Path, help="folder to write into (default: build/site)")
-    parser.add_argument("--notebooks", nargs="+", type=Path, metavar="FILE", help="default: all of notebooks/")
-    options = parser.parse_args(argv)
-    out = (options.out or ROOT / "build" / "site").absolute()
-    paths = options.notebooks or progress.notebooks() or [ROOT / "notebooks"]
-    try:
-        files = site(read(paths), paths[0].parent.absolute())
-        size = write(files, out)
-    except ExportError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"{sum(name.endswith('.html') for name in files)} pages, {size / 1e6:.1f} MB in {out}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

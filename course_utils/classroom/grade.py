@@ -19,14 +19,12 @@ What fences in (`jail`, Linux): an own root with packages and course read-only, 
 privileges, a filter on system calls, limits on time, memory, processes and file size. Elsewhere nothing is run unless
 --weak is given, and the reports say so.
 Who decides: the judge in a process of its own, which gets data from the student's process and nothing else
-(`grading.judge`). Reports mark the few exercises that can only be checked inside the student's process.
+(`grading.judge`). The course's own answer has to pass on the same way before anybody's is called wrong.
 
 What it does NOT protect against:
     a flaw in the kernel; with --weak, anything: then grade in a virtual machine
-    a student who forges an exercise that is checked "together": sending the verdict oneself is enough. The report says
-    which these are
-    a function that lies about its side effects: whether it changed its arguments in place, shares memory with them or
-    passes a gradient is what the student's process reports
+    a function that lies about its side effects: whether it changed its arguments in place, shares memory with them,
+    passes a gradient or read a row is what the student's process reports
     copying: from `solution()`, from the library, which a submission may import, or from another student (the column
     "similar" is a hint, no more)
     answers made for the checks' inputs: the checks are in the course, and every student has them
@@ -48,6 +46,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -55,7 +54,13 @@ from pathlib import Path
 import psutil
 from tqdm import tqdm
 
+try:
+    import fcntl
+except ImportError:  # Windows, where this module can be imported and nothing else
+    fcntl = None
+
 from course_utils.classroom.grading import lms, report
+from course_utils.classroom.grading.extra import read_extra
 from course_utils.classroom.grading.kept import Kept
 from course_utils.classroom.grading.report import WORDS, Result, Submission, one_line
 from course_utils.classroom.grading.similarity import mark_similar
@@ -73,7 +78,7 @@ SET |= {"OMP_WAIT_POLICY": "PASSIVE", "MPLBACKEND": "agg", "MANY_MODELS_PROGRESS
 SET |= {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
 AT_ONCE = 4  # workers that load the course while the submissions are read; more are started when needed
 COURSE_MB = 700  # of a worker that has loaded the course
-RESULT = ("status", "passed", "total", "text", "mode", "notes", "chains")
+RESULT = ("status", "passed", "total", "text", "notes", "chains")
 ENDED = "the grader's own worker ended: run it again"
 
 
@@ -91,28 +96,53 @@ def remove_leftovers() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def environment() -> dict[str, str]:
+    """Of a worker."""
+    return {key: os.environ[key] for key in KEPT if key in os.environ} | SET
+
+
 class Grader:
     """Worker processes that run submissions. Use it in a `with`.
 
     seconds: wall time for the cells of one exercise. memory_mb: of each process, on top of what the loaded course
     takes; all processes of a submission together may take twice as much. patience: a check may take so many times the
-    exercise's own time limit. weak: without the sandbox.
+    exercise's own time limit. weak: without the sandbox. extra: the instructor's own cases.
     """
 
     def __init__(
-        self, jobs: int = 1, seconds: float = 60, memory_mb: int = 1024, weak: bool = False, patience: float = 3
+        self,
+        jobs: int = 1,
+        seconds: float = 60,
+        memory_mb: int = 1024,
+        weak: bool = False,
+        extra: tuple[Path, int] | None = None,
+        patience: float = 3,
     ) -> None:
         if jobs < 1 or not (0 < seconds < math.inf) or memory_mb < 64:
             raise ValueError("jobs must be at least 1, seconds a number above 0 and memory_mb at least 64")
         remove_leftovers()
         self.folder = tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-")
         self.limits = {"seconds": seconds, "memory_mb": memory_mb, "weak": weak, "patience": patience}
-        self.jobs, self.closed, self.lock = jobs, False, threading.Lock()
+        self.jobs, self.closed, self.lock, self.cases = jobs, False, threading.Lock(), None
+        if extra:
+            self._read_cases(*extra)
         self.workers: list[subprocess.Popen] = []
         self.free: queue.LifoQueue[subprocess.Popen | None] = queue.LifoQueue()  # None: a worker is started when needed
         self.used: set[int] = set()  # process ids of workers that have run something
         for place in range(jobs):
             self.free.put(self._start() if place >= jobs - AT_ONCE else None)
+
+    def _read_cases(self, path: Path, seed: int) -> None:
+        """Workers get the file as a descriptor: it lies in no folder that a submission could look into."""
+        try:
+            extra = read_extra(path, seed, environment(), self.folder)
+        except BaseException:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+        self.limits["extra"] = extra.known
+        self.cases = tempfile.TemporaryFile(dir=self.folder, buffering=0)
+        self.cases.write(extra.source)
+        self.descriptor = fcntl.fcntl(self.cases, fcntl.F_DUPFD_CLOEXEC, 100)  # 3 and 4 are taken in a worker
 
     def _start(self) -> subprocess.Popen:
         """A worker gets none of the instructor's variables but KEPT, and finds the grader's own copy first."""
@@ -121,8 +151,9 @@ class Grader:
                 raise OSError("the grading was stopped")
             worker = subprocess.Popen(
                 [sys.executable, "-B", "-P", "-m", "course_utils.classroom.grading.worker"],
-                env={key: os.environ[key] for key in KEPT if key in os.environ} | SET,
+                env=environment(),
                 cwd=self.folder,
+                pass_fds=[self.descriptor] if self.cases else [],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -154,13 +185,16 @@ class Grader:
         self.close()
         for worker in self.workers:
             worker.stdout.close()
+        if self.cases:
+            os.close(self.descriptor)
+            self.cases.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def grade(self, submission: Submission, exercise: str) -> Result:
         """One exercise of one notebook. Never raises for anything that the submission does."""
         worker = self.free.get()
         job = {"course": str(course()[submission.topic]), "exercise": exercise, "cells": submission.cells}
-        job |= self.limits | {"folder": self.folder}
+        job |= self.limits | {"folder": self.folder, "cases": self.descriptor if self.cases else None}
         try:
             worker = worker or self._start()
             self.used.add(worker.pid)
@@ -263,15 +297,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reports = report.folder_of(given.out, given.submissions)
     jobs = jobs_for(given.memory_mb) if given.jobs is None else given.jobs
     try:
-        with Grader(jobs, given.seconds, given.memory_mb, given.weak) as grader:
+        extra, also = None, ""
+        if given.cases:
+            seed = zlib.crc32(given.submissions.resolve().name.encode()) % 10_000 if given.seed is None else given.seed
+            extra, also = (given.cases, seed), f"With cases of the instructor: {given.cases.name}, seed {seed}"
+            say(also)
+        with Grader(jobs, given.seconds, given.memory_mb, given.weak, extra) as grader:
             submissions = find_submissions(given.submissions, given.depth)
             given.out.parent.mkdir(parents=True, exist_ok=True)
             roster = [] if given.format == "csv" else lms.read_roster(given.roster, given.format)
             with Kept(reports, given.again) as kept:
-                report.write(submissions, given.out, reports, given.weak)  # now, so that nothing is graded in vain
+                report.write(
+                    submissions, given.out, reports, given.weak, also
+                )  # now, so that nothing is graded in vain
                 stopped = _grade(submissions, kept, grader)
                 mark_similar(submissions)
-                report.write(submissions, given.out, reports, given.weak)
+                report.write(submissions, given.out, reports, given.weak, also)
                 if roster:
                     _for_platform(submissions, roster, given, reports)
     except KeyboardInterrupt:
@@ -297,6 +338,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--roster", type=Path, help="the CSV with names and ids that canvas or moodle exported")
     add("--points", type=float, default=10, help="of each notebook, for --format (default: 10)")
     add("--depth", type=int, default=0, choices=range(1, 10), metavar="N", help=depth)
+    add("--cases", type=Path, help="a Python file with further cases: see grading/extra.py")
+    add("--seed", type=int, help="of --cases (default: made from the name of the submissions' folder)")
     add("--jobs", type=int, help="side by side (default: all cores that the memory allows)")
     add("--seconds", type=float, default=60, help="wall time for the cells of one exercise (default: 60)")
     memory = "memory of a process, above what the course takes (default: 1024); of all of a submission's: twice as much"

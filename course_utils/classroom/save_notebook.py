@@ -23,6 +23,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from course_utils.explore.guess import uncovered
 from course_utils.shelf.files import written_aside
 
 CHART, PICTURE = "application/vnd.vegalite.v5+json", "image/png"
@@ -48,10 +49,10 @@ def _renderer() -> Any:
 
 
 def picture(spec: dict) -> tuple[bytes, dict[str, int]]:
-    """The first state of a Vega-Lite chart as a PNG with few colours, and its width and height on a page."""
+    """The first state of a Vega-Lite chart, uncovered, as a PNG with few colours; its width and height on a page."""
     from PIL import Image
 
-    drawn = _renderer().vegalite_to_png(spec, vl_version=VEGA_LITE, scale=SCALE)
+    drawn = _renderer().vegalite_to_png(uncovered(spec), vl_version=VEGA_LITE, scale=SCALE)
     image, png = Image.open(io.BytesIO(drawn)).convert("RGB"), io.BytesIO()
     image.quantize(COLOURS, dither=Image.Dither.NONE).save(png, "PNG", optimize=True)
     return png.getvalue(), {name: round(size / SCALE) for name, size in zip(("width", "height"), image.size)}

@@ -179,6 +179,69 @@ def ddpm_sample(
     return torch.stack(history) if return_history else x
 
 
+def ddim_step(x_t: Tensor, eps: Tensor, t: int, s: int, schedule: Schedule, noise: Tensor, eta: float = 0.0) -> Tensor:
+    """x_s = sqrt(abar_s) x0 + sqrt(1 - abar_s - sigma^2) eps + sigma noise, from step t to any earlier step s >= 0.
+
+    x0 is `predict_x0`, abar = alphas_bar, and sigma^2 = eta^2 (1 - abar_s) / (1 - abar_t) (1 - abar_t / abar_s).
+    x_t, noise and eps, the model's prediction, (B, ...) -> (B, ...). With eta = 0 nothing is random; with eta = 1 and
+    s = t - 1 it is `ddpm_step` with sigma = "posterior".
+    Raises ValueError: not 0 <= s < t <= T, eta outside [0, 1], shapes that differ. Source: Song et al. (2021), DDIM,
+    section 4.1, equations 12 and 16.
+    """
+    _same_shape("noise", noise, x_t)
+    if not 0 <= s < t or not 0 <= eta <= 1:
+        raise ValueError(f"a step needs 0 <= s < t and eta from 0 to 1, got s = {s}, t = {t} and eta = {eta}")
+    x0 = predict_x0(x_t, eps, t, schedule)
+    abar_t, abar_s = schedule.alphas_bar[t - 1].item(), schedule.alphas_bar[s - 1].item() if s else 1.0
+    variance = eta**2 * (1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s)
+    return abar_s**0.5 * x0 + (1 - abar_s - variance) ** 0.5 * eps + variance**0.5 * noise
+
+
+def even_steps(T: int, steps: int) -> list[int]:
+    """The times of `steps` even jumps from T to 0: [T, ..., 0], steps + 1 whole numbers.
+
+    Raises ValueError: steps outside 1..T.
+    """
+    if not 1 <= steps <= T:
+        raise ValueError(f"steps must be from 1 to T = {T}, got {steps}")
+    return [round(T * (1 - i / steps)) for i in range(steps + 1)]
+
+
+@torch.no_grad()
+def ddim_sample(
+    model: Model,
+    shape: Sequence[int],
+    schedule: Schedule,
+    steps: int,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """x_T ~ N(0, I), then `ddim_step` along `even_steps`: new data of `shape` (B, ...), one call of the model a step.
+
+    Random numbers are drawn in the order of `ddpm_sample`, used or not, so that one seed means one x_T whatever eta is.
+    Raises ValueError: as `ddim_step` and `even_steps`. Source: Song et al. (2021), DDIM, section 4.2.
+    """
+    device = generator.device if generator is not None else None
+    x = torch.randn(*shape, generator=generator, device=device)
+    times = even_steps(len(schedule.betas), steps)
+    for t, s in zip(times, times[1:]):
+        noise = torch.randn(*shape, generator=generator, device=device)
+        x = ddim_step(x, model(x, _each(t, x)), t, s, schedule, noise, eta)
+    return x
+
+
+def respaced(schedule: Schedule, steps: int) -> tuple[Schedule, list[int]]:
+    """The schedule that makes `even_steps` in single steps, and the time t of each of them, the first one at index 0.
+
+    beta of the jump from s to t is 1 - abar_t / abar_s, so that alphas_bar is the same at both ends: the sampler of
+    `ddpm_sample` with fewer steps, for a model that is told the old times. Raises ValueError: as `even_steps`.
+    Source: Nichol & Dhariwal (2021), section 4.
+    """
+    times = even_steps(len(schedule.betas), steps)[-2::-1]  # ascending, without 0
+    kept = schedule.alphas_bar[torch.tensor(times) - 1]
+    return schedule_of(1 - kept / torch.cat([kept.new_ones(1), kept[:-1]])), times
+
+
 def energy_distance(a: Tensor, b: Tensor, unbiased: bool = True) -> float:
     """2 E|X - Y| - E|X - X'| - E|Y - Y'| between two samples, a (N, ...) and b (M, ...): 0 only for the same
     distribution.

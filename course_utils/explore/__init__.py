@@ -11,12 +11,15 @@ from course_utils.explore.chart import LiveChart
 from course_utils.explore.controls import choice_control, generate_control
 from course_utils.explore.distillation import Example, distillation_explorer
 from course_utils.explore.grid import grid_explorer
+from course_utils.explore.guess import guess_first
 from course_utils.explore.loss_path import path_explorer
 from course_utils.explore.moe_routing import routing_explorer
 from course_utils.explore.negative_evidence import negative_evidence_explorer
+from course_utils.explore.next_byte import next_byte_explorer
 from course_utils.explore.next_token import LAMBDAS, RULES, next_token_explorer
 from course_utils.explore.noising import corruption_explorer
 from course_utils.explore.or_and import or_and_explorer
+from course_utils.explore.plane import plane_explorer
 from course_utils.explore.refinement_rounds import refinement_explorer
 from course_utils.explore.ties import thresholds, ties_explorer
 from course_utils.explore.tokens import token_label
@@ -36,10 +39,13 @@ __all__ = [
     "distillation_explorer",
     "generate_control",
     "grid_explorer",
+    "guess_first",
     "negative_evidence_explorer",
+    "next_byte_explorer",
     "next_token_explorer",
     "or_and_explorer",
     "path_explorer",
+    "plane_explorer",
     "refinement_explorer",
     "routing_explorer",
     "thresholds",

@@ -83,12 +83,12 @@ def write(config: MergeConfig, path: str | Path) -> None:
 def merge(
     config: MergeConfig, out: str | Path, *, seed: int = 0, shard_size: int = SHARD_SIZE, progress: bool = True
 ) -> Path:
-    """Carry out a merge; returns the folder `out`, which must not be there before or be empty. seed: for DARE.
+    """Carry out a merge; returns the folder `out`, which must not be there before or be empty.
 
     dtype is the type in which the models are read, as in mergekit; sums are taken in float32 whatever it is. out_dtype
-    is the type that is written. Raises MergeError, a line for each problem: the target is there, a model is missing or
-    does not fit, there is no room on the disk. Then nothing is left behind. What is worth knowing about a merge that
-    can be done comes as a UserWarning.
+    is the type that is written; seed is for DARE and DELLA. Raises MergeError, a line for each problem: the target is
+    there, a model is missing or does not fit, there is no room on the disk. Then nothing is left behind. What is worth
+    knowing about a merge that can be done comes as a UserWarning.
     """
     out = Path(out)
     with prepared(config, out, seed=seed, shard_size=shard_size) as merging:
@@ -432,7 +432,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("config", help="YAML file")
     parser.add_argument("out", nargs="?", help="folder to be made")
     parser.add_argument("--check", action="store_true", help="show the plan and every problem, and write nothing")
-    parser.add_argument("--seed", type=int, default=0, help="for dare_ties, dare_linear: what is dropped (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="for dare_* and della*: what is dropped (default 0)")
     parser.add_argument("--shard-size", type=_bytes, default=SHARD_SIZE, help="of one file: 5GB, 500MB (default 5GB)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     try:

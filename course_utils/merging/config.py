@@ -1,6 +1,6 @@
 """mergekit's YAML format: which models are merged, how, with which parameters. Text to ``MergeConfig`` and back.
 
-The seven methods of the lecture's table are understood. Anything else is refused by name, because a setting that is
+The methods of `methods.METHODS` are understood. Anything else is refused by name, because a setting that is
 silently ignored would give another merge than the file says. What mergekit itself ignores (settings of other methods,
 keys that only hold anchors) is left out with a line in `notes`. Source: mergekit 0.1.5, docs/merge_methods.md and its
 `config.py`.
@@ -23,6 +23,7 @@ from course_utils.merging.checkpoints import MergeError, Problems
 # For each method its settings for the whole merge and its settings for each model, with their types.
 _SUM = {"normalize": bool, "lambda": float}
 _SPARSE = (_SUM | {"rescale": bool, "int8_mask": bool}, {"weight": float, "density": float})
+_RANKED = (_SPARSE[0], _SPARSE[1] | {"epsilon": float})
 _SETTINGS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     "linear": ({"normalize": bool}, {"weight": float}),
     "slerp": ({"t": float}, {}),
@@ -31,11 +32,14 @@ _SETTINGS: dict[str, tuple[dict[str, type], dict[str, type]]] = {
     "ties": _SPARSE,
     "dare_ties": _SPARSE,
     "dare_linear": _SPARSE,
+    "model_stock": ({"filter_wise": bool}, {}),
+    "della": _RANKED,
+    "della_linear": _RANKED,
 }
 METHOD_NAMES = tuple(_SETTINGS)
 # Settings of mergekit's methods, which it ignores where the method has no such setting.
 _ANY = {name for shared, each in _SETTINGS.values() for name in (*shared, *each)}
-_ANY |= {"epsilon", "gamma", "embed_slerp", "max_tensor_mem_usage", "select_topk"}
+_ANY |= {"gamma", "embed_slerp", "max_tensor_mem_usage", "select_topk"}
 _KEYS = ("merge_method", "models", "slices", "base_model", "parameters", "dtype", "out_dtype")
 _KEYS += ("tokenizer_source", "tokenizer", "chat_template")
 DTYPE_NAMES = ("float32", "float16", "bfloat16", "float64")

@@ -1,4 +1,4 @@
-"""The seven merging methods of the lecture's table: state dict in, state dict out, each ``(base, models, **params)``.
+"""The lecture's seven merging methods, Model Stock and DELLA: ``(base, models, **params)``, state dict in and out.
 
     merged = METHODS["ties"](base, [fine_tuned_1, fine_tuned_2], density=0.2)           # as in the paper
     merged = METHODS["ties"](base, models, density=0.5, **MERGEKIT["ties"])              # as mergekit does it
@@ -27,15 +27,19 @@ from course_utils.merging.task_vectors import (
     Largest,
     Mask,
     RandomShare,
+    RankedShare,
     StateDict,
     check_choice,
     check_whole_numbers,
+    check_window,
     disjoint_mean,
     elect_sign,
     float_dtype,
+    in_whole_rows,
     keep_count,
     matching_states,
     normalised,
+    ratio_from_products,
     seed_for,
     slerp_coefficients,
 )
@@ -52,6 +56,8 @@ MERGEKIT = {
     "ties": {"scope": "tensor", "zero": "plus"},
     "dare_ties": {"scope": "tensor", "zero": "plus", "rescale": "l1", "normalize": False},
     "dare_linear": {"scope": "tensor", "rescale": "l1"},
+    "della": {"zero": "plus", "rescale": "l1"},
+    "della_linear": {"rescale": "l1"},
 }
 
 
@@ -79,6 +85,23 @@ def slerp_pieces(pieces: Pieces, t: float) -> Iterator[Tensor]:
     from_a, from_b = slerp_coefficients(dot, math.sqrt(square_a), math.sqrt(square_b), t)
     for a, b in pieces():
         yield (a.to(float_dtype(a)) * from_a).add_(b, alpha=from_b)
+
+
+def stock_pieces(pieces: Pieces, width: int | None = None) -> Iterator[Tensor]:
+    """theta_0 + t · mean of the tau_i, t by ``stock_ratio`` of the whole tensor, or of each row of `width` entries."""
+
+    def differences(base: Tensor, models: list[Tensor]) -> Tensor:
+        tau = torch.stack([model - base for model in models]).to(float_dtype(base))
+        return tau.unflatten(1, (-1, width)) if width else tau.unsqueeze(1)  # (n, rows, entries)
+
+    def products(tau: Tensor) -> Tensor:
+        return torch.einsum("ire,jre->rij", tau.double(), tau.double())
+
+    whole = None if width else ratio_from_products(sum(products(differences(b, models)) for b, *models in pieces()))
+    for base, *models in in_whole_rows(pieces, width)() if width else pieces():
+        tau = differences(base, models)
+        t = ratio_from_products(products(tau)) if whole is None else whole  # (rows,)
+        yield (tau.mean(0) * t.to(tau.dtype).unsqueeze(1)).flatten().add_(base)
 
 
 def arithmetic_pieces(
@@ -213,6 +236,61 @@ def dare_linear(
     return _arithmetic(base, models, weights, lam, normalize, scope, random)
 
 
+def model_stock(base: State, models: Models, filter_wise: bool = False) -> StateDict:
+    """t times the mean of the models plus 1 - t times the base, t from the angle between the task vectors alone.
+
+    theta_0 + t · mean_i tau_i with ``stock_ratio`` for each tensor, or for each of its rows if filter_wise (a tensor of
+    one dimension is one row). No data and no setting to tune; made for fine-tunes of one task from one base.
+    Source: Jang, Yun & Han (2024) (layer-wise; the paper also merges during training, which is not here);
+    filter_wise, the mean over the pairs' cosines: mergekit's `model_stock`. Raises ValueError also for one model.
+    """
+    if len(models) == 1:
+        raise ValueError("model_stock needs the angle between at least two models, not 1")
+    widths = row_widths(base) if filter_wise else {}
+    return _merge(base, models, lambda name, pieces: stock_pieces(pieces, widths.get(name)))
+
+
+def della(
+    base: State,
+    models: Models,
+    density: PerModel = 0.5,
+    epsilon: PerModel = 0.15,
+    weights: PerModel = 1.0,
+    lam: float = 1.0,
+    normalize: bool = True,
+    elect: str = "mass",
+    zero: str = "majority",
+    rescale: str | None = "inverse",
+    seed: int = 0,
+) -> StateDict:
+    """Drop at random, small entries more often (``magprune``), then elect and average as ``ties``, untrimmed.
+
+    Each row of a tensor is ranked by itself. rescale="inverse" divides each entry by its own probability to stay, as
+    the paper; "l1" restores the sum of magnitudes of each tensor, as mergekit. seed: for what is dropped.
+    Source: Deep, Bhardwaj & Poria (2024), DELLA-Merging: drop, elect, fuse; mergekit's `della`, which ranks along the
+    second dimension where a tensor has more than two (here always along the last).
+    """
+    elect = {"by": elect, "zero": zero}
+    sparsify, cut = _ranked(base, models, density, epsilon, rescale, seed)
+    return _arithmetic(base, models, weights, lam, normalize, sparsify=sparsify, elect=elect, cut=cut)
+
+
+def della_linear(
+    base: State,
+    models: Models,
+    density: PerModel = 0.5,
+    epsilon: PerModel = 0.15,
+    weights: PerModel = 1.0,
+    lam: float = 1.0,
+    normalize: bool = False,
+    rescale: str | None = "inverse",
+    seed: int = 0,
+) -> StateDict:
+    """Drop as ``della``, then ``task_arithmetic``. Source: mergekit's `della_linear`; the paper elects."""
+    sparsify, cut = _ranked(base, models, density, epsilon, rescale, seed)
+    return _arithmetic(base, models, weights, lam, normalize, sparsify=sparsify, cut=cut)
+
+
 def passthrough(
     base: State | None,
     models: Models,
@@ -245,7 +323,19 @@ def passthrough(
 
 
 METHODS: dict[str, Callable[..., StateDict]] = {
-    method.__name__: method for method in (linear, slerp, task_arithmetic, ties, dare_ties, dare_linear, passthrough)
+    method.__name__: method
+    for method in (
+        linear,
+        slerp,
+        task_arithmetic,
+        ties,
+        dare_ties,
+        dare_linear,
+        passthrough,
+        model_stock,
+        della,
+        della_linear,
+    )
 }
 
 
@@ -271,6 +361,46 @@ def keep_random(density: Sequence[float], rescale: str | None, seed: int, name: 
     )
 
 
+def keep_ranked(
+    density: Sequence[float], epsilon: Sequence[float], rescale: str | None, seed: int, width: int, name: str
+) -> Sparsify:
+    """The `sparsify` of DELLA, for a tensor whose rows have `width` entries. Its pieces have to hold whole rows.
+
+    Of a density of 0 nothing stays and of 1 everything, whatever epsilon is. Raises ValueError as ``check_window``.
+    """
+    check_choice("rescale", rescale, ("inverse", "l1", None))
+    for share, window in zip(density, epsilon, strict=True):
+        if 0 < share < 1:
+            check_window(share, window)
+
+    def mask_of(i: int, pieces: TauPieces) -> Mask:
+        number = seed_for(seed, i, name)
+        if density[i] <= 0:
+            return RandomShare(0.0, number)
+        return RankedShare(density[i], epsilon[i], width, number, rescale == "inverse")
+
+    return _sparsify(density, mask_of, rescale == "l1")
+
+
+def row_widths(state: State) -> dict[str, int]:
+    """How many entries a row of each tensor has."""
+    return {name: row_width(tensor.shape) for name, tensor in state.items()}
+
+
+def row_width(shape: Sequence[int]) -> int:
+    """The last dimension; 1 for a single number and for a tensor without entries."""
+    return max(1, shape[-1]) if shape else 1
+
+
+def _ranked(
+    base: State, models: Models, density: PerModel, epsilon: PerModel, rescale: str | None, seed: int
+) -> tuple[Callable[[str], Sparsify], Callable[[str], int]]:
+    """For each tensor by its name the `sparsify` of DELLA, and how long its rows are."""
+    shares, windows = _shares(density, models), _per_model("epsilons", epsilon, models)
+    widths = row_widths(base)
+    return lambda name: keep_ranked(shares, windows, rescale, seed, widths[name], name), widths.__getitem__
+
+
 def _sparsify(density: Sequence[float], mask_of: Callable[[int, TauPieces], Mask], l1: bool) -> Sparsify:
     """The mask of each model's task vector, none where all stays; l1: with the sum of magnitudes restored."""
 
@@ -294,11 +424,13 @@ def _arithmetic(
     scope: str = "tensor",
     sparsify: Callable[[str], Sparsify] = lambda name: None,
     elect: Mapping[str, str] | None = None,
+    cut: Callable[[str], int] | None = None,
 ) -> StateDict:
-    """``arithmetic_pieces`` of all tensors; sparsify: of the tensor with that name."""
+    """``arithmetic_pieces`` of all tensors; sparsify: of the tensor with that name; cut: the length of its rows."""
     weights = _per_model("weights", weights, models)
 
     def method(name: str, pieces: Pieces) -> Iterator[Tensor]:
+        pieces = in_whole_rows(pieces, cut(name)) if cut else pieces
         return arithmetic_pieces(pieces, weights, lam, normalize, sparsify(name), elect)
 
     return _merge(base, models, method, scope)

@@ -26,7 +26,7 @@ from course_utils.merging.checkpoints import (
     split_layer,
 )
 from course_utils.merging.config import MergeConfig, Slice, Source, setting
-from course_utils.merging.task_vectors import check_whole_numbers
+from course_utils.merging.task_vectors import check_whole_numbers, in_whole_rows
 from course_utils.merging.vocabulary import Alignment, Read, Tokenizer, difference
 
 PIECE = 2**17  # entries that are in memory at a time, of each model: they stay in the processor's cache
@@ -208,7 +208,14 @@ class Planner:
         if dtype.is_floating_point:
             dtype = getattr(torch, self.config.dtype) if self.config.dtype else dtype
             out_dtype = getattr(torch, self.config.out_dtype) if self.config.out_dtype else dtype
-        return Job(row.name, tuple(reads), dtype, out_dtype, shapes[0], _method(row, sources, self.config, self.seed))
+        return Job(
+            row.name,
+            tuple(reads),
+            dtype,
+            out_dtype,
+            shapes[0],
+            _method(row, sources, self.config, self.seed, shapes[0]),
+        )
 
     def _refuse_shapes(
         self, name: str, first: str, model: str, shape: tuple[int, ...], other: tuple[int, ...], by_token: bool
@@ -272,6 +279,8 @@ def _check_sources(part: Slice, config: MergeConfig, where: str) -> None:
         raise MergeError(f"{method} needs a base_model")
     if base not in names:
         raise MergeError(f"{where} does not have the base_model {base} among its sources")
+    if method == "model_stock" and len(names) < 3:
+        raise MergeError(f"{where}: model_stock needs at least two models besides the base, whose angle it measures")
     if len(names) == 1 or method == "slerp" and len(names) != 2:
         raise MergeError(
             f"{where}: {method} needs {'exactly' if method == 'slerp' else 'at least'} one model besides the base"
@@ -279,7 +288,7 @@ def _check_sources(part: Slice, config: MergeConfig, where: str) -> None:
 
 
 def _method(
-    row: _Row, sources: Sequence[tuple[Source, str]], config: MergeConfig, seed: int
+    row: _Row, sources: Sequence[tuple[Source, str]], config: MergeConfig, seed: int, shape: Sequence[int]
 ) -> Callable[[methods.Pieces], Iterator[Tensor]]:
     def shared(name: str, kind: type, default: Any = None) -> Any:
         value = setting([row.slice.parameters, config.parameters], name, kind, row.name, row.t)
@@ -299,6 +308,7 @@ def _method(
             values.append(value)
         return values
 
+    width = None  # of the rows that have to stay whole
     match config.merge_method:
         case "linear":
             weights, normalize = each("weight"), shared("normalize", bool, True)
@@ -309,21 +319,34 @@ def _method(
             return partial(methods.slerp_pieces, t=shared("t", float))
         case "passthrough":
             return partial(_scaled, scale=each("scale", needed=False)[0])
+        case "model_stock":
+            width = methods.row_width(shape) if shared("filter_wise", bool, False) else None
+            return partial(methods.stock_pieces, width=width)
         case "ties":
             sparsify = methods.keep_largest(each("density", 1.0), "tensor", l1=shared("rescale", bool, False))
         case "dare_ties" | "dare_linear":
             rescale = "l1" if shared("rescale", bool, True) else None
             sparsify = methods.keep_random(each("density", 1.0), rescale, seed, row.name)
+        case "della" | "della_linear":
+            rescale, width = "l1" if shared("rescale", bool, True) else None, methods.row_width(shape)
+            try:
+                shares, windows = each("density", 1.0), each("epsilon", 0.15)
+                sparsify = methods.keep_ranked(shares, windows, rescale, seed, width, row.name)
+            except ValueError as error:  # density and epsilon do not fit together
+                raise MergeError(f"{row.name}: {error}", kind="window") from None
         case _:
             sparsify = None
-    return partial(
+    method = partial(
         methods.arithmetic_pieces,
         weights=each("weight"),
         lam=shared("lambda", float, 1.0),
-        normalize=shared("normalize", bool, config.merge_method == "ties"),
+        normalize=shared("normalize", bool, config.merge_method in ("ties", "della")),
         sparsify=sparsify,
-        elect={"by": "mass", "zero": "plus"} if config.merge_method in ("ties", "dare_ties") else None,
+        elect={"by": "mass", "zero": "plus"} if config.merge_method in ("ties", "dare_ties", "della") else None,
     )
+    if width is None:
+        return method
+    return lambda pieces: method(in_whole_rows(pieces, width))
 
 
 def _scaled(pieces: methods.Pieces, scale: float | None) -> Iterator[Tensor]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 
 import torch
@@ -107,6 +107,91 @@ def dare(tau: Tensor, p: float, generator: Generator | None = None, rescale: str
         before, after = tau.abs().sum(-1, keepdim=True), kept.abs().sum(-1, keepdim=True)
         return kept * torch.where((before < 1e-7) | (after < 1e-7), 1, before / after)
     return kept
+
+
+def keep_probabilities(tau: Tensor, density: float, epsilon: float) -> Tensor:
+    """DELLA's probability to stay: from density - epsilon for the smallest entry of a row to density + epsilon.
+
+        p_j = density - epsilon + 2 epsilon (r_j - 1) / (d - 1),   r_j = 1, …, d the rank of |tau_j| in its row
+
+    tau: (..., d), each row ranked by itself; of equal entries the first has the lower rank. Returns (..., d) with the
+    mean `density`; a row of one entry has the density itself. Raises ValueError: unless 0 < density - epsilon and
+    density + epsilon < 1.
+    Source: Deep, Bhardwaj & Poria (2024), DELLA-Merging, MagPrune, and its code (`rank_magnitude`); there p is the
+    probability to drop.
+    """
+    check_window(density, epsilon)
+    d = tau.shape[-1]
+    ranks = tau.abs().argsort(dim=-1, stable=True).argsort(dim=-1)  # 0 for the smallest, d - 1 for the largest
+    if d == 1:
+        return torch.full_like(tau, density, dtype=float_dtype(tau))
+    return density - epsilon + 2 * epsilon / (d - 1) * ranks.to(float_dtype(tau))
+
+
+def check_window(density: float, epsilon: float) -> None:
+    """Raise ValueError unless density - epsilon and density + epsilon are probabilities between 0 and 1."""
+    if not (epsilon >= 0 and 0 < density - epsilon and density + epsilon < 1):
+        raise ValueError(
+            f"density {density:g} with epsilon {epsilon:g}: density - epsilon and density + epsilon must lie between "
+            "0 and 1"
+        )
+
+
+def magprune(
+    tau: Tensor,
+    density: float,
+    epsilon: float = 0.15,
+    generator: Generator | None = None,
+    rescale: str | None = "inverse",
+) -> Tensor:
+    """Drop at random, small entries more often, and rescale: DELLA's first step.
+
+        m_j ~ Bernoulli(p_j),   tau_hat_j = m_j tau_j / p_j,   p_j: ``keep_probabilities``
+
+    tau: (n, d) or (d,). Each entry is divided by its own p_j, so that its expectation stays. rescale="l1" multiplies
+    what is left of a row by one number instead, so that the sum of magnitudes is what it was; None does not rescale.
+    Raises ValueError: as ``keep_probabilities``, another rescale. Source: Deep, Bhardwaj & Poria (2024), the Drop step;
+    "l1" is mergekit's `della`, which takes the sums over the whole tensor and is no unbiased estimate.
+    """
+    check_choice("rescale", rescale, ("inverse", "l1", None))
+    p = keep_probabilities(tau, density, epsilon)
+    kept = tau * (torch.rand(tau.shape, generator=generator, device=tau.device) < p)
+    if rescale == "inverse":
+        return kept / p
+    if rescale == "l1":
+        before, after = tau.abs().sum(-1, keepdim=True), kept.abs().sum(-1, keepdim=True)
+        return kept * torch.where((before < 1e-7) | (after < 1e-7), 1, before / after)
+    return kept
+
+
+def stock_ratio(tau: Tensor) -> Tensor:
+    """Model Stock's share of the way from the base to the mean of the fine-tuned models.
+
+        t = n cos / (1 + (n - 1) cos),   cos: the mean cosine over all pairs of task vectors
+
+    tau: (n, d), n >= 2, one task vector a row -> a tensor without dimensions; (n, rows, d) -> (rows,), a ratio for each
+    row. Vectors at right angles give 0 (stay at the base), equal ones 1 (take the mean); below 0 the result leaves the
+    mean's side of the base. Raises ValueError: fewer than two task vectors.
+    Source: Jang, Yun & Han (2024), Model Stock: the point of the plane through the models that is nearest to
+    their centre, if all have the same length and angle. The mean over pairs is mergekit's `model_stock`, and so is 0
+    where the formula divides by 0.
+    """
+    if len(tau) < 2:
+        raise ValueError(f"a ratio needs the angle between task vectors: at least two, not {len(tau)}")
+    wide = tau.to(float_dtype(tau))
+    return ratio_from_products(torch.einsum("i...d,j...d->...ij", wide, wide))
+
+
+def ratio_from_products(products: Tensor) -> Tensor:
+    """``stock_ratio`` from the inner products of the task vectors: (..., n, n) -> (...)."""
+    n = products.shape[-1]
+    norms = products.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()  # (..., n)
+    cosines = (products / (norms.unsqueeze(-1) * norms.unsqueeze(-2)).clamp(min=1e-6)).clamp(-1, 1)
+    i, j = torch.triu_indices(n, n, offset=1)
+    cosine = cosines[..., i, j].mean(-1)
+    divisor = 1 + (n - 1) * cosine
+    singular = divisor.abs() < 1e-6  # the vectors cancel, and no multiple of their mean is the best
+    return torch.where(singular, 0.0, n * cosine / divisor.masked_fill(singular, 1.0))
 
 
 def slerp_tensors(a: Tensor, b: Tensor, t: float) -> Tensor:
@@ -241,7 +326,7 @@ def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
         raise ValueError(f"{name} is {value!r}: choose one of {', '.join(map(repr, choices))}")
 
 
-Pieces = Callable[[], Iterable[Tensor]]  # each call starts again at the beginning
+Pieces = Callable[..., Iterable]  # each call starts again at the beginning
 _WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 _DIGIT = 16  # bits; 2**16 counters fit into the cache
 
@@ -341,6 +426,41 @@ class RandomShare(Mask):
 
     def masked(self, piece: Tensor) -> Tensor:
         return piece.to(float_dtype(piece)) * (torch.rand(piece.shape, generator=self.generator) < self.density)
+
+
+class RankedShare(Mask):
+    """DELLA's mask: keep each entry with the probability of its rank in its row of `width` entries.
+
+    The pieces have to hold whole rows. inverse: divide what stays by its own probability.
+    """
+
+    def __init__(self, density: float, epsilon: float, width: int, seed: int, inverse: bool = False) -> None:
+        self.density, self.epsilon, self.width, self.seed, self.inverse = density, epsilon, width, seed, inverse
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def restart(self) -> None:
+        self.generator.manual_seed(self.seed)
+
+    def masked(self, piece: Tensor) -> Tensor:
+        rescale = "inverse" if self.inverse else None
+        rows = piece.to(float_dtype(piece)).unflatten(0, (-1, self.width))
+        return magprune(rows, self.density, self.epsilon, self.generator, rescale).flatten()
+
+
+def in_whole_rows(pieces: Pieces, width: int) -> Pieces:
+    """The same pieces, cut where a row of `width` entries ends: what a piece has of an unfinished row waits."""
+
+    def cut(*which: int) -> Iterator[list[Tensor]]:
+        waiting: list[Tensor] | None = None
+        for tensors in pieces(*which):
+            if waiting is not None:
+                tensors = [torch.cat(pair) for pair in zip(waiting, tensors, strict=True)]
+            whole = len(tensors[0]) // width * width
+            waiting = [tensor[whole:] for tensor in tensors]
+            if whole or not tensors[0].numel():
+                yield [tensor[:whole] for tensor in tensors]
+
+    return cut
 
 
 def seed_for(seed: int, model: int, name: str) -> int:

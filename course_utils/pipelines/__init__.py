@@ -3,6 +3,7 @@
 `recognition` is imported by its own name, because it needs libraries for sound.
 """
 
+from course_utils.pipelines.minimum_bayes_risk import expected_utilities, minimum_bayes_risk, pairwise
 from course_utils.pipelines.stacking import fold_numbers, oof_predictions
 from course_utils.pipelines.translation import (
     CachedTranslator,
@@ -19,7 +20,10 @@ __all__ = [
     "apertium",
     "bleu_difference",
     "bleu_of_draws",
+    "expected_utilities",
     "fold_numbers",
     "load_translator",
+    "minimum_bayes_risk",
     "oof_predictions",
+    "pairwise",
 ]

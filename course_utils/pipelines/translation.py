@@ -29,6 +29,7 @@ from course_utils.ensembling.decoding import CachedLM, Ensemble, NextLogProbs, g
 from course_utils.evidence import Interval, interval
 from course_utils.shelf.assets import quiet_transformers
 from course_utils.shelf.deltas import restored
+from course_utils.shelf.device import on_device
 from course_utils.shelf.models import ModelError, batches_by_length, data_dir, set_threads
 
 BATCH = 32  # sentences decoded together
@@ -47,6 +48,7 @@ class CachedTranslator(CachedLM):
     @torch.no_grad()
     def __init__(self, model: torch.nn.Module, source_ids: Tensor, mask: Tensor) -> None:
         super().__init__(model)
+        source_ids, mask = source_ids.to(model.device), mask.to(model.device)  # all of it stays there, as the cache
         self._sources = model.get_encoder()(input_ids=source_ids, attention_mask=mask).last_hidden_state, mask
         self._encoded, self._mask = self._sources
 
@@ -242,7 +244,7 @@ def load_translator(name: str = "nmt-0") -> Translator:
             f"{name} cannot be loaded from {folder} ({type(error).__name__}: {str(error)[:200]}): restore it"
             " with `git checkout data/models`"
         ) from error
-    return Translator(name, model.requires_grad_(False), tokenizer)
+    return Translator(name, on_device(model.requires_grad_(False)), tokenizer)
 
 
 def bleu_of_draws(texts: Sequence[str], references: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import lsq_linear
 
 
 class Refined(NamedTuple):
@@ -115,6 +114,8 @@ def fit_two_rates(accuracies: Sequence[float] | Sequence[Sequence[float]], break
             "these accuracies do not determine the rates: give two rounds that start from different "
             "accuracies, or breaks="
         )
+    from scipy.optimize import lsq_linear  # 0.4 s to import, and only this needs it
+
     rates = lsq_linear(columns, change, bounds=(0, 1), method="bvls").x
     fix, broken = float(rates[0]), float(rates[1]) if breaks is None else float(breaks)
     return TwoRates(fix, broken, float(np.abs(now * (1 - broken) + (1 - now) * fix - after).max()))

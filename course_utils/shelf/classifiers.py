@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, LlamaForSequenceClassification
 
 from course_utils.shelf.assets import brief, quiet_transformers
 from course_utils.shelf.deltas import restored
+from course_utils.shelf.device import on_device
 from course_utils.shelf.models import ModelError, batches_by_length, data_dir, set_threads, tokenizer_folder
 
 LONGEST, PAD, EOS = 63, 2, 1
@@ -83,4 +84,4 @@ def load_ingredients() -> Ingredients:
             f"the classifiers cannot be loaded from {folder / 'soup'} ({brief(error, 150)}):"
             " restore them with `git checkout data/models`"
         ) from error
-    return Ingredients(start, states, reports, model.requires_grad_(False), tokenizer)
+    return Ingredients(start, states, reports, on_device(model.requires_grad_(False)), tokenizer)

@@ -1,11 +1,14 @@
 """The course's texts as Hugging Face `datasets`, read from data/*.parquet; data/README.md is their datasheet."""
 
-from functools import cache
+from __future__ import annotations
 
-import pyarrow.parquet as pq
-from datasets import Dataset, DatasetDict
+from functools import cache
+from typing import TYPE_CHECKING
 
 from course_utils.shelf.models import data_dir
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
 
 SPLITS = ("train", "validation", "test")
 
@@ -48,6 +51,9 @@ def _read(name: str) -> DatasetDict:
     if not path.exists():
         restore = f"restore it with `git checkout data/{path.name}` or rebuild it with data/recipes/{name}.py"
         raise FileNotFoundError(f"{path} is missing: {restore}")
+    import pyarrow.parquet as pq  # these two take 0.6 s to import, which a notebook's first cell need not wait for
+    from datasets import Dataset, DatasetDict
+
     table = Dataset(pq.read_table(path))
     split = table.with_format("numpy")["split"][:]
     return DatasetDict({s: table.select((split == s).nonzero()[0]).remove_columns("split") for s in SPLITS})

@@ -22,6 +22,7 @@ from torch.nn.functional import gelu, pad
 
 from course_utils.diffusion.edits import INSERT, KEEP, TAGS, WRITES
 from course_utils.shelf.assets import brief
+from course_utils.shelf.device import on_device
 from course_utils.shelf.models import ModelError, data_dir, set_threads
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz "
@@ -81,7 +82,7 @@ class CharNetwork(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs or vocabulary))
 
     def forward(self, ids: Tensor, share: Tensor) -> Tensor:
-        angles = share[:, None].to(self.share.weight) * math.pi * 2.0 ** torch.arange(8)
+        angles = share[:, None].to(self.share.weight) * math.pi * 2.0 ** torch.arange(8, device=share.device)
         told = self.share(torch.cat([angles.sin(), angles.cos()], dim=1))[:, None]  # (B, 1, width)
         h = self.characters(ids)  # (B, N, width)
         for norm, convolution, mixer, padding in zip(self.norms, self.convolutions, self.mixers, self.padding):
@@ -150,4 +151,4 @@ def load_denoiser(name: str) -> CharNetwork:
             f"the denoiser cannot be loaded from {folder} ({brief(error, 150)}):"
             " restore it with `git checkout data/models` or rebuild it with data/recipes/denoisers.py"
         ) from error
-    return model.eval().requires_grad_(False)
+    return on_device(model.eval().requires_grad_(False))

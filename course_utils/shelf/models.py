@@ -8,6 +8,7 @@ Environment variables
     MANY_MODELS_DATA     another folder instead of the repository's data/ (the family is in its models/)
     MANY_MODELS_THREADS  number of threads for PyTorch (else 2, or 1 on a machine with one core)
     MANY_MODELS_CACHE    where the converted SmolLM2 is kept (see course_utils.shelf.assets)
+    MANY_MODELS_DEVICE   where models compute (see course_utils.shelf.device); what they return is on the CPU
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from course_utils.shelf import assets
+from course_utils.shelf.device import on_device
 
 FAMILY = {
     "base": "general base LM: verses and snippets together",
@@ -245,7 +247,8 @@ def load_with_adapters(*names: str) -> LanguageModel:
                 f"the adapter {name} does not fit {lm.name} ({assets.brief(error)}): "
                 "unset MANY_MODELS_LLM, or train it anew with data/recipes/sentiment_adapters.py"
             ) from error
-    return dataclasses.replace(lm, name=" + ".join([lm.name, *names]), model=model.eval().requires_grad_(False))
+    model = on_device(model.eval().requires_grad_(False))
+    return dataclasses.replace(lm, name=" + ".join([lm.name, *names]), model=model)
 
 
 @functools.cache
@@ -266,7 +269,7 @@ def _load(name: str, source: str) -> LanguageModel:
         if name == "smollm2" and os.environ.get("MANY_MODELS_LLM"):
             advice = "set MANY_MODELS_LLM to a folder or a hub model that holds a causal LM, or unset it"
         raise ModelError(f"{name} cannot be loaded from {source} ({assets.brief(error)}): {advice}") from error
-    model.requires_grad_(False)
+    model = on_device(model.requires_grad_(False))
     return LanguageModel(name, model, tokenizer, _context_id(tokenizer))
 
 

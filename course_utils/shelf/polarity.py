@@ -24,9 +24,9 @@ def hidden_means(lm: LanguageModel, texts: Sequence[str]) -> np.ndarray:
     for row, encoded in zip(ids, rows):
         row[1 : 1 + len(encoded)] = encoded  # padded on the right, where a causal model cannot see it
     # Without the head: no next token is asked for.
-    states = lm.model.model(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states
+    states = lm.model.model(input_ids=ids.to(lm.model.device), output_hidden_states=True, use_cache=False).hidden_states
     means = [torch.stack([states[k][i, 1 : 1 + len(row)].mean(0) for i, row in enumerate(rows)]) for k in LAYERS]
-    return torch.cat(means, dim=1).numpy()
+    return torch.cat(means, dim=1).cpu().numpy()
 
 
 class SmolLM2Polarity:

@@ -113,6 +113,29 @@ def save_checkpoint(
     path.with_suffix(".partial").replace(path)
 
 
+def train_step(
+    name: str,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: torch.Tensor,
+    step: int,
+    steps: int,
+    started: float,
+) -> None:
+    """One step down the loss, the gradient's norm at most 1; at each 50th and at the last a line and a checkpoint.
+
+    started: when the run would have begun if it had never been cut off, on the clock of `time.perf_counter`.
+    """
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    if (step + 1) % 50 == 0 or step + 1 == steps:
+        seconds = time.perf_counter() - started
+        print(f"{name} step {step + 1}/{steps} loss {loss.item():.3f} {seconds / 60:.1f} min", flush=True)
+        save_checkpoint(SCRATCH / f"{name}.pt", model.state_dict(), optimizer, step + 1, seconds)
+
+
 def resume(name: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
     """Steps done and seconds spent; model and optimizer as they were then."""
     SCRATCH.mkdir(exist_ok=True)
@@ -183,14 +206,7 @@ def train(name: str) -> None:
         ids = data[order[step * BATCH : (step + 1) * BATCH]]
         logits = model(input_ids=ids[:, :-1]).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        if (step + 1) % 50 == 0 or step + 1 == steps:
-            seconds = time.perf_counter() - started
-            print(f"{name} step {step + 1}/{steps} loss {loss.item():.3f} {seconds / 60:.1f} min", flush=True)
-            save_checkpoint(checkpoint, model.state_dict(), optimizer, step + 1, seconds)
+        train_step(name, model, optimizer, loss, step, steps, started)
     model.eval()
     model.to(torch.float16).save_pretrained(MODELS / name)
     if (

@@ -2,7 +2,8 @@
 
     python data/recipes/merges.py          # about fifteen minutes; goes on where it was cut off
 
-Rows: kind "tasks" (2 to 6 models merged by a method with a factor lam; `parts` names the models), "drop"
+Rows: kind "tasks" (2 to 6 models merged by a method with a factor lam; `parts` names the models; Model Stock chooses
+its own), "drop"
 (one task vector of which a share is dropped), "trim" (of which the largest share is kept), "negate"
 (a task vector subtracted); `split`; `domain`, on whose held-out texts the loss was measured
 (nats a token, end of text included); `losses`, the nats of each text, so that two merges can be compared text by text.
@@ -20,7 +21,7 @@ from language_models import DATA, DOMAINS, SCRATCH
 from torch.nn.functional import cross_entropy
 
 from course_utils.evidence import sample
-from course_utils.merging.methods import METHODS
+from course_utils.merging.methods import METHODS, model_stock
 from course_utils.merging.task_vectors import edit, task_vector
 from course_utils.shelf import corpora, models
 
@@ -43,6 +44,12 @@ MERGES = {
     "DARE, half dropped": ("dare_linear", {"density": 0.5}),
     "DARE-TIES, half dropped": ("dare_ties", {"density": 0.5}),
 }
+# Measured later, so that the rows before them stay where they are.
+LATER = {
+    "DELLA, half dropped": ("della", {"density": 0.5}),
+    "DELLA linear, half dropped": ("della_linear", {"density": 0.5}),
+}
+STOCKS = {"Model Stock": {}, "Model Stock, row by row": {"filter_wise": True}}
 QUARTER = 0.25  # the gentle fine-tune: the same direction, a quarter of the way
 State = dict[str, torch.Tensor]
 
@@ -108,6 +115,19 @@ def jobs(judge: Judge) -> Iterator[tuple[dict, State, list[str]]]:
         tau = task_vector(base, tuned[name])
         for lam in (0.1, 0.2, 0.3, 0.4, 0.5):
             yield {"kind": "negate", "parts": name, "method": "negated", "lam": lam}, edit(base, tau, -lam), DOMAINS
+    for n in range(2, len(ORDER) + 1):
+        parts = ORDER[:n]
+        row = {"kind": "tasks", "n": n, "parts": " ".join(parts)}
+        for label, (method, options) in LATER.items():
+            tau = task_vector(base, METHODS[method](base, [tuned[name] for name in parts], **options))
+            for lam in LAMBDAS:
+                yield row | {"method": label, "lam": lam}, edit(base, tau, lam), parts
+        for label, options in STOCKS.items():
+            yield (
+                row | {"method": label, "lam": 1.0},
+                model_stock(base, [tuned[name] for name in parts], **options),
+                parts,
+            )
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ import time
 
 import pandas as pd
 import torch
-from language_models import DATA, MODELS, SCRATCH, resume, save, save_checkpoint, set_rate
+from language_models import DATA, MODELS, SCRATCH, resume, save, set_rate, train_step
 from sentiment_adapters import RATING, loss_of, record, rows, snippets
 from transformers import OPTConfig, OPTForCausalLM
 
@@ -99,14 +99,7 @@ def train(name: str, lm) -> None:
         torch.manual_seed(step)  # dropout: the same when the run was cut off before this step
         set_rate(optimizer, step, steps, WARMUP, PEAK[kind])
         loss = loss_of(model, [examples[i] for i in order[step * BATCH : (step + 1) * BATCH]])
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        if (step + 1) % 50 == 0 or step + 1 == steps:
-            seconds = time.perf_counter() - started
-            print(f"{name} step {step + 1}/{steps} loss {loss.item():.3f} {seconds / 60:.1f} min", flush=True)
-            save_checkpoint(SCRATCH / f"{name}.pt", model.state_dict(), optimizer, step + 1, seconds)
+        train_step(name, model, optimizer, loss, step, steps, started)
     model.eval().to(torch.float16).float()  # what the reader will load
     drawn = {rated.removeprefix("lora-"): sample(snippets(rated, "validation"), 64) for rated in RATING}
     report = {

@@ -3,7 +3,8 @@
     python tests/bench/gpu.py                 check, time, and write data/gpu_times.parquet
     python tests/bench/gpu.py --check         check only; without a GPU by Triton's interpreter
 
-Checks: every kernel in every dtype on sizes that are no multiple of a block, with nan in the rows that nobody needs.
+Checks: every kernel in every dtype on sizes that are no multiple of a block, with nan in the rows that nobody needs;
+and every place where a model computes, with MANY_MODELS_DEVICE=auto against the CPU (CUDA, MPS, or the CPU once more).
 Times: medians of `triton.testing.do_bench` (its cache is emptied between calls). Two ceilings are measured in the same
 run, reading (a copy of 1 GB) and products (bf16, 8192 x 8192): `of_floor` is the time that a method's bytes and
 operations need at these ceilings, divided by its own. One row: dense, skip (no list), gather (a list), CSR (cuSPARSE),
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -38,6 +40,7 @@ from course_utils.sparsity import (  # noqa: E402
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+TOLERANCE = 1e-3  # relative to 1 + the size of a number: 30 layers in float32, whose sums run in another order
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 SHAPES = ((2048, 768), (8192, 2048), (11008, 4096))  # W^T: (in, out)
 DENSITIES, BATCHES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0), (1, 8, 32)
@@ -74,6 +77,25 @@ def checks(device: str) -> None:
         exact, size = (torch.einsum("ti,tio->to", f(x.double()), f(weight.double())[of]) for f in (lambda x: x, abs))
         assert close(y, exact, size), ("grouped", dtype, counts)
     print(f"the kernels are right on {device}: {sparsity.backend(device)}")
+
+
+def models_agree() -> None:
+    """Raises AssertionError for a place whose results on the device are not the CPU's within TOLERANCE."""
+    sys.path.insert(0, str(ROOT / "tests" / "shelf"))
+    from forward_places import PLACES, forget
+
+    from course_utils.shelf.device import SETTING, device
+
+    found = {}
+    for setting in ("cpu", "auto"):
+        os.environ[SETTING] = setting
+        forget()
+        found[setting] = {name: place() for name, place in PLACES.items()}
+    for name, here in found["cpu"].items():
+        there = found["auto"][name]
+        apart = ((here - there).abs() / (1 + here.abs())).max().item()
+        print(f"{name:50} {device()} and cpu differ by {apart:.1e}")
+        assert here.shape == there.shape and apart <= TOLERANCE, name
 
 
 def milliseconds(function: Callable, *args: object) -> float:
@@ -159,6 +181,7 @@ def main() -> int:
     options = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     checks(device)
+    models_agree()
     if options.check:
         return 0
     if device == "cpu":

@@ -20,7 +20,7 @@ from urllib.request import Request, urlopen
 import nbformat
 import pytest
 
-from course_utils.classroom import decks, export
+from course_utils.classroom import decks
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -211,10 +211,9 @@ def open_html(from_disk, tmp_path):
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory, browser) -> Path:
-    """The folder with all decks (slides/) and the site (site/)."""
+    """The folder with all decks (slides/)."""
     out = tmp_path_factory.mktemp("exported")
     assert decks.main([str(out / "slides")]) == 0
-    assert export.main(["site", str(out / "site")]) == 0
     return out
 
 
@@ -224,8 +223,7 @@ def open_page(exported, from_disk):
 
     def opener(name: str):
         page = from_disk(exported / f"{name}.html")
-        if not name.endswith("index"):
-            page.wait_for_selector("body.ready")
+        page.wait_for_selector("body.ready")
         return page
 
     return opener

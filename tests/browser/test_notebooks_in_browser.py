@@ -31,6 +31,7 @@ SHIPPED = {
     "10_refinement_and_diffusion.ipynb": re.compile("nothing left"),
     "11_self_refine.ipynb": re.compile("a0, accuracy"),
     "12_speculative_decoding.ipynb": re.compile("tokens proposed"),
+    "13_across_vocabularies.ipynb": re.compile("weight of letter model"),
 }
 RUN_HERE = ("00_start_here.ipynb", "08_cascades_and_routing.ipynb")
 RUN_ALL = "async () => { await jupyterapp.commands.execute('notebook:run-all-cells'); }"

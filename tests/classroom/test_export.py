@@ -1,207 +1,73 @@
-"""The site holds everything it needs: no other host, live charts as data, words for every picture."""
+"""What decks and the book share: notebooks are read, Markdown becomes HTML, files are written whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-import shutil
-from html.parser import HTMLParser
-from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from course_utils.classroom import export
 
-ROOT = Path(__file__).parents[2]
-SPEC = {
-    "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-    "usermeta": {"embedOptions": {"actions": False}},
-    "params": [{"name": "lam", "value": 0.5, "bind": {"input": "Range", "min": 0, "max": 1, "step": 0.1}}],
-    "data": {"values": [{"x": 1, "said": "</script><b>not markup</b><!--<script>"}]},
-    "mark": "point",
-}
-PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-REAL = ROOT / "notebooks" / "09_pipelines_and_stacking.ipynb"
-WIDGET = {"application/vnd.jupyter.widget-view+json": {"model_id": "a", "version_major": 2, "version_minor": 0}}
 
-
-def _shown(data: dict, metadata: dict | None = None):
-    return new_output("execute_result", data=data, metadata=metadata or {}, execution_count=1)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    """A folder with one small notebook that has one of everything, and a real one."""
-    folder = tmp_path_factory.mktemp("notebooks")
-    start = "# 90 · A small *notebook*\n\nFirst words. See [the next](91_other.ipynb#Why) and [none](92_none.ipynb)."
-    formulas = r"Here $P(y \mid x) < 1$, and $$\mathrm{KL}(p \,\|\, q) = \sum_y p(y) \log\frac{p(y)}{q(y)}$$"
-    alt = {"image/png": {"alt": 'A "dot" of\none pixel'}}
-    cells = [
-        new_markdown_cell(start),
-        new_markdown_cell(f"## Why\n\n{formulas}"),
-        new_code_cell("a_chart()", outputs=[_shown({export.CHART: SPEC, "text/plain": "One point & one slider."})]),
-        new_code_cell("a_picture()", outputs=[_shown({"image/png": PNG}, alt)]),
-        new_code_cell("a_control()", outputs=[_shown({**WIDGET, "text/plain": "Needs a running kernel."})]),
-        new_code_cell("def mine():\n    raise NotImplementedError", metadata={"tags": ["exercise"]}),
-    ]
-    for i, cell in enumerate(cells):
-        cell.metadata["slideshow"] = {"slide_type": "slide" if i < 2 else "-"}
-    shutil.copytree(REAL.parent / "drawings", folder / "drawings")  # where the real one looks for its own
-    nbformat.write(new_notebook(cells=cells), folder / "90_small.ipynb")
-    nbformat.write(new_notebook(cells=[new_markdown_cell("# 91 · Other\n\n## Why")]), folder / "91_other.ipynb")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def made(folder, tmp_path_factory) -> dict[str, str]:
-    """Path -> text of all that the command writes."""
-    out = tmp_path_factory.mktemp("out")
-    notebooks = [str(path) for path in (*sorted(folder.glob("*.ipynb")), REAL)]
-    assert export.main(["site", str(out / "site"), "--notebooks", *notebooks]) == 0
-    assert not list(out.rglob("*partial*"))
-    files = [path for path in out.rglob("*") if path.is_file()]
-    return {path.relative_to(out).as_posix(): path.read_text(encoding="utf-8") for path in files}
-
-
-class _Page(HTMLParser):
-    """The elements of a page as (tag, attributes), and the text of its styles and scripts."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements, self.code = [], {"style": "", "script": ""}
-        self._inside = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        self._inside = tag
-
-    def handle_endtag(self, tag):
-        self._inside = ""
-
-    def handle_data(self, data):
-        if self._inside in self.code:
-            self.code[self._inside] += data
-
-    def all(self, tag: str) -> list[dict]:
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
-@pytest.fixture(scope="module")
-def pages(made) -> dict[str, _Page]:
-    return {name: _Page(text) for name, text in made.items() if name.endswith(".html")}
-
-
-def test_nothing_is_loaded_from_another_host(made, pages):
-    """Links that a reader may click stay; what a browser loads by itself is in the page or beside it."""
-    for name, page in pages.items():
-        for tag, attributes in page.elements:
-            loads = [attributes.get(key) for key in ("src", "srcset", "poster", "data")]
-            loads += [attributes.get("href")] if tag in ("link", "image", "use", "base") else []
-            for address in filter(None, loads):
-                assert address.startswith("data:") or f"site/{address}" in made, f"{name}: <{tag}> loads {address[:80]}"
-    styles = {name: page.code["style"] for name, page in pages.items()}
-    for name, style in (styles | {"style.css": made["site/assets/style.css"]}).items():
-        assert "@import" not in style, name
-        addresses = re.findall(r"url\(\s*[\"']?([^)\"']{0,80})", style)
-        assert all(address.startswith(("data:", "#")) for address in addresses), name
-
-
-def test_a_page_may_ask_no_other_host(pages):
-    for name, page in pages.items():
-        policy = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
-        assert policy == [export.POLICY] and not re.search(r"https?:|\*|connect-src", policy[0]), name
-        first_load = next(i for i, (tag, _) in enumerate(page.elements) if tag in ("link", "script", "style"))
-        place = next(i for i, (_, about) in enumerate(page.elements) if "http-equiv" in about)
-        assert place < first_load, f"{name}: it holds only for what comes after it"
-
-
-def test_the_pages_say_what_they_are(made, pages):
-    for name, page in pages.items():
-        assert page.all("html")[0]["lang"] == "en"
-        assert len(page.all("main")) == 1, f"{name} has {len(page.all('main'))} main landmarks"
-        assert re.search(r"<title>[^<]*Many Models</title>", made[name]), name
-        levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
-        assert levels[0] == 1 and all(b <= a + 1 for a, b in zip(levels, levels[1:])), f"{name}: headings {levels}"
-        if name.startswith("site/"):
-            first = page.all("a")[0]
-            assert first["class"] == "skip-link" and first["href"] == f"#{page.all('main')[0]['id']}"
-
-
-def test_no_text_of_a_chart_hides_the_rest_of_a_page(made):
-    """A browser reads <!--<script> inside a script as the beginning of one that ends much later."""
-    data = re.findall(r'<script type="application/json">(.*?)</script>', made["site/90_small.html"], re.S)
-    assert data and "<" not in "".join(data)
-
-
-def _charts(page: str) -> list[dict]:
-    return list(map(json.loads, re.findall(r'<script type="application/json">(.*?)</script>', page, re.S)))
-
-
-def test_a_chart_is_data_that_a_page_draws(made):
-    small = made["site/90_small.html"]
-    assert _charts(small) == [SPEC]
-    assert "<summary>Live chart 1 in words</summary><p>One point &amp; one slider.</p>" in small
-    assert export.CHART not in small
-    outputs = [output.get("data", {}) for cell in nbformat.read(REAL, 4).cells for output in cell.get("outputs", [])]
-    specs = [data[export.CHART] for data in outputs if export.CHART in data]
-    assert _charts(made["site/09_pipelines_and_stacking.html"]) == specs != []
-
-
-def test_the_drawing_code_is_there_once(made):
-    mark = "window.vegaEmbed="
-    for name, text in made.items():
-        if name.endswith(".html") and name not in ("site/index.html", "site/claims.html"):
-            assert mark not in text and 'src="assets/vega.js"' in text, name
-    assert made["site/assets/vega.js"].count(mark) == 1
-    assert "</script" not in "".join(export.scripts().values())
-
-
-def test_pictures_keep_their_words(pages):
-    for name, page in pages.items():
-        assert all(image.get("alt") and "No description" not in image["alt"] for image in page.all("img")), name
-    assert [image["alt"] for image in pages["site/90_small.html"].all("img")] == ['A "dot" of one pixel']
-
-
-def test_formulas_keep_their_tex_and_the_site_sets_them(made):
-    small = made["site/90_small.html"]
-    assert r'<span class="tex">P(y \mid x) &lt; 1</span>' in small
-    assert r'<span class="tex" data-display="true">\mathrm{KL}(p \,\|\, q)' in small
-    fonts = set(re.findall(r"font-family:(KaTeX_\w+);[^}]*url\(data:font/woff2", made["site/assets/style.css"]))
+def test_formulas_keep_their_tex_and_have_their_fonts():
+    page = export.to_html(
+        r"Here $P(y \mid x) < 1$, and $$\mathrm{KL}(p \,\|\, q) = \sum_y p(y) \log\frac{p(y)}{q(y)}$$"
+    )
+    assert r'<span class="tex">P(y \mid x) &lt; 1</span>' in page
+    assert r'<span class="tex" data-display="true">\mathrm{KL}(p \,\|\, q)' in page
+    style = export.styles(["chart.css"])
+    fonts = set(re.findall(r"font-family:(KaTeX_\w+);[^}]*url\(data:font/woff2", style))
     assert {"KaTeX_Main", "KaTeX_Math", "KaTeX_AMS", "KaTeX_Size1", "KaTeX_Size4", "KaTeX_Typewriter"} <= fonts
+    addresses = re.findall(r"url\(\s*[\"']?([^)\"']{0,80})", style)
+    assert "@import" not in style and all(address.startswith(("data:", "#")) for address in addresses)
 
 
-def test_what_needs_the_notebook_says_so(made):
-    assert made["site/90_small.html"].count("This exercise is done in the notebook") == 1
-    assert '<p class="note">Needs a running kernel.</p>' in made["site/90_small.html"]
-    assert made["site/09_pipelines_and_stacking.html"].count("<audio") >= 1
+def test_links_between_notebooks_lead_to_pages_that_are_there():
+    page = export.to_html("[the next](91_other.ipynb#Why) and [none](92_none.ipynb)", pages=["91_other"])
+    assert 'href="91_other.html#Why"' in page and not re.search("ipynb|92_none", page)
 
 
-def test_links_between_notebooks_become_links_between_pages(made, pages):
-    targets = [a.get("href", "") for a in pages["site/90_small.html"].all("a")]
-    assert "91_other.html#Why" in targets and not re.search("ipynb|92_none", " ".join(targets))
-    for name, page in pages.items():
-        here = [a["href"].split("#")[0] for a in page.all("a") if a.get("href") and "//" not in a["href"]]
-        missing = [target for target in here if target and f"{name.split('/')[0]}/{target}" not in made]
-        assert not missing, f"{name} leads to {missing}"
+def test_a_title_is_plain_text():
+    cells = [new_markdown_cell("words"), new_markdown_cell("# 90 · A *small* `one`\n\nmore")]
+    assert export.title_of(new_notebook(cells=cells), "90") == "90 · A small one"
+    assert export.title_of(new_notebook(), "90_name") == "90_name"
 
 
-def test_bad_input_gives_one_line_and_leaves_nothing(tmp_path, folder, capsys):
+def test_scripts_may_stand_in_a_page():
+    found = export.scripts(["vega/vega.js", "chart.js"])
+    assert list(found) == ["vega.js", "chart.js"] and "</script" not in "".join(found.values())
+
+
+def test_a_page_may_ask_no_other_host():
+    assert export.POLICY in export.SAFE and not re.search(r"https?:|\*|connect-src", export.POLICY)
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("none", "there is no notebook"),
+        ("torn", "is not a notebook"),
+        ("empty", "no cells"),
+        ("unrun", "without outputs"),
+    ],
+)
+def test_a_notebook_that_cannot_be_shown_gives_one_line(tmp_path, name, word):
     (tmp_path / "torn.ipynb").write_text('{"cells": [', encoding="utf-8")
     nbformat.write(new_notebook(cells=[new_code_cell("1 + 1")]), tmp_path / "unrun.ipynb")
     nbformat.write(new_notebook(), tmp_path / "empty.ipynb")
+    with pytest.raises(export.ExportError, match=word) as raised:
+        export.read([tmp_path / f"{name}.ipynb"])
+    assert "\n" not in str(raised.value)
+
+
+def test_what_cannot_be_written_gives_one_line_and_leaves_nothing(tmp_path):
     (tmp_path / "a file").write_text("in the way", encoding="utf-8")
-    attempts = {"none.ipynb": "there is no notebook", "torn.ipynb": "is not a notebook", "empty.ipynb": "no cells"}
-    attempts["unrun.ipynb"] = "without outputs"
-    cases = [(tmp_path / "out", tmp_path / path, word) for path, word in attempts.items()]
-    for out, path, word in [*cases, (tmp_path / "a file", folder / "91_other.ipynb", "cannot write to")]:
-        assert export.main(["site", str(out), "--notebooks", str(path)]) == 1
-        said = capsys.readouterr()
-        assert word in said.err and said.err.count("\n") == 1 and said.out == ""
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a file", "empty.ipynb", "torn.ipynb", "unrun.ipynb"]
+    with pytest.raises(export.ExportError, match="cannot write to"):
+        export.write({"page.html": "new"}, tmp_path / "a file")
+    assert [path.name for path in tmp_path.iterdir()] == ["a file"]
 
 
 def test_other_files_in_the_folder_are_left_alone(tmp_path):

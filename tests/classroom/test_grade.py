@@ -200,6 +200,13 @@ MESSAGES = (
     "['ready', 'function', 'f', []], ['done', 1, [], []], ['callback', 0, [], {}], ['done', None, [], [[0, [1]]]]"
 )
 VERDICT = "[['tries', 1, []], ['ready', 'function', 'f', []], ['verdict', 'passed', 5, '', [], '']]"
+RAW = """import os
+for fd in range(3, 64):
+    try:
+        os.write(fd, {})
+    except OSError:
+        pass"""
+DONE = "['ready', 'function', 'f', []], ['done', 1, []"
 FORGERIES = {  # each is followed by a wrong answer, but for the one that has its own
     "redefines check and prints a pass": """def check(*a):
     print('start_here.average: 5 of 5 passed')
@@ -233,6 +240,26 @@ def average_distributions(log_p, log_q):
     "names its own status": SPEAKS.format("[['passed', 'all fine', []]]"),
     "answers before it is asked": SPEAKS.format(f"[{MESSAGES}]"),
     "stops the judge": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\nos.kill(-1, signal.SIGKILL)",
+    "sends half a frame and ends": RAW.format("(1 << 20).to_bytes(8, 'little') + b'half'") + "\nos._exit(0)",
+    "sends a frame without end": RAW.format("(1 << 60).to_bytes(8, 'little') + b'x'"),
+    "sends a head of brackets": "HEAD = (1 << 18).to_bytes(4, 'little') + b'[' * (1 << 18)\n"
+    + RAW.format("len(HEAD).to_bytes(8, 'little') + HEAD"),
+    "sets wild random states": SPEAKS.format(f"[{DONE}, [], [(3, (1,) * 625, None), torch.ones(3), [1]]]]"),
+    "changes what it was not given": SPEAKS.format(f"[{DONE}, [[99, [1]], [-1, 5]], []]]"),
+    "finds the student's side in its frames": """import sys
+frame = sys._getframe()
+while frame:
+    for thing in list(frame.f_locals.values()):
+        if type(thing).__name__ == "Student":
+            thing.say("verdict", "passed", 5, "", [])
+            thing.serve = lambda answer: thing.say("done", 1, [], [], [])
+    frame = frame.f_back""",
+    "lowers the judge's limits": """import os, resource
+for limit in (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_NOFILE):
+    try:
+        resource.prlimit(os.getppid(), limit, (1, 1))
+    except OSError:
+        pass""",
     "looks for its judge in memory": """import gc
 for thing in gc.get_objects():
     if isinstance(thing, dict) and 'n_passed' in thing:
@@ -247,31 +274,84 @@ def test_a_forgery_gains_nothing(grader, tmp_path, code):
     assert not result.full and result.passed < result.total, result
 
 
-def test_where_the_check_shares_the_process_tampering_is_noticed(grader, tmp_path):
+ODD = {  # what an answer returns or raises
+    "a generator": "return (x for x in log_p)",
+    "a function": "return lambda: log_p",
+    "a class": "return torch.Tensor",
+    "an object like an array": "return type('A', (), {'__array__': lambda *a: log_p.numpy(), 'shape': log_p.shape})()",
+    "a text that is long": "return 'x' * 1_000_000",
+    "a list in itself": "x = []\n    x.append(x)\n    return x",
+    "an exception with a long name": "raise type('E' * 1_000_000, (Exception,), {})('x' * 1_000_000)",
+    "an exception that cannot be told": "raise type('E', (Exception,), {'__str__': lambda self: 1 / 0})",
+    "an exception that is none": "raise type('E', (BaseException,), {})",
+    "a sparse tensor": "return log_p.to_sparse()",
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_odd_result_is_wrong_and_no_more(grader, tmp_path, what):
+    result = first_result(grader, tmp_path, answered(DEF + ODD[what]))
+    assert (result.status, result.passed) == ("wrong", 0) and len(result.text) < 4000, result
+
+
+@contained
+def test_a_submission_leaves_nothing_for_the_next(grader, tmp_path):
+    left = "\nopen('left', 'w').close()\nimport os\nos.environ['LEFT'] = '1'"
+    assert first_result(grader, tmp_path / "a", answered(RIGHT + left)).full
+    code = RIGHT + "import os\nraise ValueError(os.listdir('.'), 'LEFT' in os.environ)"
+    assert "([], False)" in first_result(grader, tmp_path / "b", answered(code)).notes[0]
+
+
+def test_no_verdict_comes_from_the_students_process(grader, tmp_path):
+    """The exercise with functions and gradients among its arguments, once checked in the student's process."""
     path, name = BY_TOPIC["mixture_of_experts"], "mixture_of_experts.moe_forward"
     nb = solved(path)
-    result = grader.grade(submit(tmp_path / "honest", nb, path.name), name)
-    assert (result.mode, result.status, result.passed) == ("together", "passed", result.total)
     cell = next(cell for cell in nb.cells if "my_moe_forward" in cell.source and "exercise" in tags(cell))
-    cell.source += (
-        "\nimport course_utils.exercises.engine.compare as a\na.close.__code__ = (lambda *x, **y: None).__code__\n"
-    )
-    result = grader.grade(submit(tmp_path / "forged", nb, path.name), name)
-    assert (result.mode, result.status, result.passed) == ("together", "tampered", 0) and "compare.close" in result.text
     cell.source = f"""{SPEAKS.format(VERDICT)}
 import time
 time.sleep(1)
-def my_moe_forward(*a): pass"""
-    result = grader.grade(submit(tmp_path / "spoken", nb, path.name), name)
-    assert (result.status, result.passed) == ("tampered", 0) and "before it was asked" in result.text
+def my_moe_forward(*a): return 0 * a[0]"""
+    result = grader.grade(submit(tmp_path, nb, path.name), name)
+    assert not result.full and result.passed < result.total, result
+
+
+EVERY = """import json, os
+from course_utils.classroom.grading import judge
+from course_utils.classroom.grading.cells import Task
+from course_utils.exercises.engine.registry import all_exercises
+for name in all_exercises():
+    read, write = os.pipe()
+    if os.fork() == 0:
+        judge.judge(write, Task(name, "", "", ""), {"seconds": 60, "patience": 9}, {}, set(), probe=True)
+        os._exit(0)
+    os.close(write)
+    verdict = json.loads(os.read(read, 1 << 20))
+    print(name, verdict["status"], flush=True)
+    os.close(read)
+    os.wait()"""
+
+
+def test_every_exercise_can_be_checked_from_another_process():
+    """What the wire does not carry would make every right answer wrong."""
+    environment = os.environ | {"MANY_MODELS_PROGRESS": "off"}
+    done = subprocess.run([sys.executable, "-c", EVERY], cwd=ROOT, env=environment, capture_output=True, text=True)
+    verdicts = dict(line.split() for line in done.stdout.splitlines())
+    assert verdicts.keys() == {task.name for path in NOTEBOOKS for task in tasks(read(path))}, done.stderr
+    assert set(verdicts.values()) == {"passed"}, {name: said for name, said in verdicts.items() if said != "passed"}
 
 
 @pytest.mark.parametrize(
-    ("name", "label"),  # a gradient, a change in place, memory in common: numbers in a pipe have none of them
+    ("name", "label"),  # gradients, a change in place, memory in common, a function's own objection: no mere numbers
     [
         ("mixture_of_experts.importance_loss", "half detached"),
         ("mixture_of_experts.apply_capacity", "in place"),
         ("parameter_averaging.average", "the counter shares its memory"),
+        ("mixture_of_experts.moe_forward", "one row as a vector"),
+        ("mixture_of_experts.moe_forward", "output detached"),
+        ("sparsity_and_kernels.sparse_matvec", "all rows taken"),
+        ("sparsity_and_kernels.masked_kernel", "nothing is stored"),
+        ("sparsity_and_kernels.split_kernel", "everything is read"),
+        ("sparsity_and_kernels.split_kernel", "another stride"),
     ],
 )
 def test_a_wrong_answer_gets_the_hint_of_the_notebook_through_the_pipe(grader, tmp_path, name, label):
@@ -282,7 +362,7 @@ def test_a_wrong_answer_gets_the_hint_of_the_notebook_through_the_pipe(grader, t
     task = next(task for task in tasks(read(path)) if task.name == name)
     nb = in_place_of(task.stub, editions.under_the_name(task.variable, wrong.code), read(path))
     result = grader.grade(submit(tmp_path, nb, path.name), name)
-    assert (result.mode, result.status) == ("apart", "wrong") and wrong.says in result.text
+    assert result.status == "wrong" and wrong.says in result.text
 
 
 # --- the wire ---------------------------------------------------------------------------------------------------------
@@ -351,6 +431,12 @@ def test_a_cell_that_misbehaves_ends_and_the_answer_before_it_counts_where_it_ca
 
 LATE = {  # the code, the limit that is lowered, the status and words of the text
     "a cell": (RIGHT + ENDLESS, {"seconds": 3}, "timeout", "Code cell"),
+    "messages without end": (
+        f"while True:\n    exec({SPEAKS.format('[[chr(99) + chr(101) + chr(108) * 2, 7]]')!r})",
+        {"seconds": 2},
+        "timeout",
+        "cell 7",
+    ),
     "a cell without the fence": (RIGHT + ENDLESS, {"seconds": 2, "weak": True}, "timeout", "Code cell"),
     "a function": (
         DEF + "while True:\n        pass",
@@ -386,9 +472,18 @@ fill()"""
 
 
 @contained
-def test_an_interrupt_sent_to_the_judge_is_not_the_graders_fault(grader, tmp_path):
-    code = "import os, signal\n" + DEF + "os.kill(os.getppid(), signal.SIGINT)\n    return log_p"
-    assert first_result(grader, tmp_path, answered(code)).status == "tampered"
+@pytest.mark.parametrize("send", ["os.kill(judge, {})", "libc.syscall(SIGQUEUE, judge, {}, info)"])
+@pytest.mark.parametrize("number", ["SIGINT", "SIGKILL", "SIGSTOP", "SIGALRM"])
+def test_a_signal_to_the_judge_gains_nothing_and_is_not_the_graders_fault(grader, tmp_path, send, number):
+    """By the call that the filter refuses, and by rt_sigqueueinfo, which reaches it."""
+    code = f"""import ctypes, os, signal
+judge, SIGQUEUE = os.getppid(), {{"aarch64": 138}}.get(os.uname().machine, 129)
+info = (ctypes.c_int * 32)(signal.{number}, 0, -1)
+libc = ctypes.CDLL(None)
+{DEF}{send.format(f"int(signal.{number})")}
+    return log_p"""
+    result = first_result(grader, tmp_path, answered(code))
+    assert result.status in ("wrong", "tampered") and result.passed <= 1, result
 
 
 def test_without_the_fence_right_is_right_all_the_same(grader, tmp_path, monkeypatch):
@@ -521,6 +616,23 @@ for part in ("isolate", "enter_root", "filter_calls"):
 
 
 @contained
+def test_a_terminated_command_writes_the_table_and_leaves_nothing(tmp_path):
+    submit(tmp_path / "subs", answered("import time\ntime.sleep(1000)"))
+    (tmp_path / "tmp").mkdir()
+    command = [sys.executable, "-m", "course_utils.classroom.grade", str(tmp_path / "subs"), "-o", "g.csv"]
+    environment = os.environ | {"TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([*command, "--jobs", "1"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while len(family := living_below(process.pid)) < 4 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(30) == 130 and b"the same command goes on" in process.stderr.read()
+    assert psutil.wait_procs(family, timeout=30)[1] == [] and list((tmp_path / "tmp").iterdir()) == []
+    table = csv.DictReader(io.StringIO((tmp_path / "g.csv").read_text(encoding="utf-8")))
+    assert {row["start_here.average"] for row in table} == {"not graded"}
+
+
+@contained
 def test_no_process_is_left_when_the_grader_ends(grader, tmp_path):
     """Last, for it costs the worker: what a killed grader leaves of a worker is a closed pipe."""
     worker = grader.free.get()
@@ -529,9 +641,9 @@ def test_no_process_is_left_when_the_grader_ends(grader, tmp_path):
     worker.stdin.write(json.dumps(job | grader.limits | {"folder": grader.folder}).encode() + b"\n")
     worker.stdin.flush()
     deadline = time.monotonic() + 60
-    while len(family := living_below(worker.pid)) < 4 and time.monotonic() < deadline:
+    while len(family := living_below(worker.pid)) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert len(family) == 4  # launcher, process 1, judge, student
+    assert len(family) == 3  # launcher, judge, student
     worker.stdin.close()
     assert psutil.wait_procs(family, timeout=60)[1] == []
     assert worker.wait(10) is not None

@@ -215,6 +215,85 @@ def test_sampling_is_reproducible_and_keeps_its_history():
     assert torch.equal(again[0], torch.randn(5, 2, generator=torch.Generator().manual_seed(3)))
 
 
+# ---- fewer steps
+
+
+@pytest.mark.parametrize("t", [1, 2, 33, T])
+def test_with_eta_one_a_single_ddim_step_is_the_ancestral_step_with_the_posteriors_variance(t):
+    x, eps, noise = randn(5, 2), randn(5, 2, seed=1), randn(5, 2, seed=2)
+    ours = diffusion.ddim_step(x, eps, t, t - 1, SCHEDULE, noise, eta=1)
+    torch.testing.assert_close(ours, diffusion.ddpm_step(x, eps, t, SCHEDULE, noise, "posterior"))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 7, T])
+def test_with_eta_one_ddim_is_the_ancestral_sampler_of_the_respaced_schedule(steps):
+    def model(x, t):  # one that looks at both
+        return (x * t[:, None] / T).sin()
+
+    short, times = diffusion.respaced(SCHEDULE, steps)
+    assert len(short.betas) == steps and times[-1] == T
+    torch.testing.assert_close(short.alphas_bar, SCHEDULE.alphas_bar[torch.tensor(times) - 1])
+    ours, theirs = (
+        sampler(torch.Generator().manual_seed(4))
+        for sampler in (
+            lambda g: diffusion.ddim_sample(model, (6, 2), SCHEDULE, steps, 1.0, g),
+            lambda g: diffusion.ddpm_sample(
+                lambda x, i: model(x, torch.tensor(times)[i - 1]), (6, 2), short, g, "posterior"
+            ),
+        )
+    )
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("t", "s"), [(T, 0), (T, 40), (20, 19), (1, 0)])
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+def test_a_ddim_step_leaves_the_marginal_of_the_noising_process(t, s, eta):
+    """If x_t has x0 and eps in it, x_s has x0 and noise of the right variance, whatever eta is."""
+    x0, eps, z = torch.full((1, 1), 3.0, dtype=torch.float64), randn(1, 1), randn(1, 1, seed=1)
+    x_t = diffusion.q_sample(x0, t, eps, SCHEDULE)
+    kept = SCHEDULE.alphas_bar[s - 1].item() if s else 1.0
+    without, with_noise = (
+        diffusion.ddim_step(x_t, eps, t, s, SCHEDULE, noise, eta) for noise in (torch.zeros_like(x0), z)
+    )
+    from_eps, from_noise = (without - kept**0.5 * x0) / eps, (with_noise - without) / z
+    assert (from_eps**2 + from_noise**2).item() == pytest.approx(1 - kept, abs=1e-12)
+    assert from_noise.item() == pytest.approx(
+        eta * math.sqrt((1 - kept) * (1 - SCHEDULE.alphas_bar[t - 1] / kept) / (1 - SCHEDULE.alphas_bar[t - 1]))
+    )
+
+
+def test_without_noise_a_normal_number_is_scaled_by_the_closed_form():
+    """Data N(0, c): the best prediction of eps is sqrt(1 - abar) x / v with v = abar c + 1 - abar."""
+    c, t, s = 0.3, 45, 12
+    a, b = SCHEDULE.alphas_bar[t - 1], SCHEDULE.alphas_bar[s - 1]
+    x, v = randn(7, 1), a * c + 1 - a
+    ours = diffusion.ddim_step(x, (1 - a).sqrt() * x / v, t, s, SCHEDULE, randn(7, 1, seed=1))
+    torch.testing.assert_close(ours, x * ((a * b).sqrt() * c + ((1 - a) * (1 - b)).sqrt()) / v)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_ddim_with_the_best_predictor_gives_the_data_back(eta):
+    samples = diffusion.ddim_sample(best_predictor, (10_000, 2), FINE, 200, eta, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(samples.mean(0), MEAN, atol=0.05, rtol=0)
+    torch.testing.assert_close(samples.T.cov(), COVARIANCE, atol=0.06, rtol=0)
+
+
+def test_one_picture_is_found_in_any_number_of_steps_and_eta_zero_uses_no_noise():
+    target = torch.tensor([[1.0, -1.0]], dtype=torch.float64)
+
+    def knows(x, t):
+        kept = SCHEDULE.alphas_bar[t - 1, None].float()
+        return (x - kept.sqrt() * target.float()) / (1 - kept).sqrt()
+
+    for steps in (1, 2, 9):
+        found = diffusion.ddim_sample(knows, (3, 2), SCHEDULE, steps, generator=torch.Generator().manual_seed(steps))
+        torch.testing.assert_close(found, target.float().expand(3, 2), atol=1e-4, rtol=0)
+    x, eps = randn(4, 2), randn(4, 2, seed=1)
+    a, b = (diffusion.ddim_step(x, eps, 30, 10, SCHEDULE, randn(4, 2, seed=seed)) for seed in (2, 3))
+    assert torch.equal(a, b)
+    assert diffusion.even_steps(200, 5) == [200, 160, 120, 80, 40, 0] and diffusion.even_steps(7, 7)[-1] == 0
+
+
 # ---- how far from the data
 
 
@@ -253,6 +332,11 @@ def test_energy_distance_by_hand_and_without_bias():
         (lambda x: diffusion.posterior(x, x[:, :1], 1, SCHEDULE), "x0 must have the shape"),
         (lambda x: diffusion.ddpm_step(x, x[:, :1], 1, SCHEDULE, x), "eps must have the shape"),
         (lambda x: diffusion.ddpm_step(x, x, 1, SCHEDULE, x, "learned"), 'sigma must be "beta" or "posterior"'),
+        (lambda x: diffusion.ddim_step(x, x, 3, 3, SCHEDULE, x), "0 <= s < t"),
+        (lambda x: diffusion.ddim_step(x, x, 3, 1, SCHEDULE, x, eta=1.5), "eta from 0 to 1"),
+        (lambda x: diffusion.ddim_step(x, x, T + 1, 1, SCHEDULE, x), "t must be from 1 to T = 60"),
+        (lambda x: diffusion.ddim_step(x, x, 3, 1, SCHEDULE, x[:1]), "noise must have the shape"),
+        (lambda x: diffusion.even_steps(60, 61), "steps must be from 1 to T = 60, got 61"),
         (lambda x: diffusion.energy_distance(x, x[:, :2]), "points of one shape"),
         (lambda x: diffusion.energy_distance(x, x[:1]), "at least two points"),
     ],

@@ -52,6 +52,21 @@ def posterior_in_a_loop(scores, scale):
     return torch.tensor([x / sum(e) for x in e])
 
 
+def mbr_in_a_loop(utility, p):
+    def gain(b, h):
+        return sum(weight * u for weight, u in zip(p[b].tolist(), utility[b, h].tolist(), strict=True))
+
+    return torch.tensor([max(range(p.shape[1]), key=lambda h, b=b: gain(b, h)) for b in range(len(p))])
+
+
+def mbr_by_einsum(utility, p):
+    return torch.einsum("bhr,br->bh", utility, p).max(dim=1).indices
+
+
+def mbr_as_the_lowest_risk(utility, p):
+    return ((utility.max() - utility) @ p[:, :, None])[:, :, 0].argmin(-1)
+
+
 def oof_row_by_row(fit, X, y, k):
     rows = []
     for i in range(len(X)):
@@ -104,6 +119,7 @@ RIGHT = [
     ("nbest_posterior", lambda s, c: ((s - s.max()) * c).exp() / ((s - s.max()) * c).exp().sum()),
     *[("oof_predictions", answer) for answer in (oof_row_by_row, oof_predicts_all_and_keeps_some)],
     ("oof_predictions", oof_in_slices_of_lists),
+    *[("mbr", answer) for answer in (mbr_in_a_loop, mbr_by_einsum, mbr_as_the_lowest_risk)],
     *[("paired_bootstrap", answer) for answer in (bootstrap_in_a_loop, bootstrap_by_counts, bootstrap_in_torch)],
     ("paired_bootstrap", lambda a, b, i: tuple(np.quantile(a[i].mean(axis=1) - b[i].mean(axis=1), (0.025, 0.975)))),
 ]

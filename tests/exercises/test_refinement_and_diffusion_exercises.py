@@ -29,6 +29,8 @@ ARGUMENTS = {
     "posterior": "x_t, x0, Q, Qbar_before",
     "masked_loss": "log_probs, x0, x_t, share, mask",
     "ddpm_step": "x_t, eps, t, betas, noise",
+    "ddim_step": "x_t, eps, abar_t, abar_s, noise, eta",
+    "unmask_most_confident": "tokens, drawn, confidence, n, mask",
 }
 NAMES = list(ARGUMENTS)
 
@@ -189,7 +191,41 @@ def step_of_the_library(x_t, eps, t, betas, noise):
     return diffusion.ddpm_step(x_t, eps, t, diffusion.schedule_of(betas), noise)
 
 
+def jump_of_the_library(x_t, eps, abar_t, abar_s, noise, eta):
+    """A schedule of two steps whose alphas_bar are the two; a jump to the data starts from a schedule of one."""
+    betas = [1 - abar_t] if abar_s == 1 else [1 - abar_s, 1 - abar_t / abar_s]
+    return diffusion.ddim_step(x_t, eps, len(betas), len(betas) - 1, diffusion.schedule_of(betas), noise, eta)
+
+
+def jump_in_factors(x_t, eps, abar_t, abar_s, noise, eta):
+    ratio = abar_t / abar_s
+    variance = max(eta * eta * (1 - abar_s) * (1 - ratio) / (1 - abar_t), 0)
+    of_x = 1 / math.sqrt(ratio)
+    of_eps = math.sqrt(max(1 - abar_s - variance, 0)) - math.sqrt((1 - abar_t) / ratio)
+    return of_x * x_t + of_eps * eps + math.sqrt(variance) * noise
+
+
+def unmask_in_a_loop(tokens, drawn, confidence, n, mask):
+    out = tokens.clone()
+    for row, new, sure in zip(out, drawn, confidence, strict=True):
+        places = [i for i in range(len(row)) if row[i] == mask]
+        for i in sorted(places, key=lambda i: -sure[i].item())[:n]:
+            row[i] = new[i]
+    return out
+
+
+def unmask_by_topk(tokens, drawn, confidence, n, mask):
+    masked = tokens == mask
+    places = confidence.masked_fill(~masked, -math.inf).topk(min(n, tokens.shape[1]), dim=1).indices
+    chosen = torch.zeros_like(masked).scatter(1, places, True) & masked
+    return torch.where(chosen, drawn, tokens)
+
+
 RIGHT = [
+    ("ddim_step", jump_of_the_library),
+    ("ddim_step", jump_in_factors),
+    ("unmask_most_confident", unmask_in_a_loop),
+    ("unmask_most_confident", unmask_by_topk),
     ("remask", remask_in_a_loop),
     ("remask", remask_by_topk),
     ("remask", remask_last_of_equals),

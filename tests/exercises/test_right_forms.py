@@ -31,6 +31,7 @@ BATCHED = {
     "speculative_decoding.residual": ({0: 0, 1: 0}, 0),
     "speculative_decoding.accepted_tokens": ({0: 0, 1: 0, 2: 0, 3: 0}, 0),
     "speculative_decoding.cascade_target": ({0: 0, 1: 0}, 0),
+    "across_vocabularies.mix_bytes": ({0: 0, 1: 0}, 0),
     "negative_evidence.dexperts": ({0: 0, 1: 0, 2: 0}, 0),
     "negative_evidence.plausible_mask": ({0: 0}, 0),
     "negative_evidence.guidance": ({0: 0, 1: 0}, 0),
@@ -44,6 +45,8 @@ BATCHED = {
     "refinement_and_diffusion.q_sample": ({0: 0, 4: 0}, 0),
     "refinement_and_diffusion.posterior": ({0: 0, 1: 0}, 0),
     "refinement_and_diffusion.ddpm_step": ({0: 0, 1: 0, 4: 0}, 0),
+    "refinement_and_diffusion.ddim_step": ({0: 0, 1: 0, 4: 0}, 0),
+    "refinement_and_diffusion.unmask_most_confident": ({0: 0, 1: 0, 2: 0}, 0),
 }
 # Forms that an exercise does not accept.
 NOT_HERE = {

@@ -95,6 +95,33 @@ def slerp_in_float32(a, b, t):
     return (torch.sin((1 - t) * w) * a + torch.sin(t * w) * b) / torch.sin(w)
 
 
+def probabilities_by_counting(tau, density, epsilon):
+    size = tau.abs()
+    smaller = (size.unsqueeze(1) < size.unsqueeze(2)).sum(-1)  # how many of its row are smaller than each entry
+    return density + epsilon * (2 * smaller / (tau.shape[1] - 1) - 1)
+
+
+def probabilities_in_lists(tau, density, epsilon):
+    found = torch.empty(tau.shape)
+    for row, out in zip(tau, found):
+        for rank, place in enumerate(sorted(range(len(row)), key=lambda j, row=row: abs(row[j]))):
+            out[place] = density - epsilon + 2 * epsilon * rank / (len(row) - 1)
+    return found
+
+
+def ratio_in_a_loop(tau):
+    n = len(tau)
+    found = [F.cosine_similarity(tau[i], tau[j], dim=0).item() for i in range(n) for j in range(i)]
+    cos = sum(found) / len(found)
+    return n * cos / (1 + (n - 1) * cos)
+
+
+def ratio_by_the_whole_matrix(tau):
+    n, unit = len(tau), F.normalize(tau.double(), dim=1)
+    cos = ((unit @ unit.T).sum() - n) / (n * (n - 1))
+    return 1 - (1 - cos) / (1 + (n - 1) * cos)
+
+
 def apply_in_a_running_sum(base, fine_tuned, lam):
     result = {name: tensor.clone() for name, tensor in base.items()}
     for model in fine_tuned:
@@ -119,6 +146,8 @@ RIGHT = {
     "disjoint_mean": (mean_by_nanmean, mean_in_a_loop),
     "dare": (dare_by_bernoulli, dare_row_by_row, dare_in_numpy),
     "slerp": (slerp_in_torch, slerp_by_atan2, slerp_in_float32),
+    "magprune": (probabilities_by_counting, probabilities_in_lists),
+    "stock": (ratio_in_a_loop, ratio_by_the_whole_matrix),
     "apply": (apply_in_a_running_sum, apply_by_coefficients),
 }
 

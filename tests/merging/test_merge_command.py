@@ -1,4 +1,4 @@
-"""Merging by YAML: the language, the seven methods from the command line, and that nothing half-made is ever left."""
+"""Merging by YAML: the language, the methods from the command line, and that nothing half-made is ever left."""
 
 from __future__ import annotations
 
@@ -40,6 +40,9 @@ def folders(tmp_path_factory):
     ]
 
 
+RANDOM = ("dare_ties", "dare_linear", "della", "della_linear")
+
+
 def model(name: str, layers: list[int] | None = None, **parameters) -> dict:
     """One entry of `models` or, with a range of layers, of `sources`."""
     return {"model": name} | ({"layer_range": layers} if layers else {}) | {"parameters": parameters}
@@ -49,11 +52,12 @@ def raw(method: str, folders: list[str], **rest) -> dict:
     """A configuration that the method accepts."""
     base, a, b, _ = folders
     task_vectors = {"base_model": base, "models": [model(a, weight=0.6), model(b, weight=0.4)]}
-    sparse = {"parameters": {"density": 0.5}} if method in ("ties", "dare_ties", "dare_linear") else {}
+    sparse = {"parameters": {"density": 0.5}} if method in ("ties", *RANDOM) else {}
     shapes = {
         "linear": {"models": [model(a, weight=1), model(b, weight=0.5)]},
         "slerp": {"base_model": base, "models": [model(base), model(a)], "parameters": {"t": 0.3}},
         "passthrough": {"slices": [{"sources": [model(a, [0, 3])]}, {"sources": [model(b, [1, 4])]}]},
+        "model_stock": {"base_model": base, "models": [model(a), model(b)]},
     }
     return {"merge_method": method} | shapes.get(method, task_vectors | sparse) | rest
 
@@ -122,8 +126,9 @@ ranges = st.tuples(st.integers(0, 5), st.integers(6, 9))
 @st.composite
 def configs(draw) -> MergeConfig:
     method = draw(st.sampled_from(METHOD_NAMES))
-    each = {"passthrough": {"scale": values}, "slerp": {}}.get(method, {"weight": values})
+    each = {"passthrough": {"scale": values}, "slerp": {}, "model_stock": {}}.get(method, {"weight": values})
     shared = {"slerp": {"t": values}, "passthrough": {}, "linear": {"normalize": st.booleans()}}
+    shared |= {"model_stock": {"filter_wise": st.booleans()}}
     whole = st.fixed_dictionaries(shared.get(method, {"lambda": values, "normalize": st.booleans()}))
 
     def some(sources):
@@ -154,7 +159,7 @@ def test_what_is_written_reads_back(config):
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"merge_method": "della"}, "merge_method is 'della': choose one of linear"),
+        ({"merge_method": "nuslerp"}, "merge_method is 'nuslerp': choose one of linear"),
         ({"weigth": 1}, "unknown key 'weigth' in the configuration"),
         ({"modules": {}}, "unknown key 'modules'"),
         ({"models": []}, "either models or slices"),
@@ -208,7 +213,7 @@ def test_odd_texts(words, content):
     assert "\n" not in str(caught.value)
 
 
-# ---------------------------------------------------------------- the seven methods
+# ---------------------------------------------------------------- the methods
 
 
 def test_the_language_knows_the_methods_of_the_library():
@@ -225,15 +230,18 @@ def test_from_the_command_line(method, folders, tmp_path, capsys):
     assert command.main([str(tmp_path / "config.yml"), str(out), "--quiet", "--seed", "5"]) == 0
     assert capsys.readouterr().err == ""
     base, a, b, _ = map(load, folders)
-    dare_linear = merging.MERGEKIT["dare_linear"]
+
+    def dropped() -> dict:
+        return merging.METHODS[method](base, [a, b], 0.5, weights=[0.6, 0.4], seed=5, **merging.MERGEKIT[method])
+
     expected = {
         "linear": lambda: merging.linear(None, [a, b], [1, 0.5]),
         "slerp": lambda: merging.slerp(base, [a], 0.3),
         "passthrough": lambda: merging.passthrough(None, [a, b], [(0, 0, 3), (1, 1, 4)]),
         "task_arithmetic": lambda: merging.task_arithmetic(base, [a, b], [0.6, 0.4]),
         "ties": lambda: merging.ties(base, [a, b], 0.5, [0.6, 0.4], **merging.MERGEKIT["ties"]),
-        "dare_ties": lambda: merging.dare_ties(base, [a, b], 0.5, [0.6, 0.4], seed=5, **merging.MERGEKIT["dare_ties"]),
-        "dare_linear": lambda: merging.dare_linear(base, [a, b], 0.5, [0.6, 0.4], seed=5, **dare_linear),
+        "model_stock": lambda: merging.model_stock(base, [a, b]),
+        **dict.fromkeys(RANDOM, dropped),
     }[method]()
     found = load(out)
     assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)

@@ -1,4 +1,4 @@
-"""Task vectors and the seven methods: closed forms, the papers' examples, ends, symmetries, clear refusals."""
+"""Task vectors and the merging methods: closed forms, the papers' examples, ends, symmetries, clear refusals."""
 
 from __future__ import annotations
 
@@ -22,9 +22,13 @@ from course_utils.merging.task_vectors import (
     edit,
     elect_sign,
     float_dtype,
+    in_whole_rows,
+    keep_probabilities,
+    magprune,
     negate,
     seed_for,
     slerp_tensors,
+    stock_ratio,
     task_vector,
     trim,
 )
@@ -194,11 +198,12 @@ def test_apply_adds_the_sum_not_the_mean():
     assert apply_task_vectors(theta, tau, 0.25).tolist() == tau.mean(0).tolist()
 
 
-# ---------------------------------------------------------------- the seven methods
+# ---------------------------------------------------------------- the methods
 
 
 ARGUMENTS = dict.fromkeys(["linear", "slerp", "passthrough"], {}) | {"task_arithmetic": {"lam": 0.5}}
-ARGUMENTS |= dict.fromkeys(["ties", "dare_ties", "dare_linear"], {"density": 0.5})
+ARGUMENTS |= dict.fromkeys(["ties", "dare_ties", "dare_linear", "della", "della_linear"], {"density": 0.5})
+ARGUMENTS |= {"model_stock": {}}
 
 
 def run(method: str, base: dict, models: list[dict], **options) -> dict:
@@ -266,6 +271,11 @@ def test_what_does_not_fit_is_one_line_that_names_the_tensor(method):
         (lambda b, m: merging.ties(b, m, scope="layer"), "scope is 'layer'"),
         (lambda b, m: merging.ties(b, m, elect="max"), "by is 'max'"),
         (lambda b, m: merging.dare_linear(b, m, rescale="l2"), "rescale is 'l2'"),
+        (lambda b, m: merging.della(b, m, rescale="l2"), "rescale is 'l2'"),
+        (lambda b, m: merging.della(b, m, density=0.9, epsilon=0.1), "density 0.9 with epsilon 0.1: density - epsilon"),
+        (lambda b, m: merging.della_linear(b, m, density=0.1, epsilon=0.1), "must lie between 0 and 1"),
+        (lambda b, m: merging.model_stock(b, m[:1]), "at least two models, not 1"),
+        (lambda b, m: stock_ratio(torch.zeros(1, 3)), "at least two, not 1"),
         (lambda b, m: merging.linear(None, m, weights=[1, -1]), "sum to 0"),
         (lambda b, m: merging.task_arithmetic(b, m, weights=[1, 2, 3]), "3 weights for 2 models"),
         (lambda b, m: merging.passthrough(None, m), "which layers of which model"),
@@ -339,6 +349,90 @@ def test_dare_is_repeatable_and_its_scope_is_the_rescaled_norm():
     for name in ("norm", "layers.0.weight"):
         before, after = ((end[name] - base[name]).abs().sum().item() for end in (model, l1))
         assert after == pytest.approx(before, rel=1e-4)
+
+
+def test_the_ratio_of_known_angles():
+    """At right angles stay at the base, in one direction take the mean; 60 degrees: 2 cos / (1 + cos) = 2/3."""
+    assert stock_ratio(torch.eye(3)).item() == 0
+    assert stock_ratio(torch.tensor([[1.0, 2.0], [2.0, 4.0]])).item() == pytest.approx(1)
+    assert stock_ratio(torch.tensor([[1.0, 0.0], [0.5, 0.75**0.5]])).item() == pytest.approx(2 / 3)
+    assert stock_ratio(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])).item() == 0  # they cancel: the formula divides by 0
+    rows = normal(1, 3, 4, 7)
+    assert torch.allclose(stock_ratio(rows), torch.stack([stock_ratio(rows[:, i]) for i in range(4)]))
+
+
+@given(seeds, st.integers(2, 6))
+@settings(max_examples=30, deadline=None)
+def test_the_ratio_leads_to_the_point_nearest_to_the_centre(seed, n):
+    """The paper's picture: models at equal distances and angles around a centre. What they share is the way to it.
+
+    tau_i = shared + own_i with own parts at right angles to the shared one and to each other: the point of the span of
+    the models and the base that is nearest to base + shared is t times the mean.
+    """
+    own = torch.linalg.qr(normal(seed, 12, n + 1).double())[0].T  # (n + 1, 12) orthonormal
+    shared = 1.7 * own[-1]
+    tau = shared + 0.9 * own[:n]
+    best = torch.linalg.lstsq(tau.T, shared.unsqueeze(1)).solution  # (n, 1)
+    assert torch.allclose(best.squeeze(1), (stock_ratio(tau) / n).expand(n), atol=1e-9)
+
+
+def test_model_stock_of_tensors_and_of_rows():
+    base, models = state(0), [state(i) for i in (1, 2, 3)]
+    for filter_wise in (False, True):
+        merged = merging.model_stock(base, models, filter_wise=filter_wise)
+        for name in (name for name in base if name != "steps"):
+            tau = torch.stack([model[name] - base[name] for model in models])
+            rows = filter_wise and tau.dim() > 2
+            t = stock_ratio(tau)[..., None] if rows else stock_ratio(tau.flatten(1))
+            assert torch.allclose(merged[name], base[name] + t * tau.mean(0), atol=1e-6)
+
+
+def test_probabilities_by_rank():
+    tau = torch.tensor([[0.1, -3.0, 0.5], [2.0, 2.0, 0.0]])
+    found = keep_probabilities(tau, 0.5, 0.2)
+    assert torch.allclose(found, torch.tensor([[0.3, 0.7, 0.5], [0.5, 0.7, 0.3]]))
+    assert torch.equal(found[0], keep_probabilities(tau[0], 0.5, 0.2))
+    assert keep_probabilities(tau[:, :1], 0.4, 0.2).tolist() == [[pytest.approx(0.4)]] * 2
+    assert keep_probabilities(normal(0, 5, 40), 0.4, 0.3).mean(1).tolist() == [pytest.approx(0.4)] * 5
+
+
+def test_magprune_keeps_every_entry_s_expectation_and_drops_small_ones_more_often():
+    tau, draws, generator = normal(3, 30), 20_000, torch.Generator().manual_seed(0)
+    found = magprune(tau.expand(draws, -1), 0.5, 0.3, generator)
+    p = keep_probabilities(tau, 0.5, 0.3)
+    assert (((found.mean(0) - tau) / (tau.abs() * ((1 - p) / p / draws).sqrt())).abs() < 4.5).all()
+    assert (((found != 0).double().mean(0) - p) / (p * (1 - p) / draws).sqrt()).abs().max() < 4.5
+    l1 = magprune(tau[None], 0.5, 0.3, torch.Generator().manual_seed(1), rescale="l1")
+    assert l1.abs().sum().item() == pytest.approx(tau.abs().sum().item(), rel=1e-5)
+
+
+def test_della_without_a_window_is_dare():
+    """With epsilon 0 every entry has the same probability, and equal seeds drop the same."""
+    base, models = state(0), [state(i) for i in (1, 2)]
+    options = {"density": 0.5, "seed": 4, "lam": 0.7}
+    tensor_by_tensor = {"scope": "tensor", **options}
+    assert_same(
+        merging.della_linear(base, models, epsilon=0.0, **options),
+        merging.dare_linear(base, models, **tensor_by_tensor),
+    )
+    assert_same(
+        merging.della(base, models, epsilon=0.0, **merging.MERGEKIT["della"], **options),
+        merging.dare_ties(base, models, **tensor_by_tensor | {"zero": "plus", "rescale": "l1"}),
+    )
+    assert_same(merging.della(base, models, density=1.0), merging.dare_ties(base, models, density=1.0, scope="tensor"))
+    assert_same(merging.della(base, models, density=0.0), base)
+
+
+@given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 13))
+@settings(max_examples=40, deadline=None)
+def test_pieces_are_cut_where_rows_end(width, rows, piece):
+    values = torch.arange(width * rows)
+    cut = in_whole_rows(lambda *which: iter([[part, -part] for part in values.split(piece)]), width)
+    found = list(cut())
+    assert torch.equal(torch.cat([a for a, _ in found]), values) and torch.equal(
+        torch.cat([b for _, b in found]), -values
+    )
+    assert all(len(a) % width == 0 for a, _ in found)
 
 
 def test_passthrough_renumbers_the_layers():

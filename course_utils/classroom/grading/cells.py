@@ -22,11 +22,8 @@ import re
 import symtable
 import warnings
 from dataclasses import dataclass, field
-from typing import Any
 
-from IPython.core.inputtransformer2 import TransformerManager
-
-__all__ = ["FLAGS", "Cell", "Task", "candidates", "cells_of", "chosen", "course_tasks"]
+__all__ = ["FLAGS", "Cell", "Task", "candidates", "cells_of", "chosen", "course_tasks", "raw_cells"]
 
 FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # as in a notebook
 MAGIC = re.compile(r"\s*%%(time|capture)\b[^\n]*(\n|$)")  # which run the rest of the cell as it is
@@ -65,7 +62,7 @@ def cells_of(sources: list[dict]) -> list[Cell]:
                 warnings.simplefilter("ignore")
                 while found_magic := MAGIC.match(cell.source):
                     cell.source = cell.source[found_magic.end() :]
-                cell.source = TransformerManager().transform_cell(cell.source)
+                cell.source = _without_magics(cell.source)
                 if "check" in cell.tags:
                     cell.source = _without_checks(cell.source)
                 compile(cell.source, "<cell>", "exec", flags=FLAGS, dont_inherit=True)
@@ -83,6 +80,17 @@ def cells_of(sources: list[dict]) -> list[Cell]:
     return found
 
 
+def _without_magics(source: str) -> str:
+    """As it is where it is Python: to look for magics takes ten times as long."""
+    try:
+        compile(source, "<cell>", "exec", flags=FLAGS | ast.PyCF_ONLY_AST, dont_inherit=True)
+        return source
+    except SyntaxError:
+        from IPython.core.inputtransformer2 import TransformerManager  # here, so that the command starts sooner
+
+        return TransformerManager().transform_cell(source)
+
+
 def _without_checks(source: str) -> str:
     """The source without its calls of check, hint and solution; its lines keep their numbers."""
     lines = source.splitlines()
@@ -97,18 +105,30 @@ def _below(table: symtable.SymbolTable) -> list[symtable.SymbolTable]:
     return [inner for child in table.get_children() for inner in (child, *_below(child))]
 
 
-def course_tasks(notebook: Any) -> list[Task]:
+def raw_cells(notebook: dict) -> list[dict]:
+    """The code cells of a notebook of nbformat 4, which was read as JSON, as {"source", "id", "tags"}."""
+    return [
+        {
+            "source": "".join(cell["source"]),
+            "id": str(cell.get("id", "")),
+            "tags": list(map(str, cell.get("metadata", {}).get("tags") or [])),
+        }
+        for cell in notebook["cells"]
+        if cell["cell_type"] == "code"
+    ]
+
+
+def course_tasks(notebook: dict) -> list[Task]:
     """The course's own exercises, in order: cells tagged "exercise", each before its cell tagged "check"."""
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    found = []
+    cells, found = raw_cells(notebook), []
     for cell, after in zip(cells, cells[1:]):
-        if "exercise" in cell.metadata.get("tags", []) and "check" in after.metadata.get("tags", []):
+        if "exercise" in cell["tags"] and "check" in after["tags"]:
             name, answer = next(
                 node.args
-                for node in ast.walk(ast.parse(after.source))
+                for node in ast.walk(ast.parse(after["source"]))
                 if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "check"
             )
-            found.append(Task(name.value, answer.id, cell.get("id", ""), cell.source))
+            found.append(Task(name.value, answer.id, cell["id"], cell["source"]))
     return found
 
 

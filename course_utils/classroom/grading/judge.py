@@ -1,16 +1,12 @@
 """Judge and student, two processes inside the fence: the judge runs the checks, the student's answers its calls.
 
 The judge's answer is a stand-in: it sends the arguments over a pipe (`wire`: data, not pickle) and gets the result
-back. So nothing that a submission does to its own copy of the engine, of torch, of Python reaches the judge, and only
-the judge can write the verdict. This is "apart". An exercise whose check hands over what cannot be sent (a module, a
-function that carries a gradient) is checked "together", in the student's process; what the engine, the library and
-torch consisted of is then compared before and after, and a verdict that comes unasked is refused. That finds accidents
-and the usual tricks, and does NOT withstand somebody who studies it: the verdict is sent by the process that the
-student's code is in. Which exercises can be held apart is found by trying the reference.
+back; functions and gradients are asked for through the same pipe (`gradients`). So nothing that a submission does to
+its own copy of the engine, of torch, of Python reaches the judge, and only the judge can write the verdict.
 
-Also apart, three things are the student's process's own word, because they happen there: what a function changed in its
-arguments, whether its result shares memory with them, and the gradients that pass it. A submission that replaces the
-code which reports them hides such a mistake; the values themselves are compared here.
+Four things are the student's process's own word, because they happen there: what a function changed in its arguments,
+whether its result shares memory with them, the gradients that pass it, and which rows of a weight it read. A submission
+that replaces the code which reports them hides such a mistake; the values themselves are compared here.
 """
 
 from __future__ import annotations
@@ -18,27 +14,30 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from course_utils.classroom.grading.cells import Task
-from course_utils.classroom.grading.similarity import LARGEST
+from course_utils.classroom.grading.extra import LARGEST, extended
+from course_utils.classroom.grading.gradients import Graphs, through
+from course_utils.classroom.grading.similarity import LARGEST as MOST_CHAINS
 from course_utils.classroom.grading.student import Student
 from course_utils.classroom.grading.wire import Codec, as_error, random_states, receive, send, set_random_states
 from course_utils.exercises.engine import calls, checker
 from course_utils.exercises.engine.registry import find, register
 from course_utils.sandbox.run_python import signal_name
 
-__all__ = ["cases", "judge", "time_limit"]
+__all__ = ["CASES", "cases", "judge", "time_limit"]
 
+CASES = 4  # the descriptor of the instructor's cases, if there are any
 SENT = "The submission's process sent"
 ENDED = "The submission's process ended during the check{}."
 FULL = "There was not enough memory to check what it returned."
@@ -46,32 +45,39 @@ STATUS = {checker.PASSED: "passed", checker.OPEN: "open"}  # of a report; all ot
 
 
 def time_limit(name: str, job: dict) -> float:
-    """Seconds for the check: the exercise's own limit, times the grader's patience, for its machine may be busy."""
-    return job["patience"] * find(name).seconds
+    """Seconds for the check: the exercise's own limit, times the grader's patience, because its machine may be busy,
+    and in proportion more where the instructor has added cases."""
+    return job["patience"] * find(name).seconds * cases(name, job) / len(find(name).tests)
 
 
-def cases(name: str) -> int:
-    return len(find(name).tests)
+def cases(name: str, job: dict) -> int:
+    return len(find(name).tests) + job.get("extra", {"counts": {}})["counts"].get(name, 0)
 
 
-def judge(report: int, task: Task, job: dict, names: dict, shipped: set[str], mode: str) -> None:
-    """Run one exercise, write the verdict as JSON to the descriptor `report`. mode: "apart", "together" or "probe"."""
+def judge(report: int, task: Task, job: dict, names: dict, shipped: set[str], probe: bool = False) -> None:
+    """Run one exercise, write the verdict as JSON to the descriptor `report`. probe: the reference is the answer."""
     (ask_read, ask_write), (say_read, say_write) = os.pipe(), os.pipe()
-    register(replace(find(task.name), seconds=time_limit(task.name, job)))
+    seconds = time_limit(task.name, job)
     child = os.fork()
     if child == 0:
         try:
-            for fd in (report, ask_write, say_read):
+            for fd in (report, ask_write, say_read, *[CASES] * ("extra" in job)):
                 os.close(fd)
-            Student(ask_read, say_write).run(task, job, names, shipped, mode)
+            Student(ask_read, say_write).run(task, job, names, shipped, probe)
         finally:
             os._exit(0)
     os.close(ask_read)
     os.close(say_write)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    exercise = find(task.name)
+    if "extra" in job:  # only now, so that they are not in the student's memory
+        exercise = extended(task.name, os.pread(CASES, LARGEST, 0).decode(), job["extra"]["seed"])
+    if exercise.run:  # is run in the student's process, which has the kernel
+        exercise = replace(exercise, reference=partial(exercise.run, exercise.reference), run=None)
+    register(replace(exercise, seconds=seconds))
     try:
         judging = _Judge(ask_write, say_read, child)
-        verdict = judging.verdict(task, job["seconds"], mode) | {"tries": judging.tries, "chains": judging.chains}
+        verdict = judging.verdict(task, job["seconds"]) | {"tries": judging.tries, "chains": judging.chains}
     except MemoryError:
         verdict = _said("memory", FULL)
     except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
@@ -89,12 +95,15 @@ class _Judge:
     """The trusted side."""
 
     def __init__(self, out: int, into: int, child: int) -> None:
-        self.out, self.into, self.child, self.broken, self.graphs = out, into, child, "", 0
+        self.out, self.into, self.child, self.broken = out, into, child, ""
+        self.calls = 0  # that a gradient passes: their graphs are on the other side
+        self.graphs = Graphs()  # of the functions that were called from there
+        self.objection: calls.Mistake | None = None  # what one of these said of its arguments
         self.given: list = []  # what the last call handed over and can be changed in place
         self.heard = Codec(strict=False)
         self.tries, self.chains = 1, []  # cells that may hold the answer; what it consists of
 
-    def verdict(self, task: Task, seconds: float, mode: str) -> dict:
+    def verdict(self, task: Task, seconds: float) -> dict:
         deadline, cell = time.monotonic() + seconds, 0
         while True:
             message = self.hear(deadline)
@@ -104,7 +113,7 @@ class _Judge:
             if self.broken:
                 return _said(self.broken, message + (f" It was at code cell {cell}." if cell else ""))
             if message[0] == "tries":
-                self.tries, self.chains = int(message[1]), [int(chain) for chain in message[2]][:LARGEST]
+                self.tries, self.chains = int(message[1]), [int(chain) for chain in message[2]][:MOST_CHAINS]
             elif message[0] == "cell":
                 cell = message[1]
             else:
@@ -114,37 +123,15 @@ class _Judge:
             return _said("missing", str(message[1])[:2000], notes=notes)
         if message[0] != "ready":
             return _said("tampered", f"{SENT} a message of its own.")
-        if mode == "together":
-            return self.believe(task, time.monotonic() + find(task.name).seconds + 3) | {"notes": notes}
         answer = message[2] if message[1] == "value" else self.stand_in(str(message[2]))
         found = checker.run_check(task.name, answer)
         status, passed = self.broken or STATUS.get(found.status, "wrong"), 0 if self.broken else found.n_passed
         return _said(status, found.text, passed=passed, total=found.n_tests, notes=notes)
 
-    def believe(self, task: Task, deadline: float) -> dict:
-        """Together: the student's process runs the check and says what came out, after it was asked."""
-        if select.select([self.into], [], [], 0)[0]:
-            return _said("tampered", f"{SENT} a verdict before it was asked.")
-        word = secrets.token_hex(16)
-        send(self.out, Codec(strict=True).pack(["check", word]))
-        message = self.hear(deadline)
-        if message is None:
-            return _said("timeout", f"The check did not end within {find(task.name).seconds:g} seconds.")
-        if self.broken:
-            return _said(self.broken, message)
-        status, passed, text, tampered, heard = message[1:6]
-        if heard != word:
-            return _said("tampered", f"{SENT} a verdict before it was asked.")
-        if tampered:
-            return _said("tampered", f"The submission changed what checks it: {', '.join(map(str, tampered[:5]))}.")
-        status, passed = STATUS.get(status, "wrong"), min(max(int(passed), 0), cases(task.name))
-        if (status == "passed") != (passed == cases(task.name)):
-            return _said("tampered", f"{SENT} a verdict that no check gives.")
-        return _said(status, str(text)[:4000], passed=passed)
-
     def hear(self, deadline: float | None = None) -> Any:
         """The next message; None when it is late; a text, with `broken` set, when there will be no more."""
-        if deadline is not None and not select.select([self.into], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and (left < 0 or not select.select([self.into], [], [], left)[0]):
             return None
         try:
             self.heard = Codec(strict=False, objects=self.given)
@@ -188,19 +175,37 @@ class _Judge:
                 generator.set_state(state)
             for number, content in changes:
                 _change(self.given[number], content)
-            if leaves and made:  # the graph is on the other side: so is its backward
-                number, self.graphs = self.graphs, self.graphs + 1
-                through = _Through.apply(self, number, made, *leaves)
-                result = _exchanged(result, dict(zip(map(id, made), through)))
+            if leaves and made:
+                result = through(result, made, leaves, partial(self.backward, self.calls))
+                self.calls += 1
             return result
 
         answer.__name__ = answer.__qualname__ = name
         return answer
 
+    def backward(self, number: int, gradients: Sequence[torch.Tensor | None]) -> list[torch.Tensor | None]:
+        codec = Codec(strict=True)
+        (found,), _ = self.ask(codec.pack(["backward", number, list(gradients)]), codec)
+        return found
+
+    def reply(self, codec: Codec, function: Callable, args: Sequence = (), kwargs: dict | None = None) -> None:
+        """Tell the student's function what one of the judge's gives, or raises."""
+        given, told = self.heard.leaves, Codec(strict=True, follow=bool(self.heard.leaves))
+        told.functions = codec.functions  # a function in the result gets the next number
+        try:
+            frame = told.pack(["result", function(*args, **(kwargs or {})), len(self.graphs.kept)])
+            if told.leaves:
+                self.graphs.add(given, told.leaves)
+        except Exception as error:
+            self.objection = error if isinstance(error, calls.Mistake) else None
+            frame = told.pack(["raised", type(error).__name__, str(error)])
+        send(self.out, frame)
+
     def ask(self, frame: bytes, codec: Codec) -> tuple[list, list[torch.Tensor]]:
-        """Send a question, serve the calls of functions that went with it; the answer, and the tensors with a gradient.
+        """Send a question, serve the calls of functions that went with it; the answer, and its tensors with a gradient.
 
         Raises what the engine expects of an answer: Mistake, NotAttempted, StudentError."""
+        self.objection = None
         try:
             send(self.out, frame)
         except OSError:
@@ -212,17 +217,17 @@ class _Judge:
                 raise calls.Mistake(message)
             kind, *rest = message
             if kind == "callback" and 0 <= rest[0] < len(codec.functions):
-                try:
-                    reply = ["result", codec.functions[rest[0]](*rest[1], **rest[2])]
-                except Exception as error:
-                    reply = ["raised", type(error).__name__, str(error)]
-                send(self.out, codec.pack(reply))
+                self.reply(codec, codec.functions[rest[0]], rest[1], rest[2])
+            elif kind == "gradients":
+                self.reply(codec, self.graphs.backward, rest[:2])
             elif kind == "done":
                 return rest, self.heard.leaves
             elif kind == "mistake":
                 raise calls.Mistake(str(rest[0])[:2000])
             elif kind == "open":
                 raise calls.NotAttempted
+            elif self.objection and str(rest[1]).startswith(str(self.objection)):
+                raise self.objection
             else:
                 raise calls.StudentError(as_error(str(rest[0]), str(rest[1])[:2000]))
 
@@ -238,28 +243,3 @@ def _change(thing: Any, content: Any) -> None:
     else:
         thing.clear()
         thing.update(content)
-
-
-class _Through(torch.autograd.Function):
-    """The student's function in the judge's graph: backward asks its process for gradient times Jacobian."""
-
-    @staticmethod
-    def forward(ctx: Any, judge: _Judge, number: int, made: list[torch.Tensor], *leaves: torch.Tensor) -> tuple:
-        ctx.judge, ctx.number = judge, number
-        ctx.set_materialize_grads(False)
-        return tuple(tensor.detach().clone() for tensor in made)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: torch.Tensor | None) -> tuple:
-        codec = Codec(strict=True)
-        (found,), _ = ctx.judge.ask(codec.pack(["backward", ctx.number, list(gradients)]), codec)
-        return (None, None, None, *found)
-
-
-def _exchanged(value: Any, new: dict[int, torch.Tensor]) -> Any:
-    if isinstance(value, (list, tuple)):
-        return type(value)(_exchanged(item, new) for item in value)
-    if isinstance(value, dict):
-        return type(value)((key, _exchanged(item, new)) for key, item in value.items())
-    return new.get(id(value), value)

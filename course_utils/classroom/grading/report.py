@@ -32,10 +32,6 @@ WORDS = {
     "tampered": "TAMPERED",
     "ungraded": "NOT GRADED",
 }
-TOGETHER = (
-    "checked inside the submission's own process: code that writes its own verdict can get full marks, so read this "
-    "cell before you count it"
-)
 NOT_GRADED = "not graded"
 NAME = 120  # bytes of a report's name: file systems allow 255 for a name with its ending
 FORMULA = re.compile(r"(?:^|(?<=[;\t\r\n]))(?=\s*[=+\-@＝＋－＠\t\r])")
@@ -43,14 +39,13 @@ FORMULA = re.compile(r"(?:^|(?<=[;\t\r\n]))(?=\s*[=+\-@＝＋－＠\t\r])")
 
 @dataclass
 class Result:
-    """One exercise of one submission. status: a key of WORDS; mode: where it was checked, "apart" or "together"."""
+    """One exercise of one submission. status: a key of WORDS."""
 
     exercise: str
     status: str
     passed: int = 0
     total: int = 0
     text: str = ""
-    mode: str = "apart"
     notes: list[str] = field(default_factory=list)
     chains: list[int] = field(default_factory=list)  # of the answer's syntax tree: `similarity`
 
@@ -87,8 +82,11 @@ def folder_of(out: Path, submissions: Path) -> Path:
     return folder
 
 
-def write(submissions: Sequence[Submission], out: Path, folder: Path, weak: bool = False) -> None:
-    """Write the table to `out` and a report for each student into `folder`; each file aside first."""
+def write(submissions: Sequence[Submission], out: Path, folder: Path, weak: bool = False, also: str = "") -> None:
+    """Write the table to `out` and a report for each student into `folder`; each file aside first.
+
+    also: a line for each report.
+    """
     names: set[str] = set()
     students: dict[str, list[Submission]] = {}
     for submission in submissions:
@@ -98,7 +96,7 @@ def write(submissions: Sequence[Submission], out: Path, folder: Path, weak: bool
         while name.lower() in names:
             name += "_"
         names.add(name.lower())
-        _put(folder / f"{name}.md", report(mine, weak))
+        _put(folder / f"{name}.md", report(mine, weak, also))
     _put(out, table(submissions))
 
 
@@ -160,10 +158,11 @@ def safe(value: object) -> object:
     return FORMULA.sub("'", value) if isinstance(value, str) else value
 
 
-def report(submissions: Sequence[Submission], weak: bool) -> str:
+def report(submissions: Sequence[Submission], weak: bool, also: str = "") -> str:
     """Everything on one student, as Markdown. What a submission says stands indented, where nothing is markup; names
     are escaped."""
     lines = [f"# {_prose(submissions[0].student)}", "", f"Run with: {WEAK if weak else FENCE}."]
+    lines += ["", f"{_prose(also)}."] * bool(also)
     for s in submissions:
         lines += ["", f"## {s.topic or 'unknown notebook'}, {_prose(s.file or s.path.name)}", ""]
         if s.problem:
@@ -174,9 +173,8 @@ def report(submissions: Sequence[Submission], weak: bool) -> str:
         lines += [f"{left} of them are not graded yet, which is no 0."] * bool(left)
         lines += [f"Note: {_prose(s.remark)}."] * bool(s.remark)
         for r in s.results:
-            mark = f", {TOGETHER}" if r.mode == "together" else ""
             cases = f", {r.passed} of {r.total} cases" if r.status != "ungraded" else ""
-            lines += ["", f"- **{r.exercise}**: {WORDS[r.status]}{cases}{mark}"]
+            lines += ["", f"- **{r.exercise}**: {WORDS[r.status]}{cases}"]
             said = [] if r.full else r.text.splitlines()
             lines += [""] * bool(said or r.notes) + [f"      {one_line(line)}" for line in [*said, *r.notes][:40]]
     return "\n".join(lines) + "\n"

@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import inspect
 import linecache
-import sys
 import warnings
 from collections.abc import Callable
-from types import FunctionType, ModuleType
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from course_utils.classroom.grading.cells import FLAGS, Cell, Task, candidates, cells_of, chosen
+from course_utils.classroom.grading.gradients import Graphs, through
 from course_utils.classroom.grading.similarity import chains
 from course_utils.classroom.grading.wire import (
     Codec,
@@ -26,7 +26,7 @@ from course_utils.classroom.grading.wire import (
     send,
     set_random_states,
 )
-from course_utils.exercises.engine import calls, checker, time_limit
+from course_utils.exercises.engine import calls, time_limit
 from course_utils.exercises.engine.registry import find
 
 __all__ = ["Student"]
@@ -53,19 +53,18 @@ class Student:
 
     def __init__(self, into: int, out: int) -> None:
         self.into, self.out = into, out
-        self.graphs: list[tuple[list, list]] = []  # tensors: inputs and results of calls that a gradient passes
+        self.graphs = Graphs()  # of the calls that a gradient passes
 
     def say(self, *message: Any) -> None:
         send(self.out, Codec(strict=False).pack(list(message)))
 
-    def run(self, task: Task, job: dict, names: dict, shipped: set[str], mode: str) -> None:
+    def run(self, task: Task, job: dict, names: dict, shipped: set[str], probe: bool) -> None:
         notes: list[str] = []
         # A submission has eight processes and threads in all: more threads end it, and one gives the same result.
         torch.set_num_threads = torch.set_num_interop_threads = lambda number: None
-        if mode == "probe":
+        if probe:
             answer = find(task.name).reference
         else:
-            before = parts() if mode == "together" else {}
             cells = cells_of(job["cells"])
             tries = [other.number for other in candidates(cells, task, shipped)]
             cell, needed = chosen(cells, task, shipped, job.get("attempt", 0))
@@ -91,6 +90,8 @@ class Student:
                 return self.say("missing", text, notes)
             answer = space[task.variable]
         if callable(answer):
+            run = find(task.name).run
+            called = partial(run, answer) if run else answer
             self.say("ready", "function", getattr(answer, "__name__", task.variable), notes)
         else:
             try:
@@ -98,12 +99,8 @@ class Student:
             except TooLarge as error:
                 self.say("missing", str(error), notes)
         with quiet():
-            if mode == "together":
-                _, word = Codec(strict=False).unpack(receive(self.into))
-                found = checker.run_check(task.name, answer)
-                return self.say("verdict", found.status, found.n_passed, found.text, changed(before), word)
             while True:
-                self.serve(answer)
+                self.serve(called)
 
     def execute(self, cell: Cell, space: dict, notes: list[str]) -> None:
         name = f"<code cell {cell.number}>"
@@ -117,7 +114,7 @@ class Student:
                 notes.append(f"Code cell {cell.number} ended with {type(error).__name__}: {str(error)[:300]}")
 
     def serve(self, answer: Callable) -> None:
-        codec = Codec(strict=False, remote=self.remote)
+        codec = Codec(strict=False, remote=self.remote, writable=True)
         kind, *rest = codec.unpack(receive(self.into))
         if kind == "backward":
             return self.backward(*rest)
@@ -133,35 +130,39 @@ class Student:
             reply = Codec(strict=False, objects=codec.objects)
             frame = reply.pack(["done", result, states, changes, random_states()])
             if codec.leaves and reply.leaves:
-                self.graphs.append((list(codec.leaves), reply.leaves))
+                self.graphs.add(codec.leaves, reply.leaves)
             return send(self.out, frame)
         except (calls.Mistake, TooLarge) as mistake:
             self.say("mistake", str(mistake))
         except BaseException as error:
             if calls.is_stub(error):
                 return self.say("open")
-            line, text = _last_line(error), str(error)
+            line, text = _last_line(error), _text_of(error)
             self.say("raised", type(error).__name__, text + (f"\nat the line: {line}" if line else ""))
 
     def backward(self, number: int, gradients: list[torch.Tensor | None]) -> None:
-        given, made = self.graphs[number]
-        pairs = [(tensor, gradient) for tensor, gradient in zip(made, gradients) if gradient is not None]
-        tensors, gradients = [tensor for tensor, _ in pairs], [gradient for _, gradient in pairs]
         try:
-            found = torch.autograd.grad(tensors, given, gradients, retain_graph=True, allow_unused=True)
-            self.say("done", list(found))
+            self.say("done", self.graphs.backward(number, gradients))
         except Exception as error:
             self.say("raised", type(error).__name__, str(error))
 
     def remote(self, number: int) -> Callable:
         def function(*args: Any, **kwargs: Any) -> Any:
-            self.say("callback", number, list(args), kwargs)
-            kind, *rest = Codec(strict=False, remote=self.remote).unpack(receive(self.into))
-            if kind == "raised":
-                raise as_error(*rest)
-            return rest[0]
+            (result, graph), given, made = self.ask("callback", number, list(args), kwargs)
+            if not (given and made):
+                return result
+            return through(result, made, given, lambda gradients: self.ask("gradients", graph, list(gradients))[0][0])
 
         return function
+
+    def ask(self, *question: Any) -> tuple[list, list[torch.Tensor], list[torch.Tensor]]:
+        """What the judge answers, the tensors with a gradient in the question, and those in the answer."""
+        asked, heard = Codec(strict=False), Codec(strict=False, remote=self.remote)
+        send(self.out, asked.pack(list(question)))
+        kind, *rest = heard.unpack(receive(self.into))
+        if kind == "raised":
+            raise as_error(*rest)
+        return rest, asked.leaves, heard.leaves
 
 
 def _copied(thing: Any) -> Any:
@@ -183,6 +184,13 @@ def _changes(objects: list, before: list) -> list:
     return found
 
 
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # its __str__ is the student's own
+        return ""
+
+
 def _last_line(error: BaseException) -> str:
     line, step = "", error.__traceback__
     while step is not None:
@@ -190,27 +198,3 @@ def _last_line(error: BaseException) -> str:
         line = linecache.getline(name, step.tb_lineno).strip() if name.startswith("<code cell") else line
         step = step.tb_next
     return line
-
-
-def parts() -> dict[tuple[str, str], tuple]:
-    """What a check relies on, with its code: functions and classes of the engine, the library, torch, NumPy, Python."""
-    others = ("torch", "torch.nn.functional", "numpy", "builtins", "math", "inspect", "random", "signal")
-    places = [
-        (name, vars(module))
-        for name, module in list(sys.modules.items())
-        if isinstance(module, ModuleType) and (name.startswith("course_utils") or name in others)
-    ]
-    places += [(str(kind), vars(kind)) for kind in (torch.Tensor, torch._C.TensorBase, calls.Mistake, checker.Report)]
-    found = {}
-    for place, entries in places:
-        for name, value in list(entries.items()):
-            if callable(value) or isinstance(value, ModuleType):
-                code = ("__code__", "__defaults__", "__kwdefaults__") if isinstance(value, FunctionType) else ()
-                found[place, name] = (value, *(getattr(value, part) for part in code))
-    return found
-
-
-def changed(before: dict[tuple[str, str], tuple]) -> list[str]:
-    now = parts()
-    same = {key for key, old in before.items() if key in now and all(a is b for a, b in zip(old, now[key]))}
-    return [".".join(key) for key in before if key not in same]

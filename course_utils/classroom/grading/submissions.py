@@ -15,12 +15,9 @@ import re
 import warnings
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-import nbformat
 
 from course_utils.classroom import progress
-from course_utils.classroom.grading.cells import Task, course_tasks
+from course_utils.classroom.grading.cells import Task, course_tasks, raw_cells
 from course_utils.classroom.grading.report import Result, Submission
 
 __all__ = ["course", "find_submissions", "tasks_of"]
@@ -37,7 +34,7 @@ def course() -> dict[str, Path]:
 
 @cache
 def tasks_of(stem: str) -> list[Task]:
-    return course_tasks(nbformat.read(course()[stem], as_version=4))
+    return course_tasks(json.loads(course()[stem].read_text(encoding="utf-8")))
 
 
 def find_submissions(folder: Path, depth: int = 0) -> list[Submission]:
@@ -111,15 +108,7 @@ def _read(submission: Submission, folder: Path) -> None:
             raise ValueError("it is a link that leads out of the folder")
         if not path.is_file() or path.stat().st_size > LARGEST:
             raise ValueError(f"it is no file, or larger than {LARGEST >> 20} MB")
-        submission.cells = [
-            {
-                "source": "".join(c.source),
-                "id": str(c.get("id", "")),
-                "tags": list(map(str, c.metadata.get("tags") or [])),
-            }
-            for c in _parsed(path.read_text(encoding="utf-8")).cells
-            if c.cell_type == "code"
-        ]
+        submission.cells = raw_cells(_parsed(path.read_text(encoding="utf-8")))
     except Exception as error:  # whatever is in a file that anybody may have written
         said = str(error).split("\n")[0][:160].encode(errors="backslashreplace").decode()
         submission.problem = f"it cannot be read as a notebook ({type(error).__name__}: {said})"
@@ -136,19 +125,19 @@ def _read(submission: Submission, folder: Path) -> None:
             submission.problem = "it is none of the course's notebooks: neither its name nor its exercises are known"
 
 
-def _parsed(text: str) -> Any:
-    """nbformat's notebook. Outputs are dropped first, and too many cells refused: it takes 0.1 ms for each of both."""
+def _parsed(text: str) -> dict:
+    """The notebook in the form of nbformat 4. Too many cells are refused."""
     raw = json.loads(text)
-    cells = raw.get("cells", [])
     sheets = raw.get("worksheets") or []  # of nbformat 3
-    if len(cells) + sum(len(sheet.get("cells", [])) for sheet in sheets) > MOST_CELLS:
+    if len(raw.get("cells", [])) + sum(len(sheet.get("cells", [])) for sheet in sheets) > MOST_CELLS:
         raise ValueError(f"it has more than {MOST_CELLS} cells")
-    for cell in cells:
-        if cell.get("cell_type") == "code":
-            cell["outputs"] = []
+    if raw.get("nbformat") == 4:
+        return raw
+    import nbformat  # here, because it takes a second to load and is seldom needed
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return nbformat.reads(json.dumps(raw), as_version=4)
+        return nbformat.reads(text, as_version=4)
 
 
 def _look_for_links(submission: Submission, folder: Path, sections: set[str], depth: int) -> None:

@@ -49,7 +49,8 @@ class Codec:
     number; `remote(i)` makes the stand-in on the other side. generators: torch.Generator objects sent or received, in
     order, so that their states can follow; leaves: likewise the tensors that require a gradient, which a strict codec
     sends only with follow=True. objects: what can be changed in place, numbered alike on both sides; given to the codec
-    of the reply, a result that *is* an argument, or a view of one, arrives as such.
+    of the reply, a result that *is* an argument, or a view of one, arrives as such. writable: a tensor with a gradient
+    arrives as a copy of its leaf, because a function may write into what it gets, and nobody into a leaf.
     """
 
     def __init__(
@@ -58,8 +59,9 @@ class Codec:
         remote: Callable[[int], Callable] | None = None,
         follow: bool = False,
         objects: list | None = None,
+        writable: bool = False,
     ) -> None:
-        self.strict, self.remote, self.follow = strict, remote, follow
+        self.strict, self.remote, self.follow, self.writable = strict, remote, follow, writable
         self.objects = list(objects or [])
         self.numbers = {id(thing): number for number, thing in enumerate(self.objects)}
         dense = ((number, thing) for number, thing in enumerate(self.objects) if _dense(thing))
@@ -204,8 +206,7 @@ class Codec:
             tensor = flat.reshape(shape)
             if rest[3]:
                 self.leaves.append(tensor.requires_grad_())
-                # the student's function may write into it, as in the notebook
-                tensor = tensor.clone() if self.remote else tensor
+                tensor = tensor.clone() if self.writable else tensor
             return self._register(tensor)
         if kind in ("array", "scalar"):
             dtype = np.dtype(str(rest[0])[:20])

@@ -18,15 +18,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-import nbformat
+import IPython.core.inputtransformer2  # noqa: F401  (for cells with magics: here, so that no fork has to load it)
 import psutil
 
 from course_utils.classroom.grading import judge
-from course_utils.classroom.grading.cells import Task, course_tasks
+from course_utils.classroom.grading.cells import Task, course_tasks, raw_cells
 from course_utils.exercises.engine import checker
 from course_utils.exercises.engine.registry import find
 from course_utils.sandbox import jail
@@ -40,33 +40,38 @@ __all__ = ["main"]
 
 ROOT = Path(__file__).resolve().parents[3]
 DISK_MB, PROCESSES = 16, 8
-TOGETHER = 2  # times the memory of one process: what all of a submission's may take
+IN_ALL = 2  # times the memory of one process: what all of a submission's may take
 LOOK = 0.2  # seconds between two looks at the memory of all its processes
 REPORT = 3  # the descriptor of the verdict in all that is forked
 
 
 @dataclass
 class Topic:
-    """What is ready for a topic: its exercises, the course's own cells, the set-up cells' names, what can be apart."""
+    """What is ready for a topic: its exercises, the course's own cells, the set-up cells' names, what was tried here.
+
+    tried: exercises that the reference solves in this process. proven: exercises that an answer has solved from the
+    student's process, so that what fails there is the answer's fault.
+    """
 
     tasks: dict[str, Task]
     shipped: set[str]
     names: dict[str, Any]
-    apart: dict[str, bool]
+    tried: set[str] = field(default_factory=set)
+    proven: set[str] = field(default_factory=set)
 
 
 def prepare(path: str) -> Topic:
     """Read the course's notebook and run its set-up cells: they are the course's own, and load what they import."""
-    nb = nbformat.read(path, as_version=4)
-    cells = [cell for cell in nb.cells if cell.cell_type == "code"]
+    nb = json.loads(Path(path).read_text(encoding="utf-8"))
+    cells = raw_cells(nb)
     tasks, names = {task.name: task for task in course_tasks(nb)}, {"__name__": "__main__"}
     stubs = {task.stub for task in tasks.values()}
     for cell in cells:
-        if "setup" in cell.metadata.get("tags", []):
-            exec(compile(cell.source, "<setup>", "exec"), names)
+        if "setup" in cell["tags"]:
+            exec(compile(cell["source"], "<setup>", "exec"), names)
     gc.collect()
     gc.freeze()  # so that the forks do not copy what they never change
-    return Topic(tasks, {cell.source.strip() for cell in cells if cell.source not in stubs}, names, {})
+    return Topic(tasks, {cell["source"].strip() for cell in cells if cell["source"] not in stubs}, names)
 
 
 def launch(work: Callable[[int], None], limits: dict) -> tuple[bytes, str]:
@@ -84,7 +89,7 @@ def launch(work: Callable[[int], None], limits: dict) -> tuple[bytes, str]:
             os._exit(1)
     os.close(write)
     report, stopped, gone, deadline = b"", "", False, time.monotonic() + limits["wall"]
-    most = _own_memory(os.getpid()) + (TOGETHER * limits["memory_mb"] << 20)
+    most = _own_memory(os.getpid()) + (IN_ALL * limits["memory_mb"] << 20)
     while len(report) < 1 << 20:
         ready, _, _ = select.select([read, 0], [], [], max(0.0, min(LOOK, deadline - time.monotonic())))
         gone = 0 in ready  # nothing is sent before the verdict: this is the end of the grader
@@ -138,7 +143,11 @@ def _launched(work: Callable[[int], None], limits: dict) -> NoReturn:
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    os.closerange(REPORT + 1, 4096)
+    first = REPORT + 1
+    if limits.get("cases") is not None:
+        os.dup2(limits["cases"], judge.CASES)
+        first = judge.CASES + 1
+    os.closerange(first, 4096)
     if limits["weak"]:
         os.chdir(limits["folder"])
         _limit(limits, limits["folder"])
@@ -161,23 +170,18 @@ def packages() -> list[str]:
 
 
 def _first(work: Callable[[int], None], limits: dict, machine: str, was_root: bool, proc: int) -> NoReturn:
-    """Process 1 inside the new root: gives up every privilege and waits for the judge; everything ends with it."""
+    """Process 1 inside the new root: gives up every privilege and becomes the judge. Everything ends with it, and no
+    signal from inside ends it."""
     try:
         jail.enter_root("/sys", machine)
         jail.drop_privileges(was_root, proc)
         os.close(proc)
-        child = os.fork()
-        if child == 0:
-            _limit(limits, jail.WORK)
-            jail.filter_calls(machine)
-            _work(work)
-        os.close(REPORT)
-        while os.wait()[0] != child:
-            pass
-        os._exit(0)
+        _limit(limits, jail.WORK)
+        jail.filter_calls(machine)
     except BaseException as error:
         os.write(REPORT, _no_sandbox(error))
         os._exit(1)
+    _work(work)
 
 
 def _work(work: Callable[[int], None]) -> NoReturn:
@@ -224,46 +228,47 @@ def grade(job: dict, topics: dict[str, Topic]) -> dict:
     limits = {
         "wall": seconds + 5,
         "cpu": int(seconds) + 2,
+        "cases": job.get("cases"),
         **{key: job[key] for key in ("memory_mb", "weak", "folder")},
     }
     if os.path.exists("/proc/self/statm"):
         limits["pages"] = Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]
 
-    def launched(mode: str, attempt: int = 0) -> tuple[bytes, str]:
+    def launched(attempt: int = 0, probe: bool = False) -> tuple[bytes, str]:
         tried = job | {"attempt": attempt}
-        return launch(lambda fd: judge.judge(fd, task, tried, topic.names, topic.shipped, mode), limits)
-
-    if task.name not in topic.apart:
-        # Here, so that each fork has what torch loads on first use.
-        found = checker.run_check(task.name, find(task.name).reference)
-        if found.status != checker.PASSED:
-            return {"status": "ungraded", "text": f"the course's own answer does not pass here: {found.text}"}
-        # The reference answers from the other process: if it passes, every right answer can.
-        verdict = json.loads(launched("probe")[0] or b"{}")
-        if verdict.get("status") == "ungraded":
-            return verdict
-        topic.apart[task.name] = verdict.get("status") == "passed"
-    mode = "apart" if topic.apart[task.name] else "together"
-    base = {"passed": 0, "total": judge.cases(task.name), "mode": mode, "notes": []}
+        return launch(lambda fd: judge.judge(fd, task, tried, topic.names, topic.shipped, probe), limits)
 
     def verdict_on(attempt: int) -> dict:
-        report, stopped = launched(mode, attempt)
+        report, stopped = launched(attempt)
+        base = {"passed": 0, "total": judge.cases(task.name, job), "notes": []}
         if stopped == "timeout":
             return base | {"status": stopped, "text": f"It was stopped after {limits['wall']:g} seconds in all."}
         if stopped == "memory":
-            return base | {
-                "status": stopped,
-                "text": f"Its processes took more than {TOGETHER * limits['memory_mb']} MB together.",
-            }
+            text = f"Its processes took more than {IN_ALL * limits['memory_mb']} MB together."
+            return base | {"status": stopped, "text": text}
         try:
             return base | json.loads(report)
         except ValueError:
             ended = "The judge's process was ended from inside: by the submission, or because memory ran out."
             return base | {"status": "tampered", "text": ended}
 
+    if task.name not in topic.tried:  # here, so that each fork has what torch loads on first use
+        found = checker.run_check(task.name, find(task.name).reference)
+        if found.status != checker.PASSED:
+            return {"status": "ungraded", "text": f"the course's own answer does not pass here: {found.text}"}
+        topic.tried.add(task.name)
     verdict = verdict_on(0)
     if verdict["status"] != "passed" and verdict.get("tries", 1) > 1:
         verdict = max(verdict, verdict_on(1), key=lambda found: found["passed"])
+    if verdict["status"] not in ("passed", "open", "missing", "ungraded") and task.name not in topic.proven:
+        # Before anybody is told that an answer is wrong: the reference is right, also from the other process.
+        probe = json.loads(launched(probe=True)[0] or b"{}")
+        if probe.get("status") != "passed":
+            text = probe.get("text") or "its process ended"
+            return {"status": "ungraded", "text": f"the course's own answer does not pass in the fence: {text}"}
+        topic.proven.add(task.name)
+    elif verdict["status"] == "passed":
+        topic.proven.add(task.name)
     return verdict
 
 
@@ -278,6 +283,7 @@ def main() -> None:
             verdict = {"status": "ungraded", "text": f"the grader failed: {type(error).__name__}: {error}"}
         out.write(json.dumps(verdict) + "\n")
         out.flush()
+    os._exit(0)  # there is nothing to put in order, and Python takes its time with torch
 
 
 if __name__ == "__main__":

@@ -18,7 +18,10 @@ class Mistake(Exception):
     """A wrong answer, with the sentence that tells the student why. Raised by checks, shown by `check`.
 
     pointer: a second sentence, which says what to do. It is shown from the second failed `check` on.
+    known: the key of the KnownMistake, if it was recognised as one.
     """
+
+    known = ""
 
     def __init__(self, says: str, pointer: str = "") -> None:
         super().__init__(says)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from course_utils.classroom import progress as kept
+from course_utils.classroom.board import client as board
 from course_utils.exercises.engine.calls import Mistake, NotAttempted, StudentError, guard, is_stub
 from course_utils.exercises.engine.exercise import Exercise
 from course_utils.exercises.engine.messages import Message, code_message, table_message
@@ -31,11 +32,13 @@ SWITCHED_OFF = Path(__file__).parents[1] / "solutions.off"  # see handout.py
 
 @dataclass(repr=False)
 class Report(Message):
-    """What `check` found out: `status` is one of PASSED, WRONG, OPEN; shown as text and as HTML."""
+    """What `check` found out: `status` is one of PASSED, WRONG, OPEN; `known` is the key of the mistake that was
+    recognised, if one was. Shown as text and as HTML."""
 
     status: str = OPEN
     n_passed: int = 0
     n_tests: int = 0
+    known: str = ""
 
 
 @dataclass
@@ -65,9 +68,10 @@ def run_check(name: str, answer: Any) -> Report:
     _SESSION.status[exercise.name] = report.status
     if report.status == WRONG:
         _SESSION.failures[exercise.name] = _SESSION.failures.get(exercise.name, 0) + 1
-    note = kept.record(exercise.name, report.status)
-    if note:
-        report.lines.append(note)
+    notes = [kept.record(exercise.name, report.status)]
+    if report.status != OPEN:
+        notes.append(board.tell(exercise.name, report.status == PASSED, report.known))
+    report.lines += filter(None, notes)
     return report
 
 
@@ -89,7 +93,7 @@ def _run_tests(exercise: Exercise, answer: Any) -> Report:
         return _wrong(
             exercise, 0, ["The answer to this exercise is a value, not a function: give the value itself."], printed
         )
-    n_passed, first_failure, called = 0, None, exercise.called(answer)
+    n_passed, first_failure, known, called = 0, None, "", exercise.called(answer)
     for test in exercise.tests:
         try:
             test_it = getattr(test, "quick", test) if first_failure else test
@@ -108,7 +112,7 @@ def _run_tests(exercise: Exercise, answer: Any) -> Report:
         except StudentError as wrapped:
             why = _explain(wrapped.error, answer) + (f"\n{wrapped.advice}" if wrapped.advice else "")
         except Mistake as mistake:
-            why = str(mistake)
+            why, known = str(mistake), known or mistake.known
             if mistake.pointer and _SESSION.failures.get(exercise.name, 0):  # not the first time: what to do
                 why += f" {mistake.pointer}"
         except AssertionError as error:
@@ -121,7 +125,7 @@ def _run_tests(exercise: Exercise, answer: Any) -> Report:
         if time.monotonic() >= deadline:
             break
     if first_failure:
-        return _wrong(exercise, n_passed, first_failure, printed)
+        return _wrong(exercise, n_passed, first_failure, printed, known)
     return Report(
         title=exercise.name,
         headline=f"{n_passed} of {n_tests} passed",
@@ -139,7 +143,7 @@ def _not_attempted(exercise: Exercise) -> Report:
     )
 
 
-def _wrong(exercise: Exercise, n_passed: int, lines: list[str], printed: Captured) -> Report:
+def _wrong(exercise: Exercise, n_passed: int, lines: list[str], printed: Captured, known: str = "") -> Report:
     lines = list(lines)
     if len(lines) == 2:
         lines[0] = f"What was tested: {lines[0]}"
@@ -155,6 +159,7 @@ def _wrong(exercise: Exercise, n_passed: int, lines: list[str], printed: Capture
         status=WRONG,
         n_passed=n_passed,
         n_tests=len(exercise.tests),
+        known=known,
     )
 
 

@@ -17,7 +17,7 @@ from course_utils.exercises.engine.calls import Mistake, NotAttempted, StudentEr
 from course_utils.exercises.engine.compare import alike, capitalised, close, kind
 from course_utils.exercises.engine.exercise import Case, Exercise, KnownMistake
 
-__all__ = ["test_case", "tried"]
+__all__ = ["Named", "test_case", "tried"]
 
 SHAPES_CLASH = (
     r"must match|Expected size|not broadcastable|shape mismatch|inconsistent tensor size|cannot be multiplied|subscript"
@@ -73,7 +73,7 @@ def test_case(exercise: Exercise, case: Case, answer: Callable, say_why: bool = 
             _say_what_it_depends_on(exercise, answer)
         _say_the_difference(exercise, got, expected, args)
     except Mistake as found:
-        if case.advice and not isinstance(found, _Named):
+        if case.advice and not isinstance(found, Named):
             found = Mistake(f"{found} {case.advice}", found.pointer)
         raise found from None
     raise _graded(f"{capitalised(exercise.what)} is not right. {exercise.right}".strip())
@@ -94,8 +94,12 @@ def _graded(text: str, also: str = "") -> Mistake:
     return Mistake(says + also, pointer)
 
 
-class _Named(Mistake):
+class Named(Mistake):
     """A mistake that was recognised."""
+
+    def __init__(self, known: KnownMistake, note: str) -> None:
+        super().__init__(f"{known.says} {note}".strip(), known.pointer)
+        self.known = known.key
 
 
 def tried(exercise: Exercise, answer: Callable, args: tuple) -> Any:
@@ -228,13 +232,13 @@ def _name_the_mistake(exercise: Exercise, failed: Case, answer: Callable, got: A
     for known, wrong in pairs:
         if _alike_everywhere(told(known, wrong)):
             note = distributions.sum_note(got, exercise) if exercise.returns else ""
-            raise _Named(f"{known.says} {note}".strip(), known.pointer)
+            raise Named(known, note)
     if exercise.returns:
         distributions.explain_form(got, expected, exercise)
         for known, wrong in pairs:
             note = distributions.in_another_form(told(known, wrong), exercise)
             if note is not None:
-                raise _Named(f"{known.says} {note}".strip(), known.pointer)
+                raise Named(known, note)
 
 
 def _alike_everywhere(triples: Iterable[tuple[Any, Any, Any]]) -> bool:

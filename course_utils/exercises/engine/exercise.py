@@ -15,6 +15,7 @@ two results differ.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -101,6 +102,11 @@ class KnownMistake:
     wrong: tuple[Callable, ...]
     pointer: str = ""
     anywhere: bool = False
+
+    @property
+    def key(self) -> str:
+        """What stands for it where its text does not: the same in every copy of the course that has this sentence."""
+        return hashlib.sha256(self.says.encode()).hexdigest()[:12]
 
 
 def mistake(says: str, *wrong: Callable, pointer: str = "", anywhere: bool = False) -> KnownMistake:

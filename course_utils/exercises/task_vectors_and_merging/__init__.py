@@ -1,8 +1,8 @@
-"""The exercises of notebook 04, in its order: TIES in three steps, drop and rescale (DARE), slerp, adding tasks."""
+"""The exercises of notebook 04, in its order: TIES in three steps, DARE, slerp, adding tasks, DELLA, Model Stock."""
 
 from torch import Tensor
 
-ORDER = ("trim", "elect", "disjoint_mean", "dare", "slerp", "apply")
+ORDER = ("trim", "elect", "disjoint_mean", "dare", "slerp", "apply", "magprune", "stock")
 
 
 def listed(values: Tensor) -> str:

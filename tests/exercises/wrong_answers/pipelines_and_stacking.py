@@ -11,6 +11,7 @@ SIGNATURES = {
     "nbest_posterior": "my_posterior(scores, scale)",
     "oof_predictions": "my_oof(fit, X, y, k)",
     "paired_bootstrap": "my_paired_bootstrap(a, b, index)",
+    "mbr": "my_mbr(utility, p)",
 }
 
 
@@ -176,4 +177,9 @@ return np.array([fit(X[rest != i % k], y[rest != i % k])(X[i]) for i in range(le
     _interval("dim", "NumPy says axis= instead of dim=", "np.quantile((a - b)[index].mean(dim=1), q)"),
     _interval("in place", "changed its input (argument 1", "np.quantile(a[index].mean(1), q)", "a -= b"),
     _interval("nothing returned", "did you forget `return`", "print(np.quantile(d, q))"),
+    _wrong("mbr", "all expectations", "You return a number for each guess", "return (utility * p[:, None]).sum(2)"),
+    _wrong("mbr", "all pairs", "You return a number for each pair", "return utility * p[:, None]"),
+    _wrong("mbr", "axes", "p is (B, K), and meets the last axis", "return (utility * p).sum(2).argmax(1)"),
+    _wrong("mbr", "in place", "changed its input", "utility *= p[:, None]\nreturn utility.sum(2).argmax(1)"),
+    _wrong("mbr", "nothing returned", "did you forget `return`", "(utility * p[:, None]).sum(2).argmax(1)"),
 ]  # fmt: skip

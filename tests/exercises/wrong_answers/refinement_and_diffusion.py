@@ -13,6 +13,8 @@ ARGUMENTS = {
     "posterior": "x_t, x0, Q, Qbar_before",
     "remask": "probabilities, t, T",
     "q_sample": "x0, t, T, mask, u",
+    "ddim_step": "x_t, eps, abar_t, abar_s, noise, eta",
+    "unmask_most_confident": "tokens, drawn, confidence, n, mask",
 }
 BEFORE = {  # what the answers of one line begin with
     "masked_loss": """
@@ -35,6 +37,13 @@ def lowest(p, n, dim=1):
 p, (B, N) = probabilities, probabilities.shape
 n = max(1, N * (T - t) // T)""",
     "q_sample": "",
+    "ddim_step": """
+x0 = (x_t - (1 - abar_t) ** 0.5 * eps) / abar_t**0.5
+v = eta**2 * (1 - abar_s) / (1 - abar_t) * (1 - abar_t / abar_s)""",
+    "unmask_most_confident": """
+masked = tokens == mask
+sure = confidence.masked_fill(~masked, -torch.inf)
+chosen = masked & (sure.argsort(1, descending=True).argsort(1) < n)""",
 }
 
 
@@ -225,4 +234,32 @@ SAMPLE = [
     ),
 ]
 
-WRONG = [*LOSS, *STEP, *PRODUCTS, *POSTERIOR, *REMASK, *SAMPLE]
+_jump, _jump_body = _line("ddim_step"), _body("ddim_step")
+_unmask, _unmask_body = _line("unmask_most_confident"), _body("unmask_most_confident")
+
+JUMP = [
+    _jump("root of a negative number", "abar_s**0.5 * x0 + (abar_s - 1 - v) ** 0.5 * eps", "root of a negative number"),
+    _jump("math.sqrt of one", "abar_s**0.5 * x0 + math.sqrt(abar_t - abar_s) * eps", "root of a negative number"),
+    _jump("torch.sqrt of a number", "abar_s**0.5 * x0 + torch.sqrt(1 - abar_s - v) * eps", "are plain numbers"),
+    _jump(
+        "own noise",
+        "abar_s**0.5 * x0 + (1 - abar_s - v) ** 0.5 * eps + torch.randn_like(x_t)",
+        "you draw random numbers of your own",
+    ),
+    _jump_body("in place", "x_t -= eps\nreturn x_t", "changed its input"),
+    _jump_body("nothing returned", "x0 = (x_t - eps) / abar_t", "did you forget `return`"),
+    _jump("not foreseen", "abar_s**0.5 * x0 + 0.5 * (1 - abar_s) ** 0.5 * eps", "it should be"),
+]
+
+
+UNMASK = [
+    _unmask("places", "chosen", "You return which places are chosen"),
+    _unmask("confidences", "torch.where(chosen, confidence, 0.0)", "You return floating-point numbers"),
+    _unmask("chosen tokens alone", "drawn[chosen]", "the chosen places or tokens alone"),
+    _unmask("topk of more than there are", "sure.topk(n + 8).indices", "fewer than n masked places"),
+    _unmask_body("in place", "tokens[tokens == mask] = drawn[tokens == mask]\nreturn tokens", "changed its input"),
+    _unmask_body("nothing returned", "tokens.where(tokens != mask, drawn)", "did you forget `return`"),
+    _unmask("not foreseen", "torch.where(chosen, drawn + 1, tokens)", "highest confidence get their drawn token"),
+]
+
+WRONG = [*LOSS, *STEP, *PRODUCTS, *POSTERIOR, *REMASK, *SAMPLE, *JUMP, *UNMASK]

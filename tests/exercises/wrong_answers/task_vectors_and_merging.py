@@ -22,6 +22,16 @@ right = torch.zeros_like(tau).scatter(-1, kept, tau.gather(-1, kept))""",
     ),
     "dare": ("my_dare(tau, p, generator)", "u = torch.rand(tau.shape, generator=generator)\nkeep = u >= p"),
     "slerp": ("my_slerp(a, b, t)", "norms, dot, LINE = a.norm() * b.norm(), (a * b).sum(), (1 - t) * a + t * b"),
+    "magprune": (
+        "my_keep_probabilities(tau, density, epsilon)",
+        "d = tau.shape[1]\nranks = tau.abs().argsort(dim=1).argsort(dim=1)\n"
+        "right = density - epsilon + 2 * epsilon * ranks / (d - 1)",
+    ),
+    "stock": (
+        "my_stock_ratio(tau)",
+        "n, unit = len(tau), tau / tau.norm(dim=1, keepdim=True)\ni, j = torch.triu_indices(n, n, 1)\n"
+        "cos = (unit @ unit.T)[i, j].mean()",
+    ),
     "apply": ("my_apply(base, fine_tuned, lam)", "result = {name: start.clone() for name, start in base.items()}"),
 }
 ARC = """
@@ -180,6 +190,19 @@ return (torch.sin((1 - t) * W) * a + torch.sin(t * W) * b) / torch.sin(W)""",
         ),
         ("torch.dot", DOT.format("torch.dot(a, b)"), "a and b may be matrices"),
         ("matrix product", DOT.format("a @ b"), "a and b may be matrices"),
+    ],
+    "magprune": [
+        ("one row squeezed", "right.squeeze()", "There is one row only"),
+        ("in place", "tau[tau.abs() < 1] = 0.0\nreturn right", "Your function changed its input"),
+        ("a list", "right.tolist()", "should be a torch tensor"),
+        ("a mask, drawn", "(torch.rand(tau.shape) < right).float()", "it stays with"),
+        ("a constant added", "right + 0.01", "of 9 (1: the smallest magnitude)"),
+    ],
+    "stock": [
+        ("the merged vector", "n * cos / (1 + (n - 1) * cos) * tau.mean(0)", "One ratio is asked for"),
+        ("a ratio for each pair", "c = (unit @ unit.T)[i, j]\nreturn n * c / (1 + (n - 1) * c)", "Yours has 3 numbers"),
+        ("in place", "tau /= tau.norm(dim=1, keepdim=True)\nreturn cos", "Your function changed its input"),
+        ("another scale", "1.1 * n * cos / (1 + (n - 1) * cos)", "task vectors with a mean cosine of"),
     ],
     "apply": [
         (

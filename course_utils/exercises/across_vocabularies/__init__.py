@@ -1,0 +1,3 @@
+"""The exercises of notebook 13, in its order."""
+
+ORDER = ("cover", "next_byte", "mix_bytes", "bits_per_byte")
