@@ -20,7 +20,9 @@ SPEC = {
     "data": {"values": [{"said": "</script><b>not markup</b><!--<script>"}]},
     "mark": "point",
 }
-COVERED = guess.guess_first(LiveChart(dict(SPEC), "One point."), "How many?", 1, low=0, high=2, step=1)
+COVERED = guess.guess_first(
+    LiveChart(SPEC | {"mark": {"type": "point"}}, "One."), "How many?", 1, low=0, high=2, step=1
+)
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 CLAIM = "Claim:  {}\nSource: A & B (2020)\nHere:   0.24 [0.16, 0.32] nats\nFrom:   60 verses\nShown:  {}\n"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"/>'
