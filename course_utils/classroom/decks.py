@@ -35,7 +35,7 @@ from nbformat import NotebookNode
 from course_utils.classroom import claims, progress
 from course_utils.classroom.export import CHART, ROOT, SAFE, STATIC, ExportError, read, scripts, styles, to_html, write
 from course_utils.evidence import FAILS, HOLDS, NOT_SHOWN
-from course_utils.explore import chart_html
+from course_utils.explore import chart_html, guess
 
 DECKS = ROOT / "docs" / "decks"
 # Characters in a line of code or printed text, and lines of code, that a slide has room for. More than LARGE are set a
@@ -109,9 +109,10 @@ class _Slide:
             if CHART in data:
                 self.charts += 1
                 text = " ".join(data.get("text/plain", "").split())
-                spec = {key: value for key, value in data[CHART].items() if key != "title"}
+                whole = guess.uncovered(data[CHART])  # in a deck the question stands on the slide before
+                spec = {key: value for key, value in whole.items() if key != "title"}
                 figure = chart_html.figure(spec, text, f"Live chart {self.charts}")
-                return figure.replace("<script", f"{_said(data[CHART])}<script", 1)
+                return figure.replace("<script", f"{_said(whole)}<script", 1)
         raise ExportError(f"cell {asked!r} shows no live chart: {{output {asked}}} shows what it prints")
 
     def output(self, asked: str, rest: str, words: str) -> str:

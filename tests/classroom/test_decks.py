@@ -12,12 +12,17 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from course_utils.classroom import decks, export, progress
+from course_utils.explore import guess
+from course_utils.explore.chart import LiveChart
 
 SPEC = {
     "title": {"text": "One point", "subtitle": ["</script><b>not markup</b>", "blue: here"]},
     "data": {"values": [{"said": "</script><b>not markup</b><!--<script>"}]},
     "mark": "point",
 }
+COVERED = guess.guess_first(
+    LiveChart(SPEC | {"mark": {"type": "point"}}, "One."), "How many?", 1, low=0, high=2, step=1
+)
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 CLAIM = "Claim:  {}\nSource: A & B (2020)\nHere:   0.24 [0.16, 0.32] nats\nFrom:   60 verses\nShown:  {}\n"
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"/>'
@@ -41,6 +46,7 @@ def nb():
     sound = '<audio controls aria-label="A voice" style="x" src="data:audio/wav;base64,AAAA">'
     codes = {
         "chart": ("a_chart()", _shown({export.CHART: SPEC, "text/plain": "One point & one slider."})),
+        "guess": ("guess_first()", _shown({export.CHART: COVERED.spec, "text/plain": "How many?"})),
         "picture": ("a_picture()", _shown({"image/png": PNG}, {"image/png": {"alt": 'A "dot"'}})),
         "text": ("print(1)", _printed("one\ntwo\n  three\n")),
         "hostile": ("print(2)", _printed(HOSTILE)),
@@ -90,6 +96,13 @@ def test_a_chart_stays_data_and_its_title_stands_beside_it(made):
 def test_a_line_ends_neither_before_a_percent_sign_nor_around_the_sign_of_equality(made):
     page = made("## 96 % at λ = .5\n\nT = 2, and a = b")
     assert "96\u00a0% at λ\u00a0=\u00a0.5" in page and "T\u00a0=\u00a02, and a = b" in page
+
+
+def test_a_chart_that_asks_for_a_guess_is_shown_without_its_cover(made):
+    page = made("## A chart\n{chart guess}")
+    spec = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
+    assert "uncovered_input" not in page and spec["data"] == SPEC["data"] and "vconcat" not in spec
+    assert '<div class="said"><p>One point</p>' in page
 
 
 def test_charts_are_numbered_through_a_deck(nb, tmp_path):
