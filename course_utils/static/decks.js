@@ -18,8 +18,10 @@ function fit(figure) {
   const beside = Math.min((room.width - BESIDE) / width, room.height / height);
   const sideways = 1.1 * beside > below;  // which also leaves no room empty
   chart.classList.toggle("beside", sideways);
-  const scale = (sideways ? beside : below) * 0.99;
+  let scale = (sideways ? beside : below) * 0.99;
   canvas.style.zoom = scale;
+  // Many sliders need a wider column, which is a shorter one.
+  while (sideways && controls.scrollHeight > room.height && scale > 0.6 * beside) canvas.style.zoom = scale *= 0.97;
   enlarged = Math.max(enlarged, scale);
 }
 
