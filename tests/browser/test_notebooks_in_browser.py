@@ -112,6 +112,9 @@ def _wait_for_change(slider, before: str) -> str:
 
 def _move_by_keyboard_and_mouse(slider) -> None:
     slider.scroll_into_view_if_needed()
+    cover = slider.locator("xpath=ancestor::*[contains(@class, 'vega-embed')]").get_by_role("slider", name="covered")
+    if cover.count() and cover.input_value() == "0":  # nothing of the result can be seen before
+        _press(cover, "ArrowRight")
     value, step = float(slider.input_value()), float(slider.get_attribute("step"))
     picture = _press(slider, "ArrowRight")
     assert float(slider.input_value()) == pytest.approx(value + step)
