@@ -54,6 +54,14 @@ def test_a_drawing_shows_the_method(path):
         assert all(int(float(e.get("font-size", 14))) >= 12 for e in svg.iter(f"{SVG}text")), f"{name}: small letters"
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=topic_of)
+def test_one_chart_asks_for_a_guess(path):
+    outputs = [output for cell in read(path).cells for output in cell.get("outputs", [])]
+    params = [output.data[CHART]["params"] for output in outputs if CHART in output.get("data", {})]
+    covered = [chart for chart in params if any(param["name"] == "uncovered" for param in chart)]
+    assert len(covered) == 1, "one chart of a notebook is shown by explore.guess_first"
+
+
 def test_every_drawing_is_shown():
     texts = "".join(path.read_text(encoding="utf-8") for path in NOTEBOOKS)
     for path in (ROOT / "notebooks" / "drawings").iterdir():
