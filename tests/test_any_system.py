@@ -39,7 +39,7 @@ def test_every_module_can_be_imported(found):
 
 def test_every_reference_passes(found):
     assert found["references"].keys() == all_exercises().keys() and len(found["references"]) >= 64
-    kernels = {name for name, exercise in all_exercises().items() if exercise.run}
+    kernels = {"sparsity_and_kernels.masked_kernel", "sparsity_and_kernels.split_kernel"}
     failed = {name for name, text in found["references"].items() if not text.endswith(" passed") or "not right" in text}
     assert failed == kernels  # there is no Triton, and check says so
     assert all(

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from types import SimpleNamespace
 
@@ -54,9 +55,9 @@ def served(known, monkeypatch):
     async def begin():
         return server.start(board, sockets)
 
-    started = loop.run_until_complete(begin())
-    thread = threading.Thread(target=loop.run_forever)
+    thread = threading.Thread(target=loop.run_forever)  # the browser tests may have left a loop running in ours
     thread.start()
+    started = asyncio.run_coroutine_threadsafe(begin(), loop).result(10)
 
     def post(**what):
         said = {"code": board.code, "student": ME} | what
@@ -78,6 +79,12 @@ def served(known, monkeypatch):
 
 def result(exercise=NAME, passed=True, mistake=""):
     return {"exercise": exercise, "passed": passed, "mistake": mistake}
+
+
+def in_thread(function, *arguments):
+    """What begins a loop of its own: the browser tests may have left one running in this thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def until(condition, seconds=10.0):
@@ -454,7 +461,7 @@ def test_at_the_end_all_is_forgotten_unless_a_file_is_named(tmp_path):
 def test_what_cannot_begin_says_so_in_one_line(options, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here.csv").write_text("mine", encoding="utf-8")
-    assert server.main(["--no-browser", "--host=127.0.0.1", *options]) == 2
+    assert in_thread(server.main, ["--no-browser", "--host=127.0.0.1", *options]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1 and (tmp_path / "here.csv").read_text(encoding="utf-8") == "mine"
 
@@ -500,7 +507,7 @@ async def simulated(port, code, students, seconds):
 @pytest.mark.parametrize("seconds", [10, 0], ids=["within 10 seconds", "at once"])
 def test_two_hundred_students(seconds, tmp_path, capsys):
     with lecture(folder=tmp_path) as board:
-        took = sorted(asyncio.run(simulated(board.port, board.code, 200, seconds)))
+        took = sorted(in_thread(asyncio.run, simulated(board.port, board.code, 200, seconds)))
     median, p95 = statistics.median(took), took[int(0.95 * len(took))]
     with capsys.disabled():
         print(f"\n200 students, {seconds} s: check to page {1000 * median:.0f} ms (median), {1000 * p95:.0f} ms (p95)")

@@ -367,7 +367,20 @@ def test_a_wrong_answer_gets_the_hint_of_the_notebook_through_the_pipe(grader, t
 
 # --- the wire ---------------------------------------------------------------------------------------------------------
 
-VALUES = [None, True, 3, -(1 << 80), 2.5, float("inf"), "é\ud800", [1, (2, {3}), {"a": [4]}], range(1, 9, 2), 1 + 2j]
+VALUES = [
+    None,
+    True,
+    3,
+    -(1 << 80),
+    2.5,
+    float("inf"),
+    "é\ud800",
+    [1, (2, {3}), {"a": [4]}],
+    range(1, 9, 2),
+    1 + 2j,
+    b"\x00\xff",
+    b"",
+]
 VALUES += [np.arange(6, dtype=np.int16).reshape(2, 3), np.float32(0.1), np.array(["a", "bc"]), torch.Size([2, 3])]
 VALUES += [torch.randn(2, 3, generator=torch.Generator().manual_seed(0)).T, torch.tensor(True), torch.ones(0, 2)]
 VALUES += [torch.ones(3, dtype=torch.bfloat16), torch.bfloat16]

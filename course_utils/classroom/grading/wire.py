@@ -107,6 +107,9 @@ class Codec:
             return value if abs(value) < 1 << 63 else ["int", hex(value)]
         if kind is complex:
             return ["complex", value.real, value.imag]
+        if kind is bytes:
+            self._room_for(len(value))
+            return ["bytes", self._blob(value)]
         if id(value) in self.numbers:
             return ["same", self.numbers[id(value)]]
         if isinstance(value, (list, dict, set, torch.Tensor, np.ndarray)):
@@ -198,6 +201,8 @@ class Codec:
             return complex(float(rest[0]), float(rest[1]))
         if kind == "range":
             return range(*map(int, rest))
+        if kind == "bytes":
+            return self.blobs[int(rest[0])]
         if kind == "Tensor":
             dtype, shape, blob = DTYPES[rest[0]], [int(size) for size in rest[1]], self.blobs[int(rest[2])]
             if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize != len(blob):

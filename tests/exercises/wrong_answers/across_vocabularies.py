@@ -68,7 +68,7 @@ WRONG = [
     _wrong(
         "mix_bytes",
         "only these columns",
-        "257",
+        "257 outcomes",
         "p, q = log_p[..., list(only)].softmax(-1), log_q[..., list(only)].softmax(-1)",
         "return ((1 - lam) * p + lam * q).log()",
     ),
