@@ -76,6 +76,29 @@ def grade(folder: Path, workers: int, cores: list[int]) -> tuple[float, float, s
     return time.monotonic() - began, peak, table.read_text(encoding="utf-8")
 
 
+LOOP = """
+import os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+began = time.perf_counter()
+sum(i for i in range(30_000_000))
+print(time.perf_counter() - began)
+"""
+
+
+def floor(cores: list[int]) -> float:
+    """What a plain loop gains from these cores: its seconds side by side over those of as many in a row.
+
+    1 / len(cores) where each is a core of its own; more where they share one, as threads of virtual machines do.
+    """
+
+    def seconds(some: list[int]) -> float:
+        started = [subprocess.Popen([sys.executable, "-c", LOOP, str(core)], stdout=subprocess.PIPE) for core in some]
+        return max(float(process.communicate()[0]) for process in started)
+
+    alone, together = (statistics.median(seconds(some) for _ in range(5)) for some in (cores[:1], cores))
+    return together / (alone * len(cores))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
@@ -99,6 +122,7 @@ def main() -> None:
         for workers, results in runs.items():
             seconds = statistics.median(seconds for seconds, _, _ in results)
             print(f"| {workers} | {seconds:.1f} | {seconds / first:.2f} | {max(peak for _, peak, _ in results):.0f} |")
+        print(f"\nfloor, a plain loop on {len(cores)} cores: {floor(cores):.2f}")
         tables = {table for results in runs.values() for _, _, table in results}
         if len(tables) > 1:
             raise SystemExit("the tables differ")
