@@ -98,7 +98,8 @@ def difference(saved: Any, new: Any, place: str = "chart", sampled: bool = False
     if {type(saved), type(new)} <= {float, int} and (sampled or float in (type(saved), type(new))):
         equal = sampled or saved == new or abs(saved - new) <= TOLERANCE * (1 + abs(saved))
     elif isinstance(saved, str) and isinstance(new, str):
-        equal = as_saved(saved, new) == saved or (sampled and bool(saved.strip()) == bool(new.strip()))
+        one_letter = len(saved) == len(new) == 1  # which may be a blank
+        equal = as_saved(saved, new) == saved or (sampled and (one_letter or bool(saved.strip()) == bool(new.strip())))
     else:
         equal = type(saved) is type(new) and saved == new
     return None if equal else f"{place}: {saved!r} saved, {new!r} now"
