@@ -30,13 +30,12 @@ OWN = {
 }
 
 
-def chart(data: dict, label: str, picture: Path, to_picture: str) -> str:
-    """A live chart as HTML. Its picture is written to ``picture``, which the page reaches at ``to_picture``."""
+def chart(spec: dict, data: dict, label: str, to_picture: str) -> str:
+    """A live chart as HTML; where the page reaches its picture, which is shown without JavaScript."""
     words = " ".join(data.get("text/plain", "").split())
-    figure = chart_html.figure(data[CHART], words, label)
+    figure = chart_html.figure(spec, words, label)
     if "image/png" not in data:
         return figure
-    picture.write_bytes(base64.b64decode(data["image/png"]))
     still = f'<noscript><img alt="{html.escape(words)}" src="{to_picture}"></noscript>'
     return figure.replace('<div class="chart"></div>', f'<div class="chart"></div>{still}', 1)
 
@@ -46,11 +45,8 @@ def first_chart(nb: NotebookNode, name: str) -> str:
     for cell in nb.cells:
         for output in cell.get("outputs", []):
             if CHART in output.get("data", {}):
-                data = {key: value for key, value in output.data.items() if key != "image/png"}
-                data[CHART] = uncovered(data[CHART])  # nobody is asked for a guess before the course has begun
-                words = html.escape(" ".join(data.get("text/plain", "").split()))
-                still = f'<noscript><img alt="{words}" src="charts/{name}-1.png"></noscript>'
-                return chart(data, "Live chart", Path(), "").replace("</div>", f"</div>{still}", 1)
+                spec = uncovered(output.data[CHART])  # nobody is asked for a guess before the course has begun
+                return chart(spec, output.data, "Live chart", f"charts/{name}-1.png")
     return ""
 
 
@@ -78,7 +74,9 @@ def prepare(nb: NotebookNode, name: str, pictures: Path) -> NotebookNode:
             if CHART in data:
                 charts += 1
                 picture = f"{name}-{charts}.png"
-                shown = chart(data, f"Live chart {charts}", pictures / picture, f"../charts/{picture}")
+                shown = chart(data[CHART], data, f"Live chart {charts}", f"../charts/{picture}")
+                if "image/png" in data:
+                    (pictures / picture).write_bytes(base64.b64decode(data["image/png"]))
             elif data:
                 shown = _shown(data, output.metadata)
             if shown:

@@ -279,8 +279,8 @@ def slide(text: str, nb: NotebookNode, folder: Path, charts: int = 0) -> tuple[s
 
 def deck(path: Path, nb: NotebookNode) -> str:
     """The page of a deck without styles and scripts. Raises ExportError: file, slide and what is wrong, in one line."""
-    sections, charts = [], 0
-    for number, text in enumerate(split(path.read_text(encoding="utf-8")), 1):
+    texts, sections, charts = split(path.read_text(encoding="utf-8")), [], 0
+    for number, text in enumerate(texts, 1):
         try:
             if text.startswith("# ") != (number == 1):
                 raise ExportError("the first slide, and no other, begins with '# ' and the notebook's title")
@@ -288,7 +288,7 @@ def deck(path: Path, nb: NotebookNode) -> str:
         except ExportError as error:
             raise ExportError(f"{path.name}, slide {number}: {error}") from error
         sections.append(section)
-    title = html.escape(re.sub(r"[*`$]", "", path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")))
+    title = html.escape(re.sub(r"[*`$]", "", texts[0].partition("\n")[0].lstrip("# ")))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>

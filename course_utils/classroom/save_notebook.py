@@ -23,7 +23,6 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from course_utils.explore.guess import uncovered
 from course_utils.shelf.files import written_aside
 
 CHART, PICTURE = "application/vnd.vegalite.v5+json", "image/png"
@@ -51,6 +50,8 @@ def _renderer() -> Any:
 def picture(spec: dict) -> tuple[bytes, dict[str, int]]:
     """The first state of a Vega-Lite chart, uncovered, as a PNG with few colours; its width and height on a page."""
     from PIL import Image
+
+    from course_utils.explore.guess import uncovered  # brings torch, which a wrong path need not wait for
 
     drawn = _renderer().vegalite_to_png(uncovered(spec), vl_version=VEGA_LITE, scale=SCALE)
     image, png = Image.open(io.BytesIO(drawn)).convert("RGB"), io.BytesIO()

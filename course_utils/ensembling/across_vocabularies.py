@@ -26,6 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from course_utils.ensembling.interpolation import linear_interpolation
+
 __all__ = [
     "END",
     "ByteModel",
@@ -104,7 +106,7 @@ def mix_bytes(log_p: Tensor, log_q: Tensor, lam: float, only: Sequence[int] | No
     if only is not None:
         possible = torch.full((END + 1,), -math.inf, dtype=log_p.dtype).index_fill(0, torch.as_tensor(only), 0.0)
         log_p, log_q = ((log + possible).log_softmax(-1) for log in (log_p, log_q))
-    return ((1 - lam) * log_p.exp() + lam * log_q.exp()).log()
+    return linear_interpolation(torch.stack([log_p, log_q]), [1 - lam, lam])
 
 
 def bits_per_byte(nats: Sequence[float] | Tensor, texts: Sequence[str]) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from course_utils.ensembling.across_vocabularies import Tokens
 
@@ -65,9 +66,7 @@ class TreeRows:
 
 def token_pieces(tokenizer: Any, size: int) -> list[bytes]:
     """The bytes of the `size` tokens of a byte-level BPE tokenizer (GPT-2's scheme); b"" for special and unused ids."""
-    known = [*range(33, 127), *range(161, 173), *range(174, 256)]  # these bytes are written as themselves
-    others = [b for b in range(256) if b not in known]
-    written = {chr(b): b for b in known} | {chr(256 + i): b for i, b in enumerate(others)}
+    written = {character: byte for byte, character in bytes_to_unicode().items()}
     special, names = set(tokenizer.all_special_ids), tokenizer.convert_ids_to_tokens(range(min(size, len(tokenizer))))
     special |= set(tokenizer.added_tokens_decoder)
     pieces = [b"" if i in special or not name else bytes(written[c] for c in name) for i, name in enumerate(names)]

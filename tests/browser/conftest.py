@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -218,15 +219,21 @@ def exported(tmp_path_factory, browser) -> Path:
 
 
 @pytest.fixture
-def open_page(exported, from_disk):
-    """open_page("slides/NAME") -> the page, ready."""
+def ready(from_disk):
+    """ready(folder)(NAME) -> the page NAME.html of a deck or the book, when its scripts have done their work."""
 
-    def opener(name: str):
-        page = from_disk(exported / f"{name}.html")
+    def opener(folder: Path, name: str):
+        page = from_disk(folder / f"{name}.html")
         page.wait_for_selector("body.ready")
         return page
 
-    return opener
+    return lambda folder: partial(opener, folder)
+
+
+@pytest.fixture
+def open_page(exported, ready):
+    """open_page("slides/NAME") -> the page, ready."""
+    return ready(exported)
 
 
 CHARTS = [

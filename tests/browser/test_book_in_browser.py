@@ -12,6 +12,7 @@ pytest.importorskip("playwright")
 pytest.importorskip("axe_playwright_python")
 pytest.importorskip("sphinx")
 
+from deck_rules import REFUSED
 from test_accessibility_in_browser import _violations
 from test_notebooks_in_browser import STALLS, _latency, _move_by_keyboard_and_mouse, _press, _sliders
 
@@ -57,15 +58,10 @@ def book(tmp_path_factory, browser) -> Path:
 
 
 @pytest.fixture
-def open_book(book, from_disk):
+def open_book(book, ready):
     """open_book("run") -> the page, ready."""
 
-    def opener(name: str):
-        page = from_disk(book / f"{name}.html")
-        page.wait_for_selector("body.ready")
-        return page
-
-    return opener
+    return ready(book)
 
 
 def test_from_the_start_page_to_a_slider(open_book, capsys):
@@ -205,17 +201,7 @@ def test_a_page_can_ask_no_other_host_for_anything(browser, book):
     page = browser.new_page()
     page.goto((book / f"{FIRST}.html").as_uri())
     page.wait_for_selector("body.ready")
-    refused = page.evaluate("""async () => {
-        const refused = [];
-        document.addEventListener('securitypolicyviolation', event => refused.push(event.effectiveDirective));
-        await fetch('http://127.0.0.1:9/x').catch(() => {});
-        const add = (tag, values) => document.body.append(Object.assign(document.createElement(tag), values));
-        add('img', {src: 'http://127.0.0.1:9/x.png'});
-        add('script', {src: 'http://127.0.0.1:9/x.js'});
-        add('iframe', {src: 'http://127.0.0.1:9/'});
-        await new Promise(done => setTimeout(done, 500));
-        return refused;
-    }""")
+    refused = page.evaluate(REFUSED)
     page.close()
     assert {"connect-src", "img-src", "script-src-elem", "frame-src"} <= set(refused)
 
