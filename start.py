@@ -40,6 +40,8 @@ CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
 # Each holds the first, and the last holds all.
 LOCKS = {"course": "requirements.lock", "site": "requirements-site.lock", "test": "requirements-test.lock"}
 NEEDS_GB = {"course": 3, "site": 3, "test": 4}  # free on the disk at the first start, with the CUDA libraries 4 more
+# What a command of the instructor's needs, which the student edition does not have.
+FOR_CLASSES = {"handout": "course_utils/classroom/handout.py", "class": "course_utils/classroom/board/server.py"}
 COMMANDS = (
     "lab",
     "present",
@@ -354,6 +356,8 @@ def main(argv: list | None = None) -> int:
         if given.here:
             setup_here()
             return run([sys.executable, "-m", "course_utils.shelf.assets"])
+        if not (ROOT / FOR_CLASSES.get(given.command, "start.py")).exists():
+            raise Stop(f"the student edition has no command {given.command}: it is the instructor's")
         testing = given.command in ("test", "test-fast", "test-machines", "save")
         python = setup("test" if testing else "site" if given.command == "site" else "course", given.python)
         if given.command == "setup":

@@ -19,7 +19,7 @@ from nbformat.v4 import new_markdown_cell
 
 from course_utils.classroom.export import CHART, POLICY, WIDGET
 from course_utils.explore import chart_html
-from course_utils.explore.guess import uncovered
+from course_utils.explore.guess import uncovered, uncovered_words
 
 # What a page may load: what a deck may, and of the book itself the theme's fonts, the page that the search form opens,
 # and the pages whose first lines a search shows. Nothing from another host.
@@ -46,7 +46,8 @@ def first_chart(nb: NotebookNode, name: str) -> str:
         for output in cell.get("outputs", []):
             if CHART in output.get("data", {}):
                 spec = uncovered(output.data[CHART])  # nobody is asked for a guess before the course has begun
-                return chart(spec, output.data, "Live chart", f"charts/{name}-1.png")
+                said = output.data | {"text/plain": uncovered_words(output.data.get("text/plain", ""))}
+                return chart(spec, said, "Live chart", f"charts/{name}-1.png")
     return ""
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from course_utils.classroom.handout import INSTRUCTORS
+
 ROOT = Path(__file__).parents[1]
 START = ROOT / "start.py"
 if not START.exists():
@@ -131,6 +133,16 @@ def test_a_student_edition_has_no_tests(tmp_path):
     done = called("test", folder=tmp_path)
     said = "many-models: the student edition has no tests: clone the repository to run them\n"
     assert (done.returncode, done.stderr) == (1, said)
+
+
+@pytest.mark.parametrize("command", start.FOR_CLASSES)
+def test_a_student_edition_has_no_command_for_classes(tmp_path, command):
+    for name in ("start.py", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    done = called(command, folder=tmp_path)
+    said = f"many-models: the student edition has no command {command}: it is the instructor's\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", said)  # and nothing was installed first
+    assert start.FOR_CLASSES[command].startswith(INSTRUCTORS) and (ROOT / start.FOR_CLASSES[command]).exists()
 
 
 def test_doctor_tells_the_system_and_no_name_of_the_user():

@@ -41,6 +41,8 @@ DECKS = ROOT / "docs" / "decks"
 # Characters in a line of code or printed text, and lines of code, that a slide has room for. More than LARGE are set a
 # little smaller, at most SHORT a little larger.
 WIDTH, LARGE, SHORT, LINES = 96, 85, 70, 8
+# The "=" around which no line ends. Formulas and code are found first, and stay as they are.
+EQUALS = re.compile(r"\$\$.*?\$\$|\$[^$\n]+\$|`[^`\n]+`|(?<=\b\w) = (?=[−.\d])", re.DOTALL)
 DIRECTIVE = re.compile(r"^\{(chart|output|text|claim|code|exercise) +([^\s{}]+)(?: +([^{}]*))?\}(.*)$")
 PICTURE = re.compile(r"^!\[([^\]]*)\]\((\S+)\)$")
 RANGES = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
@@ -108,7 +110,7 @@ class _Slide:
             data = output.get("data", {})
             if CHART in data:
                 self.charts += 1
-                text = " ".join(data.get("text/plain", "").split())
+                text = guess.uncovered_words(data.get("text/plain", ""))
                 whole = guess.uncovered(data[CHART])  # in a deck the question stands on the slide before
                 spec = {key: value for key, value in whole.items() if key != "title"}
                 figure = chart_html.figure(spec, text, f"Live chart {self.charts}")
@@ -213,7 +215,8 @@ def _picture(path: Path, words: str) -> str:
 def _words(text: str, folder: Path) -> str:
     """Markdown as HTML. A line ends neither before "%" nor around the "=" of "λ = 2"."""
     text = re.sub(r"(?<=\d) %", "\u00a0%", text)
-    return to_html(re.sub(r"(?<=\b\w) = (?=[−.\d])", "\u00a0=\u00a0", text), folder=folder)
+    text = EQUALS.sub(lambda found: "\u00a0=\u00a0" if found[0] == " = " else found[0], text)
+    return to_html(text, folder=folder)
 
 
 def _content(text: str, folder: Path, directive: Callable[[re.Match], str]) -> tuple[str, set[str]]:

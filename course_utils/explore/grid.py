@@ -139,7 +139,8 @@ def _domain(grid: _Grid) -> tuple[float, float]:
 def _layers(grid: _Grid, digits: int, low: float, high: float) -> list[dict]:
     """The curves, the lines of reference, their names, the best marks, the dots and their numbers."""
     (x_name, stops), here = grid.x, [{"filter": "datum.o == outer_i"}]
-    axis = {"title": x_name, "grid": False, "tickCount": 8, "format": "~g"}
+    form = "~f" if stops[-1] > 20 else "~g"  # of whole tens "g" makes 1e+1
+    axis = {"title": x_name, "grid": False, "tickCount": 8, "format": form}
     x = vega.along("x", [stops[0], stops[-1]], axis, range=[DOT, WIDTH - DOT], zero=False)
     axis = {"title": None, "tickCount": 6, "minExtent": AXIS, "format": "~g"}
     y = vega.along("y", [low, high], axis, zero=False)

@@ -17,6 +17,7 @@ from course_utils.explore.style import FAINT, INK, ROLE_COLOURS, TEXT_COLOURS
 WIDTH, HEIGHT, LINE, EDGE = 520, 84, 56, 12  # pixels of the panel; where its number line lies, room at its ends
 INNER = ("title", "data", "transform", "encoding", "mark", "layer", "hconcat", "vconcat", "concat", "spacing")
 INNER += ("width", "height", "resolve", "facet", "spec", "columns", "bounds", "align", "center")
+COVERED, ANSWER = " What is covered: ", " The answer: "  # the chart's own words stand between these two
 COVER = {"test": "!uncovered", "value": 1e-6}  # 0 would take a mark out of the layout
 
 
@@ -49,8 +50,8 @@ def guess_first(
     spec |= {"vconcat": [_panel(question, low, high, digits), inner], "spacing": 18}
     spec.pop("description")
     covered = " ".join(chart.text.split())
-    text = f"Guess first: {question} Sliders: your guess, and one that shows the result. What is covered: {covered}"
-    return LiveChart(spec, f"{text} The answer: {answer:.{digits}f}.")
+    text = f"Guess first: {question} Sliders: your guess, and one that shows the result.{COVERED}{covered}"
+    return LiveChart(spec, f"{text}{ANSWER}{answer:.{digits}f}.")
 
 
 def uncovered(spec: dict) -> dict:
@@ -62,6 +63,14 @@ def uncovered(spec: dict) -> dict:
     params = [param for param in spec["params"] if param["name"] not in own]
     around = {name: part for name, part in spec.items() if name not in ("vconcat", "spacing")}
     return {**around, **spec["vconcat"][1], "params": [*vega.given(uncovered=True), *params]}
+
+
+def uncovered_words(text: str) -> str:
+    """The words of the chart itself, in one line, where it is shown without its cover; other words as they are."""
+    words = " ".join(text.split())
+    if not (words.startswith("Guess first: ") and COVERED in words and ANSWER in words):
+        return words
+    return words.split(COVERED, 1)[1].rsplit(ANSWER, 1)[0]
 
 
 def _cover(spec: dict, outer: dict | None = None) -> None:

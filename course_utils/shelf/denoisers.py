@@ -74,10 +74,13 @@ class CharNetwork(nn.Module):
         dilations: Sequence[int] = (1, 2, 4, 8, 16, 4),
     ):
         super().__init__()
-        self.padding = [(4 * d, 0) if causal else (2 * d, 2 * d) for d in dilations]
+        self.causal = causal
         self.characters, self.share = nn.Embedding(vocabulary, width), nn.Linear(16, width)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in dilations)
-        self.convolutions = nn.ModuleList(nn.Conv1d(width, width, 5, dilation=d) for d in dilations)
+        ends = [0 if causal else 2 * d for d in dilations]  # zeros that the convolution itself puts at both ends
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(width, width, 5, dilation=d, padding=end) for d, end in zip(dilations, ends)
+        )
         self.mixers = nn.ModuleList(nn.Linear(width, width) for _ in dilations)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, outputs or vocabulary))
 
@@ -85,8 +88,10 @@ class CharNetwork(nn.Module):
         angles = share[:, None].to(self.share.weight) * math.pi * 2.0 ** torch.arange(8, device=share.device)
         told = self.share(torch.cat([angles.sin(), angles.cos()], dim=1))[:, None]  # (B, 1, width)
         h = self.characters(ids)  # (B, N, width)
-        for norm, convolution, mixer, padding in zip(self.norms, self.convolutions, self.mixers, self.padding):
-            seen = pad((norm(h) + told).transpose(1, 2), padding)
+        for norm, convolution, mixer in zip(self.norms, self.convolutions, self.mixers):
+            seen = (norm(h) + told).transpose(1, 2)  # (B, width, N)
+            if self.causal:
+                seen = pad(seen, (4 * convolution.dilation[0], 0))
             h = h + mixer(gelu(convolution(seen)).transpose(1, 2))
         return self.head(h)
 

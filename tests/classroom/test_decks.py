@@ -46,7 +46,7 @@ def nb():
     sound = '<audio controls aria-label="A voice" style="x" src="data:audio/wav;base64,AAAA">'
     codes = {
         "chart": ("a_chart()", _shown({export.CHART: SPEC, "text/plain": "One point & one slider."})),
-        "guess": ("guess_first()", _shown({export.CHART: COVERED.spec, "text/plain": "How many?"})),
+        "guess": ("guess_first()", _shown({export.CHART: COVERED.spec, "text/plain": COVERED.text})),
         "picture": ("a_picture()", _shown({"image/png": PNG}, {"image/png": {"alt": 'A "dot"'}})),
         "text": ("print(1)", _printed("one\ntwo\n  three\n")),
         "hostile": ("print(2)", _printed(HOSTILE)),
@@ -98,11 +98,17 @@ def test_a_line_ends_neither_before_a_percent_sign_nor_around_the_sign_of_equali
     assert "96\u00a0% at λ\u00a0=\u00a0.5" in page and "T\u00a0=\u00a02, and a = b" in page
 
 
+def test_formulas_and_code_keep_their_ordinary_blanks(made):
+    page = made("## $T = 2$ at λ = 3\n\n$$\nx = 1,\ny = 2\n$$\n\n- `p = .5`")
+    assert ">T = 2<" in page and "λ\u00a0=\u00a03" in page and "x = 1,\ny = 2" in page and "p = .5" in page
+
+
 def test_a_chart_that_asks_for_a_guess_is_shown_without_its_cover(made):
     page = made("## A chart\n{chart guess}")
     spec = json.loads(re.search(r'<script type="application/json">(.*?)</script>', page)[1])
     assert "uncovered_input" not in page and spec["data"] == SPEC["data"] and "vconcat" not in spec
     assert '<div class="said"><p>One point</p>' in page
+    assert "<summary>Live chart 1 in words</summary><p>One.</p>" in page
 
 
 def test_charts_are_numbered_through_a_deck(nb, tmp_path):

@@ -47,6 +47,12 @@ def _dots(svg: str) -> dict[str, float]:
     return {one[1]: _number(one[2]) for one in found if one}
 
 
+def test_whole_tens_on_the_axis_are_written_out():
+    said = {"measure": "accuracy", "better": "higher", "title": "Calls"}
+    texts = _texts(_draw(explore.grid_explorer({"a": [0.2, 0.6, 0.4]}, axes={"n, calls": [0, 16, 80]}, **said)))
+    assert {"10", "40", "80"} <= set(texts) and "1e+1" not in texts
+
+
 @pytest.mark.parametrize(("o", "i"), [(0, 0), (0, 8), (1, 3), (1, 15), (2, 7)])
 def test_the_dots_are_the_scores_at_the_sliders(chart, o, i):
     svg = _draw(chart, outer_at=TASKS[o], xs_at=LAMBDAS[i])

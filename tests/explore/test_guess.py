@@ -7,7 +7,7 @@ import torch
 from drawing import _draw, _refuses, _sliders, _stays, _texts, _tree, _words
 
 from course_utils import explore
-from course_utils.explore.guess import guess_first, uncovered
+from course_utils.explore.guess import guess_first, uncovered, uncovered_words
 
 LINE = {"low": 0, "high": 3, "step": 0.1}
 
@@ -62,6 +62,7 @@ def test_the_picture_of_a_saved_notebook_is_the_chart_itself(chart):
     guess = guess_first(chart, "How high?", 1.67, **LINE)
     assert _texts(_draw(explore.LiveChart(uncovered(guess.spec), ""))) == _texts(_draw(chart))
     assert uncovered(chart.spec) == chart.spec
+    assert uncovered_words(guess.text) == _words(chart) == uncovered_words(chart.text)
 
 
 def test_the_chart_itself_is_not_changed():
