@@ -184,3 +184,26 @@ def test_students_translate_and_their_lessons_are_there():
     assert (lessons.ensemble.str.len() > 0).all()
     for name in ("nmt-word-kd", "nmt-seq-kd"):
         assert "Jehová" in load_translator(name).translate(["Yahweh spoke to Moses, saying,"])[0]
+
+
+def test_stored_on_policy_students_were_all_measured_on_the_test_verses():
+    table, said = (pd.read_parquet(data_dir() / f"{name}.parquet") for name in ("on_policy", "translations"))
+    assert not table.isna().any(axis=None) and not table.duplicated(["arm", "seed", "ref"]).any()
+    for _, part in table.groupby(["arm", "seed"]):
+        assert set(part.ref) == set(said.ref) and (part.greedy.str.len() > 0).mean() > 0.99
+        asked = part["own tokens"] > 0
+        assert asked.sum() == 255 and (part["given tokens"] > 0).equals(asked)
+        assert (part.loc[asked, ["own nats", "given nats"]] > 0).all(axis=None)  # a divergence
+    shares, betas = (0, 0.5, 1), (0, 0.5, 1)
+    grid = {f"share {share}, beta {beta}" for share in shares for beta in betas}
+    assert grid | {"start", "labels", "teacher's texts", "word level, longer"} == set(table.arm)
+
+
+def test_stored_opinions_of_the_teachers_are_theirs():
+    table = pd.read_parquet(data_dir() / "on_policy.parquet")[::2000]
+    english = pd.read_parquet(data_dir() / "verses.parquet").set_index("ref").web.loc[table.ref].tolist()
+    teachers = [load_translator(f"nmt-{seed}") for seed in range(3)]
+    of_each = zip(*(teacher.token_log_probs(english, table.greedy.tolist()) for teacher in teachers))
+    found = [-torch.stack(three).exp().mean(0).log().sum().item() for three in of_each]
+    near = [abs(x - y) < 0.05 for x, y in zip(found, table["teacher nats"])]
+    assert sum(near) >= len(near) - 2, found  # a text may have been written in other tokens than it is read in
