@@ -1,4 +1,5 @@
-"""Distillation: a small student model learns from an ensemble of teachers. The targets and the losses.
+"""Distillation: a small student model learns from an ensemble of teachers. The targets and the losses, and the
+divergences of on-policy distillation.
 
 Logits are raw scores, (..., C) over C classes or tokens; a temperature T divides them before the softmax. All losses
 are in nats and means over the B rows (for texts: over the target tokens), and the student's logits alone get a
@@ -7,6 +8,9 @@ gradient.
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div
 
@@ -68,3 +72,34 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor, T: f
         raise ValueError(f"alpha must be from 0 (labels only) to 1 (teachers only), got {alpha}")
     soft = soft_target_loss(student_logits, ensemble_targets(teacher_logits, T), T)
     return alpha * soft + (1 - alpha) * cross_entropy(student_logits, labels)
+
+
+def divergence(student_logits: Tensor, teacher_probs: Tensor, beta: float) -> Tensor:
+    """The generalised Jensen-Shannon divergence of the teacher p and the student q = softmax(student_logits), a scalar.
+
+    beta KL(p || m) + (1 - beta) KL(q || m) with m = beta p + (1 - beta) q for 0 < beta < 1; KL(p || q) for beta = 0
+    (forward) and KL(q || p) for beta = 1 (reverse). The ends are set apart because the formula is 0 there; divided by
+    beta or by 1 - beta it tends to them. So do Agarwal et al. (2024), section 2, and TRL's GKDTrainer.
+    student_logits (B, C), teacher_probs (B, C), which get no gradient. In nats, the mean over the rows. A probability
+    of 0 counts as the smallest normal number of its type: value and gradient stay finite.
+    Raises ValueError: beta outside [0, 1], shapes that differ.
+    """
+    if not 0 <= beta <= 1:
+        raise ValueError(f"beta must be from 0 (forward KL) to 1 (reverse KL), got {beta}")
+    if student_logits.shape != teacher_probs.shape:
+        raise ValueError(
+            f"the student has logits {tuple(student_logits.shape)} and the teacher probabilities"
+            f" {tuple(teacher_probs.shape)}: both must be (B, C)"
+        )
+    tiny = torch.finfo(student_logits.dtype).tiny
+    p = teacher_probs.detach().clamp_min(tiny)
+    log_q = student_logits.log_softmax(dim=-1).clamp_min(math.log(tiny))
+    q = log_q.exp()
+    if beta == 0:
+        parts = p * (p.log() - log_q)
+    elif beta == 1:
+        parts = q * (log_q - p.log())
+    else:
+        log_m = (beta * p + (1 - beta) * q).clamp_min(tiny).log()
+        parts = beta * p * (p.log() - log_m) + (1 - beta) * q * (log_q - log_m)
+    return parts.sum(dim=-1).mean()

@@ -7,9 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
 from torch.nn.functional import cross_entropy, kl_div
 
-from course_utils.distillation import ensemble_targets, kd_loss, soft_target_loss, soften
+from course_utils.distillation import divergence, ensemble_targets, kd_loss, soft_target_loss, soften
 from course_utils.pipelines import load_translator
 from course_utils.shelf.classifiers import balanced_accuracy, load_ingredients
 from course_utils.shelf.models import data_dir
@@ -81,6 +82,56 @@ def test_gradient_is_the_closed_form_and_keeps_its_size():
     assert torch.allclose(gradient, limit / 60, atol=2e-2)
 
 
+def test_the_ends_of_the_divergence_are_torchs_kl():
+    p = TEACHERS[0].softmax(-1)
+    forward = kl_div(STUDENT.log_softmax(-1), p, reduction="batchmean")
+    reverse = kl_div(p.log(), STUDENT.softmax(-1), reduction="batchmean")
+    assert torch.allclose(divergence(STUDENT, p, 0.0), forward) and torch.allclose(divergence(STUDENT, p, 1.0), reverse)
+    assert abs(forward - reverse) > 0.1
+
+
+@given(st.floats(0.01, 0.99), st.integers(0, 100))
+@settings(max_examples=40, deadline=None)
+def test_between_the_ends_it_is_the_entropy_of_the_mixture_less_the_mean_entropy(beta, seed):
+    z, p = logits(5, 4, seed=seed), logits(5, 4, seed=seed + 1).softmax(-1)
+    q, h = z.softmax(-1), torch.special.entr
+    expected = (h(beta * p + (1 - beta) * q) - beta * h(p) - (1 - beta) * h(q)).sum(-1).mean()
+    assert torch.allclose(divergence(z, p, beta), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_half_way_it_is_scipys_jensen_shannon_distance_squared():
+    p = TEACHERS[0].softmax(-1)
+    distance = jensenshannon(p.numpy(), STUDENT.softmax(-1).numpy(), axis=-1)
+    assert divergence(STUDENT, p, 0.5).item() == pytest.approx((distance**2).mean(), rel=1e-10)
+
+
+def test_near_the_ends_it_is_a_share_of_them():
+    """Agarwal et al. (2024), section 2: divided by beta it tends to KL(p || q), by 1 - beta to KL(q || p)."""
+    p, small = TEACHERS[0].softmax(-1), 1e-6
+    for beta, end in ((small, 0.0), (1 - small, 1.0)):
+        assert torch.allclose(divergence(STUDENT, p, beta) / small, divergence(STUDENT, p, end), rtol=1e-3)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_probabilities_of_zero_leave_value_and_gradient_finite(beta, dtype):
+    z = torch.tensor([[300.0, -300.0, 0.0], [0.0, -torch.inf, 1.0], [0.0, 0.0, 0.0]], dtype=dtype).requires_grad_()
+    p = torch.tensor([[0.0, 0.5, 0.5], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]], dtype=dtype).requires_grad_()
+    loss = divergence(z, p, beta)
+    loss.backward()
+    assert loss.isfinite() and loss > 0 and z.grad.isfinite().all() and p.grad is None
+    assert beta in (0.0, 1.0) or loss < 0.7  # at most log 2
+    assert z.grad[2].abs().max() > 0.01
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
+def test_a_perfect_student_has_no_divergence_and_no_gradient(beta):
+    student = TEACHERS[0].clone().requires_grad_()
+    loss = divergence(student, TEACHERS[0].softmax(-1), beta)
+    assert abs(loss.item()) < 1e-12
+    assert torch.autograd.grad(loss, student)[0].abs().max() < 1e-12
+
+
 @pytest.mark.parametrize(
     ("call", "complaint"),
     [
@@ -89,6 +140,8 @@ def test_gradient_is_the_closed_form_and_keeps_its_size():
         (lambda: soft_target_loss(STUDENT, TEACHERS[0, :5], 1.0), "both must be"),
         (lambda: soft_target_loss(STUDENT, TEACHERS[0], float("nan")), "T must be above 0"),
         (lambda: kd_loss(STUDENT, TEACHERS, LABELS, 1.0, 1.5), "alpha must be"),
+        (lambda: divergence(STUDENT, TEACHERS[0].softmax(-1), 1.5), "beta must be"),
+        (lambda: divergence(STUDENT, TEACHERS[0, :5].softmax(-1), 0.5), "both must be"),
     ],
 )
 def test_bad_input_is_told_in_one_line(call, complaint):
@@ -131,3 +184,26 @@ def test_students_translate_and_their_lessons_are_there():
     assert (lessons.ensemble.str.len() > 0).all()
     for name in ("nmt-word-kd", "nmt-seq-kd"):
         assert "Jehová" in load_translator(name).translate(["Yahweh spoke to Moses, saying,"])[0]
+
+
+def test_stored_on_policy_students_were_all_measured_on_the_test_verses():
+    table, said = (pd.read_parquet(data_dir() / f"{name}.parquet") for name in ("on_policy", "translations"))
+    assert not table.isna().any(axis=None) and not table.duplicated(["arm", "seed", "ref"]).any()
+    for _, part in table.groupby(["arm", "seed"]):
+        assert set(part.ref) == set(said.ref) and (part.greedy.str.len() > 0).mean() > 0.99
+        asked = part["own tokens"] > 0
+        assert asked.sum() == 255 and (part["given tokens"] > 0).equals(asked)
+        assert (part.loc[asked, ["own nats", "given nats"]] > 0).all(axis=None)  # a divergence
+    shares, betas = (0, 0.5, 1), (0, 0.5, 1)
+    grid = {f"share {share}, beta {beta}" for share in shares for beta in betas}
+    assert grid | {"start", "labels", "teacher's texts", "word level, longer"} == set(table.arm)
+
+
+def test_stored_opinions_of_the_teachers_are_theirs():
+    table = pd.read_parquet(data_dir() / "on_policy.parquet")[::2000]
+    english = pd.read_parquet(data_dir() / "verses.parquet").set_index("ref").web.loc[table.ref].tolist()
+    teachers = [load_translator(f"nmt-{seed}") for seed in range(3)]
+    of_each = zip(*(teacher.token_log_probs(english, table.greedy.tolist()) for teacher in teachers))
+    found = [-torch.stack(three).exp().mean(0).log().sum().item() for three in of_each]
+    near = [abs(x - y) < 0.05 for x, y in zip(found, table["teacher nats"])]
+    assert sum(near) >= len(near) - 2, found  # a text may have been written in other tokens than it is read in

@@ -123,6 +123,47 @@ def data_sorted(beam_search, sources, references=None, similarity=None):
     return pairs
 
 
+def divergence_by_kl_div(student_logits, teacher_probs, beta):
+    log_q, p = student_logits.log_softmax(-1), teacher_probs.detach()
+    if beta == 0:
+        return F.kl_div(log_q, p, reduction="batchmean")
+    if beta == 1:
+        return F.kl_div(p.log(), log_q, reduction="batchmean", log_target=True)
+    log_m = (beta * p + (1 - beta) * log_q.exp()).log()
+    of_q = F.kl_div(log_m, log_q, reduction="batchmean", log_target=True)
+    return beta * F.kl_div(log_m, p, reduction="batchmean") + (1 - beta) * of_q
+
+
+def divergence_from_entropies(student_logits, teacher_probs, beta):
+    p, q = teacher_probs.detach().double().clamp_min(1e-30), student_logits.double().softmax(-1)
+    if beta in (0, 1):
+        a, b = (p, q) if beta == 0 else (q, p)
+        return (a * (a / b).log()).sum(dim=1).mean()
+    h = torch.special.entr
+    return (h(beta * p + (1 - beta) * q) - beta * h(p) - (1 - beta) * h(q)).sum(dim=1).mean()
+
+
+def on_policy_row_by_row(sample, student, teacher, sources, end):
+    ids = sample(sources)
+    q, p = student(sources, ids).softmax(-1), teacher(sources, ids).detach()
+    total, count = 0.0, 0
+    for b, row in enumerate(ids.tolist()):
+        for t, token in enumerate(row[1:]):
+            total, count = total + (q[b, t] * (q[b, t] / p[b, t]).log()).sum(), count + 1
+            if token == end:
+                break
+    return total / count
+
+
+def on_policy_by_kl_div(sample, student, teacher, sources, end):
+    with torch.no_grad():
+        ids = sample(sources)
+        log_p = teacher(sources, ids).log()
+    log_q = student(sources, ids).log_softmax(-1)
+    before = (ids == end).cumsum(1)[:, :-1] > 0  # an end stands at or before the place that speaks
+    return F.kl_div(log_p[:, :-1][~before], log_q[:, :-1][~before], reduction="batchmean", log_target=True)
+
+
 RIGHT = {
     "ensemble_targets": [
         targets_by_einsum,
@@ -134,6 +175,8 @@ RIGHT = {
     "kd_loss": [loss_with_xlogy, loss_as_cross_entropy_less_entropy, loss_row_by_row],
     "soft_gradient": [gradient_by_autograd, gradient_by_cross_entropy, gradient_in_double, gradient_in_a_loop],
     "sequence_kd_data": [data_in_one_line, data_with_a_running_maximum, data_sorted],
+    "divergence": [divergence_by_kl_div, divergence_from_entropies],
+    "on_policy_loss": [on_policy_row_by_row, on_policy_by_kl_div],
 }
 
 

@@ -1,4 +1,5 @@
-"""The exercises of notebook 05, in its order: the teachers' targets, the loss, its gradient, data from the teacher."""
+"""The exercises of notebook 05, in its order: the teachers' targets, the loss, its gradient, data from the teacher, the
+divergences, and the loss on what the student writes."""
 
 from collections.abc import Callable, Mapping
 
@@ -6,7 +7,7 @@ from torch import Tensor
 
 from course_utils.exercises.engine import draw, mistake
 
-ORDER = ("ensemble_targets", "kd_loss", "soft_gradient", "sequence_kd_data")
+ORDER = ("ensemble_targets", "kd_loss", "soft_gradient", "sequence_kd_data", "divergence", "on_policy_loss")
 
 
 def scores(*shape: int, seed: int) -> Tensor:

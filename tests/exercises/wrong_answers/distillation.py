@@ -9,6 +9,8 @@ SIGNATURES = {
     "kd_loss": "student_logits, teacher_logits, labels, T, alpha",
     "soft_gradient": "student_logits, targets, T",
     "sequence_kd_data": "beam_search, sources, references=None, similarity=None",
+    "divergence": "student_logits, teacher_probs, beta",
+    "on_policy_loss": "sample, student, teacher, sources, end",
 }
 # What the bodies may use: the right parts.
 PARTS = {
@@ -20,6 +22,14 @@ PARTS = {
     "loss = T**2 * F.kl_div((z / T).log_softmax(-1), targets, reduction='batchmean')\n"
     "q, p, B = (student_logits / T).softmax(-1), targets, len(targets)\n",
     "sequence_kd_data": "",
+    "divergence": "p, q = teacher_probs.detach(), student_logits.softmax(-1)\n"
+    "kl = lambda a, b: (torch.xlogy(a, a) - a * b.log()).sum(-1).mean()\n"
+    "m = beta * p + (1 - beta) * q\n",
+    "on_policy_loss": "ids = sample(sources)\n"
+    "log_q, p = student(sources, ids)[:, :-1].log_softmax(-1), teacher(sources, ids)[:, :-1].detach()\n"
+    "is_end = (ids[:, 1:] == end).long()\n"
+    "counts = is_end.cumsum(1) - is_end == 0\n"
+    "kl = (log_q.exp() * (log_q - p.log())).sum(-1)\n",
 }
 
 
@@ -176,6 +186,77 @@ ANSWERS = {
             "references may be missing",
         ),
         ("similarity is called when it is None", ZIP, "similarity may be None"),
+    ],
+    "divergence": [
+        (
+            "TRL's mixture until 2025",
+            "if beta in (0, 1):\n    return kl(p, q) if beta == 0 else kl(q, p)\n"
+            "m = beta * q + (1 - beta) * p\nreturn beta * kl(p, m) + (1 - beta) * kl(q, m)",
+            "The weights of the mixture are swapped",
+        ),
+        (
+            "TRL's first mixture, of logarithms",
+            "if beta in (0, 1):\n    return kl(p, q) if beta == 0 else kl(q, p)\n"
+            "m = (beta * p.log() + (1 - beta) * q.log()).exp()\nreturn beta * kl(p, m) + (1 - beta) * kl(q, m)",
+            "The mixture is a mean of the logarithms",
+        ),
+        ("the formula alone", "return beta * kl(p, m) + (1 - beta) * kl(q, m)", "and there it gives 0"),
+        ("kl_div's order", "return F.kl_div(p.log(), q, reduction='batchmean')", "this is always the reverse KL"),
+        (
+            "0 log 0",
+            "if beta == 1:\n    return kl(q, p)\n"
+            "if beta == 0:\n    return (p * (p.log() - q.log())).sum(-1).mean()\n"
+            "return beta * (p * (p.log() - m.log())).sum(-1).mean() + (1 - beta) * kl(q, m)",
+            "0 * log 0 is nan",
+        ),
+        (
+            "a number for each row",
+            "rows = lambda a, b: (torch.xlogy(a, a) - a * b.log()).sum(-1)\nreturn rows(p, q)",
+            "one number for each row",
+        ),
+        (
+            "the forward KL alone",
+            "return F.kl_div(student_logits.log_softmax(-1), p, reduction='batchmean')",
+            "no effect",
+        ),
+        (
+            "all detached",
+            "q = q.detach()\nif beta in (0, 1):\n    return kl(p, q) if beta == 0 else kl(q, p)\n"
+            "return beta * kl(p, m.detach()) + (1 - beta) * kl(q, m.detach())",
+            "No gradient reaches the student",
+        ),
+        ("in place", "teacher_probs += 1e-9\nreturn kl(p, q)", "changed its input"),
+    ],
+    "on_policy_loss": [
+        ("behind the end", "return kl.mean()", "What stands behind the end is counted"),
+        ("without the end", "return kl[ids[:, 1:] != end].mean()", "The `end` that the student wrote is left out"),
+        (
+            "an estimate from the token",
+            "at = lambda x: x.gather(-1, ids[:, 1:, None])[..., 0]\nreturn (at(log_q) - at(p.log()))[counts].mean()",
+            "Only the token that was written is looked at",
+        ),
+        (
+            "the forward direction",
+            "return F.kl_div(log_q, p, reduction='none').sum(-1)[counts].mean()",
+            "This is the forward direction",
+        ),
+        ("all places", "return (kl * counts).mean()", "divided by all places"),
+        ("a mean a row", "return ((kl * counts).sum(1) / counts.sum(1)).mean()", "This is a mean of means"),
+        (
+            "no shift",
+            "log_q = student(sources, ids).log_softmax(-1)\nkl = log_q.exp() * (log_q - p.log())\n"
+            "return kl[counts].mean()",
+            "the last of the T places is about no token",
+        ),
+        ("no call", "return student[sources]", "are functions: call them"),
+        ("no ids", "return student(sources).mean()", "want the sources and the ids"),
+        (
+            "under no_grad",
+            "with torch.no_grad():\n    log_q = student(sources, ids)[:, :-1].log_softmax(-1)\n"
+            "    return (log_q.exp() * (log_q - p.log())).sum(-1)[counts].mean()",
+            "No gradient reaches the student",
+        ),
+        ("a number for each token", "return kl[counts]", "The loss is one number"),
     ],
 }
 
