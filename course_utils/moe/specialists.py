@@ -37,6 +37,6 @@ def mix_specialists(specialists: Sequence[nn.Module], top_k: int) -> nn.Module:
     for number, layer in enumerate(mixture.model.layers):
         experts = stack_experts([model.model.layers[number].mlp for model in specialists])
         n_experts, d_model, d_ff = experts["down_proj"].shape
-        layer.mlp = MixtureOfExperts(d_model, d_ff, n_experts, top_k)
+        layer.mlp = MixtureOfExperts(d_model, d_ff, n_experts, top_k).to(experts["down_proj"])  # device and dtype
         layer.mlp.experts.load_state_dict(experts)
     return mixture

@@ -61,8 +61,8 @@ from course_utils.merging.averaging import average  # noqa: E402
 
 TOP_K, STEPS, WARMUP, BALANCE, RATE = 2, 150, 10, 0.01, 1.5e-3
 TRAINED = {  # name -> (what it starts from, weight of the balance loss, peak learning rate)
-    "router": ("specialists", 0.0, 1e-2),
-    "router-balanced": ("specialists", BALANCE, 1e-2),
+    "router": ("specialists", 0.0, 3e-2),
+    "router-balanced": ("specialists", BALANCE, 3e-2),
     "btx": ("specialists", BALANCE, RATE),
     "upcycled": ("copies of base", BALANCE, RATE),
     "dense": ("base", 0.0, RATE),
@@ -121,8 +121,8 @@ def scores(model: torch.nn.Module, held: list) -> list[torch.Tensor]:
     return [log_probs for _, log_probs in lm.batch_token_log_probs([ids for _, _, ids in held])]
 
 
-def losses(model: torch.nn.Module, held: list, **facts: str | int) -> list[dict]:
-    return rows_of(scores(model, held), held, **facts)
+def losses(network: torch.nn.Module, held: list, **facts: str | int) -> list[dict]:
+    return rows_of(scores(network, held), held, **facts)
 
 
 def rows_of(found: list[torch.Tensor], held: list, **facts: str | int) -> list[dict]:
