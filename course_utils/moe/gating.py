@@ -41,7 +41,7 @@ def softmax_then_top_k(logits: Tensor, k: int) -> Tensor:
 
     The other order, softmax after the choice, gives the same values divided by their sum. Here that sum says how much
     the token wants any of its experts, and with k = 1 the gate has a gradient.
-    Raises ValueError: k outside 1..E. Source: Dai et al. (2024), DeepSeekMoE, section 3; for k = 1 Fedus et al. (2022),
+    Raises ValueError: k outside 1..E. Source: Dai et al. (2024), DeepSeekMoE; for k = 1 Fedus et al. (2022),
     section 2.1.
     """
     _check_k(k, logits.shape[-1] if logits.dim() else 0)

@@ -55,7 +55,7 @@ class MixtureOfExperts(nn.Module):
 
     Raises ValueError: a size below 1, top_k outside 1..n_experts, n_shared below 0, x without a last axis of d_model.
     Sources: Shazeer et al. (2017), section 2; Jiang et al. (2024), Mixtral of Experts, section 2.1; Dai et al. (2024),
-    DeepSeekMoE, section 3.
+    DeepSeekMoE.
     """
 
     def __init__(self, d_model: int, d_ff: int, n_experts: int, top_k: int, n_shared: int = 0, normalise: bool = True):

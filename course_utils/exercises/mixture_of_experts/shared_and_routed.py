@@ -21,7 +21,7 @@ def shared_and_routed(x: Tensor, logits: Tensor, shared: Experts, routed: Expert
     """y = sum_j shared_j(x) + sum_i g_i routed_i(x), g_i = softmax(logits)_i for the k largest of a row, else 0.
 
     x (N, d), logits (N, E), shared: any number of functions (n, d) -> (n, d), routed: E of them. Returns (N, d).
-    Raises ValueError: logits that do not fit, k outside 1..E. Source: Dai et al. (2024), DeepSeekMoE, section 3,
+    Raises ValueError: logits that do not fit, k outside 1..E. Source: Dai et al. (2024), DeepSeekMoE,
     without the residual connection.
     """
     if logits.shape != (len(x), len(routed)):
