@@ -20,6 +20,7 @@ TOP = {"explore", "exercises", "classroom"}
 MAY_USE = {
     "pipelines": {"ensembling", "evidence", "shelf"},  # translators are loaded models, and decode like any other
     "refinement": {"sandbox", "shelf"},  # programs that a model wrote are run; the prompts are the chat model's
+    "moe": {"merging"},  # what is no expert is averaged when specialists become one mixture
     "merging": {"shelf"},  # the command copies the tokenizer of a loaded model
     # a chat answers through the decoder; the editing model predicts the tags of edits
     "shelf": {"diffusion", "ensembling"},

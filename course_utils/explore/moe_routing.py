@@ -31,6 +31,7 @@ def routing_explorer(
     title: str = "Who reads which word?",
     context: str = "",
     top_k: int = 2,
+    experts: Sequence[str] | None = None,
 ) -> LiveChart:
     """The gates of the N tokens of a sentence and the load of E experts, with sliders for layer, top-k, noise and T.
 
@@ -40,15 +41,22 @@ def routing_explorer(
 
     logits: (L, N, E), the clean scores in L = 1 to 6 layers, N = 4 to 24, E = 4 to 16, or (N, E) for one layer; noise:
     of the same shape, standard normal, times the router's own scale of the noise if it has one. tokens: N strings.
-    top_k: where the slider starts. Scores reach the page with five digits. Raises ValueError: shapes or numbers of
-    names that do not fit, numbers that are not finite, top_k outside 1..E. Source: Shazeer et al. (2017), section 2.1,
-    equations 3 to 5, and section 4 for CV^2; T is ours.
+    top_k: where the slider starts. experts: E short names, instead of the numbers 1 to E. Scores reach the page with
+    five digits. Raises ValueError: shapes or numbers of names that do not fit, numbers that are not finite, top_k
+    outside 1..E. Source: Shazeer et al. (2017), section 2.1, equations 3 to 5, and section 4 for CV^2; T is ours.
     """
     clean, shake = _checked(logits, noise, tokens, top_k)
     L, N, E = clean.shape
+    experts = [str(c + 1) for c in range(E)] if experts is None else list(experts)
+    if len(experts) != E:
+        raise ValueError(f"{E} experts need {E} names, got {len(experts)}")
     places = [f"layer {number}" for number in range(1, L + 1)]
     labels = [token_label(token) for token in tokens]
-    rows = [{"row": n + 1, "c": c + 1, "name": name} for n, name in enumerate(labels) for c in range(E)]
+    rows = [
+        {"row": n + 1, "c": c + 1, "name": name, "expert": expert}
+        for n, name in enumerate(labels)
+        for c, expert in enumerate(experts)
+    ]
     params = [
         *vega.numbered("layer", f"layer, 1 to {L}", L),
         *vega.slider("k", f"top-k, experts a token, 1 to {E}", 1, E, 1, int(top_k)),
@@ -63,11 +71,11 @@ def routing_explorer(
     setting += " + format(a, '.1f') + ', T = ' + format(T, '~g')"
     panels = [
         text_lines([setting], WIDTH),
-        vega.hconcat(row_names("name", N, names_width, labels), _gates(N, E, cell), spacing=GAP),
+        vega.hconcat(row_names("name", N, names_width, labels), _gates(N, experts, cell), spacing=GAP),
         vega.hconcat(_even(N, E, names_width), _loads(N, E, cell), spacing=GAP),
         _summary(N, E),
     ]
-    text = f"{_in_words(clean[0], int(top_k), labels)} Sliders: {'layer, ' if L > 1 else ''}top-k, noise, T."
+    text = f"{_in_words(clean[0], int(top_k), labels, experts)} Sliders: {'layer, ' if L > 1 else ''}top-k, noise, T."
     content = {"data": {"values": rows}, "transform": _steps(N, E), "spacing": 12}
     return live_chart(title, context, [said], text, params, panels, **content)
 
@@ -118,21 +126,25 @@ def _steps(N: int, E: int) -> list[dict]:
     ]
 
 
-def _gates(N: int, E: int, cell: int) -> dict:
-    """The gates, tokens x experts, each with its number, under the numbers of the experts."""
+def _gates(N: int, experts: Sequence[str], cell: int) -> dict:
+    """The gates, tokens x experts, each with its number, under the names of the experts."""
+    E = len(experts)
     x, y = vega.band("c", E), vega.band("row", N)
-    described = "datum.name + ', expert ' + datum.c + ': ' + (datum.chosen ? format(datum.gate, '.4f') : 'not chosen')"
+    described = (
+        "datum.name + ', expert ' + datum.expert + ': ' + (datum.chosen ? format(datum.gate, '.4f') : 'not chosen')"
+    )
     strength = f"datum.chosen ? {PALEST} + {round(1 - PALEST, 4)} * datum.gate : 0"
     opacity = vega.quantitative("strength", scale=None)
     colour = vega.condition(f"datum.strength > {LIGHT}", "white", INK)
     number = {"x": x, "y": y, "color": colour, "text": vega.quantitative("gate", format=".2f")}
     cells = vega.mark("rect", fill=ROLE_COLOURS["core"], stroke=ROLE_COLOURS["other"], strokeWidth=0.6)
     told = vega.calculate(described=described)
-    heads = {"x": x, "y": {"value": -8}, "text": {"field": "c", "type": "ordinal"}}
+    heads = {"x": x, "y": {"value": -8}, "text": vega.nominal("expert")}
+    names = [{"c": c + 1, "expert": expert} for c, expert in enumerate(experts)]
     layers = [
         vega.layer(cells, transform=told, x=x, y=y, fillOpacity=opacity, **vega.DESCRIBED),
         vega.layer(vega.mark("text", fontSize=10, aria=False), transform=[{"filter": "datum.chosen"}], **number),
-        vega.layer(vega.mark("text", aria=False), data=[{"c": c + 1} for c in range(E)], **heads),
+        vega.layer(vega.mark("text", limit=cell, aria=False), data=names, **heads),
     ]
     steps = vega.calculate(strength=strength)
     return vega.panel(E * cell, N * ROW, vega.caption("gate of each expert", 18), transform=steps, layer=layers)
@@ -155,7 +167,7 @@ def _even(N: int, E: int, width: int) -> dict:
 def _loads(N: int, E: int, cell: int) -> dict:
     """The number of tokens of each expert, under its column, and the line at the even load."""
     x, y = vega.band("c", E), _height("load", N)
-    told = vega.calculate(described="'expert ' + datum.c + ' has ' + datum.load + ' tokens'")
+    told = vega.calculate(described="'expert ' + datum.expert + ' has ' + datum.load + ' tokens'")
     across = {"x": {"value": 0}, "x2": {"value": E * cell}}
     number, halo = vega.mark("text", dy=-8, aria=False), {"stroke": "white", "strokeWidth": 4}
     bar = vega.mark("bar", width=cell - 6, color=ROLE_COLOURS["core"], opacity=0.75)
@@ -189,7 +201,7 @@ def _summary(N: int, E: int) -> dict:
     return vega.panel(WIDTH, 2 * ROW, transform=[ONCE], layer=layers)
 
 
-def _in_words(scores: Tensor, k: int, labels: list[str]) -> str:
+def _in_words(scores: Tensor, k: int, labels: list[str], experts: Sequence[str]) -> str:
     """The first layer at T = 1 without noise: each token's first expert, the loads and the summaries."""
     N, E = scores.shape
     kept = scores.sort(dim=1, descending=True, stable=True).indices[:, :k]  # of equal ones the lower index first
@@ -197,11 +209,11 @@ def _in_words(scores: Tensor, k: int, labels: list[str]) -> str:
     load = torch.bincount(kept.flatten(), minlength=E).double()
     effective = torch.special.entr(gates).sum(dim=1).exp().mean()
     chosen = zip(labels, kept[:, 0].tolist(), gates.tolist())
-    first = ", ".join(f"{label} {i + 1} ({gate[i]:.2f})" for label, i, gate in chosen)
+    first = ", ".join(f"{label} {experts[i]} ({gate[i]:.2f})" for label, i, gate in chosen)
     loads = ", ".join(f"{int(x)}" for x in load)
     return (
         f"Layer 1, top-{k} of {E} experts, noise 0, T = 1. Each token's first expert (its gate): {first}. "
-        f"Tokens of experts 1 to {E}: {loads}, even {k * N / E:.4g}; CV² {cv_squared(load):.2f}, "
+        f"Tokens of experts {experts[0]} to {experts[-1]}: {loads}, even {k * N / E:.4g}; CV² {cv_squared(load):.2f}, "
         f"largest / mean {load.max() / load.mean():.2f}, experts without a token: {int((load == 0).sum())} of {E}; "
         f"{effective:.2f} effective experts a token."
     )

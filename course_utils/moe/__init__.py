@@ -17,9 +17,11 @@ from course_utils.moe.gating import (
     keep_top_k,
     load_loss,
     noisy_top_k_gate,
+    softmax_then_top_k,
     switch_balance_loss,
 )
 from course_utils.moe.layer import Experts, MixtureOfExperts
+from course_utils.moe.specialists import mix_specialists, stack_experts
 
 __all__ = [
     "Experts",
@@ -35,6 +37,9 @@ __all__ = [
     "importance_loss",
     "keep_top_k",
     "load_loss",
+    "mix_specialists",
     "noisy_top_k_gate",
+    "softmax_then_top_k",
+    "stack_experts",
     "switch_balance_loss",
 ]

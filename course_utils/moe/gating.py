@@ -36,6 +36,20 @@ def keep_top_k(v: Tensor, k: int) -> Tensor:
     return torch.full_like(v, -math.inf).scatter(-1, index, values)
 
 
+def softmax_then_top_k(logits: Tensor, k: int) -> Tensor:
+    """softmax(logits)_i for the k largest of a row, 0 for the others: (..., E) -> (..., E); a row's sum is below 1.
+
+    The other order, softmax after the choice, gives the same values divided by their sum. Here that sum says how much
+    the token wants any of its experts, and with k = 1 the gate has a gradient.
+    Raises ValueError: k outside 1..E. Source: Dai et al. (2024), DeepSeekMoE; for k = 1 Fedus et al. (2022),
+    section 2.1.
+    """
+    _check_k(k, logits.shape[-1] if logits.dim() else 0)
+    probability = logits.softmax(dim=-1)
+    values, index = probability.topk(k, dim=-1)  # (..., k)
+    return torch.zeros_like(probability).scatter(-1, index, values)
+
+
 class Gating(NamedTuple):
     """What `noisy_top_k_gate` found, each (N, E); the last three are what `load_loss` needs."""
 

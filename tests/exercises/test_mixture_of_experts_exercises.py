@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import one_hot, softplus
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from course_utils.exercises.engine import PASSED, find, run_check
 from course_utils.exercises.mixture_of_experts.apply_capacity import first_come
+from course_utils.exercises.mixture_of_experts.mix_specialists import EXPERT, mix_specialists
 from course_utils.exercises.mixture_of_experts.moe_forward import moe_forward
 from course_utils.exercises.mixture_of_experts.noisy_gate import FIRST, noisy_gate
-from course_utils.moe import apply_capacity, keep_top_k, noisy_top_k_gate
+from course_utils.exercises.mixture_of_experts.shared_and_routed import shared_and_routed
+from course_utils.moe import MixtureOfExperts, apply_capacity, keep_top_k, noisy_top_k_gate
+from course_utils.moe import mix_specialists as mix_library
 from course_utils.moe.dispatch import looped_experts, swiglu
 
 NAMES = {"np": np, "torch": torch, "math": math, "one_hot": one_hot, "softplus": softplus, "keep_top_k": keep_top_k}
@@ -90,6 +94,28 @@ RIGHT = {
         "early = (gates != 0) * torch.arange(len(gates), 0, -1)[:, None]; "
         "return gates * torch.zeros_like(gates).scatter(0, early.topk(min(capacity, len(gates)), dim=0).indices, 1)",
     ),
+    "mix_specialists": (
+        "blocks",
+        "ffn = ['gate_proj', 'up_proj', 'down_proj']; mixed = {n: sum(b[n] for b in blocks) / len(blocks) for n in "
+        "blocks[0] if n not in ffn}; mixed['gate_up_proj'] = torch.cat([torch.stack([b[n] for b in blocks]) for n in "
+        "ffn[:2]], 1); mixed['down_proj'] = torch.stack([b['down_proj'] for b in blocks]); return mixed",
+        "E = len(blocks); (h, d) = blocks[0]['up_proj'].shape; up = torch.empty(E, 2 * h, d).to(blocks[0]['up_proj']); "
+        "[(up[i, :h].copy_(b['gate_proj']), up[i, h:].copy_(b['up_proj'])) for i, b in enumerate(blocks)]; "
+        "return {'gate_up_proj': up, 'down_proj': torch.cat([b['down_proj'][None] for b in blocks]), **{n: "
+        "torch.stack([b[n] for b in blocks]).sum(0).div(E) for n in blocks[0] if not n.endswith(('gate_proj', "
+        "'up_proj', 'down_proj'))}}",
+    ),
+    "shared_and_routed": (
+        "x, logits, shared, routed, k",
+        "p = logits.softmax(1); p = p * (p.argsort(1).argsort(1) >= p.shape[1] - k); outputs = [e(x) for e in routed]; "
+        "return torch.einsum('ne,ned->nd', p, torch.stack(outputs, 1)) + sum((e(x) for e in shared), 0 * x)",
+        "z = keep_top_k(logits, k); g = (z - logits.logsumexp(-1, keepdim=True)).exp(); "
+        "return sum([e(x) for e in shared] + [g[:, i].unsqueeze(1) * e(x) for i, e in enumerate(routed)])",
+        "p = logits.double().softmax(-1); y = torch.zeros_like(x).double(); v, at = p.topk(k); "
+        "y = y + sum([e(x) for e in shared]) if shared else y; "
+        "return y + torch.stack([sum(v[n, j] * routed[i](x[[n]])[0] for j, i in enumerate(at[n].tolist())) for n in "
+        "range(len(x))])",
+    ),
 }
 
 
@@ -139,6 +165,28 @@ def test_moe_forward_is_the_layer_of_the_library_with_its_gradients():
     assert torch.allclose(*(torch.autograd.grad(y.square().sum(), gates)[0] for y in (mine, library)), atol=1e-12)
 
 
+def test_mix_specialists_is_the_library_s_block():
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=9, hidden_size=8, intermediate_size=6, num_hidden_layers=1, num_attention_heads=2)
+    specialists = [LlamaForCausalLM(config) for _ in range(3)]
+    names = {f"mlp.{name}.weight": name for name in EXPERT}
+    states = [model.model.layers[0].state_dict() for model in specialists]
+    mine = mix_specialists([{names.get(name, name): w for name, w in state.items()} for state in states])
+    library = mix_library(specialists, top_k=2).model.layers[0].state_dict()
+    library = {name.removeprefix("mlp.experts."): w for name, w in library.items() if name != "mlp.gate.weight"}
+    assert mine.keys() == library.keys()
+    assert all(torch.allclose(mine[name], library[name]) for name in mine)
+
+
+def test_shared_and_routed_is_the_layer_of_the_library():
+    torch.manual_seed(0)
+    layer, x = MixtureOfExperts(6, 4, 5, 3, n_shared=2, normalise=False), torch.randn(7, 6)
+    up, down = layer.experts.gate_up_proj, layer.experts.down_proj
+    routed = [lambda rows, i=i: swiglu(rows, up[i], down[i]) for i in range(5)]
+    mine = shared_and_routed(x, layer.gate(x), [layer.shared_experts], routed, 3)
+    assert torch.allclose(mine, layer(x), atol=1e-6)
+
+
 def test_first_come_is_the_library_s_capacity_for_one_choice_a_token():
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
@@ -155,6 +203,11 @@ def test_first_come_is_the_library_s_capacity_for_one_choice_a_token():
         (lambda: moe_forward(torch.ones(3), torch.ones(3, 1), [torch.tanh]), "x must be"),
         (lambda: moe_forward(torch.ones(3, 2), torch.zeros(3, 1), [torch.tanh]), "every gate is 0"),
         (lambda: first_come(torch.ones(3, 2), -1), "capacity 0 or more"),
+        (lambda: mix_specialists([]), "nothing to merge"),
+        (
+            lambda: shared_and_routed(torch.ones(3, 2), torch.ones(3, 4), [], [torch.tanh], 1),
+            "logits must be \\(3, 1\\)",
+        ),
         (lambda: first_come(torch.ones(3), 1), "gates must be"),
     ],
 )

@@ -84,6 +84,18 @@ def test_what_the_page_computes_is_the_librarys_gate(chart, numbers, layer, k, a
     assert [float(t) for t in numbers_shown] == pytest.approx(gates[kept].tolist(), abs=0.0052)
 
 
+def test_experts_can_have_names(numbers):
+    names = ["web", "kjv", "movies", "nyt", "amazon", "tweets"]
+    chart = explore.routing_explorer(*numbers, TOKENS, title="Routing", experts=names)
+    svg = _draw(chart, layer=1, k=2)
+    assert [one.split(" has ")[0] for one in _said(svg, "bar")] == [f"expert {name}" for name in names]
+    assert [text for text in _texts(svg) if text in names] == names  # over the columns
+    first = names[int(numbers[0][0, 0].argmax())]
+    assert f" {first} (" in _words(chart).split("Each token's first expert")[1].split(",")[0]
+    with pytest.raises(ValueError, match="6 experts need 6 names, got 5"):
+        explore.routing_explorer(*numbers, TOKENS, experts=names[1:])
+
+
 def test_it_is_the_noisy_gate_of_the_papers_layer():
     """Router scores as the layer makes them, at T = 1 and the noise as it is."""
     generator = torch.Generator().manual_seed(3)

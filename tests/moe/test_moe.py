@@ -370,13 +370,135 @@ def test_module_equals_transformers_mixtral_block(experts, k, implementation):
     torch.manual_seed(0)
     ours, theirs = moe.MixtureOfExperts(32, 48, experts, k), MixtralSparseMoeBlock(config)
     theirs.load_state_dict(ours.state_dict())  # strict: same names, same shapes
-    results = []
-    for block in (ours, theirs):
-        x = randn(3, 7, 32, dtype=torch.float32).requires_grad_()
-        y = block(x)
-        y.backward(randn(3, 7, 32, seed=1, dtype=torch.float32))
-        results.append([y, x.grad, *(parameter.grad for _, parameter in sorted(block.named_parameters()))])
-    assert_same(*results, rtol=1e-4, atol=1e-5)
+    x = randn(3, 7, 32, dtype=torch.float32)
+    assert_same(values_and_gradients(ours, x), values_and_gradients(theirs, x), rtol=1e-4, atol=1e-5)
+
+
+def values_and_gradients(block: torch.nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    """The output of a block, and its gradients for x and for its parameters, sorted by name."""
+    x = x.clone().requires_grad_()
+    y = block(x)
+    y.backward(randn(*y.shape, seed=1, dtype=y.dtype))
+    return [y, x.grad, *(parameter.grad for _, parameter in sorted(block.named_parameters()))]
+
+
+@pytest.mark.parametrize(("experts", "k", "shared"), [(16, 4, 2), (6, 1, 1), (4, 4, 3)])
+@pytest.mark.parametrize("implementation", ["eager", "grouped_mm"])
+def test_shared_and_fine_grained_experts_are_transformers_deepseek_block(experts, k, shared, implementation):
+    from transformers.models.deepseek_v2.modeling_deepseek_v2 import DeepseekV2Config, DeepseekV2Moe
+
+    sizes = dict(hidden_size=32, moe_intermediate_size=12, n_routed_experts=experts, num_experts_per_tok=k)
+    config = DeepseekV2Config(**sizes, n_shared_experts=shared, topk_method="greedy", num_attention_heads=4)
+    config._experts_implementation = implementation
+    torch.manual_seed(0)
+    ours, theirs = moe.MixtureOfExperts(32, 12, experts, k, n_shared=shared, normalise=False), DeepseekV2Moe(config)
+    theirs.load_state_dict(ours.state_dict())  # strict: same names, same shapes
+    x = randn(3, 7, 32, dtype=torch.float32)
+    assert_same(values_and_gradients(ours, x), values_and_gradients(theirs, x), rtol=1e-4, atol=1e-5)
+
+
+def test_gates_that_are_not_normalised_are_the_normalised_ones_times_the_chosen_probability():
+    logits = randn(9, 6)
+    gates, share = moe.softmax_then_top_k(logits, 2), logits.softmax(-1).topk(2).values.sum(-1, keepdim=True)
+    assert ((gates > 0).sum(-1) == 2).all() and (share < 1).all()
+    torch.testing.assert_close(gates, share * moe.keep_top_k(logits, 2).softmax(-1))
+    torch.testing.assert_close(moe.softmax_then_top_k(logits, 6), logits.softmax(-1))
+    with pytest.raises(ValueError, match="k must be from 1 to the number of experts, 6, got 7"):
+        moe.softmax_then_top_k(logits, 7)
+
+
+def test_at_k_1_only_the_gate_before_the_choice_has_a_gradient():
+    logits = randn(5, 4).requires_grad_()
+    weights = randn(5, 4, seed=1)
+    after, before = moe.keep_top_k(logits, 1).softmax(-1), moe.softmax_then_top_k(logits, 1)
+    gradients = [torch.autograd.grad((gates * weights).sum(), logits)[0].abs().max() for gates in (after, before)]
+    assert gradients[0] == 0 and gradients[1] > 0.01
+
+
+def test_two_shared_experts_are_the_sum_of_both():
+    torch.manual_seed(0)
+    block = moe.MixtureOfExperts(6, 4, 3, 1, n_shared=2)
+    x, shared = randn(5, 6, dtype=torch.float32), block.shared_experts
+    gate, up, down = (each.weight for each in (shared.gate_proj, shared.up_proj, shared.down_proj))
+    each = [
+        torch.nn.functional.linear(torch.nn.functional.silu(x @ gate[rows].T) * (x @ up[rows].T), down[:, rows])
+        for rows in (slice(0, 4), slice(4, 8))
+    ]
+    without = moe.MixtureOfExperts(6, 4, 3, 1)
+    without.load_state_dict({name: w for name, w in block.state_dict().items() if "shared" not in name})
+    torch.testing.assert_close(block(x), without(x) + each[0] + each[1])
+    with pytest.raises(ValueError, match="n_shared must be 0 or more, got -1"):
+        moe.MixtureOfExperts(6, 4, 3, 1, n_shared=-1)
+
+
+# ---- one mixture from several models
+
+
+def small_llama(seed: int):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    sizes = dict(vocab_size=20, hidden_size=16, intermediate_size=12, num_hidden_layers=2, num_attention_heads=2)
+    return LlamaForCausalLM(LlamaConfig(**sizes, tie_word_embeddings=True, pad_token_id=0)).eval()
+
+
+IDS = torch.tensor([[1, 5, 3, 17, 2, 9]])
+
+
+def logits_with_gates(mixture, gates: list[float] | None = None) -> torch.Tensor:
+    """The mixture's logits, with the same gates for every token of every layer instead of its own if they are given."""
+    hooks = []
+    for layer in mixture.model.layers if gates else []:
+        scores = torch.tensor(gates).log()  # softmax(log gates) = gates
+        hooks.append(layer.mlp.gate.register_forward_hook(lambda m, i, o, scores=scores: scores.expand_as(o)))
+    with torch.no_grad():
+        found = mixture(input_ids=IDS).logits
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def test_copies_of_one_model_give_that_model_whatever_the_gates():
+    one = small_llama(0)
+    with torch.no_grad():
+        expected = one(input_ids=IDS).logits
+    mixture = moe.mix_specialists([one, one, one], top_k=2)
+    for gates in (None, [0.0, 1.0, 0.0], [0.9, 0.1, 0.0]):
+        torch.testing.assert_close(logits_with_gates(mixture, gates), expected)
+    assert type(mixture) is type(one) and mixture.model.layers[0].mlp.top_k == 2
+
+
+def test_a_gate_of_one_gives_the_specialist_if_they_differ_in_nothing_else():
+    specialists = [small_llama(0) for _ in range(3)]
+    for number, model in enumerate(specialists):
+        for layer in model.model.layers:
+            layer.mlp.load_state_dict(small_llama(number + 5).model.layers[0].mlp.state_dict())
+    before = [[value.clone() for value in model.state_dict().values()] for model in specialists]
+    mixture = moe.mix_specialists(specialists, top_k=2)
+    for number, model in enumerate(specialists):
+        gates = torch.eye(3)[number].tolist()
+        with torch.no_grad():
+            torch.testing.assert_close(logits_with_gates(mixture, gates), model(input_ids=IDS).logits)
+        assert all(map(torch.equal, before[number], model.state_dict().values()))  # they stay as they are
+
+
+def test_all_but_the_experts_is_averaged_and_each_router_is_new():
+    specialists = [small_llama(0), small_llama(1)]
+    torch.manual_seed(3)
+    mixture = moe.mix_specialists(specialists, top_k=1)
+    mean = [(a + b) / 2 for a, b in zip(*(model.model.layers[1].self_attn.parameters() for model in specialists))]
+    assert_same(list(mixture.model.layers[1].self_attn.parameters()), mean)
+    torch.testing.assert_close(mixture.lm_head.weight, sum(model.lm_head.weight for model in specialists) / 2)
+    assert mixture.lm_head.weight is mixture.model.embed_tokens.weight  # still tied
+    routers = [layer.mlp.gate.weight for layer in mixture.model.layers]
+    assert not torch.equal(*routers) and routers[0].shape == (2, 16)
+    torch.manual_seed(3)
+    again = moe.mix_specialists(specialists, top_k=1)
+    assert_same(list(mixture.parameters()), list(again.parameters()))
+    with pytest.raises(ValueError, match="k must be from 1 to the number of experts, 2"):
+        moe.mix_specialists(specialists, top_k=3)
+    with pytest.raises(ValueError, match="nothing to merge"):
+        moe.mix_specialists([], top_k=1)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

@@ -259,4 +259,57 @@ return out""",
         ),
         ("not foreseen", "1.1 * right", "those up to the capacity stay"),
     ),
+    *_answers(
+        "mix_specialists",
+        "blocks",
+        """ffn = ("gate_proj", "up_proj", "down_proj")
+cat = [torch.cat([b["gate_proj"], b["up_proj"]]) for b in blocks]
+mixed = {n: torch.stack([b[n] for b in blocks]).mean(0) for n in blocks[0] if n not in ffn}
+mixed["gate_up_proj"], mixed["down_proj"] = torch.stack(cat), torch.stack([b["down_proj"] for b in blocks])""",
+        ("in the first model", "b = blocks[0]\nb.update(mixed)\nreturn b", "changed its input"),
+        ("halves apart", "{**mixed, 'gate_proj': blocks[0]['gate_proj']}", "is no part of the mixture any more"),
+        (
+            "two stacks",
+            "del mixed['gate_up_proj']\nfor n in ffn:\n    mixed[n] = torch.stack([b[n] for b in blocks])\n"
+            "return mixed",
+            "gate_proj and up_proj stand apart",
+        ),
+        (
+            "two names alone",
+            "{n: sum(b[n] for b in blocks) / len(blocks) for n in ('norm', 'attention')}"
+            " | {n: mixed[n] for n in ('gate_up_proj', 'down_proj')}",
+            "leave out the three of the feed-forward layer",
+        ),
+        ("experts alone", "{n: mixed[n] for n in ('gate_up_proj', 'down_proj')}", "whatever is no expert is averaged"),
+        ("lists", "{**mixed, 'gate_up_proj': cat}", "gate_up_proj"),
+        ("a tuple", "mixed['gate_up_proj'], mixed['down_proj']", "should be a dict"),
+        ("not foreseen", "{**mixed, 'down_proj': 2 * mixed['down_proj']}", "Experts are stacked"),
+    ),
+    *_answers(
+        "shared_and_routed",
+        "x, logits, shared, routed, k",
+        """p = logits.softmax(-1)
+best = p.topk(k)
+gates = torch.zeros_like(p).scatter(-1, best.indices, best.values)
+one = sum(gates[:, [i]] * e(x) for i, e in enumerate(routed))
+both = one + sum(e(x) for e in shared)""",
+        ("divided by the sum", "both - one + one / gates.sum(-1, keepdim=True)", "sum to 1: here they are not"),
+        (
+            "detached gates",
+            "both - one + sum(gates[:, [i]].detach() * e(x) for i, e in enumerate(routed))",
+            "no gradient",
+        ),
+        (
+            "one row at a time",
+            """rows = []
+for n in range(len(x)):
+    rows.append(sum(e(x[n]) for e in shared) + sum(gates[n, i] * e(x[n]) for i, e in enumerate(routed)))
+return torch.stack(rows)""",
+            "An expert takes rows, (n, d), and was given the shape (4,)",
+        ),
+        ("gates without axis", "sum(gates[:, i] * e(x) for i, e in enumerate(routed)) + both", "do not line up"),
+        ("shared stacked", "torch.stack([e(x) for e in shared]).sum(0) + one", "There is no shared expert here"),
+        ("squeezed", "both.squeeze()", "has shape (4,), expected (1, 4)"),
+        ("not foreseen", "1.1 * both", "The outputs of all shared experts, plus"),
+    ),
 ]
