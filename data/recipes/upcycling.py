@@ -37,7 +37,7 @@ from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2])]
-from language_models import (  # noqa: E402  # noqa: E402
+from language_models import (  # noqa: E402
     BATCH,
     DATA,
     DOMAINS,
