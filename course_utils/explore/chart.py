@@ -105,6 +105,11 @@ def clipped(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
+def capital(text: str) -> str:
+    """A large first letter; all others stay, as in VADER and CV² (`str.capitalize` makes them small)."""
+    return text[:1].upper() + text[1:]
+
+
 def nearest(x: float, stops: Sequence[float]) -> int:
     """The index of the stop that is nearest to x."""
     return min(range(len(stops)), key=lambda i: abs(stops[i] - x))

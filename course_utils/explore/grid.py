@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from course_utils.explore import vega
-from course_utils.explore.chart import ROW, LiveChart, decimals, live_chart, short, shorts, unfit
+from course_utils.explore.chart import ROW, LiveChart, capital, decimals, live_chart, short, shorts, unfit
 from course_utils.explore.labels import name_spots, seen_points, stacked_numbers, with_room
 from course_utils.explore.style import INK, MEMBER_COLOURS, TEXT_COLOURS
 
@@ -74,7 +74,7 @@ def grid_explorer(
     params += vega.given(scores=shorts(grid.scores.tolist()))
     shown = vega.caption({"expr": f"{vega.quoted(f'{measure} ({better} is better); ')} + {now}"}, 6)
     panels = [vega.panel(WIDTH, HEIGHT, shown, layer=_layers(grid, digits, low, high)), _bests(grid, digits)]
-    text = f"{measure.capitalize()}, {better} is better. {_in_words(grid, digits)}"
+    text = f"{capital(measure)}, {better} is better. {_in_words(grid, digits)}"
     sliders = ", ".join(_symbol(name) for name in axes)
     said = f"{BEST} best {x_symbol} of a method" + ("; dashed: for comparison" if grid.marks else "")
     text += f" Slider{'s' if grid.outer else ''}: {sliders}."

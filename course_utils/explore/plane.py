@@ -8,7 +8,7 @@ import torch
 
 from course_utils.evidence import Interval
 from course_utils.explore import vega
-from course_utils.explore.chart import LiveChart, clipped, live_chart, short, text_lines
+from course_utils.explore.chart import LiveChart, capital, clipped, live_chart, short, text_lines
 from course_utils.explore.labels import name_spots, seen_points, written_at
 from course_utils.explore.style import INK, MEMBER_COLOURS, TEXT_COLOURS
 
@@ -59,7 +59,7 @@ def plane_explorer(
     shown = [vega.quoted(f"{symbol} = ") + " + format(lam, '~g')", *(f"said[{k}][lam_i]" for k in range(len(lines)))]
     panels = [vega.panel(WIDTH, HEIGHT, layer=_layers(list(curves), ends, x, y)), text_lines(shown, WIDTH)]
     said = f"a dot for each {symbol}, joined in their order; crosses: 95 % intervals at the chosen one"
-    text = f"{y.capitalize()} against {x}. {_in_words(curves, stops, symbol)} Slider: {symbol}."
+    text = f"{capital(y)} against {x}. {_in_words(curves, stops, symbol)} Slider: {symbol}."
     return live_chart(title, context, [said], text, params, panels, spacing=12)
 
 

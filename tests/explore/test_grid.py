@@ -141,6 +141,8 @@ def test_sliders_and_text_form(chart, drop):
     last = "TIES 1.140 at λ = 0.7, DARE 1.275 at λ = 0.1; for comparison base 1.500, single experts 1.480"
     assert text.endswith(f"{last}. Sliders: n, λ.")
     assert _words(drop).endswith("largest kept 0.800; for comparison base 0.400. Slider: p.")
+    bleu = explore.grid_explorer({"a": 1.0}, axes={"x": [0, 1]}, measure="BLEU", better="higher", title="t")
+    assert "BLEU, higher is better." in _words(bleu)
 
 
 def test_names_may_hold_quotes_and_one_method_is_enough():

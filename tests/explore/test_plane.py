@@ -53,6 +53,7 @@ def test_samples_and_words():
     assert any("“wonderful film”" in text for text in _texts(_draw(chart, lam_i=3)))
     assert "weights, by λ: −2: −0.20 at 1.90, 0: 0.10 at 1.60" in _words(chart)
     assert not any("“" in text for text in _texts(_draw(_chart(samples=None), lam_i=3)))
+    assert "VADER's judgement against nats." in _words(_chart(y="VADER's judgement"))
 
 
 def test_nothing_is_laid_out_again():
