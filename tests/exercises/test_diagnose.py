@@ -148,6 +148,7 @@ def test_sizes_name_the_dimensions():
 def test_random_answers_and_arguments_that_are_never_looked_at():
     exercise(lambda x, y: x * y, [case("two", draw(4, seed=8), draw(4, seed=9))])
     assert "random numbers of your own" in said(lambda x, y: x * torch.rand(4))
+    assert "is a function" in said(lambda x, y: lambda: x * y)
     assert "does not depend on y" in said(lambda x, y: x * 3)
 
 

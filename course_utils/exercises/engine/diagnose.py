@@ -165,6 +165,8 @@ def _say_the_difference(exercise: Exercise, got: Any, expected: Any, args: tuple
 
 def _say_if_it_draws(exercise: Exercise, case: Case, answer: Callable, got: Any, expected: Any) -> None:
     """Raise a Mistake if the answer draws random numbers of its own: then another seed gives another result."""
+    if callable(got):  # one function never equals another
+        return
     np.random.seed(1)
     torch.manual_seed(1)
     again = _result(answer, case)
