@@ -1,6 +1,6 @@
 """Rebuild data/merge_search.parquet: the weights of six task vectors, searched on validation texts.
 
-    python data/recipes/merge_search.py      # about fifteen minutes; goes on where it was cut off
+    python data/recipes/merge_search.py      # a quarter of an hour or more; goes on where it was cut off
 
 The merge is theta_0 + sum_i w_i tau_i of the six specialists in merges.py; what is made small is the mean over the six
 domains of the nats a token on `texts` validation texts of each, drawn anew for every seed. Both searches begin at equal
