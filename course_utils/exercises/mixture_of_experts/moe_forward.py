@@ -33,12 +33,13 @@ def moe_forward(x: Tensor, gates: Tensor, experts: Sequence[Callable[[Tensor], T
     return y
 
 
-def _expert(d: int, d_out: int, seed: int) -> Callable[[Tensor], Tensor]:
+def drawn_expert(d: int, d_out: int, seed: int, one_row: str) -> Callable[[Tensor], Tensor]:
+    """An expert that takes rows alone, (n, d) -> (n, d_out); one_row: the advice for who gives it something else."""
     weight, bias = draw(d, d_out, seed=seed), draw(d_out, seed=seed + 1)
 
     def expert(rows: Tensor) -> Tensor:
         if rows.dim() != 2:
-            raise Mistake(f"An expert takes rows, (n, d), and was given the shape {tuple(rows.shape)}.", ONE_ROW)
+            raise Mistake(f"An expert takes rows, (n, d), and was given the shape {tuple(rows.shape)}.", one_row)
         return torch.tanh(rows @ weight.to(rows.dtype) + bias.to(rows.dtype))
 
     return expert
@@ -50,7 +51,7 @@ ONE_ROW = "A single row is (1, d): x[[i]] and x[i : i + 1] are, x[i] is not; non
 def _inputs(seed: int, n: int = 7, n_experts: int = 4, k: int = 2) -> tuple[Tensor, Tensor, list[Callable]]:
     """x (n, 5), gates (n, n_experts) with k a row, whose sums are 1 only by chance, and the experts."""
     gates = keep(draw(n, n_experts, seed=seed + 1).sigmoid(), k).nan_to_num(neginf=0.0)
-    return draw(n, 5, seed=seed), gates, [_expert(5, 5, seed + 10 * i) for i in range(1, n_experts + 1)]
+    return draw(n, 5, seed=seed), gates, [drawn_expert(5, 5, seed + 10 * i, ONE_ROW) for i in range(1, n_experts + 1)]
 
 
 def _dense(x: Tensor, gates: Tensor, experts: Sequence[Callable]) -> Tensor:
@@ -120,7 +121,11 @@ EXERCISE = Exercise(
         case("the gradient for the gates", *TRAINED, view=gradient_for(1, NONE_AT_ALL)),
     ],
     corners=[
-        Corner("outputs wider than x", lambda named: {"experts": [_expert(5, 13, 10 * i) for i in range(4)]}, WIDTH),
+        Corner(
+            "outputs wider than x",
+            lambda named: {"experts": [drawn_expert(5, 13, 10 * i, ONE_ROW) for i in range(4)]},
+            WIDTH,
+        ),
         Corner("but two have none", lambda named: {"gates": named["gates"].index_fill(0, torch.tensor([0, 4]), 0.0)}),
         one_row("x", "gates"),
     ],

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from course_utils.exercises.engine import Exercise, Mistake, case, draw, gradient_for, one_row
+from course_utils.exercises.engine import Exercise, case, draw, gradient_for, one_row
 from course_utils.exercises.engine.exercise import Corner, in_float64
 from course_utils.exercises.mixture_of_experts.keep_top_k import keep, kept
+from course_utils.exercises.mixture_of_experts.moe_forward import drawn_expert
 from course_utils.moe import softmax_then_top_k
 
 Experts = Sequence[Callable[[Tensor], Tensor]]
@@ -34,23 +35,12 @@ def _sum(experts: Experts, x: Tensor) -> Tensor:
     return sum((expert(x) for expert in experts), torch.zeros_like(x))
 
 
-def _expert(d: int, seed: int) -> Callable[[Tensor], Tensor]:
-    weight, bias = draw(d, d, seed=seed), draw(d, seed=seed + 1)
-
-    def expert(rows: Tensor) -> Tensor:
-        if rows.dim() != 2:
-            raise Mistake(f"An expert takes rows, (n, d), and was given the shape {tuple(rows.shape)}.", ONE_ROW)
-        return torch.tanh(rows @ weight.to(rows.dtype) + bias.to(rows.dtype))
-
-    return expert
-
-
 ONE_ROW = "A single row is (1, d): x[[i]] and x[i : i + 1] are, x[i] is not."
 
 
 def _inputs(seed: int, n: int = 5, experts: int = 6, n_shared: int = 2, k: int = 3, d: int = 4) -> tuple:
     """x, logits, shared, routed, k."""
-    made = [_expert(d, seed + 10 * i) for i in range(1, experts + n_shared + 1)]
+    made = [drawn_expert(d, d, seed + 10 * i, ONE_ROW) for i in range(1, experts + n_shared + 1)]
     return draw(n, d, seed=seed), draw(n, experts, seed=seed + 1), made[:n_shared], made[n_shared:], k
 
 
