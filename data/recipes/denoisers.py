@@ -14,7 +14,7 @@ import argparse
 import time
 
 import torch
-from language_models import SCRATCH, publish, resume, save_checkpoint, set_rate
+from language_models import SCRATCH, descend, publish, resume, save_checkpoint, set_rate
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 
@@ -98,10 +98,7 @@ def train(name: str) -> None:
         )  # batch and noise of a step: the same after a break
         starts = torch.randint(len(text) - ROW, (BATCH, 1), generator=generator)
         loss = loss_of(name, model, text[starts + torch.arange(ROW)], generator)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        descend(optimizer, loss)
         total.append(loss.item())
         if (step + 1) % 100 == 0 or step + 1 == STEPS:
             seconds = time.perf_counter() - started

@@ -113,6 +113,14 @@ def save_checkpoint(
     path.with_suffix(".partial").replace(path)
 
 
+def descend(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
+    """One step down the loss, the norm of the gradient of all the optimizer's parameters at most 1."""
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([one for group in optimizer.param_groups for one in group["params"]], 1.0)
+    optimizer.step()
+
+
 def train_step(
     name: str,
     model: torch.nn.Module,
@@ -122,14 +130,11 @@ def train_step(
     steps: int,
     started: float,
 ) -> None:
-    """One step down the loss, the gradient's norm at most 1; at each 50th and at the last a line and a checkpoint.
+    """`descend`, and at each 50th step and at the last a line and a checkpoint.
 
     started: when the run would have begun if it had never been cut off, on the clock of `time.perf_counter`.
     """
-    optimizer.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
+    descend(optimizer, loss)
     if (step + 1) % 50 == 0 or step + 1 == steps:
         seconds = time.perf_counter() - started
         print(f"{name} step {step + 1}/{steps} loss {loss.item():.3f} {seconds / 60:.1f} min", flush=True)

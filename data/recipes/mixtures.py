@@ -34,6 +34,7 @@ from language_models import (  # noqa: E402
     SCRATCH,
     VOCAB,
     WINDOW,
+    descend,
     load_tokenizer,
     pad,
     resume,
@@ -165,10 +166,7 @@ def train(name: str, seed: int) -> None:
         loss = cross_entropy(model(input_ids=ids[:, :-1]).logits.flatten(0, 1), ids[:, 1:].flatten())
         if balance:
             loss = loss + sum(switch_balance_loss(logits, TOP_K, balance) for logits in router.take())
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        descend(optimizer, loss)
         if (step + 1) % 50 == 0 or step + 1 == STEPS:
             losses, loads = measure(model, router, validation)
             cv2, worst = worst_load(loads) if loads else (None, None)

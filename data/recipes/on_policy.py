@@ -22,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 import sacrebleu
 import torch
-from language_models import resume, set_rate, train_step
+from language_models import descend, resume, set_rate, train_step
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import MarianConfig, MarianMTModel
@@ -58,6 +58,7 @@ GRID = {f"share {share:g}, beta {beta:g}": (share, beta, 1.0) for share in SHARE
 # arm -> (share of the batches that the student writes, beta, updates in units of UPDATES), or the texts' labels alone
 ARMS = GRID | {"labels": "es", "teacher's texts": "ensemble", "word level, longer": (0.0, 0.0, LONGER)}
 SAMPLED, BATCH = 255, 64  # verses whose KL is measured; verses measured together
+KINDS = ("reference", "teacher", "own", "given")  # of nats that `measure` counts
 
 Rows = list[tuple[list[int], list[int]]]
 
@@ -78,6 +79,11 @@ def logits_at(model: MarianMTModel, source: Tensor, target: Tensor) -> Tensor:
         input_ids=source, attention_mask=(source != PAD).long(), decoder_input_ids=target[:, :-1], use_cache=False
     ).last_hidden_state
     return model.lm_head(hidden[target[:, 1:] != PAD]) + model.final_logits_bias
+
+
+def tokens_of(target: Tensor) -> Tensor:
+    """(tokens,): the tokens that these logits are about."""
+    return target[:, 1:][target[:, 1:] != PAD]
 
 
 @torch.no_grad()
@@ -121,8 +127,7 @@ def train_start(steps: int = START_STEPS) -> None:
     started = time.perf_counter() - seconds
     for step, batch in enumerate(batches_of(examples, 100, steps)[done:], done):
         source, target = tensors(examples, batch)
-        wanted = target[:, 1:][target[:, 1:] != PAD]
-        loss = cross_entropy(logits_at(student, source, target), wanted, label_smoothing=0.1)
+        loss = cross_entropy(logits_at(student, source, target), tokens_of(target), label_smoothing=0.1)
         set_rate(optimizer, step, steps, WARMUP, START_PEAK)
         train_step(path.stem, student, optimizer, loss, step, steps, started)
 
@@ -152,12 +157,9 @@ def train_arm(arm: str, seed: int, updates: int = UPDATES) -> tuple[MarianMTMode
         if isinstance(texts, tuple):
             loss = divergence(logits, teacher_probs(source, target), beta)
         else:
-            loss = cross_entropy(logits, target[:, 1:][target[:, 1:] != PAD])
+            loss = cross_entropy(logits, tokens_of(target))
         set_rate(optimizer, step, steps, WARMUP, PEAK)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-        optimizer.step()
+        descend(optimizer, loss)
     return student.eval(), (time.process_time() - started) / steps
 
 
@@ -200,8 +202,7 @@ def reverse_kl(student: MarianMTModel, source: Tensor, target: Tensor) -> list[t
 
 
 def nats(probs: Tensor, target: Tensor) -> list[tuple[float, int]]:
-    wanted = target[:, 1:][target[:, 1:] != PAD]
-    return of_rows(-probs.gather(-1, wanted[:, None])[:, 0].log(), target)
+    return of_rows(-probs.gather(-1, tokens_of(target)[:, None])[:, 0].log(), target)
 
 
 def of_rows(values: Tensor, target: Tensor) -> list[tuple[float, int]]:
@@ -247,9 +248,6 @@ def table() -> None:
     path = DATA / "on_policy.parquet"
     found.to_parquet(path.with_suffix(".partial"), index=False, compression="zstd", compression_level=19)
     path.with_suffix(".partial").replace(path)
-
-
-KINDS = ("reference", "teacher", "own", "given")
 
 
 def pilot(updates: int = 20) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from language_models import MODELS, SCRATCH, save_checkpoint, set_rate
+from language_models import MODELS, SCRATCH, descend, save_checkpoint, set_rate
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from torch.nn.functional import cross_entropy
 
@@ -119,10 +119,7 @@ def adapt(name: str) -> None:
         torch.manual_seed(step)  # dropout: the same when the run was cut off before this step
         set_rate(optimizer, step, STEPS, WARMUP, PEAK)
         loss = loss_of(model, [examples[i] for i in order[step * BATCH : (step + 1) * BATCH]])
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
+        descend(optimizer, loss)
         if (step + 1) % 20 == 0:
             seconds = time.perf_counter() - started
             print(f"{name} step {step + 1}/{STEPS} loss {loss.item():.3f} {seconds / 60:.1f} min", flush=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from language_models import MODELS, SCRATCH, load_tokenizer
+from language_models import MODELS, SCRATCH, descend, load_tokenizer
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
@@ -89,8 +89,7 @@ def fine_tune(
     model: LlamaForSequenceClassification, rows: list[torch.Tensor], loss_of: Callable, options: dict
 ) -> None:
     """Train on loss_of(logits (32, 2), numbers of the texts in the batch)."""
-    parameters = list(model.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=options["learning_rate"], weight_decay=options["weight_decay"])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=options["learning_rate"], weight_decay=options["weight_decay"])
     generator, steps = torch.Generator().manual_seed(options["seed"]), options["steps"]
     order = torch.cat(
         [torch.randperm(len(rows), generator=generator) for _ in range(1 + steps * BATCH // len(rows))]
@@ -100,10 +99,7 @@ def fine_tune(
             group["lr"] = options["learning_rate"] * min((step + 1) / 10, (steps - step) / (steps - 10))
         batch = order[step * BATCH : (step + 1) * BATCH]
         loss = loss_of(model(input_ids=pad([rows[i] for i in batch])).logits, batch)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
+        descend(optimizer, loss)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 import sacrebleu
 import torch
-from language_models import MODELS, PAD, SCRATCH, pad, resume, save, save_checkpoint, set_rate, train_bpe
+from language_models import MODELS, PAD, SCRATCH, descend, pad, resume, save, save_checkpoint, set_rate, train_bpe
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM, MarianConfig, MarianMTModel, PreTrainedTokenizerFast
@@ -198,10 +198,7 @@ def fit(name: str, seed: int, examples: list[tuple[list[int], list[int]]], loss_
             ) in optimizer.param_groups:  # linear warm-up, then 1 / sqrt(step): Vaswani et al. (2017), section 5.3
                 group["lr"] = PEAK * min(i / WARMUP, (WARMUP / i) ** 0.5)
             loss = loss_of(model, batch)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
+            descend(optimizer, loss)
             total += loss.item()
         model.eval()
         seconds = time.perf_counter() - started
@@ -286,10 +283,7 @@ def train_lm(name: str) -> None:
         set_rate(optimizer, step - 1, len(batches), warmup, peak)
         ids = pad([rows[j] for j in batch])
         loss = cross_entropy(model(input_ids=ids[:, :-1]).logits.flatten(0, 1), ids[:, 1:].flatten(), ignore_index=PAD)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        descend(optimizer, loss)
         if step % 100 == 0:
             seconds = time.perf_counter() - started
             print(f"{name} step {step}/{len(batches)} loss {loss.item():.3f} {seconds / 60:.1f} min", flush=True)
