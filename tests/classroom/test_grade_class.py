@@ -279,7 +279,7 @@ def test_the_work_is_shared_among_all_workers(tmp_path):
     for jobs in (1, 4):
         submissions = grade.find_submissions(hand_in(tmp_path / str(jobs), *"abcd"))
         began = time.monotonic()
-        grade.grade_all(submissions, StandIn(jobs, seconds=0.1))
+        grade.grade_all(submissions, StandIn(jobs, seconds=0.2))
         times[jobs] = time.monotonic() - began
     assert times[1] > 3 * times[4], times
 
