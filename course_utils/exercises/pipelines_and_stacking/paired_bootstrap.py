@@ -161,7 +161,7 @@ EXERCISE = Exercise(
             *(_of(method=how) for how in ("lower", "higher", "nearest", "inverted_cdf", "midpoint")),
         ],
         "Your result is rounded.": [*(_of(then=lambda q, d, i, n=n: q.round(n)) for n in (1, 2, 3, 4))],
-        "This is a share of resamples in which one system wins: asked are two quantiles of the difference.": [
+        "This is a share of resamples in which one system wins: return two quantiles of the difference.": [
             *(_of(then=lambda q, d, i, of=of: abs((_means(d, i) > 0).mean() - of)) for of in np.eye(2))
         ],
         "You count every sentence of a resample once (set or np.unique): one that was drawn twice counts twice.": _of(
