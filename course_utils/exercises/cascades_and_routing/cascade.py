@@ -151,7 +151,7 @@ SHARES = {  # that are right: mistakes of scores, correct and taus[:, None]
 }
 COSTS = {  # mistakes of cost and the tier that answers
     "the cost is that of the answering tier alone.\nThose before it were called too.": [lambda c, by: c[by]],
-    "your cost is the sum over all items.\nAsked is the mean.": [lambda c, by: c.cumsum()[by].sum()],
+    "your cost is the sum over all items.\nReturn the mean.": [lambda c, by: c.cumsum()[by].sum()],
     "your cost is that of asking all tiers on every item.\nA cascade stops.": [lambda c, by: c.sum()],
     "the cost of the answering tier itself is left out.\nIt was called too.": [lambda c, by: (c.cumsum() - c)[by]],
     "items that come to the last tier do not pay for it.": [lambda c, by: np.append(c[:-1], 0).cumsum()[by]],

@@ -67,7 +67,7 @@ def _inputs(seed: int, sentences: int, resamples: int, gain: float, alike: bool 
 def _explain(got: Array, expected: Array, a: Array, b: Array, index: Array) -> str:
     if got.shape != (2,):
         many = f"{got.size} numbers" if got.size != 1 else "one number"
-        raise Mistake(f"You return {many}, shape {got.shape}.", "Asked are two, low and high: the two quantiles.")
+        raise Mistake(f"You return {many}, shape {got.shape}.", "Return two, low and high: the two quantiles.")
     if (index == index[0]).all() and not np.isclose(got[0], got[1]):
         says = "All resamples are the same here, and still low and high differ: they do not come from index alone."
         raise Mistake(says, "Draw no sentences of your own: resample r consists of the sentences index[r].")
