@@ -147,7 +147,7 @@ SHARES = {  # that are right: mistakes of scores, correct and taus[:, None]
     "correct[by] takes whole rows: item n needs the entry in its own column.": [lambda s, y, t: y[_tier(s, t)]],
     "Your accuracy is a count: the stub asks for a share.": [lambda s, y, t: _right(y, _tier(s, t)) * y.shape[1]],
     "Your accuracy is in percent: the stub asks for a share.": [lambda s, y, t: _right(y, _tier(s, t)) * 100],
-    "This is the error rate: asked is the share of the right answers.": [lambda s, y, t: 1 - _right(y, _tier(s, t))],
+    "This is the error rate; return the share of the right answers.": [lambda s, y, t: 1 - _right(y, _tier(s, t))],
 }
 COSTS = {  # mistakes of cost and the tier that answers
     "the cost is that of the answering tier alone.\nThose before it were called too.": [lambda c, by: c[by]],
