@@ -170,6 +170,6 @@ def _perplexity_panel(heldout: Sequence[dict], names: list[str]) -> tuple[dict, 
     best = []
     for rule in RULES:
         lam = min(LAMBDAS, key=lambda value: table[rule, plain, value])
-        best.append(f"{rule} {table[rule, plain, lam]:.2g} at λ = {lam:.1f}")
+        best.append(f"{rule} {table[rule, plain, lam]:.2g} at λ = {lam:.3g}")
     text = f"Held-out perplexity: {names[0]} {alone[0]:.2g}, {names[1]} {alone[1]:.2g}; best {', '.join(best)}."
     return panel, [nearest(t, temperatures) for t in TEMPERATURES], text

@@ -67,7 +67,7 @@ def activation_sparsity(h: Tensor, threshold: float = 0.0) -> ActivationSparsity
 def union_density(s: float | Tensor, B: int) -> float | Tensor:
     """1 - s^B: the share of columns that at least one of B rows needs, if zeros (share s) fall independently.
 
-    Real activations agree more than that: the rows of one text share their zeros, so this is the pessimist's bound.
+    Real activations agree more than that: the rows of one text share their zeros, so this is the pessimist's estimate.
     Raises ValueError: s outside [0, 1], B below 1.
     """
     share = torch.as_tensor(s)
