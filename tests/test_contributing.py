@@ -71,7 +71,7 @@ def test_its_wrong_answers_and_its_quiz(tree):
 
 def test_the_skeleton_is_a_notebook_that_runs(tree, capsys):
     subprocess.run([sys.executable, "skeleton.py"], cwd=tree, check=True)
-    nb = nbformat.read(tree / "notebooks/12_bagging.ipynb", as_version=4)
+    nb = nbformat.read(tree / "notebooks/14_bagging.ipynb", as_version=4)
     assert style_problems(nb) == []
     order = importlib.import_module("course_utils.exercises.bagging").ORDER
     assert tuple(task.name.split(".")[1] for task in tasks(nb)) == order

@@ -54,7 +54,8 @@ def write_in_order(
     tau = 0 is the order of confidence, tau = infinity a random order; between them lies the choice temperature of
     MaskGIT. All tau draw the same random numbers. start: every row has the same number of masks; other tokens stay.
     With `return_history` all states, (steps + 1, B, N). Raises ValueError: steps outside 1..masks of a row, tau < 0,
-    rows with different numbers of masks. Source: Chang et al. (2022), MaskGIT; Nie et al. (2025), LLaDA.
+    rows with different numbers of masks. Source: Chang et al. (2022), MaskGIT; Nie et al. (2025),
+    LLaDA, with the most probable token of each mask in place of a drawn one.
     """
     masks = (start == mask).sum(dim=1)
     total = int(masks.max()) if len(masks) else 0

@@ -35,10 +35,12 @@ EXERCISE = Exercise(
         "This is the mean over the texts.\nAdd up first, so that each byte counts the same.": lambda nats, texts: (
             sum(float(n) / math.log(2) / len(t.encode()) for n, t in zip(nats, texts)) / len(texts)
         ),
-        "You divide by words.\nEvery model can count bytes, and what a word is they would have to agree on.": (
+        "You divide by words.\nBytes are the same for every model; what counts as a word is not.": (
             lambda nats, texts: float(nats.sum()) / math.log(2) / sum(len(text.split()) for text in texts)
         ),
-        "These are all bits.\nDivide by the number of bytes.": lambda nats, texts: float(nats.sum()) / math.log(2),
+        "This is the total number of bits.\nDivide by the number of bytes.": lambda nats, texts: (
+            float(nats.sum()) / math.log(2)
+        ),
     },
     hints=[
         "What has to be added up before you divide?",

@@ -63,12 +63,12 @@ EXERCISE = Exercise(
     ],
     mistakes={
         "You list only sequences that end exactly with the prefix.\nThe last token may cross its end.": _exactly,
-        "This is one way to cut the prefix, with the longest token each time.\nAsked are all of them.": _greedy,
+        "This is one way to cut the prefix, with the longest token each time.\nList all of them.": _greedy,
         "You list only single tokens.\nA prefix can be covered by several.": lambda prefix, pieces: [
             tokens for tokens in cover(prefix, pieces) if len(tokens) < 2
         ],
-        "Sequences in which the last token crosses the end are all that you list.\n"
-        "Those that end exactly there belong to them.": lambda prefix, pieces: [
+        "You list only sequences in which the last token crosses the end.\n"
+        "Those that end exactly there belong to the cover, too.": lambda prefix, pieces: [
             tokens for tokens in cover(prefix, pieces) if tokens not in _exactly(prefix, pieces)
         ],
         "You go on after the end of the prefix.\nStop with the token that reaches it: what follows is free.": (
@@ -80,7 +80,7 @@ EXERCISE = Exercise(
         "The empty prefix is covered by one sequence, the empty one: [()].\nAn empty list has the sum 0, not 1.": (
             lambda prefix, pieces: cover(prefix, pieces) if prefix else []
         ),
-        "These are the tokens' bytes.\nAsked are their numbers.": lambda prefix, pieces: [
+        "These are the tokens' bytes.\nReturn their numbers.": lambda prefix, pieces: [
             tuple(pieces[i] for i in tokens) for tokens in cover(prefix, pieces)
         ],
     },

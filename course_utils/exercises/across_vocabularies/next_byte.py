@@ -43,7 +43,7 @@ EXERCISE = Exercise(
             lambda probs, pieces, begun: next_byte(probs, pieces)
         ),
         "Tokens that end here are left out.\nThey are an outcome of their own, at place 256.": _without_the_end,
-        "This is the first byte of the tokens that are possible.\nAsked is the byte behind what has begun.": (
+        "This is the first byte of the tokens that are possible.\nTake the byte behind what has begun.": (
             lambda probs, pieces, begun: next_byte(
                 torch.where(torch.tensor([p.startswith(begun) for p in pieces]), probs, 0), pieces
             )

@@ -147,11 +147,11 @@ SHARES = {  # that are right: mistakes of scores, correct and taus[:, None]
     "correct[by] takes whole rows: item n needs the entry in its own column.": [lambda s, y, t: y[_tier(s, t)]],
     "Your accuracy is a count: the stub asks for a share.": [lambda s, y, t: _right(y, _tier(s, t)) * y.shape[1]],
     "Your accuracy is in percent: the stub asks for a share.": [lambda s, y, t: _right(y, _tier(s, t)) * 100],
-    "This is the error rate: asked is the share of the right answers.": [lambda s, y, t: 1 - _right(y, _tier(s, t))],
+    "This is the error rate; return the share of the right answers.": [lambda s, y, t: 1 - _right(y, _tier(s, t))],
 }
 COSTS = {  # mistakes of cost and the tier that answers
     "the cost is that of the answering tier alone.\nThose before it were called too.": [lambda c, by: c[by]],
-    "your cost is the sum over all items.\nAsked is the mean.": [lambda c, by: c.cumsum()[by].sum()],
+    "your cost is the sum over all items.\nReturn the mean.": [lambda c, by: c.cumsum()[by].sum()],
     "your cost is that of asking all tiers on every item.\nA cascade stops.": [lambda c, by: c.sum()],
     "the cost of the answering tier itself is left out.\nIt was called too.": [lambda c, by: (c.cumsum() - c)[by]],
     "items that come to the last tier do not pay for it.": [lambda c, by: np.append(c[:-1], 0).cumsum()[by]],

@@ -93,7 +93,7 @@ BINS = {  # of the confidence and n_bins
     ],
     "An item with confidence 0 lies in your last bin: bin -1 is the last one.\n"
     "It belongs to the first, so the bin is at least 0.": [lambda c, n: (np.ceil(c * n) - 1) % n],
-    "Your bins hold equal numbers of items (quantiles): asked are bins of equal width.": [
+    "Your bins hold equal numbers of items (quantiles); take bins of equal width.": [
         lambda c, n: _between(np.quantile(c, np.linspace(0, 1, n + 1)), c),
         lambda c, n: np.argsort(np.argsort(c, kind="stable")) * n // len(c),
     ],
@@ -176,7 +176,7 @@ EXERCISE = Exercise(
         "Take the mean confidence of the items that lie in it.": [
             *(lambda c, y, n, at=at: _ece((_upper(c, n) + at) / n, y, _upper(c, n)) for at in (0, 0.5, 1))
         ],
-        "This is the accuracy or the mean confidence itself: asked is how far the two are apart, bin by bin.": [
+        "This is the accuracy or the mean confidence itself; return how far the two are apart, bin by bin.": [
             lambda c, y, n: y.mean(),
             lambda c, y, n: c.mean(),
         ],

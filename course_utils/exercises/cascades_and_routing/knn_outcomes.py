@@ -122,13 +122,13 @@ RESULTS = {  # of the outcomes kept (n, k, M) and their similarities s (n, k, 1)
         lambda kept, s: (kept * np.exp(s)).sum(axis=1) / np.exp(s).sum(axis=1),
         lambda kept, s: (kept * s).mean(axis=1),
     ],
-    "This is a majority vote, 0 or 1.\nAsked is the share of the k rows on which the model was right.": [
+    "This is a majority vote, 0 or 1.\nReturn the share of the k rows on which the model was right.": [
         lambda kept, s: kept.mean(axis=1).round(),
         lambda kept, s: (kept.mean(axis=1) > 0.5) * 1.0,
         lambda kept, s: kept.mean(axis=1) > 0.5,
     ],
-    "This is the number of right answers among the k: asked is their share.": [lambda kept, s: kept.sum(axis=1)],
-    "This is a decision for one model.\nAsked is one step before it: the mean outcome of every model, (n, M).": [
+    "This is the number of right answers among the k: return their share.": [lambda kept, s: kept.sum(axis=1)],
+    "This is a decision for one model.\nReturn what comes before it: the mean outcome of every model, (n, M).": [
         lambda kept, s: kept.mean(axis=1).argmax(axis=1),
         lambda kept, s: np.eye(kept.shape[2])[kept.mean(axis=1).argmax(axis=1)],
         lambda kept, s: kept.mean(axis=1).max(axis=1),

@@ -138,7 +138,7 @@ EXERCISE = Exercise(
         case("all points belong to the set, the most expensive first", *ALL),
     ],
     mistakes={
-        "This is a mask over the points: asked are their indices, by rising cost.": [
+        "This is a mask over the points; return their indices, by rising cost.": [
             _mask,
             lambda c, q: _mask(c, q) * 1.0,
         ],

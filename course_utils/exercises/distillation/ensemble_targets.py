@@ -1,4 +1,4 @@
-"""What the teachers think together: softened first, averaged then."""
+"""What the teachers think together: first softened, then averaged."""
 
 from __future__ import annotations
 

@@ -194,6 +194,6 @@ EXERCISE = Exercise(
         "reduction='batchmean'): log_q first. The hard part is F.cross_entropy(student_logits, labels), which leaves "
         "-100 out, and 0 without any label.",
         "p = (teacher_logits.detach() / T).softmax(-1).mean(0); log_q = (student_logits / T).log_softmax(-1); "
-        "T**2 * F.kl_div(log_q, p, reduction='batchmean') is the soft part, weighed by alpha.",
+        "T**2 * F.kl_div(log_q, p, reduction='batchmean') is the soft part, weighted by alpha.",
     ],
 )

@@ -119,7 +119,7 @@ WITH_SIMILARITY = {
     "These are most similar to the source, a text in another language.": [lambda c, x: x.like(c[0], x.source)],
     "These are the least similar candidates.": [lambda c, x: -x.like(c[0], x.reference)],
     "similarity got its two texts in the other order.": [lambda c, x: x.like(x.reference, c[0])],
-    "sources.index(source), or a dict, finds one reference only for a sentence that comes twice.": [
+    "sources.index(source), or a dict, finds only one reference for a sentence that comes twice.": [
         lambda c, x: x.like(c[0], x.references[x.sources.index(x.source)]),
         lambda c, x: x.like(c[0], dict(zip(x.sources, x.references))[x.source]),
     ],
@@ -190,8 +190,8 @@ EXERCISE = Exercise(
         *mistakes({BY_SIMILARITY: WITH_SIMILARITY}, partial(_choosing, True)),
     ],
     hints=[
-        "The targets are the teacher's own words, never a reference. Of several candidates, which one do you keep in "
-        "each of the two cases?",
+        "The targets are the teacher's own words, never a reference. Which of several candidates do you keep in each "
+        "of the two cases?",
         "One loop over the numbers of the sources: max(beam_search(source), key=...), with the log-probability as the "
         "key or with the similarity to this source's reference.",
         "key = (lambda c: c[1]) if similarity is None else (lambda c: similarity(c[0], references[i])), then "

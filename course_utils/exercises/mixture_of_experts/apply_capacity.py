@@ -50,7 +50,7 @@ def _scaled(gates: Tensor, capacity: int, by: Tensor | float = 1.0, dim: int = 0
 
 def _explain(got: Any, expected: Tensor, gates: Tensor, capacity: int) -> str:
     if isinstance(got, (tuple, list)) and got and isinstance(got[0], Tensor):
-        return f"You return a {type(got).__name__}: only the gates are asked, one tensor (N, E)."
+        return f"You return a {type(got).__name__}: only the gates are asked for, one tensor (N, E)."
     if isinstance(got, Tensor) and got.dim() == 2 and got.shape[1] == gates.shape[1] and len(got) != len(gates):
         raise Mistake("Your result has other rows than the gates.", "Dropped tokens keep their row, with zeros in it.")
     return ""

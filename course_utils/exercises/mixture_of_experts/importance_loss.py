@@ -126,7 +126,7 @@ EXERCISE = Exercise(
             lambda g: g.sum(0).var(correction=0) / g.mean() ** 2,
             lambda g: g.sum(0).var() / g.mean() ** 2,
         ],
-        "This is a tenth of it, as with the paper's weight: CV^2 alone is asked.": lambda g: importance_loss(g, 0.1),
+        "This is a tenth of it, as with the paper's weight: return CV^2 alone.": lambda g: importance_loss(g, 0.1),
         "The sign is wrong: the less even the experts, the larger the loss.": lambda g: -importance_loss(g),
         "This is 1 too much: even experts must give 0.\nSubtract the mean from each total before you square.": _totals(
             lambda t: t.square().mean() / t.mean() ** 2

@@ -115,7 +115,7 @@ EXERCISE = Exercise(
         "The joint table is (B, "
         "K, V): sum it over its dimension 1.": [lambda p, q: _joint(p, q).sum(2), lambda p, q: _joint(p, q).sum(0)],
         "This is a decision, the index of the most probable Y2 (or a 1 at its place).\n"
-        "Asked are the probabilities, (B, V).": [
+        "Return the probabilities, (B, V).": [
             lambda p, q: (p @ q).argmax(1),
             lambda p, q: _one_hot(p @ q),
             lambda p, q: q[p.argmax(1)].argmax(1),

@@ -38,7 +38,7 @@ def _what_is_wrong(got: Any, expected: Tensor, utility: Tensor, p: Tensor) -> st
     if not isinstance(got, Tensor):
         return ""
     if got.shape == p.shape and got.is_floating_point():
-        return "You return a number for each guess.\nAsked is which guess has the highest one: (B,) indices."
+        return "You return a number for each guess.\nThe result says which guess has the highest one: (B,) indices."
     if got.shape == utility.shape:
         return "You return a number for each pair.\nSum over what may be true, the last axis, then choose."
     return ""
@@ -70,7 +70,7 @@ EXERCISE = Exercise(
     ],
     corners=[one_row("utility", "p")],
     mistakes={
-        "You take the most probable guess.\nThat is the 1-best: asked is the one with the highest expected utility.": (
+        "You take the most probable guess.\nThat is the 1-best: take the one with the highest expected utility.": (
             lambda u, p: p.argmax(1)
         ),
         "You take the lowest expected utility: the guess with the highest risk.\nUtility is what is gained: argmax.": (
@@ -109,7 +109,7 @@ EXERCISE = Exercise(
             lambda u, p: _expected(u, p).mean(0).argmax().expand(len(p)),
             lambda u, p: _expected(u, p)[0].argmax().expand(len(p)),
         ],
-        "This is the highest expected utility itself.\nAsked is the guess that has it, its index.": lambda u, p: (
+        "This is the highest expected utility itself.\nReturn the guess that has it, its index.": lambda u, p: (
             _expected(u, p).amax(1)
         ),
     },

@@ -96,7 +96,7 @@ EXERCISE = Exercise(
         f"All weight is on the best hypothesis: that is the 1-best again.\n{SOFTMAX}": [
             *[lambda s, c: (s == s.max()).double(), lambda s, c: s.argmax()]
         ],
-        "These are logarithms (log_softmax): asked are the weights themselves.": [
+        "These are logarithms (log_softmax): return the weights themselves.": [
             lambda s, c: (c * s).log_softmax(0),
             *[lambda s, c: s.log_softmax(0), lambda s, c: c * s.log_softmax(0)],
         ],

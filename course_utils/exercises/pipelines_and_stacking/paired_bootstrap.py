@@ -67,7 +67,7 @@ def _inputs(seed: int, sentences: int, resamples: int, gain: float, alike: bool 
 def _explain(got: Array, expected: Array, a: Array, b: Array, index: Array) -> str:
     if got.shape != (2,):
         many = f"{got.size} numbers" if got.size != 1 else "one number"
-        raise Mistake(f"You return {many}, shape {got.shape}.", "Asked are two, low and high: the two quantiles.")
+        raise Mistake(f"You return {many}, shape {got.shape}.", "Return two, low and high: the two quantiles.")
     if (index == index[0]).all() and not np.isclose(got[0], got[1]):
         says = "All resamples are the same here, and still low and high differ: they do not come from index alone."
         raise Mistake(says, "Draw no sentences of your own: resample r consists of the sentences index[r].")
@@ -161,7 +161,7 @@ EXERCISE = Exercise(
             *(_of(method=how) for how in ("lower", "higher", "nearest", "inverted_cdf", "midpoint")),
         ],
         "Your result is rounded.": [*(_of(then=lambda q, d, i, n=n: q.round(n)) for n in (1, 2, 3, 4))],
-        "This is a share of resamples in which one system wins: asked are two quantiles of the difference.": [
+        "This is a share of resamples in which one system wins: return two quantiles of the difference.": [
             *(_of(then=lambda q, d, i, of=of: abs((_means(d, i) > 0).mean() - of)) for of in np.eye(2))
         ],
         "You count every sentence of a resample once (set or np.unique): one that was drawn twice counts twice.": _of(

@@ -107,7 +107,7 @@ EXERCISE = Exercise(
             _wrong(x0=lambda x, e, a, b: (x - (1 - a) ** 0.5 * e) / a),
             _wrong(x0=lambda x, e, a, b: (x - (1 - a) * e) / a),
         ],
-        "This is x0, the end of the walk.\nAsked is x_s: noise belongs to it, as much as the process has at s.": (
+        "This is x0, the end of the walk.\nReturn x_s: noise belongs to it, as much as the process has at s.": (
             lambda x, e, a, b, z, eta: _x0(x, e, a, b)
         ),
         "Your factor of x0 is not sqrt(abar_s).": [

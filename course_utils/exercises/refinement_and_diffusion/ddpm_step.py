@@ -78,8 +78,8 @@ WEIGHTS = {
     "sqrt(1 - alpha_bar_t) would take all noise out at once": lambda beta, bar, old: (1 - bar) ** 0.5,
     "the division is missing": lambda beta, bar, old: beta,
     "there is no root of beta_t": lambda beta, bar, old: (beta / (1 - bar)) ** 0.5,
-    "1 - alpha_bar_t stands under the root, not alpha_bar_t": lambda beta, bar, old: beta / bar**0.5,
-    "1 - alpha_t = beta_t is on top, not alpha_t": lambda beta, bar, old: (1 - beta) / (1 - bar) ** 0.5,
+    "alpha_bar_t stands under the root where 1 - alpha_bar_t should": lambda beta, bar, old: beta / bar**0.5,
+    "alpha_t stands on top where beta_t = 1 - alpha_t should": lambda beta, bar, old: (1 - beta) / (1 - bar) ** 0.5,
     "it is 1, so that all of eps is subtracted": lambda beta, bar, old: 1.0,
     "its sign is wrong, so that the predicted noise is added": lambda beta, bar, old: -beta / (1 - bar) ** 0.5,
 }
@@ -167,8 +167,8 @@ EXERCISE = Exercise(
             _wrong(beta=lambda b, t: _beta(b, t - 1)),
             _wrong(beta=lambda b, t: _beta(b, min(t + 1, len(b))), bar=lambda b, t: _bar(b, t + 1)),
         ],
-        "This is the estimate of x_0, all t steps at once.\nAsked is one step, x_{t-1}.": _x0,
-        "This is the way forward, from x_{t-1} to x_t.\nAsked is the step back.": [
+        "This is the estimate of x_0, all t steps at once.\nTake one step, to x_{t-1}.": _x0,
+        "This is the way forward, from x_{t-1} to x_t.\nTake the step back.": [
             lambda x, e, t, b, z: (1 - _beta(b, t)) ** 0.5 * x + _beta(b, t) ** 0.5 * z,
             lambda x, e, t, b, z: _bar(b, t) ** 0.5 * x + (1 - _bar(b, t)) ** 0.5 * z,
         ],

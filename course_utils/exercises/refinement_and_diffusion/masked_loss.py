@@ -107,7 +107,7 @@ ALL_KINDS = "Your loss is nan or inf: log_probs is -inf for the mask.\nSelect th
 DETACHED = "The number is right, but no gradient reaches log_probs: stay with tensors, without .item() or .detach()."
 ONE_TOKEN = "Here N = 1: is its axis gone, as squeeze() takes it?\nsqueeze(-1) takes the last one alone."
 FORMULAS = {
-    "This is a mean over the masked tokens only, as in bert's loss, which bounds nothing.\n"
+    "This is a mean over the masked tokens only, as in BERT's loss, which bounds nothing.\n"
     "Divide by all B N tokens: the weight 1/share makes up for those that were not masked.": [
         lambda n, m, s: (n * m).sum() / m.sum(),
         lambda n, m, s: (n * m / s).sum() / m.sum(),
@@ -175,10 +175,10 @@ EXERCISE = Exercise(
     atol=1e-5,
     mistakes={
         **{says: [_of(formula) for formula in formulas] for says, formulas in FORMULAS.items()},
-        "This looks up the probability of x_t, which is the mask at the places that count.\nAsked is that of x0.": (
+        "This looks up the probability of x_t, which is the mask at the places that count.\nLook up that of x0.": (
             lambda L, x0, x_t, s, m: masked_loss(L, x_t, x_t, s, m)
         ),
-        "This is the loss of the model's most probable tokens.\nAsked is the true token x0, likely or not.": (
+        "This is the loss of the model's most probable tokens.\nWhat counts is the true token x0, likely or not.": (
             lambda L, x0, x_t, s, m: masked_loss(L, L.argmax(-1), x_t, s, m)
         ),
         "This is what log_softmax makes of probabilities.\nlog_probs are log-probabilities already: take them as they "

@@ -69,7 +69,7 @@ EXERCISE = Exercise(
     returns="probabilities",
     what="your result",
     right=BAYES,
-    nan="Is there 0/0? Add no logarithms of 0 that meet as -inf - (-inf).",
+    nan="Is there a 0/0 or, with logarithms, a -inf - (-inf)?",
     unnormalised="The product is right, and its sum over the K tokens is q(x_t | x0): divide by it.",
     sizes=lambda x_t, x0, Q, before: {len(x_t): "B texts", len(Q): "K tokens"},
     explain=_shape,
@@ -95,7 +95,7 @@ EXERCISE = Exercise(
     atol=1e-4,
     mistakes={
         "The row of Q is read, where x_t would go in a further step.\n"
-        "Asked is which x_{t-1} led to x_t, the column Q[:, x_t] (in the paper x_t Q_t^T).": (
+        "The question is which x_{t-1} led to x_t: the column Q[:, x_t] (in the paper x_t Q_t^T).": (
             lambda x_t, x0, Q, before: Q[x_t] * before[x0]
         ),
         "The column of Qbar_before is read.\nIts row x0 tells where x0 has gone in t - 1 steps.": (
@@ -122,7 +122,7 @@ EXERCISE = Exercise(
         ],
         "x_t is not used: this is q(x_{t-1} | x0).\n"
         "Multiply by the chance that j becomes x_t, Q[:, x_t].": lambda x_t, x0, Q, before: before[x0],
-        "This is q(x_t | x0), the way forward: asked is the distribution of x_{t-1}.": (
+        "This is q(x_t | x0), the way forward: return the distribution of x_{t-1}.": (
             lambda x_t, x0, Q, before: (before @ Q)[x0]
         ),
         "This is a softmax of the product of probabilities, or of the result.\nDivide the product by its sum.": [
@@ -138,7 +138,7 @@ EXERCISE = Exercise(
             lambda x_t, x0, Q, before: _joint(x_t, x0, Q, before) / _joint(x_t, x0, Q, before).sum(0),
             lambda x_t, x0, Q, before: _joint(x_t, x0, Q, before) / _joint(x_t, x0, Q, before).sum(),
         ],
-        "This is a certain x_{t-1}: asked are the chances of all K tokens.": lambda x_t, x0, Q, before: (
+        "This is a certain x_{t-1}: return the chances of all K tokens.": lambda x_t, x0, Q, before: (
             torch.nn.functional.one_hot(_joint(x_t, x0, Q, before).argmax(-1), len(Q)).double()
         ),
         "You give all tokens the same chance.": lambda x_t, x0, Q, before: torch.full_like(

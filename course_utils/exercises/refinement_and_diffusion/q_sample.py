@@ -105,7 +105,7 @@ EXERCISE = Exercise(
         "Your chance is 1 - t/T, that a token is left after t steps.\nMask where u < t/T.": lambda x, t, T, m, u: _at(
             x, 1 - t / T, m, u
         ),
-        "Masked are the tokens with large draws.\nTheir number may be right, but the stub says which: where u < t/T.": (
+        "You mask the tokens with large draws.\nTheir number may be right, but the stub says which: where u < t/T.": (
             lambda x, t, T, m, u: torch.where(u >= 1 - t / T, m, x)
         ),
         "The two results of the choice are swapped: mask where u < t/T, and x0 where not.": lambda x, t, T, m, u: (

@@ -18,9 +18,9 @@ TIES = (
     "decide between equals: choose by place, with argsort."
 )
 NUMBERS = "Your mask is made of {}.\nReturn bool, the comparison itself (or .bool()), so that it can select positions."
-PLACES = "These are the places of the n lowest.\nAsked is (B, N), True there: scatter True into zeros of dtype bool."
-VALUES = "These are the n lowest probabilities themselves.\nAsked is where they are: (B, N), True at their places."
-FILLED = "You return probabilities.\nAsked is where they are lowest: (B, N) bool, True where masked."
+PLACES = "These are the places of the n lowest.\nReturn (B, N), True there: scatter True into zeros of dtype bool."
+VALUES = "These are the n lowest probabilities themselves.\nReturn where they are: (B, N), True at their places."
+FILLED = "You return probabilities.\nThe result says where they are lowest: (B, N) bool, True where masked."
 FIRST_ROW = "All rows get the same positions.\nEach text has probabilities of its own, and its own n lowest."
 
 
@@ -148,7 +148,7 @@ EXERCISE = Exercise(
         "It is N (T - t) / T, and falls with t.": [
             *[lambda p, t, T: _mask(p, T - t), lambda p, t, T: _mask(p, max(1, p.shape[1] // T))],
         ],
-        "Your count is that of the iteration before or after.\nWith t = 1 N (T - 1) / T positions are masked.": [
+        "Your count is that of the iteration before or after.\nWith t = 1, N (T - 1) / T positions are masked.": [
             lambda p, t, T: _mask(p, max(1, p.shape[1] * (T - t + 1) // T)),
             lambda p, t, T: _mask(p, max(1, p.shape[1] * (T - t - 1) // T)),
         ],

@@ -44,11 +44,11 @@ def _what_is_wrong(got: Any, expected: Tensor, tokens: Tensor, drawn: Tensor, *r
     if not isinstance(got, Tensor):
         return ""
     if got.dtype == torch.bool and got.shape == tokens.shape:
-        return "You return which places are chosen.\nAsked are the texts, with the drawn tokens at these places."
+        return "You return which places are chosen.\nThe result is the texts, with the drawn tokens at these places."
     if got.is_floating_point():
         return "You return floating-point numbers.\nTokens are ids, of the type of `tokens`."
     if got.shape != tokens.shape:
-        return "You return the chosen places or tokens alone.\nAsked are the whole texts, (B, N)."
+        return "These are the chosen places or tokens alone.\nReturn the whole texts, (B, N)."
     return ""
 
 

@@ -85,8 +85,8 @@ EXERCISE = Exercise(
     ],
     mistakes={
         "This is 1 - (1 - c/n)^k, drawing with replacement.\n"
-        "The same sample may then be drawn again, which brings nothing new, so that the result is too low. Drawn are k "
-        "different samples.": lambda n, c, k: 1 - (1 - c / n) ** k,
+        "The same sample may then be drawn again, which brings nothing new, so that the result is too low. Here k "
+        "different samples are drawn.": lambda n, c, k: 1 - (1 - c / n) ** k,
         "This is c / n times k.\nThat counts a choice with two right samples twice, and can exceed 1.": [
             *[lambda n, c, k: k * c / n, lambda n, c, k: min(1.0, k * c / n)],
         ],
@@ -107,7 +107,7 @@ EXERCISE = Exercise(
             lambda n, c, k: c * math.comb(n - c, k - 1) / math.comb(n, k),
             lambda n, c, k: k * (c / n) * (1 - c / n) ** (k - 1),
         ],
-        "This is a number of choices.\nAsked is a share from 0 to 1.": lambda n, c, k: float(
+        "This is a number of choices.\nReturn a share from 0 to 1.": lambda n, c, k: float(
             math.comb(n, k) - math.comb(n - c, k)
         ),
         FEW: [_few(lambda n, c, k: 0.0), _few(lambda n, c, k: c / n), _few(lambda n, c, k: math.nan)],

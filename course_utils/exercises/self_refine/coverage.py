@@ -182,7 +182,7 @@ EXERCISE = Exercise(
             _then(lambda s, _, covered: (s, covered)),
             _then(lambda s, _, covered: (1 - s, covered)),
         ],
-        "This is the share of the missing keywords.\nAsked is what is covered.": _then(lambda s, m, _: (1 - s, m)),
+        "This is the share of the missing keywords.\nReturn that of the others.": _then(lambda s, m, _: (1 - s, m)),
         "Your first number is a count, or in percent.\nDivide by the number of different keywords, and no more.": [
             _then(lambda _, missing, covered: (len(covered), missing)),
             _then(lambda s, missing, _: (100 * s, missing)),

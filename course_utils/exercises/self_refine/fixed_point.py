@@ -130,7 +130,7 @@ EXERCISE = Exercise(
             lambda f, c: (f, -c)
         ),
         "Your second number is 1 - c, the share of right answers that stay right.\n"
-        "Asked is c, the share that is broken.": _rates(lambda f, c: (f, 1 - c)),
+        "Return c, the share that is broken.": _rates(lambda f, c: (f, 1 - c)),
         "These solve equations with a' on the right side.\nThe change belongs there, f (1 - a) - c a = a' - a.": _solve(
             lambda a, b, d: [[1 - a, -a], [1 - b, -b]], lambda a, b, d: [b, d]
         ),
@@ -151,7 +151,7 @@ EXERCISE = Exercise(
             _from_s(lambda a, b, d: abs(_s(a, b, d))),
         ],
         "Your rates are in percent.\nThe stub asks for shares.": _rates(lambda f, c: (100 * f, 100 * c)),
-        "These are the shares that are not repaired and not broken, 1 - f and 1 - c.\nAsked are f and c.": _rates(
+        "These are the shares that are not repaired and not broken, 1 - f and 1 - c.\nReturn f and c.": _rates(
             lambda f, c: (1 - f, 1 - c)
         ),
         ROUNDED: [_rates(lambda f, c, n=n: (round(f, n), round(c, n))) for n in (3, 2, 1)],

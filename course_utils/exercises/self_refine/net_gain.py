@@ -92,7 +92,7 @@ EXERCISE = Exercise(
             _of(lambda fixed, broken, wrong, right: (fixed / (wrong + right), broken / right)),
             _of(lambda fixed, broken, wrong, right: (fixed / wrong, broken / (wrong + right))),
         ],
-        f"The counts are right, and divided by others than asked.\n{OTHERS}": [
+        f"The counts are right, but divided by the wrong numbers.\n{OTHERS}": [
             _of(lambda fixed, broken, wrong, right: (fixed / right, broken / wrong)),
             _of(lambda fixed, broken, wrong, right: (fixed / right, broken / right)),
             _of(lambda fixed, broken, wrong, right: (fixed / wrong, broken / wrong)),
@@ -106,7 +106,7 @@ EXERCISE = Exercise(
             lambda fixed, broken, wrong, right: (fixed / (fixed + broken), broken / (fixed + broken))
         ),
         f"These are counts.\n{OTHERS}": _of(lambda fixed, broken, wrong, right: (fixed, broken)),
-        "These are the accuracies before and after.\nWhat is asked happens between them, item by item.": [
+        "These are the accuracies before and after.\nThe rates say what happens between them, item by item.": [
             *[_gain(lambda x, y: (x, y)), _gain(lambda x, y: (y, x)), _gain(lambda x, y: (y, 1 - y))],
         ],
         "Yours is made of the two accuracies alone.\n"
@@ -124,7 +124,7 @@ EXERCISE = Exercise(
             *[_then(lambda f, c: (1 - f, 1 - c)), _then(lambda f, c: (1 - c, 1 - f))],
             *[_then(lambda f, c: (f, 1 - c)), _then(lambda f, c: (1 - f, c))],
         ],
-        "Your shares are in percent.\nAsked are numbers from 0 to 1.": _then(lambda f, c: (100 * f, 100 * c)),
+        "Your shares are in percent.\nReturn numbers from 0 to 1.": _then(lambda f, c: (100 * f, 100 * c)),
         "Your c is negative.\nIt is a share, and the minus sign comes when the gain is computed.": _then(
             lambda f, c: (f, -c)
         ),

@@ -59,7 +59,7 @@ def _explain(got: Any, expected: Array, a0: float, f: float, c: float, rounds: i
     return ROUNDED if off < 6e-4 else NEAR if off < 0.02 else ""
 
 
-NEAR = "Your accuracies are near, and not exact.\nAsked are the expected ones: nothing has to be drawn at random."
+NEAR = "Your accuracies are near, and not exact.\nReturn the expected ones: nothing has to be drawn at random."
 ROUNDED = "Your accuracies are nearly right: return them as they are, without rounding."
 NO_DIVISION = "With f = c = 0 your function divides by f + c = 0. Nothing changes then: all accuracies are a0."
 BOTH = "Both happen to the answers as they were before the round: a are right and 1 - a wrong."
@@ -152,13 +152,13 @@ EXERCISE = Exercise(
         "a0 comes twice.\nEach further number is that of one more round.": [
             *[_then(lambda a: np.append(a[0], a[:-1])), _then(lambda a: np.append(a[0], a))],
         ],
-        "Your result is the last accuracy alone.\nAsked are all of them, from a0 on.": [
+        "Your result is the last accuracy alone.\nReturn all of them, from a0 on.": [
             _then(lambda a: a[-1]),
             _then(lambda a: a[-1:]),
         ],
-        "These are error rates, 1 - a.\nAsked are accuracies.": _then(lambda a: 1 - a),
+        "These are error rates, 1 - a.\nReturn accuracies.": _then(lambda a: 1 - a),
         "Your result is in percent.\nThe stub asks for numbers from 0 to 1.": _then(lambda a: 100 * a),
-        "These are the changes from round to round.\nAsked are the accuracies themselves.": [
+        "These are the changes from round to round.\nReturn the accuracies themselves.": [
             _then(np.diff),
             _then(lambda a: np.append(a[0], np.diff(a))),
         ],

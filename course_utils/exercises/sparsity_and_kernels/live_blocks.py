@@ -22,7 +22,7 @@ def live_blocks(h: Tensor, block: int) -> Tensor:
 
 ONE_IS_ENOUGH = "One activation that is not 0 is enough to make a block necessary."
 TAIL = "There are ceil(in / block) blocks: fill up with zeros before the reshape, or slice block by block."
-FOR_EACH_BLOCK = "Asked is one truth value for each block, (ceil(in / block),)."
+FOR_EACH_BLOCK = "Return one truth value for each block, (ceil(in / block),)."
 SIGNS = "Both signs must be loaded: compare with != 0."
 
 # Blocks of four: dead, nearly full, full, cancelling, one negative, one at the front, two, dead, a tiny one at the end.

@@ -22,7 +22,7 @@ NEEDED = "A row of weight_t is needed as soon as one row of h has no 0 there."
 READ = "Rows of weight_t are read that no row of h needs: neither a plain product nor a mask saves any reading."
 BATCH = (
     "The shapes do not line up. h is a batch (B, in), and h.nonzero() is (n, 2): a row and a column for each non-zero. "
-    "Asked is one index, of the columns that are needed."
+    "Use one index: the columns that are needed."
 )
 ALL_ZERO = "Every activation is 0 here: the result is zeros, and still a tensor of shape (B, out)."
 
@@ -124,7 +124,7 @@ EXERCISE = Exercise(
             *(_where(lambda h: (h.abs() > 1e-4).any(0)), lambda w, h: h * (h.abs() > 1e-4) @ w),
         ],
         "A row of weight_t that several rows of h need is counted several times.\n"
-        "Asked are the different columns of h that are needed.": lambda w, h: h * (h != 0).sum(0) @ w,
+        "Count the different columns of h that are needed.": lambda w, h: h * (h != 0).sum(0) @ w,
         "These are sums of rows that are not multiplied with h.\nEach row counts h[b, k] times.": [
             *(lambda w, h: (h != 0).to(w.dtype) @ w, lambda w, h: w[(h != 0).any(0)].sum(0)),
         ],

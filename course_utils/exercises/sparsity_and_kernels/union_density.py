@@ -17,7 +17,7 @@ def union_density(s: Tensor) -> float:
 
 
 OPPOSITE = "Go by the opposite: the chance to be zero in all rows is a product."
-ONE_NUMBER = "Asked is one number for all rows together."
+ONE_NUMBER = "Return one number for all rows together."
 OWN = "Each row has its own share: multiply these."
 
 EXERCISE = Exercise(
@@ -41,7 +41,7 @@ EXERCISE = Exercise(
         case("a large batch reads nearly all", torch.full((256,), 0.9)),
     ],
     mistakes={
-        "This is the share that can be skipped, zero in all rows.\nAsked is the share that must be read.": torch.prod,
+        "This is the share that can be skipped, zero in all rows.\nReturn the share that must be read.": torch.prod,
         "This is the chance that all rows are non-zero.\n"
         "A column is needed as soon as one row needs it: 1 - (zero in all of them).": lambda s: (1 - s).prod(),
         "This is the chance that at least one row has a zero: s and 1 - s are swapped.\n"
@@ -84,7 +84,7 @@ EXERCISE = Exercise(
     },
     hints=[
         "When can a column be skipped for the whole batch? Ask for the chance of that first.",
-        "A column is free only if it is 0 in all rows; independent chances are multiplied. Asked is the opposite.",
+        "A column is free only if it is 0 in all rows; independent chances are multiplied. Return the opposite.",
         "1 - s.prod()",
     ],
 )

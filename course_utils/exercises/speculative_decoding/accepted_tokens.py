@@ -48,7 +48,7 @@ EXERCISE = Exercise(
         "What stands behind a rejected token was proposed after a text that no longer is there.": (
             lambda p, q, proposed, u: (u < _ratio(p, q, proposed)).long().sum(-1)
         ),
-        "The ratio is the wrong way round: asked is p / q.\nA token that the target likes more is always kept.": (
+        "The ratio is the wrong way round: it should be p / q.\nA token that the target likes more is always kept.": (
             lambda p, q, proposed, u: (u < 1 / _ratio(p, q, proposed)).long().cumprod(-1).sum(-1)
         ),
         "You keep a token where u is above p / q.\nThe chance to keep it is p / q, so u must be below.": (
@@ -68,7 +68,7 @@ EXERCISE = Exercise(
         "Your count is one too many: the target's own token after them is not asked for.": (
             lambda p, q, proposed, u: accepted_tokens(p, q, proposed, u) + 1
         ),
-        "This is the place of each token, kept or not: asked is how many are kept, one number for each text.": (
+        "This says of each token whether it is kept: return how many are, one number for each text.": (
             lambda p, q, proposed, u: (u < _ratio(p, q, proposed)).long().cumprod(-1)
         ),
     },

@@ -54,7 +54,7 @@ EXERCISE = Exercise(
         "The target's own pass, 1, is missing in the time of a round.": _best(
             lambda a, gamma, d, c: tokens_per_pass(a, gamma) / (gamma * (d + c)), 1
         ),
-        "This is the speed that can be reached: asked is the gamma that reaches it.": lambda a, d, c, most: max(
+        "This is the speed that can be reached: return the gamma that reaches it.": lambda a, d, c, most: max(
             speed(a, gamma, d, c) for gamma in range(most + 1)
         ),
     },

@@ -34,7 +34,7 @@ EXERCISE = Exercise(
         "It is the other way round: where the draft is sure, it is trusted.": _where(
             lambda p, q, threshold: q.amax(-1, keepdim=True) < threshold
         ),
-        "You decide token by token.\nA row is taken whole, from one of the two: else it is no distribution.": [
+        "You decide token by token.\nA row is taken whole, from one of the two: otherwise it is no distribution.": [
             _where(lambda p, q, threshold: q >= threshold),
             lambda p, q, threshold: (
                 cascade_target(p, q, 2.0).where(q < threshold, q)
@@ -45,7 +45,7 @@ EXERCISE = Exercise(
             _where(lambda p, q, threshold: q.max() >= threshold),
             _where(lambda p, q, threshold: q.amax(-1).mean() >= threshold),
         ],
-        "You compare the chance of the target's favourite under q.\nAsked is how sure the draft is, max q.": _where(
+        "You compare the chance of the target's favourite under q.\nAsk how sure the draft is, max q.": _where(
             lambda p, q, threshold: q.gather(-1, p.argmax(-1, keepdim=True)) >= threshold
         ),
         "As sure as the threshold is sure enough: >=, not >.": _where(

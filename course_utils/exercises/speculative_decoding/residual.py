@@ -46,7 +46,7 @@ EXERCISE = Exercise(
         "You keep p where it is above q, and not only what it is above.\nSubtract q there.": lambda p, q: _normalised(
             p * (p > q)
         ),
-        "This is the part that p and q share, min(p, q).\nIt was accepted: asked is what is left.": lambda p, q: (
+        "This is the part that p and q share, min(p, q).\nIt was accepted: draw from what is left.": lambda p, q: (
             _normalised(p.minimum(q))
         ),
         "One sum over all rows.\nEach row is a distribution: sum over the last dimension, and keep it.": lambda p, q: (

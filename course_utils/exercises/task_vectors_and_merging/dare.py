@@ -159,7 +159,7 @@ EXERCISE = Exercise(
         "All tasks drop the same coordinates: there is one mask for all rows. Draw as many numbers as tau has.": (
             lambda x, p, g: x * (torch.rand(x.shape[-1], generator=g) >= p) / (1 - p)
         ),
-        "Is torch.randn used instead of torch.rand? The latter is even between 0 and 1.": lambda x, p, g: (
+        "Is torch.randn used instead of torch.rand? The latter is uniform between 0 and 1.": lambda x, p, g: (
             x * (torch.randn(x.shape, generator=g) >= p) / (1 - p)
         ),
     },
@@ -175,8 +175,8 @@ EXERCISE = Exercise(
     hints=[
         "If nine of ten entries become 0, how large must the tenth be, so that their mean is what it was? And what "
         "decides which entries go?",
-        "One random number for each entry of tau, even between 0 and 1, from `generator`: the entry is dropped if it "
-        "is below p. Divide what stays by the probability to stay.",
+        "One random number for each entry of tau, uniform between 0 and 1, from `generator`: the entry is dropped if "
+        "it is below p. Divide what stays by the probability to stay.",
         "keep = torch.rand(tau.shape, generator=generator) >= p; tau * keep / (1 - p)",
     ],
     seconds=15.0,

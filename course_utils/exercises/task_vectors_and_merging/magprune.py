@@ -41,7 +41,7 @@ def _explain(got: Any, expected: Tensor, tau: Tensor, density: float, epsilon: f
     row, column = (~torch.isclose(got.double(), expected.double(), atol=1e-4)).nonzero()[0].tolist()
     rank, d = int(_ranks(tau.abs())[row, column]) + 1, tau.shape[1]
     said = f"In row {row} the entry {tau[row, column]:.3g} has the rank {rank} of {d} (1: the smallest magnitude)"
-    return f"{said}: it stays with {expected[row, column]:.4g}. Yours is {got[row, column]:.4g}."
+    return f"{said}: it stays with probability {expected[row, column]:.4g}. Yours is {got[row, column]:.4g}."
 
 
 EXERCISE = Exercise(
@@ -62,7 +62,7 @@ EXERCISE = Exercise(
     ],
     corners=[one_row("tau")],
     mistakes={
-        "These are the probabilities to drop: asked are those to stay, the largest for the largest entry.": (
+        "These are the probabilities to drop: return those to stay, the largest for the largest entry.": (
             lambda tau, p, e: 1 - keep_probabilities(tau, p, e)
         ),
         "The smallest entries stay most often here.\nThe largest magnitude has the highest rank.": [

@@ -162,7 +162,7 @@ EXERCISE = Exercise(
             *_weights(lambda w, t, x, y: (x, y) if w < 1.6 else (_arc(pi - w, t)[0], -_arc(pi - w, t)[1])),
         ],
         "The second term is subtracted: the two are added.": _weights(lambda w, t, x, y: (x, -y)),
-        "1 - t is missing or doubled.": _weights(lambda w, t, x, y: (1, y), lambda w, t, x, y: (y, y)),
+        "1 - t is missing, or t stands in both terms.": _weights(lambda w, t, x, y: (1, y), lambda w, t, x, y: (y, y)),
         "This does not depend on t.": _weights(lambda *_: (1, 0), lambda *_: (0, 1), lambda *_: (0.5, 0.5)),
         "There is one angle for each row, column or entry: flatten both tensors for the angle, there is one.": [
             *_angle(*[lambda a, b, d=d: F.cosine_similarity(a, b, dim=d).unsqueeze(d) for d in (0, -1)]),

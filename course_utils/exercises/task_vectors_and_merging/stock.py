@@ -90,11 +90,11 @@ EXERCISE = Exercise(
             _from(lambda tau: _cosines(tau).diagonal(1).mean()),
             _from(lambda tau: _cosines(tau)[0, 1:].mean()),
         ],
-        "The cosines are added up, and not averaged over the pairs.": [
+        "The cosines are added up instead of averaged over the pairs.": [
             _from(lambda tau: _pairs(_cosines(tau)).sum()),
             _from(lambda tau: _cosines(tau).sum()),
         ],
-        "The angles are averaged, and not their cosines.": _from(
+        "The angles are averaged instead of their cosines.": _from(
             lambda tau: _pairs(_cosines(tau)).clamp(-1, 1).acos().mean().cos()
         ),
         "The cosines lost their signs: vectors that point apart shorten the way.": _from(

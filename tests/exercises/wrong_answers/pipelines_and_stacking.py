@@ -168,7 +168,7 @@ return np.array([fit(X[rest != i % k], y[rest != i % k])(X[i]) for i in range(le
     _interval("percents for quantile", "np.quantile counts from 0 to 1", "np.quantile(d, [2.5, 97.5])"),
     _interval("transposed", "index (R, N) holds sentence numbers", "np.quantile(a[index] - b[index.T], q)"),
     _interval("width", "You return one number", "np.quantile(d, 0.975) - np.quantile(d, 0.025)"),
-    _interval("three numbers", "Asked are two, low and high", "np.quantile(d, [0.025, 0.5, 0.975])"),
+    _interval("three numbers", "Return two, low and high", "np.quantile(d, [0.025, 0.5, 0.975])"),
     _interval("three in a tuple", "You return 3 numbers", "d.mean(), np.quantile(d, 0.025), np.quantile(d, 0.975)"),
     _interval("all differences", "You return 41 numbers", "d"),
     _interval("whole numbers", "cuts off the decimals", "np.quantile(e, q)",
