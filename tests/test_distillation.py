@@ -196,7 +196,9 @@ def test_stored_on_policy_students_were_all_measured_on_the_test_verses():
         assert (part.loc[asked, ["own nats", "given nats"]] > 0).all(axis=None)  # a divergence
     shares, betas = (0, 0.5, 1), (0, 0.5, 1)
     grid = {f"share {share}, beta {beta}" for share in shares for beta in betas}
-    assert grid | {"start", "labels", "teacher's texts", "word level, longer"} == set(table.arm)
+    longer = {"word level, longer", "word level, longer, beta 1"}
+    assert grid | longer | {"start", "labels", "teacher's texts"} == set(table.arm)
+    assert (table[table.arm != "start"].groupby("arm").seed.nunique() == 3).all()
 
 
 def test_stored_opinions_of_the_teachers_are_theirs():
