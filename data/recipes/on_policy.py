@@ -9,7 +9,8 @@ et al. (2024), who start from a supervised student. From there every arm makes t
 source verses in the same order, with the same learning rate; the arms differ in whose Spanish the loss is taken on
 (references, the ensemble's beam translations, what the student itself samples at temperature 1) and in the divergence.
 "word level, longer" is the control for the time: word level, with the forward or the reverse KL, for as many updates as
-fit into the CPU time of the arm that samples all its texts. Seeds: the order of the verses, and the sampling. Everything goes on where it was cut off.
+fit into the CPU time of the arm that samples all its texts. Seeds: the order of the verses, and the sampling.
+Everything goes on where it was cut off.
 """
 
 import argparse
