@@ -188,6 +188,8 @@ def _watch(process: subprocess.Popen, report, job: bytes, wall: float, limit: in
     return kept
 
 
+TOO_MANY = f"it started too many processes or threads: at most {PROCESSES - 1} more"
+
 # The last line of a traceback -> what the sandbox has to say about it. The first that fits counts.
 REFUSALS = [
     (
@@ -199,10 +201,7 @@ REFUSALS = [
         "it asked for a file or a program outside its working directory: nothing of the machine is there but Python",
     ),
     (rf"\[Errno {errno.ESRCH}\]", "it reached for another process: it can see only its own"),
-    (
-        rf"^BlockingIOError: \[Errno {errno.EAGAIN}\]|can't start new thread|^_thread.error",
-        f"it started too many processes or threads: at most {PROCESSES - 1} more",
-    ),
+    (rf"\[Errno {errno.EAGAIN}\]|can't start new thread|^_thread.error", TOO_MANY),
     (
         rf"\[Errno ({errno.EFBIG}|{errno.ENOSPC}|{errno.EDQUOT})\]|^\w*Error: .*No space left",
         f"it wrote more than {DISK_MB} MB",
@@ -263,4 +262,7 @@ def _outcome(kept: dict[str, _Kept], empty: bool, cpu: int, wall: float, memory_
         if re.search(pattern, last):
             return ran("forbidden", f"stopped: {message}")
     raised = re.match(r"[\w.]+(: |$)", last) and '  File "' in stderr.text
+    # The processes of a fork bomb write their tracebacks into one another: then the last line may be any piece of them.
+    if not raised and f"[Errno {errno.EAGAIN}]".encode() in stderr.tail:
+        return ran("forbidden", f"stopped: {TOO_MANY}")
     return ran("error", last if raised else f"it ended with exit code {code}")

@@ -301,6 +301,15 @@ ESCAPES = {
 
 
 @contained
+def test_tracebacks_that_run_into_one_another_are_still_a_fork_bomb():
+    error = "BlockingIOError: [Errno 11] Resource temporarily unavailable"
+    piece = f'Traceback (most recent call last):\n  File "<string>", line 1, in <module>\n{error}\n'
+    for mixed in (f"{piece}       ^^^^^^^^^\n", f"{piece}Traceba{error[8:]}\n"):
+        ran = run_python(f"import sys\nsys.stderr.write({mixed!r})\nsys.exit(1)")
+        assert (ran.status, "too many processes" in ran.message) == ("forbidden", True), ran
+
+
+@contained
 @pytest.mark.parametrize(("status", "name"), [(status, name) for status in ESCAPES for name in ESCAPES[status]])
 def test_escape_is_contained(status, name):
     code, word = ESCAPES[status][name]
