@@ -56,14 +56,14 @@ class WordErrors(NamedTuple):
         return (self.substitutions + self.insertions + self.deletions) / self.words
 
 
-def normalise(text: str) -> str:
-    """What is compared: lower case, words separated by one blank.
+def normalise(text: str, lower: bool = True) -> str:
+    """What is compared: lower case (unless `lower` is False), words separated by one blank.
 
     Left out: the recogniser's markers (`<s>`, `<sil>`, `[NOISE]`, the `(2)` of a second pronunciation) and all
     punctuation but the apostrophe within a word. A hyphen separates words.
     """
-    text = MARKERS.sub(" ", text).lower().replace("\u2019", "'")
-    words = re.sub(r"[^\w']|_", " ", text).split()
+    text = MARKERS.sub(" ", text).replace("\u2019", "'")
+    words = re.sub(r"[^\w']|_", " ", text.lower() if lower else text).split()
     return " ".join(word for word in (word.strip("'") for word in words) if word)
 
 

@@ -94,6 +94,7 @@ def test_word_errors_by_hand():
 def test_normalise(text, words):
     assert normalise(text) == words
     assert normalise(words) == words
+    assert normalise(text, lower=False).lower() == words
 
 
 def test_nbest_posterior_by_hand():
